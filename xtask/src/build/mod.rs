@@ -1,0 +1,22 @@
+//! `cargo xtask build`: the eBPF object and the executables, into `target/dist`.
+
+mod examples;
+mod executables;
+mod object;
+mod toolchain;
+
+pub use toolchain::EbpfToolchain;
+
+use anyhow::Result;
+
+use crate::{paths, setup};
+
+/// Builds everything, after what that needs is there.
+pub fn run() -> Result<()> {
+    setup::ensure(&[setup::Purpose::Build])?;
+    object::build()?;
+    executables::build()?;
+    examples::copy()?;
+    eprintln!("build: {}", paths::dist().display());
+    Ok(())
+}

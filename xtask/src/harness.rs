@@ -1,0 +1,45 @@
+//! `cargo xtask demo` and `cargo xtask bench`: programs of the crate `repoint-tests`.
+
+use std::{ffi::OsString, process::Command};
+
+use anyhow::Result;
+
+use crate::{build, command, machine, paths, setup, tools};
+
+/// Shows containers that talk.
+pub fn demo(args: &[OsString]) -> Result<()> {
+    build_and_become("demo", args)
+}
+
+/// Measures ADD and DEL against the reference plugins.
+pub fn bench(args: &[OsString]) -> Result<()> {
+    build_and_become("bench", args)
+}
+
+fn build_and_become(program: &str, args: &[OsString]) -> Result<()> {
+    setup::ensure(&[setup::Purpose::Test])?;
+    machine::require()?;
+    build::run()?;
+    let folder = paths::cargo_target()?;
+    let mut cargo = tools::cargo();
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "repoint-tests",
+            "--bin",
+            program,
+        ])
+        .arg("--target-dir")
+        .arg(&folder);
+    command::run(&mut cargo, "the lines above say why it does not build")?;
+    let mut built = Command::new(folder.join("release").join(program));
+    built
+        .env("REPOINT_DIST", paths::dist())
+        // `cargo run` made this for xtask. A dynamic program would search these folders at every
+        // start, and the reference plugins that the benchmark measures are such.
+        .env_remove("LD_LIBRARY_PATH")
+        .args(args);
+    Err(command::exec(&mut built))
+}

@@ -1,0 +1,86 @@
+//! `cargo xtask`: everything that is done with this repository, from a machine that has only Rust
+//! and apt.
+#![forbid(unsafe_code)]
+
+mod build;
+mod command;
+mod elf;
+mod harness;
+mod load;
+mod machine;
+mod paths;
+mod setup;
+mod test;
+mod tools;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, loads, demonstrates, tests and measures repoint.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Find or install everything that building, testing and checking needs
+    Setup,
+    /// Build the eBPF object and the executables into target/dist
+    Build,
+    /// Build, then load and pin the eBPF programs and maps
+    Load {
+        /// Arguments of `repoint load`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Build, then remove what `load` pinned
+    Unload {
+        /// Arguments of `repoint unload`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Build, then show containers that talk, in a node of their own
+    Demo {
+        /// Arguments of the demonstration
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Build, then run all tests
+    Test {
+        /// Run only the tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Build, then measure ADD and DEL against the reference plugins
+    Bench {
+        /// Arguments of the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::run(),
+        Task::Build => build::run(),
+        Task::Load { args } => load::load(&args),
+        Task::Unload { args } => load::unload(&args),
+        Task::Demo { args } => harness::demo(&args),
+        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Bench { args } => harness::bench(&args),
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask test`: all tests of the workspace, and one line that counts them.
+
+mod tally;
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{build, command, machine, paths, setup, tools};
+use tally::Tally;
+
+/// Where the conformance suite is expected beside the checkout.
+const CONFORMANCE: &str = "../shared/conformance/cni-conformance";
+
+/// Builds, runs the tests whose name contains `filter`, and closes with
+/// `N passed, N failed, N skipped`.
+pub fn run(filter: Option<&str>) -> Result<()> {
+    setup::ensure(&[setup::Purpose::Test])?;
+    machine::require()?;
+    build::run()?;
+    let tally = run_suites(&mut suites(filter))?;
+    println!("{tally}");
+    match tally {
+        Tally { failed: 1.., .. } => bail!("some tests failed"),
+        Tally {
+            passed: 0,
+            skipped: 0,
+            ..
+        } => bail!("no test ran"),
+        Tally { .. } => Ok(()),
+    }
+}
+
+/// `cargo test` over everything that the host compiles.
+///
+/// It runs one test binary after another; all of them, also when one fails.
+fn suites(filter: Option<&str>) -> Command {
+    let mut cargo = tools::cargo();
+    cargo
+        .env("REPOINT_DIST", paths::dist())
+        .args([
+            "test",
+            "--workspace",
+            "--exclude",
+            "repoint-ebpf",
+            "--no-fail-fast",
+            "--",
+        ])
+        // Without it, the output of a test that passes, and so why it was skipped, is lost.
+        .arg("--show-output")
+        .args(filter);
+    if let Some(suite) = conformance_suite() {
+        cargo.env("REPOINT_CONFORMANCE", suite);
+    }
+    cargo
+}
+
+/// The suite beside the checkout, unless the caller has named another.
+fn conformance_suite() -> Option<PathBuf> {
+    let beside = paths::workspace().join(CONFORMANCE);
+    (std::env::var_os("REPOINT_CONFORMANCE").is_none() && beside.exists()).then_some(beside)
+}
+
+/// Runs the tests, passes on what they print as it comes, and counts.
+fn run_suites(cargo: &mut Command) -> Result<Tally> {
+    let line = command::shell_line(cargo);
+    eprintln!("+ {line}");
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{line}` does not start"))?;
+    let counted = child
+        .stdout
+        .take()
+        .map_or_else(|| Ok(Tally::default()), count);
+    let status = child.wait().with_context(|| format!("wait for `{line}`"))?;
+    let mut tally = counted.with_context(|| format!("output of `{line}`"))?;
+    if !status.success() {
+        eprintln!("`{line}` failed ({status}); the lines above say why");
+        // A test binary that crashes, or does not compile, prints no result.
+        tally.failed = tally.failed.max(1);
+    }
+    Ok(tally)
+}
+
+fn count(output: ChildStdout) -> io::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut stdout = io::stdout().lock();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        stdout.write_all(&line)?;
+        stdout.write_all(b"\n")?;
+        tally.read(&String::from_utf8_lossy(&line));
+    }
+    Ok(tally)
+}

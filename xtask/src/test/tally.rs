@@ -1,0 +1,129 @@
+//! Counting what libtest prints.
+
+use std::fmt;
+
+/// How many tests passed, failed and were skipped.
+///
+/// Skipped are those that libtest ignores, and those that pass having printed
+/// `skipped: <reason>`: libtest has no word for a test that finds out at run time that it cannot
+/// run here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Tests that ran and passed.
+    pub passed: u64,
+    /// Tests that ran and failed.
+    pub failed: u64,
+    /// Tests that did not run.
+    pub skipped: u64,
+    /// Where in libtest's report the next line is.
+    section: Section,
+    /// Tests of this report that say themselves that they were skipped; libtest calls them passed.
+    skipped_themselves: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Section {
+    /// Where the output of no test is printed, or that of tests that failed.
+    #[default]
+    Other,
+    /// Output of a test that passed.
+    Success,
+    /// The rest of the output of a test that passed and said that it was skipped.
+    Skipped,
+}
+
+impl Tally {
+    /// Takes the next line of what `cargo test -- --show-output` prints.
+    pub fn read(&mut self, line: &str) {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.add(counts);
+        } else if line == "failures:" {
+            self.section = Section::Other;
+        } else if line == "successes:" || self.is_next_success(line) {
+            self.section = Section::Success;
+        } else if line.starts_with("skipped: ") && self.section == Section::Success {
+            self.section = Section::Skipped;
+            self.skipped_themselves += 1;
+        }
+    }
+
+    fn is_next_success(&self, line: &str) -> bool {
+        line.starts_with("---- ") && self.section == Section::Skipped
+    }
+
+    /// Adds the end of a report: `ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+    fn add(&mut self, counts: &str) {
+        self.section = Section::Other;
+        let skipped = std::mem::take(&mut self.skipped_themselves);
+        self.passed += number_of("passed", counts).saturating_sub(skipped);
+        self.failed += number_of("failed", counts);
+        self.skipped += number_of("ignored", counts) + skipped;
+    }
+}
+
+/// The number before a word: 3 for `passed` in `ok. 3 passed; 0 failed`.
+fn number_of(what: &str, counts: &str) -> u64 {
+    let words: Vec<&str> = counts.split([' ', ';']).collect();
+    words
+        .windows(2)
+        .find(|pair| pair[1] == what)
+        .and_then(|pair| pair[0].parse().ok())
+        .unwrap_or_default()
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+            ..
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(report: &str) -> Tally {
+        let mut tally = Tally::default();
+        report.lines().for_each(|line| tally.read(line));
+        tally
+    }
+
+    #[test]
+    fn reports_are_summed() {
+        let sum = tally(
+            "running 4 tests\n\
+             test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s\n\
+             running 2 tests\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+        );
+        assert_eq!(sum.to_string(), "4 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn test_that_says_it_was_skipped_is_not_passed() {
+        let sum = tally(
+            "successes:\n\
+             ---- cri stdout ----\nskipped: no containerd\nskipped: nor runc\n\
+             ---- chain stdout ----\nall well\n\
+             ---- gc stdout ----\nskipped: no list\n\
+             successes:\n    cri\n    chain\n    gc\n\
+             test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(sum.to_string(), "1 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn test_that_fails_is_failed_whatever_it_says() {
+        let sum = tally(
+            "successes:\n    quiet\nfailures:\n---- loud stdout ----\nskipped: a part\n\
+             failures:\n    loud\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        assert_eq!(sum.to_string(), "1 passed, 1 failed, 0 skipped");
+    }
+}
