@@ -1,0 +1,90 @@
+//! Map `counters`: what became of packets, by reason.
+
+/// Name of the map from a [`Reason`]'s number to [`Counter`], per CPU.
+pub const MAP: &str = "counters";
+
+/// Packets and bytes of one reason, on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets (after segmentation offload: one super-packet counts once).
+    pub packets: u64,
+    /// Bytes from the Ethernet header on.
+    pub bytes: u64,
+}
+
+// SAFETY: `repr(C)`, two u64, valid for any bytes.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Counter {}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal, $drop:literal;)+) => {
+        /// What became of a packet, and why: the key of `counters`, the label of metrics and the
+        /// word in logs.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason { $($(#[doc = $doc])+ $name = $number),+ }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The word for it in metrics and logs.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label),+ }
+            }
+
+            /// Whether the packet was dropped.
+            #[must_use]
+            pub const fn is_drop(self) -> bool {
+                match self { $(Self::$name => $drop),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Handed to the destination's interface, past the host stack.
+    Redirected = 0, "redirected", false;
+    /// Left to the host stack.
+    ToHost = 1, "to_host", false;
+    /// Delivered to the container, out of the host stack.
+    ToContainer = 2, "to_container", false;
+    /// No slot is recorded for the interface.
+    UnknownInterface = 3, "unknown_interface", true;
+    /// The slot, or the destination, is parked.
+    Parked = 4, "parked", true;
+    /// A header is cut off.
+    Truncated = 5, "truncated", true;
+    /// A header contradicts itself or the packet.
+    Malformed = 6, "malformed", true;
+    /// The source Ethernet address is not the container's.
+    ForeignMac = 7, "foreign_mac", true;
+    /// The source IP address is not the slot's.
+    ForeignAddress = 8, "foreign_address", true;
+    /// VLAN-tagged.
+    Vlan = 9, "vlan", true;
+    /// ARP or IPv6 neighbour discovery: entries are permanent, nobody has to ask.
+    NeighbourDiscovery = 10, "neighbour_discovery", true;
+    /// To a multicast or broadcast address.
+    Multicast = 11, "multicast", true;
+    /// Neither IPv4 nor IPv6.
+    UnknownProtocol = 12, "unknown_protocol", true;
+    /// Out of the host stack, to an address that is not the slot's.
+    ForeignDestination = 13, "foreign_destination", true;
+    /// The kernel refused to rewrite the packet.
+    Unwritable = 14, "unwritable", true;
+}
+
+/// Number of reasons: the size of the map.
+pub const REASONS: usize = Reason::ALL.len();
+
+const _: () = {
+    assert!(size_of::<Counter>() == 16);
+    let mut i = 0;
+    while i < REASONS {
+        assert!(Reason::ALL[i] as usize == i);
+        i += 1;
+    }
+};

@@ -1,0 +1,89 @@
+//! Maps `endpoints_v4` and `endpoints_v6`: which interface answers for an address.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::mac::Mac;
+
+/// Name of the map from [`AddressV4`] to [`Endpoint`].
+pub const MAP_V4: &str = "endpoints_v4";
+/// Name of the map from [`AddressV6`] to [`Endpoint`].
+pub const MAP_V6: &str = "endpoints_v6";
+/// Most endpoints of one family that a node holds.
+pub const MAX_ENTRIES: usize = 65_536;
+
+/// Key of `endpoints_v4`. Aligned, so that programs compare and copy it as one word.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressV4 {
+    /// The address, network byte order.
+    pub octets: [u8; 4],
+}
+
+/// Key of `endpoints_v6`. Aligned, so that programs compare and copy it as two words.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressV6 {
+    /// The address, network byte order.
+    pub octets: [u8; 16],
+}
+
+impl From<Ipv4Addr> for AddressV4 {
+    fn from(address: Ipv4Addr) -> Self {
+        Self {
+            octets: address.octets(),
+        }
+    }
+}
+
+impl From<AddressV4> for Ipv4Addr {
+    fn from(address: AddressV4) -> Self {
+        address.octets.into()
+    }
+}
+
+impl From<Ipv6Addr> for AddressV6 {
+    fn from(address: Ipv6Addr) -> Self {
+        Self {
+            octets: address.octets(),
+        }
+    }
+}
+
+impl From<AddressV6> for Ipv6Addr {
+    fn from(address: AddressV6) -> Self {
+        address.octets.into()
+    }
+}
+
+/// Where packets to an address go. Always replaced whole, so that a packet sees the old entry or
+/// the new one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Interface index of the slot's host-side veth.
+    pub ifindex: u32,
+    /// What policy speaks of; 0: parked, every packet is dropped.
+    pub identity: u32,
+    /// The container's own Ethernet address.
+    pub mac: Mac,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+const _: () = {
+    assert!(size_of::<AddressV4>() == 4);
+    assert!(size_of::<AddressV6>() == 16);
+    assert!(size_of::<Endpoint>() == 16);
+    assert!(core::mem::offset_of!(Endpoint, identity) == 4);
+    assert!(core::mem::offset_of!(Endpoint, mac) == 8);
+};
+
+// SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for AddressV4 {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for AddressV6 {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Endpoint {}

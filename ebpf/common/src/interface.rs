@@ -1,0 +1,56 @@
+//! Map `interfaces`: who is behind a host-side veth, against which its packets are checked.
+
+use crate::mac::Mac;
+
+/// Name of the map from [`InterfaceKey`] to [`Interface`].
+pub const MAP: &str = "interfaces";
+/// Most slots that a node holds.
+pub const MAX_ENTRIES: usize = 65_536;
+
+/// The slot has more addresses than the record shows: an address that is not in the record is
+/// still the slot's own when its endpoint entry names this interface.
+pub const FLAG_MORE_ADDRESSES: u32 = 1;
+
+/// Key of `interfaces`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InterfaceKey {
+    /// Interface index of a slot's host-side veth.
+    pub ifindex: u32,
+}
+
+/// The slot behind an interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Number of the slot in the database.
+    pub slot: u64,
+    /// What policy speaks of; 0: parked, every packet is dropped.
+    pub identity: u32,
+    /// `FLAG_…`, or'ed.
+    pub flags: u32,
+    /// First IPv4 address; 0.0.0.0: none.
+    pub ipv4: [u8; 4],
+    /// First IPv6 address; ::, none.
+    pub ipv6: [u8; 16],
+    /// The container's own Ethernet address.
+    pub mac: Mac,
+    /// Zero.
+    pub padding: [u8; 6],
+}
+
+const _: () = {
+    assert!(size_of::<InterfaceKey>() == 4);
+    assert!(size_of::<Interface>() == 48);
+    assert!(core::mem::offset_of!(Interface, identity) == 8);
+    assert!(core::mem::offset_of!(Interface, ipv4) == 16);
+    assert!(core::mem::offset_of!(Interface, ipv6) == 20);
+    assert!(core::mem::offset_of!(Interface, mac) == 36);
+};
+
+// SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for InterfaceKey {}
+// SAFETY: as above.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Interface {}

@@ -1,0 +1,40 @@
+//! Map `interfaces`: the slot behind an interface, and what is its own.
+
+use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
+use repoint_common::{
+    counter::Reason,
+    interface::{FLAG_MORE_ADDRESSES, Interface, InterfaceKey, MAX_ENTRIES},
+};
+
+use crate::ip::Ip;
+
+/// Entries take memory when they are made: a node pays for the slots that it has.
+const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map(name = "interfaces")]
+static INTERFACES: HashMap<InterfaceKey, Interface, MAX_ENTRIES, FLAGS> = HashMap::new();
+
+/// The slot behind an interface, which must be in use.
+pub fn find_active(ifindex: u32) -> Result<Interface, Reason> {
+    // SAFETY: the element is not freed while the program runs. It is copied at once, because the
+    // kernel may put it to other use as soon as user space replaces it.
+    let interface = unsafe { INTERFACES.get(InterfaceKey { ifindex }) }
+        .copied()
+        .ok_or(Reason::UnknownInterface)?;
+    if interface.identity == 0 {
+        Err(Reason::Parked)
+    } else {
+        Ok(interface)
+    }
+}
+
+/// Whether `address` belongs to the slot behind `ifindex`.
+pub fn owns<H: Ip>(interface: &Interface, ifindex: u32, address: H::Address) -> bool {
+    if address == H::UNSPECIFIED {
+        // In the record it stands for "none".
+        return false;
+    }
+    address == H::first_address(interface)
+        || interface.flags & FLAG_MORE_ADDRESSES != 0
+            && H::endpoint(address).is_some_and(|endpoint| endpoint.ifindex == ifindex)
+}

@@ -1,0 +1,48 @@
+//! What the two versions of IP have in common.
+
+use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface};
+
+use crate::{ethernet, packet::Packet};
+
+/// Offset of the IP header, in bytes.
+pub const OFFSET: u32 = ethernet::LENGTH;
+
+/// The fixed part of an IP header.
+///
+/// Only it decides: IPv4 options, IPv6 extension headers and fragments, first or later, are
+/// carried unchanged.
+pub trait Ip: Sized {
+    /// An address of this version: the key of its endpoints.
+    type Address: Copy + Eq;
+
+    /// The address that says there is none.
+    const UNSPECIFIED: Self::Address;
+
+    /// Reads the header and checks it against the packet: [`Reason::Truncated`],
+    /// [`Reason::Malformed`], or, when it is that, [`Reason::NeighbourDiscovery`].
+    fn load(packet: &Packet) -> Result<Self, Reason>;
+
+    /// Where the packet claims to come from.
+    fn source(&self) -> Self::Address;
+
+    /// Where the packet goes.
+    fn destination(&self) -> Self::Address;
+
+    /// Whether the packet goes to a multicast or broadcast address.
+    fn is_to_group(&self) -> bool;
+
+    /// How many more hops the packet may take: TTL, or hop limit.
+    fn hops_left(&self) -> u8;
+
+    /// Takes one from [`Self::hops_left`] in the packet, which must have more than one.
+    fn take_hop(&self, packet: &Packet) -> Result<(), Reason>;
+
+    /// The endpoint of an address.
+    fn endpoint(address: Self::Address) -> Option<Endpoint>;
+
+    /// The first address of a slot, or [`Self::UNSPECIFIED`].
+    fn first_address(interface: &Interface) -> Self::Address;
+
+    /// Logs that the source address is not the slot's.
+    fn warn_of_source(&self, packet: &Packet);
+}

@@ -1,0 +1,133 @@
+//! IPv4, RFC 791.
+
+use core::mem::offset_of;
+
+use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
+use repoint_common::{
+    counter::Reason,
+    endpoint::{AddressV4, Endpoint},
+    interface::Interface,
+};
+
+use crate::{
+    endpoints,
+    ip::{self, Ip},
+    log,
+    packet::Packet,
+};
+
+/// The fixed part of the header.
+#[repr(C)]
+pub struct Header {
+    version_and_length: u8,
+    type_of_service: u8,
+    total_length: [u8; 2],
+    identification: [u8; 2],
+    fragment: [u8; 2],
+    hops: Hops,
+    source: AddressV4,
+    destination: AddressV4,
+}
+
+/// The word that changes at every hop.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Hops {
+    time_to_live: u8,
+    protocol: u8,
+    checksum: [u8; 2],
+}
+
+/// Length of [`Header`], in bytes.
+const LENGTH: u32 = 20;
+/// Offset of [`Hops`] in it, in bytes.
+const HOPS: u32 = 8;
+
+const _: () = {
+    assert!(size_of::<Header>() == LENGTH as usize);
+    assert!(offset_of!(Header, hops) == HOPS as usize);
+};
+
+impl Header {
+    /// Checks version and lengths.
+    fn check(&self, packet: &Packet) -> Result<(), Reason> {
+        let length = u32::from(self.version_and_length & 0x0f) * 4;
+        if self.version_and_length >> 4 != 4 || length < LENGTH {
+            return Err(Reason::Malformed);
+        }
+        let available = packet.len() - ip::OFFSET;
+        if available < length {
+            return Err(Reason::Truncated);
+        }
+        let total = u32::from(u16::from_be_bytes(self.total_length));
+        // BIG TCP (kernel 6.3): a super-packet longer than the field can tell says 0.
+        let untold = total == 0 && packet.is_super_packet();
+        if !untold && (total < length || total > available) {
+            return Err(Reason::Malformed);
+        }
+        Ok(())
+    }
+}
+
+impl Hops {
+    /// One hop less. The checksum gains what the sum of the header loses (RFC 1624), with the carry
+    /// of one's complement.
+    fn less_one(self) -> Self {
+        let (sum, carry) = u16::from_be_bytes(self.checksum).overflowing_add(0x0100);
+        Self {
+            time_to_live: self.time_to_live - 1,
+            checksum: (sum + u16::from(carry)).to_be_bytes(),
+            ..self
+        }
+    }
+}
+
+impl Ip for Header {
+    type Address = AddressV4;
+
+    const UNSPECIFIED: AddressV4 = AddressV4 { octets: [0; 4] };
+
+    fn load(packet: &Packet) -> Result<Self, Reason> {
+        let header: Self = packet.load(ip::OFFSET)?;
+        header.check(packet)?;
+        Ok(header)
+    }
+
+    fn source(&self) -> AddressV4 {
+        self.source
+    }
+
+    fn destination(&self) -> AddressV4 {
+        self.destination
+    }
+
+    fn is_to_group(&self) -> bool {
+        self.destination.octets[0] & 0xf0 == 0xe0 || self.destination.octets == [0xff; 4]
+    }
+
+    fn hops_left(&self) -> u8 {
+        self.hops.time_to_live
+    }
+
+    fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
+        packet.store(
+            ip::OFFSET + HOPS,
+            &self.hops.less_one(),
+            BPF_F_RECOMPUTE_CSUM,
+        )
+    }
+
+    fn endpoint(address: AddressV4) -> Option<Endpoint> {
+        endpoints::find_v4(address)
+    }
+
+    fn first_address(interface: &Interface) -> AddressV4 {
+        AddressV4 {
+            octets: interface.ipv4,
+        }
+    }
+
+    fn warn_of_source(&self, packet: &Packet) {
+        log::foreign_ipv4(packet, self.source.octets);
+    }
+}

@@ -1,0 +1,152 @@
+//! IPv6, RFC 8200.
+
+use core::{mem::offset_of, ops::RangeInclusive};
+
+use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
+use repoint_common::{
+    counter::Reason,
+    endpoint::{AddressV6, Endpoint},
+    interface::Interface,
+};
+
+use crate::{
+    endpoints,
+    ip::{self, Ip},
+    log,
+    packet::Packet,
+};
+
+/// Next header: hop-by-hop options.
+const HOP_BY_HOP: u8 = 0;
+/// Next header: `ICMPv6`.
+const ICMPV6: u8 = 58;
+/// Types of neighbour discovery (RFC 4861): router solicitation to redirect.
+const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
+
+/// The fixed header.
+#[repr(C)]
+#[expect(clippy::struct_field_names, reason = "RFC 8200's name")]
+pub struct Header {
+    version_and_flow: [u8; 4],
+    payload_length: [u8; 2],
+    next_header: u8,
+    hop_limit: u8,
+    source: AddressV6,
+    destination: AddressV6,
+}
+
+/// What every hop-by-hop header begins with.
+#[repr(C)]
+struct HopByHop {
+    next_header: u8,
+    /// In 8 bytes, the first 8 not counted.
+    length: u8,
+}
+
+/// Length of [`Header`], in bytes.
+const LENGTH: u32 = 40;
+/// Offset of the hop limit in it, in bytes.
+const HOP_LIMIT: u32 = 7;
+
+const _: () = {
+    assert!(size_of::<Header>() == LENGTH as usize);
+    assert!(offset_of!(Header, hop_limit) == HOP_LIMIT as usize);
+};
+
+impl Header {
+    /// Checks version and length. A payload length of 0 is right for a jumbogram, for BIG TCP
+    /// (kernel 5.19) and for no payload.
+    fn check(&self, packet: &Packet) -> Result<(), Reason> {
+        let available = packet.len() - ip::OFFSET - LENGTH;
+        let told = u32::from(u16::from_be_bytes(self.payload_length));
+        if self.version_and_flow[0] >> 4 != 6 || told > available {
+            return Err(Reason::Malformed);
+        }
+        Ok(())
+    }
+
+    /// Fails when this is neighbour discovery.
+    ///
+    /// `ICMPv6` is looked for behind the header and behind hop-by-hop options. Behind any other
+    /// extension header the packet is judged by its addresses: its hop limit, 255 when it was sent,
+    /// is 254 when another container gets it, which must then ignore it (RFC 4861, section 7.1).
+    fn refuse_neighbour_discovery(&self, packet: &Packet) -> Result<(), Reason> {
+        let payload = ip::OFFSET + LENGTH;
+        match self.next_header {
+            ICMPV6 => refuse_type(packet, payload),
+            HOP_BY_HOP => {
+                let options: HopByHop = packet.load(payload)?;
+                let behind = payload + 8 + u32::from(options.length) * 8;
+                if packet.len() < behind {
+                    return Err(Reason::Truncated);
+                }
+                if options.next_header == ICMPV6 {
+                    refuse_type(packet, behind)
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Fails when the `ICMPv6` message at `offset` is one of neighbour discovery.
+fn refuse_type(packet: &Packet, offset: u32) -> Result<(), Reason> {
+    if NEIGHBOUR_DISCOVERY.contains(&packet.load(offset)?) {
+        return Err(Reason::NeighbourDiscovery);
+    }
+    Ok(())
+}
+
+impl Ip for Header {
+    type Address = AddressV6;
+
+    const UNSPECIFIED: AddressV6 = AddressV6 { octets: [0; 16] };
+
+    fn load(packet: &Packet) -> Result<Self, Reason> {
+        let header: Self = packet.load(ip::OFFSET)?;
+        header.check(packet)?;
+        header.refuse_neighbour_discovery(packet)?;
+        Ok(header)
+    }
+
+    fn source(&self) -> AddressV6 {
+        self.source
+    }
+
+    fn destination(&self) -> AddressV6 {
+        self.destination
+    }
+
+    fn is_to_group(&self) -> bool {
+        self.destination.octets[0] == 0xff
+    }
+
+    fn hops_left(&self) -> u8 {
+        self.hop_limit
+    }
+
+    fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
+        // No checksum of its own, but the kernel's sum over a received packet covers it.
+        packet.store(
+            ip::OFFSET + HOP_LIMIT,
+            &(self.hop_limit - 1),
+            BPF_F_RECOMPUTE_CSUM,
+        )
+    }
+
+    fn endpoint(address: AddressV6) -> Option<Endpoint> {
+        endpoints::find_v6(address)
+    }
+
+    fn first_address(interface: &Interface) -> AddressV6 {
+        AddressV6 {
+            octets: interface.ipv6,
+        }
+    }
+
+    fn warn_of_source(&self, packet: &Packet) {
+        log::foreign_ipv6(packet, self.source.octets);
+    }
+}

@@ -1,0 +1,64 @@
+//! A packet at a tc hook, of whatever shape the kernel holds it in.
+
+use aya_ebpf::programs::TcContext;
+use repoint_common::counter::Reason;
+
+/// A packet, from its Ethernet header on; offsets count from there.
+///
+/// It is read and written by `bpf_skb_load_bytes` and `bpf_skb_store_bytes` and never through
+/// pointers: these take super-packets, cloned buffers and headers that lie outside the linear part
+/// as they are, copy no more than what is written, and cost about 5 ns each.
+pub struct Packet {
+    context: TcContext,
+}
+
+impl Packet {
+    /// The packet that a program was called for.
+    pub const fn new(context: TcContext) -> Self {
+        Self { context }
+    }
+
+    /// Context of the program, for the log.
+    pub const fn context(&self) -> &TcContext {
+        &self.context
+    }
+
+    /// Index of the interface whose hook this is.
+    pub fn ifindex(&self) -> u32 {
+        // SAFETY: the kernel passes the context, and it lives as long as the program runs.
+        unsafe { (*self.context.skb.skb).ifindex }
+    }
+
+    /// Bytes, with the Ethernet header.
+    pub fn len(&self) -> u32 {
+        self.context.len()
+    }
+
+    /// Whether a VLAN tag was taken out of the packet and is kept beside it.
+    pub fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).vlan_present != 0 }
+    }
+
+    /// Whether this is a super-packet that is segmented further down (GSO).
+    pub fn is_super_packet(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).gso_size != 0 }
+    }
+
+    /// Reads a header; the packet ends before it does: [`Reason::Truncated`].
+    ///
+    /// `T` must be valid for any bytes.
+    pub fn load<T>(&self, offset: u32) -> Result<T, Reason> {
+        self.context
+            .load(offset as usize)
+            .map_err(|_| Reason::Truncated)
+    }
+
+    /// Writes `value`; `flags` are those of `bpf_skb_store_bytes`.
+    pub fn store<T>(&self, offset: u32, value: &T, flags: u32) -> Result<(), Reason> {
+        self.context
+            .store(offset as usize, value, u64::from(flags))
+            .map_err(|_| Reason::Unwritable)
+    }
+}

@@ -1,0 +1,58 @@
+//! `to_container`: what the host stack sends to a container, at the egress hook of its host-side
+//! veth.
+//!
+//! The first line that applies decides:
+//!
+//! | | Packet | Outcome |
+//! |---|---|---|
+//! | 1 | on an interface without a record | drop, `unknown_interface` |
+//! | 2 | to a parked slot | drop, `parked` |
+//! | 3 | VLAN-tagged, once or twice | drop, `vlan` |
+//! | 4 | ARP | drop, `neighbour_discovery` |
+//! | 5 | neither IPv4 nor IPv6 | drop, `unknown_protocol` |
+//! | 6 | IP header cut off | drop, `truncated` |
+//! | 7 | wrong version or a length that cannot be | drop, `malformed` |
+//! | 8 | IPv6 neighbour discovery | drop, `neighbour_discovery` |
+//! | 9 | to a multicast or broadcast address, of IP or of Ethernet | drop, `multicast` |
+//! | 10 | to an address that is not the slot's | drop, `foreign_destination` |
+//! | 11 | any other | to the container, `to_container` |
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use repoint_common::{counter::Reason, interface::Interface};
+
+use crate::{
+    ethernet::{self, Protocol},
+    interfaces,
+    ip::Ip,
+    ipv4, ipv6,
+    packet::Packet,
+    verdict::{self, Verdict},
+};
+
+#[classifier]
+fn to_container(context: TcContext) -> i32 {
+    let packet = Packet::new(context);
+    verdict::conclude(&packet, decide(&packet))
+}
+
+/// Lines 1 to 5.
+fn decide(packet: &Packet) -> Verdict {
+    let interface = interfaces::find_active(packet.ifindex())?;
+    let frame = ethernet::Header::load(packet)?;
+    match frame.protocol(packet)? {
+        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, &interface, &frame),
+        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, &interface, &frame),
+    }
+}
+
+/// Lines 6 to 11.
+fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
+    let header = H::load(packet)?;
+    if header.is_to_group() || frame.is_to_group() {
+        return Err(Reason::Multicast);
+    }
+    if !interfaces::owns::<H>(interface, packet.ifindex(), header.destination()) {
+        return Err(Reason::ForeignDestination);
+    }
+    Ok(Reason::ToContainer)
+}
