@@ -1,0 +1,89 @@
+//! `repoint`: what an operator does with a node, and what he sees of it.
+#![forbid(unsafe_code)]
+
+mod counters;
+mod endpoints;
+mod load;
+mod output;
+mod slots;
+mod status;
+mod unload;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use repoint::conf::Directories;
+
+/// Looks after repoint's networks on this node.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = Directories::default().run)]
+    run_dir: PathBuf,
+    /// Where the state is that outlives it (key `stateDir`)
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = Directories::default().state)]
+    state_dir: PathBuf,
+    /// Where maps and programs are pinned (key `bpfDir`)
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = Directories::default().bpf)]
+    bpf_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load the eBPF programs and maps and pin them; the first ADD does it, too
+    Load,
+    /// Remove programs, maps, the masquerade rule and the database
+    Unload {
+        /// Also when there are slots: they are taken down first, and their containers lose their
+        /// network
+        #[arg(long)]
+        force: bool,
+    },
+    /// Tell in a few lines how the node is
+    Status,
+    /// List slots
+    Slots {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the addresses in the maps and where packets to them go
+    Endpoints {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what became of packets, by reason
+    Counters {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let directories = Directories {
+        run: arguments.run_dir,
+        state: arguments.state_dir,
+        bpf: arguments.bpf_dir,
+    };
+    let done = match arguments.command {
+        Command::Load => load::run(&directories),
+        Command::Unload { force } => unload::run(&directories, force),
+        Command::Status => status::run(&directories),
+        Command::Slots { json } => slots::run(&directories, json),
+        Command::Endpoints { json } => endpoints::run(&directories, json),
+        Command::Counters { json } => counters::run(&directories, json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("repoint: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `repoint slots`.
+
+use repoint::{conf::Directories, lifecycle::Node, store::Slot};
+use serde::Serialize;
+
+use crate::output::{CommandError, json, table};
+
+/// A slot as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    slot: String,
+    state: String,
+    network: String,
+    container: Option<String>,
+    ifname: String,
+    host_ifname: String,
+    mac: String,
+    addresses: Vec<String>,
+    identity: u32,
+    netns: Option<String>,
+    netns_inode: Option<u64>,
+    masquerade: bool,
+    ipam: Option<String>,
+    function: Option<String>,
+    tenant: Option<String>,
+    /// Nanoseconds since the Unix epoch.
+    created: u64,
+    /// Likewise.
+    changed: u64,
+}
+
+impl From<Slot> for Row {
+    fn from(slot: Slot) -> Self {
+        Self {
+            slot: slot.id.to_string(),
+            state: slot.state().to_string(),
+            network: slot.network.to_string(),
+            container: slot.container.map(Into::into),
+            ifname: slot.ifname.to_string(),
+            host_ifname: slot.id.host_ifname(),
+            mac: slot.mac.to_string(),
+            addresses: slot.addresses.iter().map(ToString::to_string).collect(),
+            identity: slot.identity.0,
+            netns: slot.netns_path.map(|path| path.display().to_string()),
+            netns_inode: slot.netns.map(|netns| netns.inode),
+            masquerade: slot.masquerade,
+            ipam: slot.ipam,
+            function: slot.function,
+            tenant: slot.tenant,
+            created: slot.created,
+            changed: slot.changed,
+        }
+    }
+}
+
+/// Lists the slots on record.
+pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
+    let slots = match Node::open_existing(directories)? {
+        Some(node) => node.store.read(|transaction| transaction.slots())?,
+        None => Vec::new(),
+    };
+    let rows = slots.into_iter().map(Row::from);
+    if as_json {
+        return json(&rows.collect::<Vec<_>>());
+    }
+    table(
+        [
+            "SLOT",
+            "STATE",
+            "NETWORK",
+            "CONTAINER",
+            "INTERFACE",
+            "ADDRESSES",
+        ],
+        rows.map(|row| {
+            let container = row.container.unwrap_or_else(|| "-".to_owned());
+            [
+                row.slot,
+                row.state,
+                row.network,
+                container,
+                row.ifname,
+                row.addresses.join(" "),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,40 @@
+//! Keys `cni.dev/valid-attachments` and `cni.dev/attachments`.
+
+use std::collections::HashSet;
+
+use crate::{
+    cni::json::{KeyError, Node, Object},
+    types::{AttachmentId, NetworkName},
+};
+
+/// The spec's key, and the one that libcni sends besides.
+const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+const LIST: &str = "a list such as [{\"containerID\": \"a1\", \"ifname\": \"eth0\"}]";
+const CONTAINER: &str = "a container id such as \"a1\"";
+const IFNAME: &str = "an interface name such as \"eth0\"";
+
+/// The attachments of both lists; none where both are absent.
+pub(super) fn read(
+    conf: &Object<'_>,
+    network: &NetworkName,
+) -> Result<Option<HashSet<AttachmentId>>, KeyError> {
+    let mut valid = None;
+    for key in KEYS {
+        let Some(node) = conf.get(key) else { continue };
+        let set: &mut HashSet<_> = valid.get_or_insert_default();
+        for item in node.items(LIST)? {
+            set.insert(attachment(&item, network)?);
+        }
+    }
+    Ok(valid)
+}
+
+fn attachment(item: &Node<'_>, network: &NetworkName) -> Result<AttachmentId, KeyError> {
+    let item =
+        item.object("an attachment such as {\"containerID\": \"a1\", \"ifname\": \"eth0\"}")?;
+    Ok(AttachmentId {
+        network: network.clone(),
+        container: item.require("containerID", CONTAINER)?.checked(CONTAINER)?,
+        ifname: item.require("ifname", IFNAME)?.checked(IFNAME)?,
+    })
+}

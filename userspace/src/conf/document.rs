@@ -1,0 +1,46 @@
+//! A configuration of which only the JSON and the version are known.
+
+use serde_json::Value;
+
+use super::ConfError;
+use crate::cni::{
+    CniVersion,
+    json::{KeyError, Object},
+};
+
+/// The JSON of a configuration, before its keys are looked at: errors about them are to be
+/// printed in the version that it names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document(Value);
+
+impl Document {
+    /// Parses the JSON text.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfError> {
+        if text.trim_ascii().is_empty() {
+            return Err(ConfError::Empty);
+        }
+        serde_json::from_slice(text)
+            .map(Self)
+            .map_err(|source| ConfError::NotJson { source })
+    }
+
+    /// Key `cniVersion`; 0.1.0 where it is absent or empty, as for libcni.
+    pub fn cni_version(&self) -> Result<CniVersion, ConfError> {
+        let root = self.root()?;
+        let version = root.get("cniVersion");
+        match version.map_or(Ok(""), |node| node.string("a version such as \"1.0.0\""))? {
+            "" => Ok(CniVersion::V0_1_0),
+            text => Ok(text.parse()?),
+        }
+    }
+
+    /// Key `cniVersion` where it is a text, known or not: VERSION returns it.
+    #[must_use]
+    pub fn cni_version_text(&self) -> Option<&str> {
+        self.0.get("cniVersion")?.as_str()
+    }
+
+    pub(super) fn root(&self) -> Result<Object<'_>, KeyError> {
+        Object::root(&self.0, "the network configuration")
+    }
+}

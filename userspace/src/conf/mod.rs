@@ -1,0 +1,225 @@
+//! A plugin's network configuration, as it comes on standard input (CNI spec, section 1).
+//!
+//! Every key that is known is checked: a wrong type or value is an error that names the key by its
+//! path. Keys that are not known are accepted, and `null` is a key that is not there.
+
+mod addresses;
+mod attachments;
+mod document;
+mod error;
+mod ranges;
+mod runtime;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+pub use addresses::{IpamConf, OwnIpam};
+pub use document::Document;
+pub use error::ConfError;
+
+use crate::{
+    cni::{
+        CniArgs, CniResult, CniVersion, Dns, PluginName,
+        json::{KeyError, Node, Object},
+    },
+    types::{AttachmentId, Mac, NetworkName},
+};
+
+/// Smallest and largest MTU of a veth, bytes (the kernel's `ETH_MIN_MTU` and `ETH_MAX_MTU`).
+const MTU: std::ops::RangeInclusive<u32> = 68..=65_535;
+/// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
+const LEAST_MTU_V6: u32 = 1280;
+/// Most cold builds at a time that can be asked for.
+const MOST_COLD_BUILDS: u32 = 256;
+
+/// A network configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetConf {
+    /// Version of the protocol in use: key `cniVersion`. 0.1.0 where it is absent, as for libcni.
+    pub cni_version: CniVersion,
+    /// The network: key `name`.
+    pub name: NetworkName,
+    /// The executable that the configuration is for: key `type`.
+    pub plugin: PluginName,
+    /// Whether containers reach other networks under the node's address: key `ipMasq`.
+    pub ip_masq: bool,
+    /// MTU of the container's interface, bytes: key `mtu`. The node's choice where it is absent.
+    pub mtu: Option<u32>,
+    /// Where the node's state is.
+    pub directories: Directories,
+    /// How many slots are built at a time when none is ready: key `coldBuilds`.
+    pub cold_builds: u32,
+    /// Address management: key `ipam`.
+    pub ipam: IpamConf,
+    /// What the runtime asks of this attachment's interface: key `runtimeConfig.mac`.
+    pub mac: Option<Mac>,
+    /// The result of the plugins before this one, and on CHECK and DEL of ADD: key `prevResult`.
+    pub prev_result: Option<CniResult>,
+    /// On GC, the attachments that are still valid: keys `cni.dev/valid-attachments` and
+    /// `cni.dev/attachments`, together. With neither, nothing is known to be invalid.
+    pub valid_attachments: Option<HashSet<AttachmentId>>,
+    dns: Dns,
+    runtime_dns: Dns,
+    requested: runtime::Requested,
+}
+
+/// Directories of a node. Nodes on one machine are told apart by them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    /// State that ends with the boot: key `runDir`.
+    pub run: PathBuf,
+    /// State that outlives it: key `stateDir`.
+    pub state: PathBuf,
+    /// Pins of maps and programs, on a BPF file system: key `bpfDir`.
+    pub bpf: PathBuf,
+}
+
+impl Default for Directories {
+    fn default() -> Self {
+        Self {
+            run: "/run/repoint".into(),
+            state: "/var/lib/repoint".into(),
+            bpf: "/sys/fs/bpf/repoint".into(),
+        }
+    }
+}
+
+impl NetConf {
+    /// Reads a configuration from its JSON text.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfError> {
+        Self::read(&Document::parse(text)?)
+    }
+
+    /// Reads a configuration.
+    pub fn read(document: &Document) -> Result<Self, ConfError> {
+        Ok(Self::read_keys(&document.root()?, document.cni_version()?)?)
+    }
+
+    fn read_keys(conf: &Object<'_>, cni_version: CniVersion) -> Result<Self, KeyError> {
+        let name: NetworkName = conf.require("name", NAME)?.checked(NAME)?;
+        let runtime = object(conf, "runtimeConfig")?;
+        let runtime = runtime.as_ref();
+        let ipam = IpamConf::read(conf, runtime, cni_version)?;
+        Ok(Self {
+            cni_version,
+            plugin: conf.require("type", PLUGIN)?.parse(PLUGIN)?,
+            ip_masq: conf
+                .get("ipMasq")
+                .map_or(Ok(false), |node| node.boolean())?,
+            mtu: conf.get("mtu").map(|node| mtu(&node, &ipam)).transpose()?,
+            directories: Directories::read(conf)?,
+            cold_builds: cold_builds(conf)?,
+            ipam,
+            mac: runtime
+                .and_then(|r| r.get("mac"))
+                .map(|node| node.checked(MAC))
+                .transpose()?,
+            prev_result: prev_result(conf, cni_version)?,
+            valid_attachments: attachments::read(conf, &name)?,
+            dns: runtime::dns(conf)?,
+            runtime_dns: runtime.map_or(Ok(Dns::default()), runtime::runtime_dns)?,
+            requested: runtime::Requested::read(conf, runtime)?,
+            name,
+        })
+    }
+
+    /// The addresses that the runtime asks for: those of `runtimeConfig.ips` and `args.cni.ips`,
+    /// and `IP` of `CNI_ARGS`, which `args` overrides (CNI conventions, `CNI_ARGS`).
+    #[must_use]
+    pub fn requested_addresses(&self, args: &CniArgs) -> Vec<IpAddr> {
+        self.requested.addresses(args)
+    }
+
+    /// DNS settings of the result: the configuration's, or else those of address management; the
+    /// runtime's in place of either, list by list.
+    #[must_use]
+    pub fn resolve_dns(&self, from_ipam: Dns) -> Dns {
+        let base = if self.dns.is_empty() {
+            from_ipam
+        } else {
+            self.dns.clone()
+        };
+        let or = |wanted: &[String], base: Vec<String>| {
+            if wanted.is_empty() {
+                base
+            } else {
+                wanted.to_vec()
+            }
+        };
+        Dns {
+            nameservers: or(&self.runtime_dns.nameservers, base.nameservers),
+            search: or(&self.runtime_dns.search, base.search),
+            options: or(&self.runtime_dns.options, base.options),
+            domain: base.domain,
+        }
+    }
+}
+
+const NAME: &str = "a network name such as \"functions\"";
+const PLUGIN: &str = "the name of an executable such as \"repoint-cni\"";
+const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";
+const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
+
+impl Directories {
+    fn read(conf: &Object<'_>) -> Result<Self, KeyError> {
+        let default = Self::default();
+        Ok(Self {
+            run: path(conf, "runDir", DIRECTORY)?.unwrap_or(default.run),
+            state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(default.state),
+            bpf: path(conf, "bpfDir", DIRECTORY)?.unwrap_or(default.bpf),
+        })
+    }
+}
+
+/// The object that a key holds.
+fn object<'k>(parent: &'k Object<'_>, key: &'k str) -> Result<Option<Object<'k>>, KeyError> {
+    let Some(node) = parent.get(key) else {
+        return Ok(None);
+    };
+    node.object("a JSON object").map(Some)
+}
+
+/// The absolute path that a key holds.
+fn path(
+    object: &Object<'_>,
+    key: &str,
+    expected: &'static str,
+) -> Result<Option<PathBuf>, KeyError> {
+    let absolute = |node: Node<'_>| {
+        let text = node.string(expected)?;
+        if !Path::new(text).is_absolute() || text.contains('\0') {
+            return Err(node.bad_value(format!("it must be {expected}")));
+        }
+        Ok(text.into())
+    };
+    object.get(key).map(absolute).transpose()
+}
+
+fn mtu(node: &Node<'_>, ipam: &IpamConf) -> Result<u32, KeyError> {
+    let mtu = node.integer(MTU)?;
+    if mtu < LEAST_MTU_V6 && ipam.gives_ipv6() {
+        let why = format!("it must be at least {LEAST_MTU_V6} where there are IPv6 ranges");
+        return Err(node.bad_value(why));
+    }
+    Ok(mtu)
+}
+
+/// Two by default: the kernel makes interfaces one at a time (RTNL), so a few builds keep it busy
+/// and more only wait for each other.
+fn cold_builds(conf: &Object<'_>) -> Result<u32, KeyError> {
+    conf.get("coldBuilds")
+        .map_or(Ok(2), |node| node.integer(1..=MOST_COLD_BUILDS))
+}
+
+fn prev_result(conf: &Object<'_>, version: CniVersion) -> Result<Option<CniResult>, KeyError> {
+    let Some(result) = object(conf, "prevResult")? else {
+        return Ok(None);
+    };
+    CniResult::read(&result, version).map(Some)
+}

@@ -1,0 +1,171 @@
+//! Why the data plane refused.
+
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
+use nix::errno::Errno;
+use repoint_common::endpoint::MAX_ENTRIES;
+
+/// Why the data plane cannot be loaded, opened, changed or unloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// `bpfDir` is somewhere where nothing can be pinned.
+    #[error(
+        "bpfDir {folder} is not on a BPF file system: mount one there (mount -t bpf bpf {folder}), \
+         or choose a folder below /sys/fs/bpf",
+        folder = folder.display()
+    )]
+    NotOnBpfFileSystem {
+        /// `bpfDir`.
+        folder: PathBuf,
+    },
+    /// A mount would hide what is there.
+    #[error("{mount_point} is no BPF file system, and not empty: nothing is mounted over it")]
+    Occupied {
+        /// Where the file system belongs.
+        mount_point: &'static str,
+    },
+    /// The BPF file system cannot be mounted.
+    #[error(
+        "cannot mount a BPF file system at {mount_point}: {source}{}",
+        advice(source)
+    )]
+    Mount {
+        /// Where.
+        mount_point: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// A folder or pin could not be seen to.
+    #[error("cannot {action} {path}: {source}{}", advice(source), path = path.display())]
+    Folder {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The embedded object was refused.
+    #[error("cannot load the eBPF object: {source}{}", advice(source))]
+    Load {
+        /// By whom, and why.
+        source: Box<EbpfError>,
+    },
+    /// The embedded object is not the one that this code belongs to.
+    #[error("the eBPF object has no {kind} {name}: it was not built with this executable")]
+    Missing {
+        /// Map or program.
+        kind: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+    /// A program was refused.
+    #[error("cannot load eBPF program {name}: {source}{}", advice(source))]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// The verifier's word.
+        source: Box<ProgramError>,
+    },
+    /// A map or program cannot be pinned.
+    #[error("cannot pin {path}: {source}{}", advice(source), path = path.display())]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: PinError,
+    },
+    /// A pinned program cannot be opened.
+    #[error("cannot open pinned program {path}: {source}{}", advice(source), path = path.display())]
+    OpenProgram {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: Box<ProgramError>,
+    },
+    /// A pinned map cannot be opened.
+    #[error("cannot open pinned map {path}: {source}{}", advice(source), path = path.display())]
+    OpenMap {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: Box<MapError>,
+    },
+    /// A pinned map is not laid out as this code knows it.
+    #[error(
+        "pinned map {path} has another layout: {source}; another build of repoint made it: remove \
+         the node's containers, then run `repoint unload` and `repoint load`",
+        path = path.display()
+    )]
+    Layout {
+        /// Where it is.
+        path: PathBuf,
+        /// What differs.
+        source: Box<MapError>,
+    },
+    /// A map is full.
+    #[error("map {map} is full: it holds {MAX_ENTRIES} entries")]
+    Full {
+        /// Its name.
+        map: &'static str,
+    },
+    /// A map's entry cannot be read or changed.
+    #[error("cannot {action} {key} of map {map}: {source}{}", advice(source))]
+    Entry {
+        /// What was tried.
+        action: &'static str,
+        /// Whose entry.
+        key: String,
+        /// The map's name.
+        map: &'static str,
+        /// The kernel's word.
+        source: Box<MapError>,
+    },
+    /// The log of the programs cannot be read.
+    #[error(
+        "cannot read the log of eBPF program {program}: {source}{}",
+        advice(source)
+    )]
+    Log {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        source: Box<aya_log::Error>,
+    },
+}
+
+impl DatapathError {
+    /// For `map_err` over what is done to a folder or pin.
+    pub(super) fn folder<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Folder {
+            action,
+            path,
+            source: source.into(),
+        }
+    }
+}
+
+/// What can be done about it, where the error number tells.
+fn advice(error: &(dyn Error + 'static)) -> &'static str {
+    let chain = std::iter::successors(Some(error), |&error| error.source());
+    let number = chain
+        .filter_map(<dyn Error>::downcast_ref::<io::Error>)
+        .find_map(io::Error::raw_os_error);
+    match number.map(Errno::from_raw) {
+        Some(Errno::EPERM | Errno::EACCES) => {
+            "; root is needed, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+        }
+        Some(Errno::ENOSYS) => "; the kernel lacks CONFIG_BPF_SYSCALL",
+        Some(Errno::ENODEV) => "; the kernel lacks CONFIG_BPF_SYSCALL, or its BPF file system",
+        _ => "",
+    }
+}

@@ -1,0 +1,139 @@
+//! Loading the programs and maps into the kernel, once, and taking them out again.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::SchedClassifier};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+use super::{DatapathError, Pins, bpf_file_system, maps, programs};
+use crate::failpoint;
+
+/// What `ebpf/` compiles to.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/repoint.bpf.o"));
+
+/// File in `runDir` that loaders lock. It stays: removing it would let in two.
+const LOCK: &str = "load.lock";
+
+/// Loads the data plane unless another process has done so meanwhile.
+///
+/// Everything is pinned in a folder of another name, which then gets its own: a loader that is
+/// killed leaves nothing that is taken for a loaded data plane, and the next one removes it.
+pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
+    let _lock = lock(run_dir)?;
+    let pins = Pins::below(bpf_dir);
+    if pins.exist()? {
+        return Ok(());
+    }
+    bpf_file_system::provide(bpf_dir)?;
+    pins.clear_partial()?;
+    let partial = pins.partial();
+    fs::create_dir_all(&partial).map_err(DatapathError::folder("create", &partial))?;
+    failpoint::hit("load:folder");
+    pin_all(&mut load_object()?, &partial)?;
+    failpoint::hit("load:pins");
+    rename(&partial, pins.folder())
+}
+
+/// Removes all pins below `bpf_dir`, of this layout version, and the folders that are empty then,
+/// `bpf_dir` being the last. Says whether there were any.
+///
+/// What is attached stays attached, until its interface goes.
+pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
+    if !bpf_dir
+        .try_exists()
+        .map_err(DatapathError::folder("look for", bpf_dir))?
+    {
+        return Ok(false);
+    }
+    let _lock = lock(run_dir)?;
+    let pins = Pins::below(bpf_dir);
+    pins.clear_partial()?;
+    let loaded = pins.exist()?;
+    if loaded {
+        rename(pins.folder(), &pins.partial())?;
+        failpoint::hit("unload:renamed");
+        pins.clear_partial()?;
+    }
+    remove_empty(bpf_dir)?;
+    Ok(loaded)
+}
+
+/// Waits for other loaders.
+fn lock(run_dir: &Path) -> Result<Flock<File>, DatapathError> {
+    fs::create_dir_all(run_dir).map_err(DatapathError::folder("create", run_dir))?;
+    let path = run_dir.join(LOCK);
+    let file = File::create(&path).map_err(DatapathError::folder("create", &path))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| DatapathError::folder("lock", &path)(errno))
+}
+
+fn load_object() -> Result<Ebpf, DatapathError> {
+    EbpfLoader::new()
+        // The verifier's log is what explains a refusal; its statistics nobody reads here.
+        .verifier_log_level(VerifierLogLevel::DEBUG)
+        .load(OBJECT)
+        .map_err(|source| DatapathError::Load {
+            source: Box::new(source),
+        })
+}
+
+fn pin_all(object: &mut Ebpf, folder: &Path) -> Result<(), DatapathError> {
+    for name in maps::NAMES {
+        let map = object
+            .map(name)
+            .ok_or(DatapathError::Missing { kind: "map", name })?;
+        let path = folder.join(name);
+        map.pin(&path)
+            .map_err(|source| DatapathError::Pin { path, source })?;
+    }
+    for name in programs::NAMES {
+        let program = load_program(object, name)?;
+        let path = folder.join(name);
+        program
+            .pin(&path)
+            .map_err(|source| DatapathError::Pin { path, source })?;
+    }
+    Ok(())
+}
+
+fn load_program<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
+    let failed = |source| DatapathError::Program {
+        name,
+        source: Box::new(source),
+    };
+    let program = object.program_mut(name);
+    let program = program.ok_or(DatapathError::Missing {
+        kind: "program",
+        name,
+    })?;
+    let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
+    program.load().map_err(failed)?;
+    Ok(program)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), DatapathError> {
+    fs::rename(from, to).map_err(DatapathError::folder("rename", from))
+}
+
+/// Removes a folder, unless it is in use: other layout versions are in it, or it is a mount point.
+fn remove_empty(folder: &Path) -> Result<(), DatapathError> {
+    match fs::remove_dir(folder) {
+        Err(error) if is_in_use(&error) => Ok(()),
+        removed => removed.map_err(DatapathError::folder("remove", folder)),
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::ENOTEMPTY | Errno::EBUSY))
+}

@@ -1,0 +1,83 @@
+//! The log of the programs, handed to `tracing`.
+
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    path::Path,
+};
+
+use aya::programs::ProgramInfo;
+use aya_log::EbpfLogger;
+use log::{Level, Log, Metadata, Record};
+
+use super::{DatapathError, FROM_CONTAINER, Pins};
+
+/// Target of the events.
+const TARGET: &str = "repoint::ebpf";
+
+/// Reader of the log of the pinned programs, which all write to one ring buffer.
+///
+/// Works whoever loaded them. A record goes to one reader only. The file descriptor is readable
+/// when there are records; without a reader the buffer fills up and programs write no more.
+pub struct LogReader {
+    records: EbpfLogger<ToTracing>,
+}
+
+impl LogReader {
+    /// The log of the data plane below `bpf_dir`, if it is loaded.
+    pub fn open_existing(bpf_dir: &Path) -> Result<Option<Self>, DatapathError> {
+        let Some(pins) = Pins::existing(bpf_dir)? else {
+            return Ok(None);
+        };
+        let path = pins.path(FROM_CONTAINER);
+        let info = ProgramInfo::from_pin(&path).map_err(|source| DatapathError::OpenProgram {
+            path,
+            source: Box::new(source),
+        })?;
+        let records = EbpfLogger::init_from_id_with_logger(info.id(), ToTracing);
+        let records = records.map_err(|source| DatapathError::Log {
+            program: FROM_CONTAINER,
+            source: Box::new(source),
+        })?;
+        Ok(Some(Self { records }))
+    }
+
+    /// Turns the records that are there into events.
+    pub fn drain(&mut self) {
+        self.records.flush();
+    }
+}
+
+impl AsFd for LogReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.records.as_fd()
+    }
+}
+
+/// What tokio's `AsyncFd` asks for.
+impl AsRawFd for LogReader {
+    fn as_raw_fd(&self) -> RawFd {
+        self.records.as_raw_fd()
+    }
+}
+
+/// A logger of the crate `log`, which the reader of records wants, that makes `tracing` events.
+struct ToTracing;
+
+impl Log for ToTracing {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let (module, text) = (record.target(), record.args());
+        match record.level() {
+            Level::Error => tracing::error!(target: TARGET, module, "{text}"),
+            Level::Warn => tracing::warn!(target: TARGET, module, "{text}"),
+            Level::Info => tracing::info!(target: TARGET, module, "{text}"),
+            Level::Debug => tracing::debug!(target: TARGET, module, "{text}"),
+            Level::Trace => tracing::trace!(target: TARGET, module, "{text}"),
+        }
+    }
+
+    fn flush(&self) {}
+}

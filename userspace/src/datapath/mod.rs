@@ -1,0 +1,70 @@
+//! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
+//!
+//! ```text
+//! <bpfDir>/v1/endpoints_v4     IPv4 address -> interface, identity, MAC
+//! <bpfDir>/v1/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v1/interfaces       interface -> slot, addresses, identity, MAC
+//! <bpfDir>/v1/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v1/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v1/to_container     program of their egress hook
+//! ```
+//!
+//! `v1` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! attached go on with the maps that they were loaded with, also after [`unload`].
+
+mod bpf_file_system;
+mod error;
+mod load;
+mod log;
+mod maps;
+mod pinned_map;
+mod pins;
+mod programs;
+
+use std::path::Path;
+
+pub use error::DatapathError;
+pub use load::unload;
+pub use log::LogReader;
+pub use maps::Maps;
+pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER};
+
+use pins::Pins;
+
+/// A loaded data plane.
+#[derive(Debug)]
+pub struct Datapath {
+    /// The programs to attach.
+    pub programs: Programs,
+    /// The maps that they look things up in.
+    pub maps: Maps,
+}
+
+impl Datapath {
+    /// Opens the data plane below `bpf_dir`, loading it if it is not.
+    ///
+    /// Where it is loaded this costs the opening of the pins and nothing else. `run_dir` holds the
+    /// lock that keeps loaders apart; it is created.
+    pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<Self, DatapathError> {
+        if let Some(open) = Self::open_existing(bpf_dir)? {
+            return Ok(open);
+        }
+        load::load(bpf_dir, run_dir)?;
+        let pins = Pins::below(bpf_dir);
+        Ok(Self {
+            programs: Programs::open(&pins)?,
+            maps: Maps::open(&pins),
+        })
+    }
+
+    /// Opens the data plane below `bpf_dir`, if it is loaded.
+    pub fn open_existing(bpf_dir: &Path) -> Result<Option<Self>, DatapathError> {
+        let Some(pins) = Pins::existing(bpf_dir)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            programs: Programs::open(&pins)?,
+            maps: Maps::open(&pins),
+        }))
+    }
+}

@@ -1,0 +1,71 @@
+//! Where things are pinned.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use repoint_common::LAYOUT_VERSION;
+
+use super::DatapathError;
+
+/// The folder of pins of this layout version.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    folder: PathBuf,
+}
+
+impl Pins {
+    /// The folder of pins below `bpf_dir`, there or not.
+    pub fn below(bpf_dir: &Path) -> Self {
+        Self {
+            folder: bpf_dir.join(format!("v{LAYOUT_VERSION}")),
+        }
+    }
+
+    /// The folder of pins below `bpf_dir`, if it is there.
+    pub fn existing(bpf_dir: &Path) -> Result<Option<Self>, DatapathError> {
+        let pins = Self::below(bpf_dir);
+        Ok(pins.exist()?.then_some(pins))
+    }
+
+    /// Whether the folder is there.
+    pub fn exist(&self) -> Result<bool, DatapathError> {
+        let found = self.folder.try_exists();
+        found.map_err(DatapathError::folder("look for", &self.folder))
+    }
+
+    /// Path of a pinned object.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder while it is not whole: being filled, being emptied, or left by a process that was
+    /// killed over it.
+    pub fn partial(&self) -> PathBuf {
+        // Not an extension: the BPF file system reserves names with a dot (bpf_lookup).
+        self.folder
+            .with_file_name(format!("v{LAYOUT_VERSION}-partial"))
+    }
+
+    /// Removes what there is of [`Self::partial`].
+    pub fn clear_partial(&self) -> Result<(), DatapathError> {
+        let partial = self.partial();
+        let entries = match fs::read_dir(&partial) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(DatapathError::folder("read", &partial))?,
+        };
+        for entry in entries {
+            let pin = entry
+                .map_err(DatapathError::folder("read", &partial))?
+                .path();
+            fs::remove_file(&pin).map_err(DatapathError::folder("remove", &pin))?;
+        }
+        fs::remove_dir(&partial).map_err(DatapathError::folder("remove", &partial))
+    }
+}

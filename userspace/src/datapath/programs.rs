@@ -1,0 +1,57 @@
+//! The pinned programs.
+
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    path::PathBuf,
+};
+
+use aya::programs::{ProgramFd, ProgramInfo};
+
+use super::{DatapathError, Pins};
+
+/// Name of the program of the ingress hook: what a container sends.
+pub const FROM_CONTAINER: &str = "from_container";
+/// Name of the program of the egress hook: what the host stack sends to a container.
+pub const TO_CONTAINER: &str = "to_container";
+
+/// Names of the pinned programs.
+pub(super) const NAMES: [&str; 2] = [FROM_CONTAINER, TO_CONTAINER];
+
+/// The programs, open.
+#[derive(Debug)]
+pub struct Programs {
+    from_container: ProgramFd,
+    to_container: ProgramFd,
+}
+
+impl Programs {
+    pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self {
+            from_container: open(pins.path(FROM_CONTAINER))?,
+            to_container: open(pins.path(TO_CONTAINER))?,
+        })
+    }
+
+    /// The program for the ingress hook of a host-side interface.
+    #[must_use]
+    pub fn from_container(&self) -> BorrowedFd<'_> {
+        self.from_container.as_fd()
+    }
+
+    /// The program for the egress hook of a host-side interface.
+    #[must_use]
+    pub fn to_container(&self) -> BorrowedFd<'_> {
+        self.to_container.as_fd()
+    }
+}
+
+/// By way of the program's number, and not by `SchedClassifier::from_pin`: that asks the kernel for
+/// all its BPF features first, which takes a hundred times as long.
+fn open(path: PathBuf) -> Result<ProgramFd, DatapathError> {
+    let info = ProgramInfo::from_pin(&path);
+    info.and_then(|info| info.fd())
+        .map_err(|source| DatapathError::OpenProgram {
+            path,
+            source: Box::new(source),
+        })
+}

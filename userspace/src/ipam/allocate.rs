@@ -1,0 +1,359 @@
+//! Choosing addresses, round-robin.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Range, RangeSet};
+use crate::{
+    cni::{CniError, ErrorCode},
+    types::NetworkName,
+};
+
+/// What a network allocates from.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool<'a> {
+    /// The network, for errors.
+    pub network: &'a NetworkName,
+    /// A container gets one address of each.
+    pub sets: &'a [RangeSet],
+    /// The address given last of each set: the search goes on after it, so that an address rests
+    /// for as long as possible before it is given again.
+    pub last: &'a [Option<IpAddr>],
+}
+
+/// No address can be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AllocateError {
+    /// There is nothing to allocate from.
+    #[error(
+        "network {network} has no ranges: ipam.ranges, ipam.subnet and runtimeConfig.ipRanges are all absent"
+    )]
+    NoRanges {
+        /// The network.
+        network: NetworkName,
+    },
+    /// Every address is taken.
+    #[error("network {network} has no address left in {ranges}: {in_use} of {in_use} are in use")]
+    Exhausted {
+        /// The network.
+        network: NetworkName,
+        /// The ranges that were searched.
+        ranges: String,
+        /// How many addresses they have to give, each of which is taken.
+        in_use: u64,
+    },
+    /// The address asked for belongs to no range.
+    #[error("network {network} has no range with the requested address {address}, only {ranges}")]
+    RequestedNotInRange {
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: IpAddr,
+        /// The network's ranges.
+        ranges: String,
+    },
+    /// Two addresses are asked for where there is one to give.
+    #[error(
+        "network {network} gives one address of {ranges}, but both {first} and {second} are requested"
+    )]
+    RequestedTwice {
+        /// The network.
+        network: NetworkName,
+        /// The ranges.
+        ranges: String,
+        /// The one.
+        first: IpAddr,
+        /// The other.
+        second: IpAddr,
+    },
+    /// The address asked for is not a container's to have.
+    #[error(
+        "the requested address {address} is a gateway, network or broadcast address of network {network}"
+    )]
+    RequestedReserved {
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The address asked for is another's.
+    #[error("the requested address {address} of network {network} is in use")]
+    RequestedTaken {
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+impl AllocateError {
+    /// The error to print.
+    #[must_use]
+    pub fn to_cni(&self) -> CniError {
+        let code = match self {
+            Self::NoRanges { .. } => ErrorCode::INVALID_CONFIGURATION,
+            _ => ErrorCode::NO_ADDRESS,
+        };
+        CniError::from_error(code, self)
+    }
+}
+
+/// Chooses one address of each set of a pool: the requested one, where one of the set's is
+/// requested, or else the first free one after the last given.
+///
+/// `taken` tells whether an address is in use. It is asked once where the next address is free,
+/// and for every address of a set only before that set is declared exhausted.
+pub fn allocate<E: From<AllocateError>>(
+    pool: &Pool<'_>,
+    requested: &[IpAddr],
+    mut taken: impl FnMut(IpAddr) -> Result<bool, E>,
+) -> Result<Vec<IpNet>, E> {
+    if pool.sets.is_empty() {
+        return Err(AllocateError::NoRanges {
+            network: pool.network.clone(),
+        }
+        .into());
+    }
+    if let Some(&address) = requested
+        .iter()
+        .find(|address| pool.range_of(**address).is_none())
+    {
+        return Err(pool.not_in_range(address).into());
+    }
+    let mut choose = |(index, set): (usize, &RangeSet)| match pool.requested_of(set, requested)? {
+        Some((range, address)) => pool.take(range, address, &mut taken),
+        None => pool.search(index, set, &mut taken),
+    };
+    pool.sets.iter().enumerate().map(&mut choose).collect()
+}
+
+impl<'a> Pool<'a> {
+    fn range_of(&self, address: IpAddr) -> Option<&'a Range> {
+        self.sets.iter().find_map(|set| set.range_of(address))
+    }
+
+    /// Whether no container may have the address, whichever range of the pool it is in.
+    fn reserves(&self, address: IpAddr) -> bool {
+        self.sets
+            .iter()
+            .flat_map(RangeSet::ranges)
+            .any(|range| range.reserves(address))
+    }
+
+    /// The one address of a set that is requested.
+    fn requested_of<'s>(
+        &self,
+        set: &'s RangeSet,
+        requested: &[IpAddr],
+    ) -> Result<Option<(&'s Range, IpAddr)>, AllocateError> {
+        let mut of_set = requested
+            .iter()
+            .filter_map(|&address| Some((set.range_of(address)?, address)));
+        let first = of_set.next();
+        match (
+            first,
+            of_set.find(|second| first.is_some_and(|first| first.1 != second.1)),
+        ) {
+            (Some((_, first)), Some((_, second))) => Err(AllocateError::RequestedTwice {
+                network: self.network.clone(),
+                ranges: set.to_string(),
+                first,
+                second,
+            }),
+            _ => Ok(first),
+        }
+    }
+
+    fn take<E: From<AllocateError>>(
+        &self,
+        range: &Range,
+        address: IpAddr,
+        taken: &mut impl FnMut(IpAddr) -> Result<bool, E>,
+    ) -> Result<IpNet, E> {
+        let network = || self.network.clone();
+        if self.reserves(address) {
+            return Err(AllocateError::RequestedReserved {
+                network: network(),
+                address,
+            }
+            .into());
+        }
+        if taken(address)? {
+            return Err(AllocateError::RequestedTaken {
+                network: network(),
+                address,
+            }
+            .into());
+        }
+        Ok(range.with_prefix(address))
+    }
+
+    fn search<E: From<AllocateError>>(
+        &self,
+        index: usize,
+        set: &RangeSet,
+        taken: &mut impl FnMut(IpAddr) -> Result<bool, E>,
+    ) -> Result<IpNet, E> {
+        let last = self.last.get(index).copied().flatten();
+        let mut in_use = 0;
+        for (range, address) in set.addresses_after(last) {
+            if self.reserves(address) {
+                continue;
+            }
+            if !taken(address)? {
+                return Ok(range.with_prefix(address));
+            }
+            in_use += 1;
+        }
+        let (network, ranges) = (self.network.clone(), set.to_string());
+        Err(AllocateError::Exhausted {
+            network,
+            ranges,
+            in_use,
+        }
+        .into())
+    }
+
+    fn not_in_range(&self, address: IpAddr) -> AllocateError {
+        let ranges = self
+            .sets
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        AllocateError::RequestedNotInRange {
+            network: self.network.clone(),
+            address,
+            ranges,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ipam::tests::sets;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn choose(
+        sets: &[RangeSet],
+        last: &[Option<IpAddr>],
+        requested: &[IpAddr],
+        taken: &[IpAddr],
+    ) -> Result<Vec<String>, AllocateError> {
+        let network = "net".parse().unwrap();
+        let pool = Pool {
+            network: &network,
+            sets,
+            last,
+        };
+        let chosen = allocate(&pool, requested, |address| Ok(taken.contains(&address)));
+        chosen.map(|chosen: Vec<IpNet>| chosen.iter().map(ToString::to_string).collect())
+    }
+
+    fn dual_stack() -> Vec<RangeSet> {
+        sets(&json!([[{"subnet": "10.1.0.0/29"}], [{"subnet": "fd00::/64"}]]))
+    }
+
+    #[test]
+    fn one_address_of_each_set_with_its_subnets_prefix() {
+        let chosen = choose(&dual_stack(), &[], &[], &[]).unwrap();
+        assert_eq!(chosen, ["10.1.0.2/29", "fd00::2/64"]);
+    }
+
+    #[test]
+    fn the_search_goes_on_after_the_last_and_round() {
+        let last = [Some(ip("10.1.0.5")), None];
+        let chosen = choose(&dual_stack(), &last, &[], &[]).unwrap();
+        assert_eq!(chosen, ["10.1.0.6/29", "fd00::2/64"]);
+        let chosen = choose(&dual_stack(), &last, &[], &[ip("10.1.0.6")]).unwrap();
+        assert_eq!(chosen[0], "10.1.0.2/29");
+    }
+
+    #[test]
+    fn an_exhausted_network_tells_how_many_are_in_use() {
+        let taken: Vec<_> = (2..=6).map(|host| IpAddr::from([10, 1, 0, host])).collect();
+        let error = choose(&dual_stack(), &[], &[], &taken).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "network net has no address left in 10.1.0.1-10.1.0.6: 5 of 5 are in use"
+        );
+        assert_eq!(error.to_cni().code, ErrorCode::NO_ADDRESS);
+    }
+
+    #[test]
+    fn a_network_without_ranges_is_misconfigured() {
+        let error = choose(&[], &[], &[], &[]).unwrap_err().to_cni();
+        assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{error}");
+    }
+
+    #[test]
+    fn a_requested_address_is_given_from_its_set() {
+        let chosen = choose(&dual_stack(), &[], &[ip("fd00::7"), ip("fd00::7")], &[]).unwrap();
+        assert_eq!(chosen, ["10.1.0.2/29", "fd00::7/64"]);
+    }
+
+    #[test]
+    fn a_requested_address_that_cannot_be_had_is_an_error() {
+        let choose = |requested: &[&str]| {
+            let requested: Vec<_> = requested.iter().map(|text| ip(text)).collect();
+            choose(&dual_stack(), &[], &requested, &[ip("10.1.0.3")]).unwrap_err()
+        };
+        let error = choose(&["192.0.2.1"]);
+        assert!(
+            matches!(error, AllocateError::RequestedNotInRange { .. }),
+            "{error}"
+        );
+        let error = choose(&["10.1.0.3"]);
+        assert!(
+            matches!(error, AllocateError::RequestedTaken { .. }),
+            "{error}"
+        );
+        let error = choose(&["10.1.0.1"]);
+        assert!(
+            matches!(error, AllocateError::RequestedReserved { .. }),
+            "{error}"
+        );
+        let error = choose(&["10.1.0.4", "10.1.0.5"]);
+        assert!(
+            matches!(error, AllocateError::RequestedTwice { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_gateway_in_another_range_of_its_subnet_is_reserved_there() {
+        let sets = sets(&json!([
+            [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.11"}],
+            [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.20", "gateway": "10.1.0.10"}],
+        ]));
+        assert_eq!(
+            choose(&sets, &[], &[], &[]).unwrap(),
+            ["10.1.0.11/24", "10.1.0.20/24"]
+        );
+    }
+
+    #[test]
+    fn the_records_own_error_comes_through() {
+        #[derive(Debug, PartialEq)]
+        struct Broken;
+        impl From<AllocateError> for Broken {
+            fn from(error: AllocateError) -> Self {
+                panic!("{error}")
+            }
+        }
+        let (network, sets) = ("net".parse().unwrap(), dual_stack());
+        let pool = Pool {
+            network: &network,
+            sets: &sets,
+            last: &[],
+        };
+        assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
+    }
+}

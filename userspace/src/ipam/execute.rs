@@ -1,0 +1,188 @@
+//! Running another plugin: standard input in, standard output out, within a time.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    os::fd::OwnedFd,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, memfd_create},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// Most of a plugin's standard output that is read, bytes. A result has some hundred.
+const MOST_OUTPUT: u64 = 1 << 20;
+
+/// What became of a process.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub output: Vec<u8>,
+}
+
+/// A process could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// A system call around it failed.
+    #[error("{call}")]
+    System {
+        /// Which.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The executable cannot be executed.
+    #[error("executing it")]
+    Spawn(#[source] io::Error),
+    /// It was killed, having taken too long.
+    #[error("it did not finish within {} s and was killed", .0.as_secs())]
+    Timeout(Duration),
+}
+
+/// A child that is killed and reaped when it is dropped before its end.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // Both fail only where the child is reaped already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Runs an executable, with the given variables over this process's own environment, and with
+/// this process's standard error.
+///
+/// Standard input and output are files in memory, not pipes: neither side can then block the other,
+/// and what the executable leaves running cannot keep us waiting. Should this process be killed,
+/// the executable still finds all its input and an output to write to, and ends by itself.
+pub(super) fn execute(
+    executable: &Path,
+    variables: &[(&'static str, OsString)],
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished, ExecuteError> {
+    let mut output = File::from(memory_file("repoint-stdout")?);
+    let stdout = output
+        .try_clone()
+        .map_err(system("dup of a file in memory"))?;
+    let child = Command::new(executable)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(input_file(input)?)
+        .stdout(stdout)
+        .spawn()
+        .map_err(ExecuteError::Spawn)?;
+    let status = wait(Guarded(child), limit)?;
+    Ok(Finished {
+        status,
+        output: content(&mut output).map_err(system("reading a file in memory"))?,
+    })
+}
+
+/// Waits for a child's end, kills it after the time.
+fn wait(mut child: Guarded, limit: Duration) -> Result<ExitStatus, ExecuteError> {
+    let pid = Pid::from_child(&child.0);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(errno("pidfd_open"))?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| ExecuteError::Timeout(limit))?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(ExecuteError::Timeout(limit)),
+            Ok(_) => return child.0.wait().map_err(system("waiting for it")),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(errno("poll of a pidfd")(error)),
+        }
+    }
+}
+
+fn memory_file(name: &str) -> Result<OwnedFd, ExecuteError> {
+    memfd_create(name, MemfdFlags::CLOEXEC).map_err(errno("memfd_create"))
+}
+
+fn input_file(input: &[u8]) -> Result<Stdio, ExecuteError> {
+    let mut file = File::from(memory_file("repoint-stdin")?);
+    let filled = file.write_all(input).and_then(|()| file.rewind());
+    filled.map_err(system("writing a file in memory"))?;
+    Ok(file.into())
+}
+
+fn content(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.rewind()?;
+    file.take(MOST_OUTPUT).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn system(call: &'static str) -> impl Fn(io::Error) -> ExecuteError {
+    move |source| ExecuteError::System { call, source }
+}
+
+fn errno(call: &'static str) -> impl Fn(Errno) -> ExecuteError {
+    move |source| ExecuteError::System {
+        call,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a shell script, which is the shell's input.
+    fn shell(script: &str, limit: Duration) -> Result<Finished, ExecuteError> {
+        execute(
+            Path::new("/bin/sh"),
+            &[("ANSWER", "42".into())],
+            script.as_bytes(),
+            limit,
+        )
+    }
+
+    const AMPLE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn output_and_status_come_back() {
+        let finished = shell("echo $ANSWER; exit 3", AMPLE).unwrap();
+        assert_eq!(finished.output, b"42\n");
+        assert_eq!(finished.status.code(), Some(3));
+    }
+
+    #[test]
+    fn much_input_and_output_block_nobody() {
+        let comment = format!("#{}\n", "x".repeat(1 << 20));
+        let script = format!("{comment}head -c 3000000 /dev/zero");
+        let finished = shell(&script, AMPLE).unwrap();
+        assert_eq!(finished.output.len() as u64, MOST_OUTPUT);
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_killed() {
+        let began = Instant::now();
+        let error = shell("exec sleep 600", Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, ExecuteError::Timeout(_)), "{error}");
+        assert!(began.elapsed() < AMPLE, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn what_it_leaves_running_is_not_waited_for() {
+        let began = Instant::now();
+        let finished = shell("sleep 600 & echo $!", AMPLE).unwrap();
+        let left = String::from_utf8(finished.output).unwrap();
+        let killed = Command::new("kill").arg(left.trim()).status().unwrap();
+        assert!(
+            killed.success() && began.elapsed() < AMPLE,
+            "{:?}",
+            began.elapsed()
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! Address management: this plugin's own, as pure functions, and by another plugin.
+//!
+//! What is taken is the caller's to know; nothing here keeps records.
+
+pub mod allocate;
+pub mod delegate;
+mod execute;
+pub mod range;
+pub mod range_set;
+pub mod resolv_conf;
+#[cfg(test)]
+mod tests;
+
+pub use allocate::{AllocateError, Pool, allocate};
+pub use delegate::{Delegate, DelegateError};
+pub use range::{Range, RangeError};
+pub use range_set::{RangeSet, RangeSetError};

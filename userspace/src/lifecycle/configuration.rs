@@ -1,0 +1,73 @@
+//! From a network's configuration to the template of its slots.
+
+use ipnet::IpNet;
+
+use super::{LifecycleError, node::uplink_mtu};
+use crate::{
+    cni::Route,
+    conf::NetConf,
+    netlink::RouteOptions,
+    template::{
+        AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
+        VERSION,
+    },
+};
+
+/// The template that a network's slots are built from, with the routes that its address management
+/// gives.
+pub(super) fn template(conf: &NetConf, routes: &[Route]) -> Template {
+    let mut operations = vec![
+        Operation::CreateLink { mtu: conf.mtu },
+        Operation::AssignAddress {
+            from: AddressSource::Ipam,
+        },
+        Operation::AddGateway,
+    ];
+    operations.extend(routes.iter().map(|route| Operation::AddRoute {
+        to: RouteTarget::Prefix(route.dst),
+        via: route.gw.map_or(RouteVia::Gateway, RouteVia::Router),
+        options: RouteOptions {
+            mtu: route.mtu,
+            advmss: route.advmss,
+            priority: route.priority,
+            table: route.table,
+            scope: route.scope,
+        },
+    }));
+    operations.push(own_subnets());
+    operations.push(Operation::AttachPrograms);
+    if conf.ip_masq {
+        operations.push(Operation::Masquerade);
+    }
+    Template {
+        version: VERSION,
+        origin: format!("network {}", conf.name),
+        operations,
+    }
+}
+
+/// Neighbours of the network are reached through the gateway, as everything is. Last, so that a
+/// configured route to the same subnet is the one that counts.
+fn own_subnets() -> Operation {
+    Operation::AddRoute {
+        to: RouteTarget::OwnSubnets,
+        via: RouteVia::Gateway,
+        options: RouteOptions::default(),
+    }
+}
+
+/// What a template means on this node, now, for these addresses.
+pub(super) fn configuration(
+    template: &Template,
+    conf: &NetConf,
+    addresses: &[IpNet],
+) -> Result<NetworkConfig, LifecycleError> {
+    let mtu = match conf.mtu {
+        Some(mtu) => mtu,
+        None => uplink_mtu()?,
+    };
+    Ok(template.instantiate(&NodeContext {
+        addresses: addresses.to_vec(),
+        mtu,
+    }))
+}

@@ -1,0 +1,60 @@
+//! GC: give up the attachments that the runtime no longer knows.
+
+use super::{
+    LifecycleError, NetworkRequest, Node, Request,
+    release::{release, summary},
+};
+use crate::{
+    cni::CniArgs,
+    conf::IpamConf,
+    store::Slot,
+    types::{AttachmentId, NetnsPath, SlotId},
+};
+
+/// Releases each attachment of the network that is not in the runtime's list; without a list,
+/// none. One that fails does not keep the others from being released.
+pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
+    let mut errors = Vec::new();
+    if let Some(node) = Node::open_existing(&request.conf.directories)? {
+        for (attachment, slot) in stale(&node, request)? {
+            let request = single(&node, request, attachment, slot)?;
+            errors.extend(release(&node, slot, &request).err());
+        }
+    }
+    if let IpamConf::Delegated(plugin) = &request.conf.ipam {
+        let collected = request.delegate(plugin).and_then(|delegate| delegate.gc());
+        errors.extend(collected.err().map(Into::into));
+    }
+    summary(&format!("network {}", request.conf.name), errors)
+}
+
+/// The attachments of the network that are not in the runtime's list.
+fn stale(
+    node: &Node,
+    request: &NetworkRequest,
+) -> Result<Vec<(AttachmentId, SlotId)>, LifecycleError> {
+    let Some(valid) = &request.conf.valid_attachments else {
+        return Ok(Vec::new());
+    };
+    let mut attachments = node.store.read(|transaction| transaction.attachments())?;
+    attachments.retain(|(id, _)| id.network == request.conf.name && !valid.contains(id));
+    Ok(attachments)
+}
+
+/// The request that DEL would have been.
+fn single(
+    node: &Node,
+    request: &NetworkRequest,
+    attachment: AttachmentId,
+    slot: SlotId,
+) -> Result<Request, LifecycleError> {
+    let slot: Option<Slot> = node.store.read(|transaction| transaction.slot(slot))?;
+    Ok(Request {
+        conf: request.conf.clone(),
+        attachment,
+        netns: slot.and_then(|slot| NetnsPath::new(slot.netns_path?).ok()),
+        args: CniArgs::default(),
+        cni_path: request.cni_path.clone(),
+        input: request.input.clone(),
+    })
+}

@@ -1,0 +1,38 @@
+//! STATUS: whether ADD would be served.
+
+use super::{LifecycleError, NetworkRequest, Node};
+use crate::{
+    conf::{IpamConf, OwnIpam},
+    ipam::{self, Pool},
+};
+
+/// Whether the node can attach one more container to the network: its database and data plane
+/// work, and there is an address.
+pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
+    let node = Node::open(&request.conf.directories)?;
+    drop(node.load_datapath()?);
+    match &request.conf.ipam {
+        IpamConf::Own(own) => address_left(&node, request, own),
+        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.status()?),
+    }
+}
+
+fn address_left(
+    node: &Node,
+    request: &NetworkRequest,
+    own: &OwnIpam,
+) -> Result<(), LifecycleError> {
+    let name = &request.conf.name;
+    node.store.read(|transaction| {
+        let network = transaction.network(name)?;
+        let pool = Pool {
+            network: name,
+            sets: &own.range_sets,
+            last: &network.last_given,
+        };
+        ipam::allocate(&pool, &[], |address| {
+            Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
+        })
+        .map(drop)
+    })
+}

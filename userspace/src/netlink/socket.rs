@@ -1,0 +1,375 @@
+//! A blocking netlink socket, and a batch of requests over it.
+
+use std::{fmt, io};
+
+use netlink_packet_core::{
+    DecodeError, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, NlasIterator,
+};
+use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{
+    Socket as RawSocket, SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
+
+/// Largest datagram the kernel sends to a reader with a buffer of this size (`netlink_dump`).
+const RECEIVE_BUFFER: usize = 32 * 1024;
+
+/// `NLMSGERR_ATTR_MSG`: the kernel's own words in an extended acknowledgement.
+const EXT_ACK_MESSAGE: u16 = 1;
+
+/// What went wrong in a conversation with the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// There is no socket to talk over.
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// The conversation broke off.
+    #[error("cannot {what}: netlink {call}: {source}")]
+    Transport {
+        /// What was asked for.
+        what: String,
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+    /// The kernel said no.
+    #[error("cannot {what}: {source}{}", .kernel.as_deref().map(|k| format!(" (kernel: {k})")).unwrap_or_default())]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// The kernel's error number.
+        source: io::Error,
+        /// The kernel's own words, where it gave any.
+        kernel: Option<String>,
+    },
+    /// The kernel's answer is not understood.
+    #[error("cannot {what}: the kernel's answer is not understood: {reason}")]
+    Answer {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+impl NetlinkError {
+    /// The kernel's error number, where the kernel refused.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// Whether the thing spoken of does not exist.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(libc::ENODEV | libc::ENOENT | libc::ESRCH)
+        )
+    }
+
+    /// Whether the thing to be made exists.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.errno() == Some(libc::EEXIST)
+    }
+}
+
+/// One request of a batch: the message, its flags, and what it is for, in words that follow
+/// "cannot".
+#[derive(Debug)]
+pub struct Request<M> {
+    message: M,
+    flags: u16,
+    what: String,
+    answered: bool,
+}
+
+impl<M> Request<M> {
+    /// A request with `flags` (`NLM_F_…`) beside those that every request has.
+    pub fn new(what: impl fmt::Display, message: impl Into<M>, flags: u16) -> Self {
+        let flags = flags | NLM_F_REQUEST;
+        Self {
+            message: message.into(),
+            flags,
+            what: what.to_string(),
+            answered: true,
+        }
+    }
+
+    /// A message that the kernel acknowledges in no version alike: the frame of a batch.
+    #[must_use]
+    pub fn unanswered(self) -> Self {
+        Self {
+            answered: false,
+            ..self
+        }
+    }
+}
+
+/// A socket of one netlink family, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Socket<M> {
+    raw: RawSocket,
+    sequence: u32,
+    buffer: Vec<u8>,
+    message: std::marker::PhantomData<M>,
+}
+
+/// Links, addresses, routes, neighbours, queueing disciplines and filters.
+pub type RouteSocket = Socket<RouteNetlinkMessage>;
+/// nftables.
+pub type NetfilterSocket = Socket<NetfilterMessage>;
+
+impl RouteSocket {
+    /// Opens a socket of the routing family in the current network namespace.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Self::with_protocol(NETLINK_ROUTE)
+    }
+}
+
+impl NetfilterSocket {
+    /// Opens a socket of the netfilter family in the current network namespace.
+    pub fn open_netfilter() -> Result<Self, NetlinkError> {
+        Self::with_protocol(NETLINK_NETFILTER)
+    }
+}
+
+impl<M> Socket<M>
+where
+    M: NetlinkSerializable + NetlinkDeserializable + fmt::Debug,
+{
+    fn with_protocol(protocol: isize) -> Result<Self, NetlinkError> {
+        let mut socket = RawSocket::new(protocol).map_err(NetlinkError::Open)?;
+        socket.set_ext_ack(true).map_err(NetlinkError::Open)?;
+        socket.set_cap_ack(true).map_err(NetlinkError::Open)?;
+        socket.bind_auto().map_err(NetlinkError::Open)?;
+        Ok(Self {
+            raw: socket,
+            sequence: 0,
+            buffer: Vec::new(),
+            message: std::marker::PhantomData,
+        })
+    }
+
+    /// Sends all requests at once and waits until the last is done.
+    ///
+    /// The kernel carries on after one that fails; the first failure is returned.
+    pub fn execute(&mut self, requests: Vec<Request<M>>) -> Result<(), NetlinkError> {
+        self.execute_each(requests)?
+            .into_iter()
+            .next()
+            .map_or(Ok(()), Err)
+    }
+
+    /// Like [`Self::execute`], but returns every refusal, in the order of the requests.
+    pub fn execute_each(
+        &mut self,
+        requests: Vec<Request<M>>,
+    ) -> Result<Vec<NetlinkError>, NetlinkError> {
+        let Some(last) = requests.iter().rposition(|request| request.answered) else {
+            return Ok(Vec::new());
+        };
+        let first_sequence = self.sequence.wrapping_add(1);
+        let mut names = Vec::with_capacity(requests.len());
+        let mut datagram = Vec::with_capacity(256 * requests.len());
+        for (index, request) in requests.into_iter().enumerate() {
+            // Errors are answered always, success only where asked: once, for the last.
+            let ack = if index == last { NLM_F_ACK } else { 0 };
+            self.append(&mut datagram, request.message, request.flags | ack);
+            names.push(request.what);
+        }
+        self.send(&datagram, &names[last])?;
+        self.refusals(first_sequence, &names, last)
+    }
+
+    /// Reads until the request `last` is answered.
+    fn refusals(
+        &mut self,
+        first_sequence: u32,
+        names: &[String],
+        last: usize,
+    ) -> Result<Vec<NetlinkError>, NetlinkError> {
+        let mut refusals = Vec::new();
+        loop {
+            for answer in self.datagram(&names[last])? {
+                let number = answer.message.header.sequence_number;
+                let index = number.wrapping_sub(first_sequence) as usize;
+                let Some(what) = names.get(index) else {
+                    continue;
+                };
+                refusals.extend(answer.refusal(what));
+                if index == last {
+                    return Ok(refusals);
+                }
+            }
+        }
+    }
+
+    /// Asks for one object.
+    pub fn query(&mut self, request: Request<M>) -> Result<M, NetlinkError> {
+        let what = request.what;
+        let mut datagram = Vec::new();
+        self.append(&mut datagram, request.message, request.flags);
+        self.send(&datagram, &what)?;
+        loop {
+            for answer in self.datagram(&what)? {
+                if let Some(refusal) = answer.refusal(&what) {
+                    return Err(refusal);
+                }
+                if let NetlinkPayload::InnerMessage(object) = answer.message.payload {
+                    return Ok(object);
+                }
+            }
+        }
+    }
+
+    /// Asks for all objects. A table that changed meanwhile is read again.
+    pub fn dump(&mut self, what: &str, message: &M) -> Result<Vec<M>, NetlinkError>
+    where
+        M: Clone,
+    {
+        const ATTEMPTS: usize = 8;
+        for _ in 0..ATTEMPTS {
+            if let Some(objects) = self.dump_once(what, message.clone())? {
+                return Ok(objects);
+            }
+        }
+        let reason = format!("the table changed during each of {ATTEMPTS} readings");
+        Err(NetlinkError::Answer {
+            what: what.to_owned(),
+            reason,
+        })
+    }
+
+    /// All objects, or nothing where the table changed while it was read.
+    fn dump_once(&mut self, what: &str, message: M) -> Result<Option<Vec<M>>, NetlinkError> {
+        let mut datagram = Vec::new();
+        self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
+        self.send(&datagram, what)?;
+        let mut objects = Vec::new();
+        let mut consistent = true;
+        loop {
+            for answer in self.datagram(what)? {
+                if let Some(refusal) = answer.refusal(what) {
+                    return Err(refusal);
+                }
+                consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
+                match answer.message.payload {
+                    NetlinkPayload::InnerMessage(object) => objects.push(object),
+                    NetlinkPayload::Done(_) => return Ok(consistent.then_some(objects)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, datagram: &mut Vec<u8>, message: M, flags: u16) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        message.finalize();
+        let start = datagram.len();
+        datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut datagram[start..]);
+    }
+
+    fn send(&self, datagram: &[u8], what: &str) -> Result<(), NetlinkError> {
+        self.raw
+            .send_to(datagram, &SocketAddr::new(0, 0), 0)
+            .map(drop)
+            .map_err(|source| NetlinkError::Transport {
+                what: what.to_owned(),
+                call: "sendto",
+                source,
+            })
+    }
+
+    /// The messages of the next datagram.
+    fn datagram(&mut self, what: &str) -> Result<Vec<Answer<M>>, NetlinkError> {
+        self.buffer.clear();
+        self.buffer.reserve(RECEIVE_BUFFER);
+        self.raw
+            .recv(&mut self.buffer, 0)
+            .map_err(|source| NetlinkError::Transport {
+                what: what.to_owned(),
+                call: "recv",
+                source,
+            })?;
+        let mut answers = Vec::new();
+        let mut rest = self.buffer.as_slice();
+        while !rest.is_empty() {
+            let (answer, length) = Answer::parse(rest).map_err(|error| NetlinkError::Answer {
+                what: what.to_owned(),
+                reason: error.to_string(),
+            })?;
+            answers.push(answer);
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+        Ok(answers)
+    }
+}
+
+/// A message from the kernel, and the kernel's own words about an error.
+struct Answer<M> {
+    message: NetlinkMessage<M>,
+    words: Option<String>,
+}
+
+impl<M: NetlinkDeserializable> Answer<M> {
+    /// The first message in `bytes`, and its length.
+    fn parse(bytes: &[u8]) -> Result<(Self, usize), DecodeError> {
+        let length = NetlinkBuffer::new_checked(bytes)?.length() as usize;
+        let bytes = &bytes[..length];
+        let message = NetlinkMessage::deserialize(bytes)?;
+        let words = has_attributes(&message)
+            .then(|| kernel_words(bytes))
+            .flatten();
+        Ok((Self { message, words }, length))
+    }
+
+    /// The refusal of `what`, if it is one.
+    fn refusal(&self, what: &str) -> Option<NetlinkError> {
+        let NetlinkPayload::Error(error) = &self.message.payload else {
+            return None;
+        };
+        let code = error.code?.get();
+        let source = io::Error::from_raw_os_error(code.saturating_neg());
+        Some(NetlinkError::Refused {
+            what: what.to_owned(),
+            source,
+            kernel: self.words.clone(),
+        })
+    }
+}
+
+fn has_attributes<M>(message: &NetlinkMessage<M>) -> bool {
+    matches!(message.payload, NetlinkPayload::Error(_))
+        && message.header.flags & NLM_F_ACK_TLVS != 0
+}
+
+/// The text of an extended acknowledgement: behind the header, the error code and, as
+/// `NETLINK_CAP_ACK` is set, no more than the header of the request.
+fn kernel_words(message: &[u8]) -> Option<String> {
+    const HEADER: usize = 16;
+    const CODE: usize = 4;
+    let attributes = message.get(HEADER + CODE + HEADER..)?;
+    NlasIterator::new(attributes)
+        .filter_map(Result::ok)
+        .find_map(|attribute| {
+            (attribute.kind() == EXT_ACK_MESSAGE).then(|| {
+                String::from_utf8_lossy(attribute.value())
+                    .trim_end_matches('\0')
+                    .to_owned()
+            })
+        })
+}

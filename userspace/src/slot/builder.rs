@@ -1,0 +1,277 @@
+//! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
+
+use std::{fs, io, os::fd::BorrowedFd, path::PathBuf};
+
+use nix::net::if_::if_nametoindex;
+use repoint_common::{
+    endpoint::Endpoint,
+    interface::{FLAG_MORE_ADDRESSES, Interface},
+    mac::GATEWAY_MAC,
+};
+
+use super::{GROUP, GROUP_MASQUERADED, alias};
+use crate::{
+    datapath::{DatapathError, Maps, Programs},
+    failpoint,
+    netlink::{
+        Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_address, add_clsact,
+        add_filter, add_neighbour, add_route, append_route, bring_up, create_veth,
+    },
+    netns::{Netns, NetnsError},
+    store::Slot,
+    template::{NetworkConfig, host_net},
+    types::Mac,
+};
+
+/// Why a slot cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The kernel refused something on the node's side.
+    #[error("on the node: {0}")]
+    Node(#[source] NetlinkError),
+    /// The kernel refused something in the container's namespace.
+    #[error("in the container: {0}")]
+    Container(#[source] NetlinkError),
+    /// An interface that was just made is not there.
+    #[error("interface {name} vanished while it was set up: {source}")]
+    Vanished {
+        /// Its name.
+        name: String,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The container's namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The programs or maps refused.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The node does not forward.
+    #[error("cannot make the node forward packets: write {path}: {source}")]
+    Forwarding {
+        /// The sysctl's file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    /// Whether something of the name is there already.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        matches!(self, Self::Node(error) | Self::Container(error) if error.is_present())
+    }
+}
+
+/// What a slot is built from.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    /// The slot's record.
+    pub slot: &'a Slot,
+    /// What it is to be.
+    pub config: &'a NetworkConfig,
+    /// The namespace that gets the container's end.
+    pub netns: &'a Netns,
+    /// The programs to attach.
+    pub programs: &'a Programs,
+    /// The maps to enter it in.
+    pub maps: &'a Maps,
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Name of the host's end.
+    pub host_ifname: String,
+    /// Interface index of the host's end.
+    pub host_ifindex: u32,
+}
+
+impl Builder<'_> {
+    /// Builds the slot. What a failure leaves is taken down by [`super::tear_down`].
+    pub fn build(&self) -> Result<Built, BuildError> {
+        self.enable_forwarding()?;
+        let mut node = RouteSocket::open().map_err(BuildError::Node)?;
+        failpoint::hit("build:before-link");
+        let built = self.create_pair(&mut node)?;
+        failpoint::hit("build:link");
+        self.equip_host_end(&mut node, built.host_ifindex)?;
+        failpoint::hit("build:host-end");
+        self.netns.run(|| self.equip_container_end())??;
+        failpoint::hit("build:container-end");
+        self.publish(built.host_ifindex)?;
+        failpoint::hit("build:published");
+        Ok(built)
+    }
+
+    fn create_pair(&self, node: &mut RouteSocket) -> Result<Built, BuildError> {
+        let host_ifname = self.slot.id.host_ifname();
+        let pair = Veth {
+            host_ifname: &host_ifname,
+            host_mac: Mac(GATEWAY_MAC),
+            host_group: if self.config.masquerade {
+                GROUP_MASQUERADED
+            } else {
+                GROUP
+            },
+            container_ifname: self.slot.ifname.as_str(),
+            container_mac: self.slot.mac,
+            container_netns: std::os::fd::AsFd::as_fd(self.netns),
+            mtu: self.config.mtu,
+        };
+        node.execute(vec![create_veth(&pair)])
+            .map_err(BuildError::Node)?;
+        let host_ifindex = ifindex(&host_ifname)?;
+        Ok(Built {
+            host_ifname,
+            host_ifindex,
+        })
+    }
+
+    /// Alias, programs, and for each address the way to it.
+    fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
+        let mut batch = vec![bring_up(ifindex, Some(&alias(self.slot)))];
+        if self.config.programs {
+            batch.extend(self.attach_programs(ifindex));
+        }
+        for address in self.config.addresses.iter().map(ipnet::IpNet::addr) {
+            batch.push(add_route(ifindex, &Route::new(host_net(address), None)));
+            batch.push(add_neighbour(ifindex, address, self.slot.mac));
+        }
+        node.execute(batch).map_err(BuildError::Node)
+    }
+
+    fn attach_programs(
+        &self,
+        ifindex: u32,
+    ) -> [Request<netlink_packet_route::RouteNetlinkMessage>; 3] {
+        let filter = |direction, program: BorrowedFd<'_>, name| {
+            add_filter(ifindex, direction, program, name)
+        };
+        [
+            add_clsact(ifindex),
+            filter(
+                Direction::Ingress,
+                self.programs.from_container(),
+                "from_container",
+            ),
+            filter(
+                Direction::Egress,
+                self.programs.to_container(),
+                "to_container",
+            ),
+        ]
+    }
+
+    /// Addresses, neighbours and routes, from inside the container's namespace.
+    fn equip_container_end(&self) -> Result<(), BuildError> {
+        let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
+        let ifindex = ifindex(self.slot.ifname.as_str())?;
+        let mut batch = vec![bring_up(ifindex, None)];
+        batch.extend(
+            self.config
+                .addresses
+                .iter()
+                .map(|address| add_address(ifindex, *address)),
+        );
+        let neighbours = self.config.neighbours.iter();
+        batch.extend(neighbours.map(|(address, mac)| add_neighbour(ifindex, *address, *mac)));
+        socket.execute(batch).map_err(BuildError::Container)?;
+        self.add_routes(&mut socket, ifindex)
+    }
+
+    /// Routes come behind those of interfaces that the container has already.
+    fn add_routes(&self, socket: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
+        let routes = self.config.routes.iter().map(|route| append_route(ifindex, route)).collect();
+        let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
+        let refusal = refusals.into_iter().find(|refusal| !refusal.is_present());
+        refusal.map_or(Ok(()), |refusal| Err(BuildError::Container(refusal)))
+    }
+
+    /// Enters the slot in the maps: its addresses first, because they tell its interface's index
+    /// to whoever has to clean up after a process that is killed here.
+    fn publish(&self, ifindex: u32) -> Result<(), BuildError> {
+        let identity = self.slot.identity.0;
+        let endpoint = Endpoint {
+            ifindex,
+            identity,
+            mac: self.slot.mac.0,
+            padding: [0; 2],
+        };
+        for address in &self.config.addresses {
+            self.maps.insert_endpoint(address.addr(), &endpoint)?;
+        }
+        failpoint::hit("build:endpoints");
+        self.maps.insert_interface(ifindex, &self.interface())?;
+        Ok(())
+    }
+
+    fn interface(&self) -> Interface {
+        let addresses = || self.config.addresses.iter().map(ipnet::IpNet::addr);
+        let v4 = || {
+            addresses().filter_map(|a| {
+                if let std::net::IpAddr::V4(v4) = a {
+                    Some(v4)
+                } else {
+                    None
+                }
+            })
+        };
+        let v6 = || {
+            addresses().filter_map(|a| {
+                if let std::net::IpAddr::V6(v6) = a {
+                    Some(v6)
+                } else {
+                    None
+                }
+            })
+        };
+        let more = v4().count() > 1 || v6().count() > 1;
+        Interface {
+            slot: self.slot.id.0,
+            identity: self.slot.identity.0,
+            flags: if more { FLAG_MORE_ADDRESSES } else { 0 },
+            ipv4: v4().next().map_or([0; 4], |address| address.octets()),
+            ipv6: v6().next().map_or([0; 16], |address| address.octets()),
+            mac: self.slot.mac.0,
+            padding: [0; 6],
+        }
+    }
+
+    /// Makes the node a router for the families that the slot has addresses of.
+    fn enable_forwarding(&self) -> Result<(), BuildError> {
+        let has = |v4: bool| {
+            self.config
+                .addresses
+                .iter()
+                .any(|a| a.addr().is_ipv4() == v4)
+        };
+        if has(true) {
+            switch_on("/proc/sys/net/ipv4/ip_forward")?;
+        }
+        if has(false) {
+            switch_on("/proc/sys/net/ipv6/conf/all/forwarding")?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets a sysctl to 1 unless it is set: writing it walks every interface.
+fn switch_on(path: &str) -> Result<(), BuildError> {
+    let failed = |source| BuildError::Forwarding {
+        path: path.into(),
+        source,
+    };
+    if fs::read(path).map_err(failed)?.starts_with(b"0") {
+        fs::write(path, "1").map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn ifindex(name: &str) -> Result<u32, BuildError> {
+    if_nametoindex(name).map_err(|errno| BuildError::Vanished {
+        name: name.to_owned(),
+        source: errno.into(),
+    })
+}

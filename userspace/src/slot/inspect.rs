@@ -1,0 +1,179 @@
+//! Whether a slot's kernel objects are what its record and configuration say.
+
+use std::fmt;
+
+use super::alias;
+use crate::{
+    datapath::{DatapathError, Maps},
+    netlink::{self, Direction, LinkInfo, NetlinkError, Route, RouteSocket},
+    netns::{Netns, NetnsError},
+    store::Slot,
+    template::{NetworkConfig, host_net},
+};
+
+/// Why a slot cannot be inspected, or what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Something is not as it should be.
+    #[error("{0}")]
+    Differs(String),
+    /// The kernel does not answer.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The maps cannot be read.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+fn differs(what: impl fmt::Display) -> InspectError {
+    InspectError::Differs(what.to_string())
+}
+
+/// Compares both ends and the map entries. What others added beside is none of our business.
+pub fn inspect(
+    slot: &Slot,
+    config: &NetworkConfig,
+    netns: &Netns,
+    maps: &Maps,
+) -> Result<(), InspectError> {
+    let host = host_end(slot, config)?;
+    netns.run(|| container_end(slot, config))??;
+    entries(slot, host.ifindex, maps)
+}
+
+fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectError> {
+    let mut socket = RouteSocket::open()?;
+    let link = find(&mut socket, &slot.id.host_ifname(), "on the node")?;
+    if link.alias != alias(slot) {
+        return Err(differs(format!(
+            "interface {} is another's: its alias is {:?}",
+            link.name, link.alias
+        )));
+    }
+    require_up(&link)?;
+    if config.programs {
+        for (direction, program) in [
+            (Direction::Ingress, "from_container"),
+            (Direction::Egress, "to_container"),
+        ] {
+            let attached = netlink::filters(&mut socket, link.ifindex, direction)?;
+            if !attached.iter().any(|name| name == program) {
+                return Err(differs(format!(
+                    "program {program} is not attached to {}",
+                    link.name
+                )));
+            }
+        }
+    }
+    let routes = netlink::routes(&mut socket)?;
+    for address in config.addresses.iter().map(ipnet::IpNet::addr) {
+        let leads_there = |(oif, route): &(u32, Route)| {
+            *oif == link.ifindex && route.destination == host_net(address)
+        };
+        if !routes.iter().any(leads_there) {
+            return Err(differs(format!(
+                "the node has no route to {address} by {}",
+                link.name
+            )));
+        }
+    }
+    Ok(link)
+}
+
+fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError> {
+    let mut socket = RouteSocket::open()?;
+    let link = find(&mut socket, slot.ifname.as_str(), "in the container")?;
+    require_up(&link)?;
+    if link.mac != Some(slot.mac) {
+        let found = link
+            .mac
+            .map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+        return Err(differs(format!(
+            "{} has MAC address {found}, not {}",
+            link.name, slot.mac
+        )));
+    }
+    let addresses = netlink::addresses(&mut socket, link.ifindex)?;
+    if let Some(lost) = config
+        .addresses
+        .iter()
+        .find(|address| !addresses.contains(address))
+    {
+        return Err(differs(format!(
+            "address {lost} is gone from {}",
+            link.name
+        )));
+    }
+    let routes = netlink::routes(&mut socket)?;
+    if let Some(lost) = config
+        .routes
+        .iter()
+        .find(|wanted| !is_served(wanted, &routes))
+    {
+        return Err(differs(format!(
+            "the route to {} is gone",
+            lost.destination
+        )));
+    }
+    let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
+    if let Some((lost, _)) = config
+        .neighbours
+        .iter()
+        .find(|entry| !neighbours.contains(entry))
+    {
+        return Err(differs(format!(
+            "the neighbour entry of gateway {lost} is gone"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether there is a route to the destination of `wanted`. Another plugin of the chain may have
+/// moved it into a table of its own, and one of another interface may have been there first.
+fn is_served(wanted: &Route, routes: &[(u32, Route)]) -> bool {
+    routes.iter().any(|(_, route)| {
+        route.destination == wanted.destination && route.gateway == wanted.gateway
+    })
+}
+
+fn find(socket: &mut RouteSocket, name: &str, whereabouts: &str) -> Result<LinkInfo, InspectError> {
+    match netlink::get_link(socket, name) {
+        Err(error) if error.is_absent() => {
+            Err(differs(format!("interface {name} {whereabouts} is gone")))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn require_up(link: &LinkInfo) -> Result<(), InspectError> {
+    if link.up {
+        Ok(())
+    } else {
+        Err(differs(format!("interface {} is down", link.name)))
+    }
+}
+
+fn entries(slot: &Slot, ifindex: u32, maps: &Maps) -> Result<(), InspectError> {
+    match maps.interface(ifindex)? {
+        Some(entry) if entry.slot == slot.id.0 && entry.identity == slot.identity.0 => {}
+        other => {
+            return Err(differs(format!(
+                "map entry of interface {ifindex} is {other:?}"
+            )));
+        }
+    }
+    for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
+        match maps.endpoint(address)? {
+            Some(entry) if entry.ifindex == ifindex && entry.identity == slot.identity.0 => {}
+            other => {
+                return Err(differs(format!(
+                    "map entry of address {address} is {other:?}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! One masquerade rule for the whole node, there exactly while a slot needs it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{GROUP, GROUP_MASQUERADED};
+use crate::{
+    netlink::{NetfilterSocket, NetlinkError, add_masquerade, masquerades, remove_masquerade},
+    store::{Store, StoreError},
+};
+
+/// Why the rule cannot be added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum MasqueradeError {
+    /// Whoever changes the rule holds a lock, which cannot be had.
+    #[error("cannot lock {path}: {source}")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel refused.
+    #[error("masquerading needs nftables in the kernel (CONFIG_NF_TABLES, CONFIG_NFT_MASQ): {0}")]
+    Nftables(#[source] NetlinkError),
+    /// Whether a slot needs the rule cannot be found out.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sees to it that the rule is there. The slot that needs it must be on record already.
+///
+/// It is looked for each time: reloading a firewall flushes others' rules.
+pub fn require_masquerade(run_dir: &Path) -> Result<(), MasqueradeError> {
+    let _lock = lock(run_dir)?;
+    let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
+    if masquerades(&mut socket).map_err(MasqueradeError::Nftables)? {
+        return Ok(());
+    }
+    add_masquerade(&mut socket, GROUP_MASQUERADED, &[GROUP, GROUP_MASQUERADED])
+        .map_err(MasqueradeError::Nftables)
+}
+
+/// Removes the rule if no slot on record needs it.
+///
+/// Record first and rule second when adding, both under this lock: a slot that is about to be
+/// built is either seen here, or adds the rule after it was removed.
+pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), MasqueradeError> {
+    let _lock = lock(run_dir)?;
+    if store.read(|transaction| transaction.any_slot(|slot| slot.masquerade))? {
+        return Ok(());
+    }
+    let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
+    remove_masquerade(&mut socket).map_err(MasqueradeError::Nftables)
+}
+
+fn lock(run_dir: &Path) -> Result<Flock<File>, MasqueradeError> {
+    let path = run_dir.join("masquerade.lock");
+    let failed = |source| MasqueradeError::Lock {
+        path: path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+}

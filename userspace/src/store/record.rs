@@ -1,0 +1,291 @@
+//! The records: slots and networks.
+
+use std::{fmt, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{
+    StoreError,
+    codec::{CodecError, Decoder, Encoder},
+};
+use crate::{
+    netns::NetnsInode,
+    types::{ContainerId, Identity, IfName, Mac, NetworkName, SlotId},
+};
+
+const SLOT_VERSION: u8 = 1;
+const NETWORK_VERSION: u8 = 1;
+
+/// Where a slot is in its life. See `docs/internals.md` for the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotState {
+    /// Its kernel objects are being made.
+    Building,
+    /// Ready for anybody.
+    Warm,
+    /// Promised to an attachment, not yet handed over.
+    Claimed,
+    /// In use by an attachment.
+    Active,
+    /// Given back, possibly still used by processes that have not ended.
+    Dirty,
+    /// Being proved unused and brought back to its template's state.
+    Scrubbing,
+    /// Ready for the function that used it last.
+    Parked,
+    /// Given up: its kernel objects are being removed.
+    Condemned,
+}
+
+impl SlotState {
+    /// Every state, in the order of its number in records.
+    pub const ALL: [Self; 8] = [
+        Self::Building,
+        Self::Warm,
+        Self::Claimed,
+        Self::Active,
+        Self::Dirty,
+        Self::Scrubbing,
+        Self::Parked,
+        Self::Condemned,
+    ];
+
+    /// Whether this state may follow `self`.
+    ///
+    /// A slot built for one attachment goes from building to active; everything may be given up,
+    /// and giving up may be tried again.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
+        matches!(
+            (self, next),
+            (Building, Warm | Active)
+                | (Warm | Parked, Claimed)
+                | (Claimed, Active | Dirty)
+                | (Active, Dirty)
+                | (Dirty, Scrubbing)
+                | (Scrubbing, Warm | Parked | Dirty)
+                | (_, Condemned)
+        )
+    }
+
+    fn number(self) -> u8 {
+        self as u8
+    }
+
+    fn from_number(number: u8) -> Result<Self, CodecError> {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .ok_or_else(|| CodecError::Value {
+                field: "state",
+                value: number.to_string(),
+            })
+    }
+}
+
+impl fmt::Display for SlotState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Building => "building",
+            Self::Warm => "warm",
+            Self::Claimed => "claimed",
+            Self::Active => "active",
+            Self::Dirty => "dirty",
+            Self::Scrubbing => "scrubbing",
+            Self::Parked => "parked",
+            Self::Condemned => "condemned",
+        })
+    }
+}
+
+/// What is recorded of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number.
+    pub id: SlotId,
+    /// Where it is in its life; changed by [`Slot::become_state`] only.
+    state: SlotState,
+    /// The network that it is of.
+    pub network: NetworkName,
+    /// Name of the container's interface.
+    pub ifname: IfName,
+    /// Ethernet address of the container's interface.
+    pub mac: Mac,
+    /// Addresses with their subnets' prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// What policy speaks of while it is active.
+    pub identity: Identity,
+    /// The container that it is claimed by or attached to.
+    pub container: Option<ContainerId>,
+    /// Path at which the runtime has the container's namespace.
+    pub netns_path: Option<PathBuf>,
+    /// The namespace that holds the slot's interface.
+    pub netns: Option<NetnsInode>,
+    /// Whether the namespace is the slot's own, rather than the caller's.
+    pub owns_netns: bool,
+    /// Whether it is masqueraded.
+    pub masquerade: bool,
+    /// Plugin that manages its addresses; none: repoint itself.
+    pub ipam: Option<String>,
+    /// Digest of the template that it was built from.
+    pub template: [u8; 32],
+    /// The function that used it last.
+    pub function: Option<String>,
+    /// The tenant that used it last.
+    pub tenant: Option<String>,
+    /// When it was made, in nanoseconds since the Unix epoch.
+    pub created: u64,
+    /// When its state changed last, likewise.
+    pub changed: u64,
+}
+
+impl Slot {
+    /// A slot whose building begins now, for `container` or for the pool.
+    #[must_use]
+    pub fn building(id: SlotId, network: NetworkName, ifname: IfName, now: u64) -> Self {
+        Self {
+            id,
+            state: SlotState::Building,
+            network,
+            ifname,
+            mac: id.mac(),
+            addresses: Vec::new(),
+            identity: Identity(0),
+            container: None,
+            netns_path: None,
+            netns: None,
+            owns_netns: false,
+            masquerade: false,
+            ipam: None,
+            template: [0; 32],
+            function: None,
+            tenant: None,
+            created: now,
+            changed: now,
+        }
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> SlotState {
+        self.state
+    }
+
+    /// Moves it on.
+    pub fn become_state(&mut self, next: SlotState, now: u64) -> Result<(), StoreError> {
+        if !self.state.may_become(next) {
+            return Err(StoreError::Transition {
+                slot: self.id,
+                from: self.state,
+                to: next,
+            });
+        }
+        self.state = next;
+        self.changed = now;
+        Ok(())
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let netns = self.netns.unwrap_or(NetnsInode {
+            device: 0,
+            inode: 0,
+        });
+        let mut encoder = Encoder::new(SLOT_VERSION);
+        encoder
+            .u8(self.state.number())
+            .text(self.network.as_str().as_bytes())
+            .text(self.ifname.as_str().as_bytes())
+            .raw(&self.mac.0)
+            .prefixes(&self.addresses)
+            .u32(self.identity.0)
+            .option(self.container.as_ref().map(ContainerId::as_str))
+            .path(self.netns_path.as_deref())
+            .u64(netns.device)
+            .u64(netns.inode)
+            .u8(self.owns_netns.into())
+            .u8(self.masquerade.into())
+            .option(self.ipam.as_deref())
+            .raw(&self.template)
+            .option(self.function.as_deref())
+            .option(self.tenant.as_deref())
+            .u64(self.created)
+            .u64(self.changed);
+        encoder.finish()
+    }
+
+    pub(super) fn decode(id: SlotId, bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut decoder = Decoder::new(bytes, SLOT_VERSION)?;
+        let slot = Self {
+            id,
+            state: SlotState::from_number(decoder.u8("state")?)?,
+            network: decoder.name("network")?,
+            ifname: decoder.name("interface name")?,
+            mac: Mac(decoder.array("MAC address")?),
+            addresses: decoder.prefixes("addresses")?,
+            identity: Identity(decoder.u32("identity")?),
+            container: decoder.option("container")?.map(str::parse).transpose()?,
+            netns_path: decoder.path("namespace path")?,
+            netns: netns(
+                decoder.u64("namespace device")?,
+                decoder.u64("namespace inode")?,
+            ),
+            owns_netns: decoder.bool("ownership of the namespace")?,
+            masquerade: decoder.bool("masquerade")?,
+            ipam: decoder.option("ipam")?.map(str::to_owned),
+            template: decoder.array("template")?,
+            function: decoder.option("function")?.map(str::to_owned),
+            tenant: decoder.option("tenant")?.map(str::to_owned),
+            created: decoder.u64("creation time")?,
+            changed: decoder.u64("change time")?,
+        };
+        decoder.finish()?;
+        Ok(slot)
+    }
+}
+
+/// Inode number 0 is no namespace's.
+fn netns(device: u64, inode: u64) -> Option<NetnsInode> {
+    (inode != 0).then_some(NetnsInode { device, inode })
+}
+
+/// What is recorded of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Network {
+    /// For each range set, the address given last: the next one searched begins behind it, so that
+    /// a released address rests as long as the range allows.
+    pub last_given: Vec<Option<IpAddr>>,
+}
+
+impl Network {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new(NETWORK_VERSION);
+        encoder.u8(u8::try_from(self.last_given.len()).unwrap_or(u8::MAX));
+        for last in self.last_given.iter().take(usize::from(u8::MAX)) {
+            match last {
+                Some(address) => encoder.u8(1).address(*address),
+                None => encoder.u8(0),
+            };
+        }
+        encoder.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut decoder = Decoder::new(bytes, NETWORK_VERSION)?;
+        let count = decoder.u8("number of range sets")?;
+        let field = "address given last";
+        let last_given = (0..count)
+            .map(|_| {
+                if decoder.bool(field)? {
+                    decoder.address(field).map(Some)
+                } else {
+                    Ok(None)
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        decoder.finish()?;
+        Ok(Self { last_given })
+    }
+}

@@ -1,0 +1,168 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::types::{ContainerId, Identity};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    (folder, store)
+}
+
+fn slot(store: &Store, container: &str, address: &str) -> Result<Slot, StoreError> {
+    store.write(|transaction| {
+        let id = transaction.next_slot_id()?;
+        let mut slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), 1);
+        let container: ContainerId = container.parse().unwrap();
+        slot.container = Some(container.clone());
+        slot.addresses = vec![address.parse().unwrap()];
+        slot.identity = Identity(7);
+        let attachment = AttachmentId {
+            network: slot.network.clone(),
+            container,
+            ifname: slot.ifname.clone(),
+        };
+        transaction.attach(&attachment, id)?;
+        transaction.take_address(slot.addresses[0].addr(), id)?;
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    })
+}
+
+fn records(store: &Store) -> (usize, usize, usize) {
+    store
+        .read(|t| {
+            Ok::<_, StoreError>((
+                t.slots()?.len(),
+                t.attachments()?.len(),
+                t.addresses()?.len(),
+            ))
+        })
+        .unwrap()
+}
+
+#[test]
+fn what_is_recorded_is_read_and_forgotten() {
+    let (_folder, store) = store();
+    let written = slot(&store, "one", "10.0.0.5/24").unwrap();
+    let read = store.read(|t| t.slot(written.id)).unwrap().unwrap();
+    assert_eq!(read, written);
+    assert_eq!(records(&store), (1, 1, 1));
+    store.write(|t| t.forget(&written)).unwrap();
+    assert_eq!(records(&store), (0, 0, 0));
+}
+
+#[test]
+fn attachments_and_addresses_are_unique_and_a_failed_transaction_leaves_nothing() {
+    let (_folder, store) = store();
+    slot(&store, "one", "10.0.0.5/24").unwrap();
+    let taken = slot(&store, "one", "10.0.0.6/24").unwrap_err();
+    assert!(
+        matches!(taken, StoreError::AttachmentTaken { .. }),
+        "{taken}"
+    );
+    let taken = slot(&store, "two", "10.0.0.5/24").unwrap_err();
+    assert!(matches!(taken, StoreError::AddressTaken { .. }), "{taken}");
+    assert_eq!(records(&store), (1, 1, 1));
+}
+
+#[test]
+fn identities_are_kept() {
+    let (_folder, store) = store();
+    let identity = |label| store.write(|t| t.identity(label)).unwrap();
+    let (one, two) = (identity("one"), identity("two"));
+    assert_ne!(one, two);
+    assert_ne!(one.0, 0, "0 means parked");
+    assert_eq!(identity("one"), one);
+}
+
+#[test]
+fn slots_move_along_their_life_only() {
+    let (_folder, store) = store();
+    let id = slot(&store, "one", "10.0.0.5/24").unwrap().id;
+    let advance = |next| {
+        store
+            .write(|t| t.advance(id, next, 2, |_| ()))
+            .map(|slot| slot.state())
+    };
+    assert_eq!(advance(SlotState::Active).unwrap(), SlotState::Active);
+    assert!(matches!(
+        advance(SlotState::Warm),
+        Err(StoreError::Transition { .. })
+    ));
+    assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
+    assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
+}
+
+#[test]
+fn another_schema_is_refused() {
+    let (folder, store) = store();
+    store.write(|t| t.put_schema_for_test(SCHEMA + 1)).unwrap();
+    drop(store);
+    let error = Store::open(folder.path()).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Schema { found, .. } if found == SCHEMA + 1),
+        "{error}"
+    );
+}
+
+#[test]
+fn many_threads_get_numbers_of_their_own() {
+    let (_folder, store) = store();
+    let ids: Vec<SlotId> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let next = || store.write(|t| t.next_slot_id()).unwrap();
+                    (0..50).map(|_| next()).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    let unique: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(unique.len(), 400);
+}
+
+proptest! {
+    #[test]
+    fn a_slot_survives_its_encoding(
+        id in 0_u64..1 << 48,
+        mac in any::<[u8; 6]>(),
+        v4 in any::<[u8; 4]>(),
+        v6 in any::<[u8; 16]>(),
+        prefix in 0_u8..=32,
+        identity in any::<u32>(),
+        flags in any::<(bool, bool)>(),
+        function in proptest::option::of(".{0,80}"),
+        path in proptest::option::of("/[a-z/]{1,200}"),
+        times in any::<(u64, u64)>(),
+    ) {
+        let id = SlotId(id);
+        let mut slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), times.0);
+        slot.mac = crate::types::Mac(mac);
+        slot.addresses = vec![
+            ipnet::IpNet::new(v4.into(), prefix).unwrap(),
+            ipnet::IpNet::new(v6.into(), prefix).unwrap(),
+        ];
+        slot.identity = Identity(identity);
+        (slot.owns_netns, slot.masquerade) = flags;
+        slot.function = function;
+        slot.netns_path = path.map(Into::into);
+        slot.changed = times.1;
+        let bytes = slot.encode();
+        prop_assert_eq!(Slot::decode(id, &bytes).unwrap(), slot);
+        for length in 0..bytes.len() {
+            prop_assert!(Slot::decode(id, &bytes[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_an_error_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        drop(Slot::decode(SlotId(1), &bytes));
+        drop(Network::decode(&bytes));
+    }
+}

@@ -1,0 +1,445 @@
+//! What can be read and written in one transaction.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher as _, Hasher as _},
+    net::IpAddr,
+};
+
+use lmdb::{Cursor as _, Database, RoTransaction, RwTransaction, WriteFlags};
+
+use super::{CodecError, Network, Slot, StoreError, Tables, record::SlotState};
+use crate::types::{AttachmentId, ContainerId, Identity, NetworkName, SlotId};
+
+/// Keys of the table `meta`.
+mod meta {
+    pub(super) const SCHEMA: &str = "schema";
+    /// Upper 16 of the 48 bits of slot numbers.
+    pub(super) const EPOCH: &str = "slot-epoch";
+    /// The number given last, lower 32 bits.
+    pub(super) const LAST_SLOT: &str = "last-slot";
+    pub(super) const LAST_IDENTITY: &str = "last-identity";
+}
+
+/// A transaction over LMDB's own.
+pub struct Transaction<'env, T> {
+    inner: T,
+    tables: &'env Tables,
+}
+
+/// A key and its value.
+type Entry<'txn> = Result<(&'txn [u8], &'txn [u8]), StoreError>;
+
+/// A transaction that reads.
+pub type Read<'env> = Transaction<'env, RoTransaction<'env>>;
+/// A transaction that reads and writes.
+pub type Write<'env> = Transaction<'env, RwTransaction<'env>>;
+
+impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
+    pub(super) fn new(inner: T, tables: &'env Tables) -> Self {
+        Self { inner, tables }
+    }
+
+    pub(super) fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().map_err(|source| StoreError::Lmdb {
+            what: "commit",
+            source,
+        })
+    }
+
+    /// Version of the schema; none: the database is new.
+    pub(super) fn schema(&self) -> Result<Option<u32>, StoreError> {
+        let value = self.get(self.tables.meta, meta::SCHEMA.as_bytes(), "read the schema")?;
+        value
+            .map(|bytes| number("schema", bytes).map(u32::from_le_bytes))
+            .transpose()
+    }
+
+    /// The slot of this number.
+    pub fn slot(&self, id: SlotId) -> Result<Option<Slot>, StoreError> {
+        self.get(self.tables.slots, &slot_key(id), "read a slot")?
+            .map(|bytes| decode_slot(id, bytes))
+            .transpose()
+    }
+
+    /// The slot of an attachment.
+    pub fn attachment(&self, id: &AttachmentId) -> Result<Option<SlotId>, StoreError> {
+        self.get(
+            self.tables.attachments,
+            &attachment_key(id),
+            "read an attachment",
+        )?
+        .map(|bytes| slot_number("attachment", bytes))
+        .transpose()
+    }
+
+    /// The slot that has this address.
+    pub fn address_owner(&self, address: IpAddr) -> Result<Option<SlotId>, StoreError> {
+        self.get(self.tables.ips, &address_key(address), "read an address")?
+            .map(|bytes| slot_number("address", bytes))
+            .transpose()
+    }
+
+    /// What is recorded of a network; the default where nothing is.
+    pub fn network(&self, name: &NetworkName) -> Result<Network, StoreError> {
+        let bytes = self.get(
+            self.tables.networks,
+            name.as_str().as_bytes(),
+            "read a network",
+        )?;
+        bytes.map_or(Ok(Network::default()), |bytes| {
+            Network::decode(bytes).map_err(|source| StoreError::Record {
+                what: "network",
+                source,
+            })
+        })
+    }
+
+    /// Every slot, in the order of their numbers.
+    pub fn slots(&self) -> Result<Vec<Slot>, StoreError> {
+        self.entries(self.tables.slots, "list slots")?
+            .map(|entry| {
+                let (key, value) = entry?;
+                decode_slot(slot_number("slot", key)?, value)
+            })
+            .collect()
+    }
+
+    /// Every attachment with its slot.
+    pub fn attachments(&self) -> Result<Vec<(AttachmentId, SlotId)>, StoreError> {
+        self.entries(self.tables.attachments, "list attachments")?
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((parse_attachment(key)?, slot_number("attachment", value)?))
+            })
+            .collect()
+    }
+
+    /// Every address in use, with its slot.
+    pub fn addresses(&self) -> Result<Vec<(IpAddr, SlotId)>, StoreError> {
+        self.entries(self.tables.ips, "list addresses")?
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((parse_address(key)?, slot_number("address", value)?))
+            })
+            .collect()
+    }
+
+    /// Whether any slot satisfies `wanted`; looks no further than the first that does.
+    pub fn any_slot(&self, wanted: impl Fn(&Slot) -> bool) -> Result<bool, StoreError> {
+        for entry in self.entries(self.tables.slots, "list slots")? {
+            let (key, value) = entry?;
+            if wanted(&decode_slot(slot_number("slot", key)?, value)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn get(
+        &self,
+        table: Database,
+        key: &[u8],
+        what: &'static str,
+    ) -> Result<Option<&[u8]>, StoreError> {
+        match self.inner.get(table, &key) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(lmdb::Error::NotFound) => Ok(None),
+            Err(source) => Err(StoreError::Lmdb { what, source }),
+        }
+    }
+
+    fn entries(
+        &self,
+        table: Database,
+        what: &'static str,
+    ) -> Result<impl Iterator<Item = Entry<'_>>, StoreError> {
+        let failed = move |source| StoreError::Lmdb { what, source };
+        let mut cursor = self.inner.open_ro_cursor(table).map_err(failed)?;
+        Ok(cursor.iter_start().map(move |entry| entry.map_err(failed)))
+    }
+}
+
+impl Write<'_> {
+    /// Records the schema and draws the epoch of slot numbers; returns the schema's version, which
+    /// another process may have recorded first.
+    pub(super) fn initialise(&mut self, schema: u32) -> Result<u32, StoreError> {
+        if let Some(found) = self.schema()? {
+            return Ok(found);
+        }
+        // The only randomness of the standard library: the keys of a hash map, from the kernel.
+        let epoch = RandomState::new().build_hasher().finish() & 0xffff;
+        self.put_number(meta::EPOCH, epoch)?;
+        self.put(
+            self.tables.meta,
+            meta::SCHEMA.as_bytes(),
+            &schema.to_le_bytes(),
+            "record the schema",
+        )?;
+        Ok(schema)
+    }
+
+    /// A number that no slot of this database has.
+    pub fn next_slot_id(&mut self) -> Result<SlotId, StoreError> {
+        let epoch = self.number(meta::EPOCH)?;
+        loop {
+            let counter = self.number(meta::LAST_SLOT)?.wrapping_add(1) & 0xffff_ffff;
+            self.put_number(meta::LAST_SLOT, counter)?;
+            let id = SlotId((epoch << 32) | counter);
+            if self.slot(id)?.is_none() {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// The identity that stands for `label`, given once and kept.
+    pub fn identity(&mut self, label: &str) -> Result<Identity, StoreError> {
+        let known = self.get(self.tables.identities, label.as_bytes(), "read an identity")?;
+        if let Some(bytes) = known {
+            return number("identity", bytes).map(|bytes| Identity(u32::from_le_bytes(bytes)));
+        }
+        let next = self.number(meta::LAST_IDENTITY)? + 1;
+        self.put_number(meta::LAST_IDENTITY, next)?;
+        let identity = u32::try_from(next).map_err(|_| StoreError::Lmdb {
+            what: "give an identity: all are taken",
+            source: lmdb::Error::MapFull,
+        })?;
+        let table = self.tables.identities;
+        self.put(
+            table,
+            label.as_bytes(),
+            &identity.to_le_bytes(),
+            "record an identity",
+        )?;
+        Ok(Identity(identity))
+    }
+
+    /// Records a slot, new or changed.
+    pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
+        self.put(
+            self.tables.slots,
+            &slot_key(slot.id),
+            &slot.encode(),
+            "record a slot",
+        )
+    }
+
+    /// Moves a slot on, changes what `change` says, and returns it.
+    pub fn advance(
+        &mut self,
+        id: SlotId,
+        next: SlotState,
+        now: u64,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<Slot, StoreError> {
+        let mut slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
+        slot.become_state(next, now)?;
+        change(&mut slot);
+        self.put_slot(&slot)?;
+        Ok(slot)
+    }
+
+    /// Records an attachment, unless it exists.
+    pub fn attach(&mut self, id: &AttachmentId, slot: SlotId) -> Result<(), StoreError> {
+        if let Some(taken) = self.attachment(id)? {
+            return Err(StoreError::AttachmentTaken {
+                attachment: id.clone(),
+                slot: taken,
+            });
+        }
+        let (table, key) = (self.tables.attachments, attachment_key(id));
+        self.put(table, &key, &slot_key(slot), "record an attachment")
+    }
+
+    /// Records that an address is a slot's, unless it is another's.
+    pub fn take_address(&mut self, address: IpAddr, slot: SlotId) -> Result<(), StoreError> {
+        match self.address_owner(address)? {
+            Some(owner) if owner == slot => Ok(()),
+            Some(owner) => Err(StoreError::AddressTaken {
+                address,
+                slot: owner,
+            }),
+            None => {
+                let (table, key) = (self.tables.ips, address_key(address));
+                self.put(table, &key, &slot_key(slot), "record an address")
+            }
+        }
+    }
+
+    /// Records a network.
+    pub fn put_network(&mut self, name: &NetworkName, network: &Network) -> Result<(), StoreError> {
+        let key = name.as_str().as_bytes();
+        self.put(
+            self.tables.networks,
+            key,
+            &network.encode(),
+            "record a network",
+        )
+    }
+
+    /// Forgets a slot, its addresses and its attachment.
+    pub fn forget(&mut self, slot: &Slot) -> Result<(), StoreError> {
+        for address in &slot.addresses {
+            if self.address_owner(address.addr())? == Some(slot.id) {
+                self.delete(
+                    self.tables.ips,
+                    &address_key(address.addr()),
+                    "release an address",
+                )?;
+            }
+        }
+        if let Some(container) = &slot.container {
+            let id = attachment_of(slot, container);
+            if self.attachment(&id)? == Some(slot.id) {
+                let key = attachment_key(&id);
+                self.delete(self.tables.attachments, &key, "forget an attachment")?;
+            }
+        }
+        self.delete(self.tables.slots, &slot_key(slot.id), "forget a slot")
+    }
+
+    fn number(&self, key: &'static str) -> Result<u64, StoreError> {
+        let bytes = self.get(self.tables.meta, key.as_bytes(), "read a counter")?;
+        bytes.map_or(Ok(0), |bytes| {
+            number("counter", bytes).map(u64::from_le_bytes)
+        })
+    }
+
+    fn put_number(&mut self, key: &'static str, value: u64) -> Result<(), StoreError> {
+        self.put(
+            self.tables.meta,
+            key.as_bytes(),
+            &value.to_le_bytes(),
+            "record a counter",
+        )
+    }
+
+    fn put(
+        &mut self,
+        table: Database,
+        key: &[u8],
+        value: &[u8],
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        self.inner
+            .put(table, &key, &value, WriteFlags::empty())
+            .map_err(|source| StoreError::Lmdb { what, source })
+    }
+
+    fn delete(
+        &mut self,
+        table: Database,
+        key: &[u8],
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        match self.inner.del(table, &key, None) {
+            Ok(()) | Err(lmdb::Error::NotFound) => Ok(()),
+            Err(source) => Err(StoreError::Lmdb { what, source }),
+        }
+    }
+}
+
+/// The attachment of a slot that `container` has.
+fn attachment_of(slot: &Slot, container: &ContainerId) -> AttachmentId {
+    AttachmentId {
+        network: slot.network.clone(),
+        container: container.clone(),
+        ifname: slot.ifname.clone(),
+    }
+}
+
+/// Big-endian, so that slots are listed in the order of their numbers.
+fn slot_key(id: SlotId) -> [u8; 8] {
+    id.0.to_be_bytes()
+}
+
+fn address_key(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// Network, container and interface name, apart by a byte that none of them holds. At most 417
+/// bytes of LMDB's 511.
+fn attachment_key(id: &AttachmentId) -> Vec<u8> {
+    [
+        id.network.as_str(),
+        id.container.as_str(),
+        id.ifname.as_str(),
+    ]
+    .join("\0")
+    .into_bytes()
+}
+
+fn parse_attachment(key: &[u8]) -> Result<AttachmentId, StoreError> {
+    let damaged = |source| StoreError::Record {
+        what: "attachment",
+        source,
+    };
+    let mut parts = key.split(|byte| *byte == 0).map(|part| {
+        std::str::from_utf8(part).map_err(|_| {
+            damaged(CodecError::Value {
+                field: "key",
+                value: "not UTF-8".to_owned(),
+            })
+        })
+    });
+    let mut part = || {
+        parts
+            .next()
+            .unwrap_or(Err(damaged(CodecError::Truncated { field: "key" })))
+    };
+    Ok(AttachmentId {
+        network: part()?
+            .parse()
+            .map_err(|error| damaged(CodecError::Name(error)))?,
+        container: part()?
+            .parse()
+            .map_err(|error| damaged(CodecError::Name(error)))?,
+        ifname: part()?
+            .parse()
+            .map_err(|error| damaged(CodecError::Name(error)))?,
+    })
+}
+
+fn parse_address(key: &[u8]) -> Result<IpAddr, StoreError> {
+    if let Ok(octets) = <[u8; 4]>::try_from(key) {
+        return Ok(IpAddr::from(octets));
+    }
+    number("address", key).map(|octets: [u8; 16]| IpAddr::from(octets))
+}
+
+fn decode_slot(id: SlotId, bytes: &[u8]) -> Result<Slot, StoreError> {
+    Slot::decode(id, bytes).map_err(|source| StoreError::Record {
+        what: "slot",
+        source,
+    })
+}
+
+fn slot_number(what: &'static str, bytes: &[u8]) -> Result<SlotId, StoreError> {
+    number(what, bytes).map(|bytes| SlotId(u64::from_be_bytes(bytes)))
+}
+
+fn number<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Record {
+        what,
+        source: CodecError::Value {
+            field: "value",
+            value: format!("{} bytes long", bytes.len()),
+        },
+    })
+}
+
+#[cfg(test)]
+impl Write<'_> {
+    /// What a database of another version looks like.
+    pub(super) fn put_schema_for_test(&mut self, schema: u32) -> Result<(), StoreError> {
+        self.put(
+            self.tables.meta,
+            meta::SCHEMA.as_bytes(),
+            &schema.to_le_bytes(),
+            "record",
+        )
+    }
+}

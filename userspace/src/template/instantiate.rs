@@ -1,0 +1,278 @@
+//! From a template and a node to a configuration.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
+
+use super::{Operation, RouteTarget, RouteVia, Template, VERSION};
+use crate::{
+    netlink::{Route, RouteOptions},
+    types::{Mac, host_prefix},
+};
+
+/// Why a template yields nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is of a form that this version does not know.
+    #[error("template version {found} is not supported: this is version {VERSION}")]
+    Version {
+        /// The template's version.
+        found: u32,
+    },
+    /// It is not the JSON of a template.
+    #[error("not a template: {0}")]
+    Decode(#[source] serde_json::Error),
+    /// It has no JSON form.
+    #[error("cannot write the template as JSON: {0}")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// What is particular to a node, for one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeContext {
+    /// Addresses of the instance, out of the node's ranges, with their subnets' prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// Largest packet of the node's uplink, in bytes.
+    pub mtu: u32,
+}
+
+/// A configuration of one node, ready to be built.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkConfig {
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// Addresses of the container's interface.
+    pub addresses: Vec<IpNet>,
+    /// Routes in the container, in the order in which they can be added.
+    pub routes: Vec<Route>,
+    /// Permanent neighbours in the container.
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    /// Whether the data plane's programs run on the host's end.
+    pub programs: bool,
+    /// Whether the container reaches the outside under the node's address.
+    pub masquerade: bool,
+}
+
+/// The gateway of the family that `address` is of.
+#[must_use]
+pub fn gateway(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::from(GATEWAY_V4).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(GATEWAY_V6).into(),
+    }
+}
+
+impl Template {
+    /// The configuration that this template means on this node: a pure function of both.
+    #[must_use]
+    pub fn instantiate(&self, node: &NodeContext) -> NetworkConfig {
+        let mut config = NetworkConfig::default();
+        for operation in &self.operations {
+            config.apply(operation, node);
+        }
+        config
+    }
+}
+
+impl NetworkConfig {
+    fn apply(&mut self, operation: &Operation, node: &NodeContext) {
+        match operation {
+            Operation::CreateLink { mtu } => self.mtu = mtu.unwrap_or(node.mtu),
+            Operation::AssignAddress { .. } => self.addresses.clone_from(&node.addresses),
+            Operation::AddGateway => self.add_gateways(),
+            Operation::AddRoute { to, via, options } => self.add_routes(to, via, options),
+            Operation::AttachPrograms => self.programs = true,
+            Operation::Masquerade => self.masquerade = true,
+        }
+    }
+
+    fn add_routes(&mut self, to: &RouteTarget, via: &RouteVia, options: &RouteOptions) {
+        for destination in self.destinations(to) {
+            let gateway = match via {
+                RouteVia::Gateway => gateway(destination.addr()),
+                RouteVia::Router(address) => self.add_router(*address),
+            };
+            self.add_route(Route {
+                destination,
+                gateway: Some(gateway),
+                options: *options,
+            });
+        }
+    }
+
+    /// Adds a route, unless an earlier one has its destination, table and metric: the kernel has
+    /// one route of these.
+    fn add_route(&mut self, route: Route) {
+        let key = |route: &Route| {
+            (
+                route.destination,
+                route.options.table,
+                route.options.priority,
+            )
+        };
+        if !self.routes.iter().any(|known| key(known) == key(&route)) {
+            self.routes.push(route);
+        }
+    }
+
+    /// Every router that a container can see is the node, whatever its address.
+    fn add_router(&mut self, address: IpAddr) -> IpAddr {
+        if !self.neighbours.iter().any(|(known, _)| *known == address) {
+            self.neighbours.push((address, Mac(GATEWAY_MAC)));
+        }
+        address
+    }
+
+    /// The routes to tell the runtime of: all but those that only make the gateway work.
+    pub fn reported_routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(|route| route.gateway.is_some())
+    }
+
+    /// One gateway a family. The IPv6 one is link-local, so on the link without a route.
+    fn add_gateways(&mut self) {
+        let mut gateways: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|own| gateway(own.addr()))
+            .collect();
+        gateways.sort_unstable();
+        gateways.dedup();
+        for gateway in gateways {
+            if gateway.is_ipv4() {
+                self.routes.push(Route::new(host_net(gateway), None));
+            }
+            self.add_router(gateway);
+        }
+    }
+
+    /// The prefixes that a target means here, of families that the instance has addresses of.
+    fn destinations(&self, target: &RouteTarget) -> Vec<IpNet> {
+        match target {
+            RouteTarget::Prefix(prefix) => {
+                let reachable = |own: &IpNet| own.addr().is_ipv4() == prefix.addr().is_ipv4();
+                self.addresses
+                    .iter()
+                    .any(reachable)
+                    .then_some(prefix.trunc())
+                    .into_iter()
+                    .collect()
+            }
+            RouteTarget::OwnSubnets => {
+                let mut subnets: Vec<_> = self.addresses.iter().map(IpNet::trunc).collect();
+                subnets.retain(|subnet| subnet.prefix_len() < host_prefix(subnet.addr()));
+                subnets.sort_unstable();
+                subnets.dedup();
+                subnets
+            }
+        }
+    }
+}
+
+/// The prefix that holds one address only.
+#[must_use]
+pub fn host_net(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(v4) => IpNet::V4(v4.into()),
+        IpAddr::V6(v6) => IpNet::V6(v6.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::AddressSource;
+
+    fn template() -> Template {
+        let route = |to, via| Operation::AddRoute {
+            to,
+            via,
+            options: RouteOptions::default(),
+        };
+        Template {
+            version: VERSION,
+            origin: "network test".to_owned(),
+            operations: vec![
+                Operation::CreateLink { mtu: None },
+                Operation::AssignAddress {
+                    from: AddressSource::Ipam,
+                },
+                Operation::AddGateway,
+                route(RouteTarget::OwnSubnets, RouteVia::Gateway),
+                route(
+                    RouteTarget::Prefix("0.0.0.0/0".parse().unwrap()),
+                    RouteVia::Gateway,
+                ),
+                route(
+                    RouteTarget::Prefix("::/0".parse().unwrap()),
+                    RouteVia::Gateway,
+                ),
+                Operation::AttachPrograms,
+            ],
+        }
+    }
+
+    fn node(addresses: &[&str], mtu: u32) -> NodeContext {
+        NodeContext {
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            mtu,
+        }
+    }
+
+    fn shown(config: &NetworkConfig) -> Vec<String> {
+        config
+            .routes
+            .iter()
+            .map(|r| {
+                format!(
+                    "{} {}",
+                    r.destination,
+                    r.gateway.map_or("link".to_owned(), |g| g.to_string())
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_node_gets_its_own_values() {
+        let one = template().instantiate(&node(&["10.1.0.5/24", "fd01::5/64"], 1500));
+        let two = template().instantiate(&node(&["10.2.0.9/16"], 9000));
+        assert_eq!(
+            shown(&one),
+            [
+                "169.254.1.1/32 link",
+                "10.1.0.0/24 169.254.1.1",
+                "fd01::/64 fe80::1",
+                "0.0.0.0/0 169.254.1.1",
+                "::/0 fe80::1"
+            ]
+        );
+        assert_eq!(
+            shown(&two),
+            [
+                "169.254.1.1/32 link",
+                "10.2.0.0/16 169.254.1.1",
+                "0.0.0.0/0 169.254.1.1"
+            ]
+        );
+        assert_eq!((one.mtu, two.mtu), (1500, 9000));
+    }
+
+    #[test]
+    fn json_keeps_the_digest_and_a_newer_version_is_refused() {
+        let template = template();
+        let text = template.to_json().unwrap();
+        let read = Template::from_json(&text).unwrap();
+        assert_eq!(read, template);
+        assert_eq!(read.digest().unwrap(), template.digest().unwrap());
+
+        let newer = text.replace("\"version\": 1", "\"version\": 2");
+        assert!(matches!(
+            Template::from_json(&newer),
+            Err(TemplateError::Version { found: 2 })
+        ));
+        let unknown = text.replace("attachPrograms", "makeCoffee");
+        let error = Template::from_json(&unknown).unwrap_err().to_string();
+        assert!(error.contains("makeCoffee"), "{error}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Templates: what a network configuration is made of, with no node's value in it.
+//!
+//! A template is a list of operations. Given what is particular to a node ([`NodeContext`]) it
+//! yields a [`NetworkConfig`], and the same node context yields the same configuration always.
+
+mod instantiate;
+mod operation;
+
+pub use instantiate::{NetworkConfig, NodeContext, TemplateError, gateway, host_net};
+pub use operation::{AddressSource, Operation, RouteTarget, RouteVia};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Version of the form of templates; a newer one is refused.
+pub const VERSION: u32 = 1;
+
+/// SHA-256 of a template's operations: two templates of one digest do the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// A node-independent network configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Version of the form, [`VERSION`].
+    pub version: u32,
+    /// What it was made from, for people: "network NAME".
+    pub origin: String,
+    /// What to do, in this order.
+    pub operations: Vec<Operation>,
+}
+
+impl Template {
+    /// The digest of version and operations. The origin is not part of it.
+    pub fn digest(&self) -> Result<Digest, TemplateError> {
+        let text =
+            serde_json::to_vec(&(self.version, &self.operations)).map_err(TemplateError::Encode)?;
+        Ok(Digest(Sha256::digest(&text).into()))
+    }
+
+    /// Reads a template from JSON.
+    pub fn from_json(text: &str) -> Result<Self, TemplateError> {
+        let template: Self = serde_json::from_str(text).map_err(TemplateError::Decode)?;
+        if template.version != VERSION {
+            return Err(TemplateError::Version {
+                found: template.version,
+            });
+        }
+        Ok(template)
+    }
+
+    /// Writes it as JSON.
+    pub fn to_json(&self) -> Result<String, TemplateError> {
+        serde_json::to_string_pretty(self).map_err(TemplateError::Encode)
+    }
+}

@@ -1,0 +1,311 @@
+//! Values that are parsed once, where they enter, and cannot be wrong after.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A value that is not of its type's form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} {why}")]
+pub struct InvalidValue {
+    /// What it was meant to be, in the user's words.
+    pub what: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What is wrong with it, and what would be right.
+    pub why: &'static str,
+}
+
+impl InvalidValue {
+    fn new(what: &'static str, value: &str, why: &'static str) -> Self {
+        Self {
+            what,
+            value: value.to_owned(),
+            why,
+        }
+    }
+}
+
+/// Whether `text` is a word as the CNI spec, section 1 and 2, wants names and ids: it starts with
+/// an alphanumeric character, and goes on with these, `_`, `.` and `-`.
+fn is_cni_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+const WORD: &str =
+    "must start with a letter or digit and hold only letters, digits, '_', '.' and '-'";
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Longest form, in bytes.
+            pub const MAX: usize = $max;
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, InvalidValue> {
+                if !is_cni_word(text) {
+                    return Err(InvalidValue::new($what, text, WORD));
+                }
+                if text.len() > Self::MAX {
+                    return Err(InvalidValue::new($what, text, concat!("is longer than ", $max, " bytes")));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+word! {
+    /// A container's id, `CNI_CONTAINERID` (CNI spec, section 2).
+    ContainerId, "container id", 200
+}
+word! {
+    /// A network's name, key `name` of its configuration (CNI spec, section 1).
+    NetworkName, "network name", 200
+}
+
+/// Name of an interface in a container, `CNI_IFNAME`.
+///
+/// The kernel's rule (`dev_valid_name`): 1 to 15 bytes, not `.` or `..`, no `/`, `:` or space.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IfName(String);
+
+impl IfName {
+    /// Longest name, in bytes: `IFNAMSIZ` less the terminating zero.
+    pub const MAX: usize = 15;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IfName {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = |why| Err(InvalidValue::new("interface name", text, why));
+        match text {
+            "" => invalid("is empty"),
+            "." | ".." => invalid("is reserved"),
+            _ if text.len() > Self::MAX => invalid("is longer than 15 bytes"),
+            _ if text
+                .contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0') =>
+            {
+                invalid("must hold no '/', ':', space or zero byte")
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for IfName {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<IfName> for String {
+    fn from(name: IfName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for IfName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Path of a network namespace, `CNI_NETNS`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NetnsPath(PathBuf);
+
+impl NetnsPath {
+    /// Takes a path as the runtime gave it.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self, InvalidValue> {
+        let path = path.into();
+        let bytes = path.as_os_str().as_bytes();
+        if !path.is_absolute() || bytes.contains(&0) {
+            let text = path.to_string_lossy();
+            return Err(InvalidValue::new(
+                "network namespace path",
+                &text,
+                "must be absolute",
+            ));
+        }
+        Ok(Self(path))
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl fmt::Display for NetnsPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// Number of a slot: the upper 16 of 48 bits are drawn when the database is made, so that slots of
+/// a database that was lost are not mistaken for its successor's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SlotId(pub u64);
+
+impl SlotId {
+    /// Name of the slot's host-side interface: `rp` and twelve hexadecimal digits.
+    #[must_use]
+    pub fn host_ifname(self) -> String {
+        format!("rp{:012x}", self.0)
+    }
+
+    /// Ethernet address of the slot's container where none is asked for: locally administered.
+    #[must_use]
+    pub fn mac(self) -> Mac {
+        let mut octets = [0x0a; 6];
+        octets[1..].copy_from_slice(&self.0.to_be_bytes()[3..]);
+        Mac(octets)
+    }
+}
+
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+/// The number that policy speaks of; 0 means parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity(pub u32);
+
+/// An Ethernet address, in transmission order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl FromStr for Mac {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = |why| InvalidValue::new("MAC address", text, why);
+        let mut octets = [0_u8; 6];
+        let mut parts = text.split([':', '-']);
+        for octet in &mut octets {
+            *octet = parts
+                .next()
+                .filter(|part| part.len() == 2)
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(|| {
+                    invalid("must be six pairs of hexadecimal digits, as in 02:00:00:00:00:07")
+                })?;
+        }
+        if parts.next().is_some() {
+            return Err(invalid(
+                "must be six pairs of hexadecimal digits, as in 02:00:00:00:00:07",
+            ));
+        }
+        if octets[0] & 1 == 1 || octets == [0; 6] {
+            return Err(invalid(
+                "must be a unicast address: the kernel gives no interface another",
+            ));
+        }
+        Ok(Self(octets))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, octet) in self.0.iter().enumerate() {
+            let colon = if index == 0 { "" } else { ":" };
+            write!(f, "{colon}{octet:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a runtime knows an attachment by, within a network (CNI spec, section 2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttachmentId {
+    /// The network.
+    pub network: NetworkName,
+    /// The container.
+    pub container: ContainerId,
+    /// The interface in the container.
+    pub ifname: IfName,
+}
+
+impl fmt::Display for AttachmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.network, self.container, self.ifname)
+    }
+}
+
+/// Number of bits of the longest prefix of an address's family.
+#[must_use]
+pub fn host_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
