@@ -1,0 +1,86 @@
+//! `repoint-cni`: the CNI plugin.
+//!
+//! It takes a call in the protocol's form, has [`repoint::lifecycle`] do it, and answers in the
+//! protocol's form. Standard output gets one JSON document or nothing, in one write at the end.
+
+#![forbid(unsafe_code)]
+
+mod dispatch;
+mod environment;
+
+use std::{
+    env,
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    os::fd::BorrowedFd,
+    process::ExitCode,
+};
+
+use repoint::cni::CniVersion;
+use rustix::stdio::{stdin, stdout};
+
+use dispatch::{Failure, answer};
+use environment::{Command, Environment, EnvironmentError};
+
+/// More than a configuration commonly has, bytes. Memory that is not touched is not paid for.
+const COMMON_INPUT: usize = 2048;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(answer)) => print(answer, ExitCode::SUCCESS),
+        Err(failure) => print(failure.to_json(), ExitCode::FAILURE),
+    }
+}
+
+/// What to print on success.
+fn run() -> Result<Option<String>, Failure> {
+    let environment = Environment::new(&|name| env::var_os(name));
+    let command = match environment.command() {
+        Err(EnvironmentError::NoCommand) if stdin().is_terminal() => {
+            introduce();
+            return Ok(None);
+        }
+        command => command?,
+    };
+    let input = read(command).map_err(|error| Failure::input(&error))?;
+    answer(command, &environment, input)
+}
+
+/// Reads standard input. Nobody types the one key that VERSION may be given.
+fn read(command: Command) -> io::Result<Vec<u8>> {
+    let mut input = Vec::with_capacity(COMMON_INPUT);
+    if command != Command::Version || !stdin().is_terminal() {
+        unbuffered(stdin())?.read_to_end(&mut input)?;
+    }
+    Ok(input)
+}
+
+/// Prints an answer. A runtime that does not get it must not take the call for successful.
+fn print(mut answer: String, code: ExitCode) -> ExitCode {
+    answer.push('\n');
+    match unbuffered(stdout()).and_then(|mut stdout| stdout.write_all(answer.as_bytes())) {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("repoint-cni: writing the answer to standard output: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A stream to be read or written in one piece. The standard library's buffers would each touch
+/// pages for the first time, at 4 us a page.
+fn unbuffered(stream: BorrowedFd<'_>) -> io::Result<File> {
+    stream.try_clone_to_owned().map(File::from)
+}
+
+/// Tells a person what this is.
+fn introduce() {
+    eprintln!(
+        "repoint-cni {}: a CNI plugin, which container runtimes run with CNI_COMMAND set and a \
+         network configuration on standard input.\nCNI spec versions: {}.\n\
+         To look at a node by hand, use the command repoint.",
+        env!("CARGO_PKG_VERSION"),
+        CniVersion::ALL.map(CniVersion::as_str).join(", "),
+    );
+}
