@@ -24,11 +24,7 @@ impl Failure {
     pub fn input(error: &io::Error) -> Self {
         let msg = "reading the network configuration from standard input";
         let details = error.to_string();
-        CniError {
-            details,
-            ..CniError::new(ErrorCode::IO_FAILURE, msg)
-        }
-        .into()
+        CniError { details, ..CniError::new(ErrorCode::IO_FAILURE, msg) }.into()
     }
 
     /// The JSON object to print.
@@ -40,10 +36,7 @@ impl Failure {
 /// Failures before the configuration's version is known.
 impl From<CniError> for Failure {
     fn from(error: CniError) -> Self {
-        Self {
-            version: CniVersion::LATEST,
-            error,
-        }
+        Self { version: CniVersion::LATEST, error }
     }
 }
 
@@ -109,12 +102,8 @@ fn check_since(command: Command, version: CniVersion) -> Result<(), CniError> {
 fn attachment(verb: AttachmentVerb, request: &Request) -> Result<Option<String>, CniError> {
     match verb {
         AttachmentVerb::Add => add(request).map(Some),
-        AttachmentVerb::Del => lifecycle::del(request)
-            .map(|()| None)
-            .map_err(|e| e.to_cni()),
-        AttachmentVerb::Check => lifecycle::check(request)
-            .map(|()| None)
-            .map_err(|e| e.to_cni()),
+        AttachmentVerb::Del => lifecycle::del(request).map(|()| None).map_err(|e| e.to_cni()),
+        AttachmentVerb::Check => lifecycle::check(request).map(|()| None).map_err(|e| e.to_cni()),
     }
 }
 
@@ -143,29 +132,13 @@ fn request(
     let parameters = || {
         let container = environment.require("CNI_CONTAINERID", command)?;
         let ifname = environment.require("CNI_IFNAME", command)?;
-        Ok((
-            container,
-            ifname,
-            environment.netns(verb)?,
-            environment.args()?,
-        ))
+        Ok((container, ifname, environment.netns(verb)?, environment.args()?))
     };
     let (container, ifname, netns, args) =
         parameters().map_err(|error: EnvironmentError| error.to_cni())?;
     let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
-    let attachment = AttachmentId {
-        network: conf.name.clone(),
-        container,
-        ifname,
-    };
-    Ok(Request {
-        conf,
-        attachment,
-        netns,
-        args,
-        cni_path: environment.path(),
-        input,
-    })
+    let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
+    Ok(Request { conf, attachment, netns, args, cni_path: environment.path(), input })
 }
 
 fn network_request(
@@ -174,11 +147,7 @@ fn network_request(
     input: Vec<u8>,
 ) -> Result<NetworkRequest, CniError> {
     let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
-    Ok(NetworkRequest {
-        conf,
-        cni_path: environment.path(),
-        input,
-    })
+    Ok(NetworkRequest { conf, cni_path: environment.path(), input })
 }
 
 #[cfg(test)]
@@ -219,9 +188,7 @@ mod tests {
         ] {
             let answer = call("VERSION", input).unwrap().unwrap();
             assert_eq!(answer["cniVersion"], expected, "{input:?}");
-            let expected = json!([
-                "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"
-            ]);
+            let expected = json!(["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]);
             assert_eq!(answer["supportedVersions"], expected, "{input:?}");
         }
     }
@@ -246,11 +213,7 @@ mod tests {
                 ("[]", 7, "network configuration"),
                 (r#"{"cniVersion": 1.0}"#, 7, "cniVersion"),
                 (r#"{"cniVersion": "9.9.9"}"#, 1, "cniVersion"),
-                (
-                    r#"{"cniVersion": "1.1.0", "type": "repoint-cni"}"#,
-                    7,
-                    "name",
-                ),
+                (r#"{"cniVersion": "1.1.0", "type": "repoint-cni"}"#, 7, "name"),
                 (r#"{"cniVersion": "1.1.0", "name": "../x"}"#, 7, "name"),
             ] {
                 let error = call(command, input).unwrap_err();

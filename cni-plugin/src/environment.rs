@@ -124,9 +124,7 @@ impl FromStr for Command {
             "GC" => Ok(Self::Network(NetworkVerb::Gc)),
             "STATUS" => Ok(Self::Network(NetworkVerb::Status)),
             "VERSION" => Ok(Self::Version),
-            _ => Err(EnvironmentError::UnknownCommand {
-                given: text.to_owned(),
-            }),
+            _ => Err(EnvironmentError::UnknownCommand { given: text.to_owned() }),
         }
     }
 }
@@ -145,9 +143,7 @@ impl<'a> Environment<'a> {
 
     /// `CNI_COMMAND`.
     pub fn command(&self) -> Result<Command, EnvironmentError> {
-        self.text("CNI_COMMAND")?
-            .ok_or(EnvironmentError::NoCommand)?
-            .parse()
+        self.text("CNI_COMMAND")?.ok_or(EnvironmentError::NoCommand)?.parse()
     }
 
     /// A variable that the verb needs, in the form of its type.
@@ -159,13 +155,9 @@ impl<'a> Environment<'a> {
     where
         T: FromStr<Err = InvalidValue>,
     {
-        let missing = || EnvironmentError::Missing {
-            variable,
-            command: command.name(),
-        };
+        let missing = || EnvironmentError::Missing { variable, command: command.name() };
         let text = self.text(variable)?.ok_or_else(missing)?;
-        text.parse()
-            .map_err(|source| EnvironmentError::Invalid { variable, source })
+        text.parse().map_err(|source| EnvironmentError::Invalid { variable, source })
     }
 
     /// `CNI_NETNS`, which DEL alone can do without.
@@ -192,9 +184,7 @@ impl<'a> Environment<'a> {
     /// The directories of `CNI_PATH`.
     pub fn path(&self) -> Vec<PathBuf> {
         let path = (self.variable)("CNI_PATH").unwrap_or_default();
-        env::split_paths(&path)
-            .filter(|directory| !directory.as_os_str().is_empty())
-            .collect()
+        env::split_paths(&path).filter(|directory| !directory.as_os_str().is_empty()).collect()
     }
 
     fn text(&self, variable: &'static str) -> Result<Option<String>, EnvironmentError> {
@@ -230,10 +220,7 @@ mod tests {
         for name in ["FROB", "add", " ADD"] {
             let error = with(name, |env| env.command().unwrap_err()).to_cni();
             assert_eq!(error.code, ErrorCode::INVALID_ENVIRONMENT);
-            assert!(
-                error.msg.contains("CNI_COMMAND") && error.msg.contains(name),
-                "{error}"
-            );
+            assert!(error.msg.contains("CNI_COMMAND") && error.msg.contains(name), "{error}");
         }
     }
 
@@ -242,21 +229,13 @@ mod tests {
         let absent = Environment::new(&|_| None);
         let empty = Environment::new(&|_| Some(OsString::new()));
         for environment in [absent, empty] {
-            let error = environment
-                .require::<ContainerId>("CNI_CONTAINERID", ADD)
-                .unwrap_err();
+            let error = environment.require::<ContainerId>("CNI_CONTAINERID", ADD).unwrap_err();
             let expected = "CNI_CONTAINERID is missing or empty: ADD needs it";
             assert_eq!(error.to_string(), expected);
             let error = environment.netns(AttachmentVerb::Check).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "CNI_NETNS is missing or empty: CHECK needs it"
-            );
+            assert_eq!(error.to_string(), "CNI_NETNS is missing or empty: CHECK needs it");
             assert_eq!(environment.netns(AttachmentVerb::Del).unwrap(), None);
-            assert!(matches!(
-                environment.command(),
-                Err(EnvironmentError::NoCommand)
-            ));
+            assert!(matches!(environment.command(), Err(EnvironmentError::NoCommand)));
             assert_eq!(environment.args().unwrap(), CniArgs::default());
             assert_eq!(environment.path(), Vec::<PathBuf>::new());
         }
@@ -271,32 +250,16 @@ mod tests {
         };
         for id in ["../x", " x", "a/b", "-x", "a\nb"] {
             let variable = "CNI_CONTAINERID";
-            named(
-                variable,
-                with(id, |env| {
-                    env.require::<ContainerId>(variable, ADD).unwrap_err()
-                }),
-            );
+            named(variable, with(id, |env| env.require::<ContainerId>(variable, ADD).unwrap_err()));
         }
         for ifname in ["abcdefghijklmnop", "a/b", "a:b", "a b", ".", ".."] {
             let variable = "CNI_IFNAME";
-            named(
-                variable,
-                with(ifname, |env| {
-                    env.require::<IfName>(variable, ADD).unwrap_err()
-                }),
-            );
+            named(variable, with(ifname, |env| env.require::<IfName>(variable, ADD).unwrap_err()));
         }
-        named(
-            "CNI_NETNS",
-            with("netns", |env| env.netns(AttachmentVerb::Add).unwrap_err()),
-        );
+        named("CNI_NETNS", with("netns", |env| env.netns(AttachmentVerb::Add).unwrap_err()));
         named("CNI_ARGS", with("nonsense", |env| env.args().unwrap_err()));
         let bytes = OsString::from_vec(vec![b'/', 0xff]);
-        named(
-            "CNI_NETNS",
-            with(bytes, |env| env.netns(AttachmentVerb::Del).unwrap_err()),
-        );
+        named("CNI_NETNS", with(bytes, |env| env.netns(AttachmentVerb::Del).unwrap_err()));
     }
 
     #[test]

@@ -10,20 +10,17 @@ mod environment;
 
 use std::{
     env,
-    fs::File,
     io::{self, IsTerminal as _, Read as _, Write as _},
-    os::fd::BorrowedFd,
     process::ExitCode,
 };
 
 use repoint::cni::CniVersion;
-use rustix::stdio::{stdin, stdout};
 
 use dispatch::{Failure, answer};
 use environment::{Command, Environment, EnvironmentError};
 
-/// More than a configuration commonly has, bytes. Memory that is not touched is not paid for.
-const COMMON_INPUT: usize = 2048;
+/// More than a configuration commonly has, bytes: it is then read by one call.
+const COMMON_INPUT: usize = 4096;
 
 fn main() -> ExitCode {
     match run() {
@@ -37,7 +34,7 @@ fn main() -> ExitCode {
 fn run() -> Result<Option<String>, Failure> {
     let environment = Environment::new(&|name| env::var_os(name));
     let command = match environment.command() {
-        Err(EnvironmentError::NoCommand) if stdin().is_terminal() => {
+        Err(EnvironmentError::NoCommand) if io::stdin().is_terminal() => {
             introduce();
             return Ok(None);
         }
@@ -50,8 +47,9 @@ fn run() -> Result<Option<String>, Failure> {
 /// Reads standard input. Nobody types the one key that VERSION may be given.
 fn read(command: Command) -> io::Result<Vec<u8>> {
     let mut input = Vec::with_capacity(COMMON_INPUT);
-    if command != Command::Version || !stdin().is_terminal() {
-        unbuffered(stdin())?.read_to_end(&mut input)?;
+    let mut stdin = io::stdin().lock();
+    if command != Command::Version || !stdin.is_terminal() {
+        stdin.read_to_end(&mut input)?;
     }
     Ok(input)
 }
@@ -59,19 +57,14 @@ fn read(command: Command) -> io::Result<Vec<u8>> {
 /// Prints an answer. A runtime that does not get it must not take the call for successful.
 fn print(mut answer: String, code: ExitCode) -> ExitCode {
     answer.push('\n');
-    match unbuffered(stdout()).and_then(|mut stdout| stdout.write_all(answer.as_bytes())) {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => code,
         Err(error) => {
             eprintln!("repoint-cni: writing the answer to standard output: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// A stream to be read or written in one piece. The standard library's buffers would each touch
-/// pages for the first time, at 4 us a page.
-fn unbuffered(stream: BorrowedFd<'_>) -> io::Result<File> {
-    stream.try_clone_to_owned().map(File::from)
 }
 
 /// Tells a person what this is.

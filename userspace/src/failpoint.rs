@@ -8,10 +8,7 @@
 pub fn hit(name: &str) {
     if std::env::var_os("REPOINT_FAILPOINT").is_some_and(|wanted| wanted == name) {
         // The kernel kills before this returns.
-        drop(nix::sys::signal::kill(
-            nix::unistd::Pid::this(),
-            nix::sys::signal::Signal::SIGKILL,
-        ));
+        drop(nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL));
     }
 }
 

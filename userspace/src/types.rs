@@ -24,11 +24,7 @@ pub struct InvalidValue {
 
 impl InvalidValue {
     fn new(what: &'static str, value: &str, why: &'static str) -> Self {
-        Self {
-            what,
-            value: value.to_owned(),
-            why,
-        }
+        Self { what, value: value.to_owned(), why }
     }
 }
 
@@ -36,9 +32,7 @@ impl InvalidValue {
 /// an alphanumeric character, and goes on with these, `_`, `.` and `-`.
 fn is_cni_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 const WORD: &str =
@@ -175,11 +169,7 @@ impl NetnsPath {
         let bytes = path.as_os_str().as_bytes();
         if !path.is_absolute() || bytes.contains(&0) {
             let text = path.to_string_lossy();
-            return Err(InvalidValue::new(
-                "network namespace path",
-                &text,
-                "must be absolute",
-            ));
+            return Err(InvalidValue::new("network namespace path", &text, "must be absolute"));
         }
         Ok(Self(path))
     }

@@ -46,12 +46,7 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
                 0 => "parked".to_owned(),
                 identity => identity.to_string(),
             };
-            [
-                row.address.to_string(),
-                row.ifindex.to_string(),
-                identity,
-                row.mac,
-            ]
+            [row.address.to_string(), row.ifindex.to_string(), identity, row.mac]
         }),
     )
 }

@@ -9,10 +9,6 @@ use crate::output::CommandError;
 /// Loads the data plane and says where it is.
 pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
     drop(Datapath::load(&directories.bpf, &directories.run)?);
-    writeln!(
-        io::stdout(),
-        "programs and maps are pinned below {}",
-        directories.bpf.display()
-    )?;
+    writeln!(io::stdout(), "programs and maps are pinned below {}", directories.bpf.display())?;
     Ok(())
 }

@@ -66,11 +66,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let directories = Directories {
-        run: arguments.run_dir,
-        state: arguments.state_dir,
-        bpf: arguments.bpf_dir,
-    };
+    let directories =
+        Directories { run: arguments.run_dir, state: arguments.state_dir, bpf: arguments.bpf_dir };
     let done = match arguments.command {
         Command::Load => load::run(&directories),
         Command::Unload { force } => unload::run(&directories, force),

@@ -22,15 +22,9 @@ pub(crate) enum CommandError {
     )]
     InUse { slots: usize },
     #[error("cannot take down slot {slot}: {reason}")]
-    Slot {
-        slot: repoint::types::SlotId,
-        reason: String,
-    },
+    Slot { slot: repoint::types::SlotId, reason: String },
     #[error("cannot remove {path}: {source}")]
-    Remove {
-        path: std::path::PathBuf,
-        source: io::Error,
-    },
+    Remove { path: std::path::PathBuf, source: io::Error },
     #[error("cannot list interfaces: {0}")]
     Links(#[from] rtnetlink::Error),
     #[error("cannot print: {0}")]

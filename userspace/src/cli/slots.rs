@@ -65,24 +65,10 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
         return json(&rows.collect::<Vec<_>>());
     }
     table(
-        [
-            "SLOT",
-            "STATE",
-            "NETWORK",
-            "CONTAINER",
-            "INTERFACE",
-            "ADDRESSES",
-        ],
+        ["SLOT", "STATE", "NETWORK", "CONTAINER", "INTERFACE", "ADDRESSES"],
         rows.map(|row| {
             let container = row.container.unwrap_or_else(|| "-".to_owned());
-            [
-                row.slot,
-                row.state,
-                row.network,
-                container,
-                row.ifname,
-                row.addresses.join(" "),
-            ]
+            [row.slot, row.state, row.network, container, row.ifname, row.addresses.join(" ")]
         }),
     )
 }

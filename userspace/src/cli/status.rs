@@ -25,15 +25,11 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
             let dropped = dropped(&maps)?;
             writeln!(out, "data plane: loaded in {}", directories.bpf.display())?;
             writeln!(out, "endpoints:  {}", maps.endpoints()?.len())?;
-            writeln!(
-                out,
-                "dropped:    {dropped} packets (see `repoint counters`)"
-            )?;
+            writeln!(out, "dropped:    {dropped} packets (see `repoint counters`)")?;
         }
-        None => writeln!(
-            out,
-            "data plane: not loaded (the first ADD loads it, or `repoint load`)"
-        )?,
+        None => {
+            writeln!(out, "data plane: not loaded (the first ADD loads it, or `repoint load`)")?
+        }
     }
     let slots = match Node::open_existing(directories)? {
         Some(node) => node.store.read(|transaction| transaction.slots())?,
@@ -42,10 +38,8 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
     writeln!(out, "interfaces: {}", interfaces()?)?;
     writeln!(out, "slots:      {}", slots.len())?;
     for (network, states) in by_network(&slots) {
-        let states: Vec<_> = states
-            .iter()
-            .map(|(state, count)| format!("{count} {state}"))
-            .collect();
+        let states: Vec<_> =
+            states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         writeln!(out, "  network {network}: {}", states.join(", "))?;
     }
     Ok(())
@@ -62,17 +56,11 @@ async fn interfaces() -> Result<usize, CommandError> {
     let ours = |attribute: &LinkAttribute| {
         matches!(attribute, LinkAttribute::Group(GROUP | GROUP_MASQUERADED))
     };
-    Ok(links
-        .iter()
-        .filter(|link| link.attributes.iter().any(ours))
-        .count())
+    Ok(links.iter().filter(|link| link.attributes.iter().any(ours)).count())
 }
 
 fn dropped(maps: &Maps) -> Result<u64, CommandError> {
-    let counters = maps
-        .counters()?
-        .into_iter()
-        .filter(|(reason, _)| reason.is_drop());
+    let counters = maps.counters()?.into_iter().filter(|(reason, _)| reason.is_drop());
     Ok(counters.map(|(_, counter)| counter.packets).sum())
 }
 

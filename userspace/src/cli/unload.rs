@@ -30,25 +30,16 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
 }
 
 fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), CommandError> {
-    let errors: Vec<_> = tear_down(slot, maps)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let errors: Vec<_> = tear_down(slot, maps).iter().map(ToString::to_string).collect();
     if !errors.is_empty() {
-        return Err(CommandError::Slot {
-            slot: slot.id,
-            reason: errors.join("; "),
-        });
+        return Err(CommandError::Slot { slot: slot.id, reason: errors.join("; ") });
     }
     Ok(node.store.write(|transaction| transaction.forget(slot))?)
 }
 
 /// The database and the lock files; the folder itself unless somebody else has something in it.
 fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
-    let failed = |path: &Path, source| CommandError::Remove {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |path: &Path, source| CommandError::Remove { path: path.to_owned(), source };
     let state = run.join("state");
     absent_is_well(fs::remove_dir_all(&state)).map_err(|source| failed(&state, source))?;
     let entries = match fs::read_dir(run) {
@@ -57,10 +48,7 @@ fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
     };
     for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "lock")
-        {
+        if path.extension().is_some_and(|extension| extension == "lock") {
             absent_is_well(fs::remove_file(&path)).map_err(|source| failed(&path, source))?;
         }
     }

@@ -20,9 +20,7 @@ impl FromStr for RequestedAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let address = if text.contains('/') {
-            text.parse()
-                .map(|network: IpNet| network.addr())
-                .map_err(|_| InvalidAddress)
+            text.parse().map(|network: IpNet| network.addr()).map_err(|_| InvalidAddress)
         } else {
             text.parse().map_err(|_| InvalidAddress)
         };
@@ -85,20 +83,16 @@ impl FromStr for CniArgs {
 
     fn from_str(text: &str) -> Result<Self, ArgsError> {
         if let Some(pair) = pairs(text).find(|pair| !pair.contains('=')) {
-            return Err(ArgsError::NotAPair {
-                pair: pair.to_owned(),
-            });
+            return Err(ArgsError::NotAPair { pair: pair.to_owned() });
         }
-        let mut args = Self {
-            text: text.to_owned(),
-            ip: None,
-        };
+        let mut args = Self { text: text.to_owned(), ip: None };
         args.ip = match args.get("IP").filter(|value| !value.is_empty()) {
             None => None,
-            Some(value) => Some(value.parse().map_err(|source| ArgsError::Address {
-                given: value.to_owned(),
-                source,
-            })?),
+            Some(value) => Some(
+                value
+                    .parse()
+                    .map_err(|source| ArgsError::Address { given: value.to_owned(), source })?,
+            ),
         };
         Ok(args)
     }
@@ -116,9 +110,8 @@ mod tests {
 
     #[test]
     fn keys_of_a_kubernetes_runtime_are_accepted() {
-        let args: CniArgs = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;X=a=b;IP=10.1.0.5/16;"
-            .parse()
-            .unwrap();
+        let args: CniArgs =
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;X=a=b;IP=10.1.0.5/16;".parse().unwrap();
         assert_eq!(args.get("K8S_POD_NAMESPACE"), Some("default"));
         assert_eq!(args.get("X"), Some("a=b"));
         assert_eq!(args.get("IgnoreUnknow"), None);

@@ -32,15 +32,10 @@ impl Dns {
 
     /// Reads the object.
     pub fn read(dns: &Object<'_>) -> Result<Self, KeyError> {
-        let domain = dns
-            .get("domain")
-            .map(|node| node.string("a domain such as \"svc.local\""));
+        let domain = dns.get("domain").map(|node| node.string("a domain such as \"svc.local\""));
         Ok(Self {
             nameservers: texts(dns, "nameservers")?,
-            domain: domain
-                .transpose()?
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
+            domain: domain.transpose()?.filter(|text| !text.is_empty()).map(str::to_owned),
             search: texts(dns, "search")?,
             options: texts(dns, "options")?,
         })
@@ -50,7 +45,7 @@ impl Dns {
 /// The list of texts that a key holds.
 pub(crate) fn texts(object: &Object<'_>, key: &str) -> Result<Vec<String>, KeyError> {
     let text = |node: Node<'_>| Ok(node.string("a string")?.to_owned());
-    object.get(key).map_or(Ok(Vec::new()), |node| {
-        node.items("a list of strings")?.map(text).collect()
-    })
+    object
+        .get(key)
+        .map_or(Ok(Vec::new()), |node| node.items("a list of strings")?.map(text).collect())
 }

@@ -63,11 +63,7 @@ impl CniError {
     /// An error without details.
     #[must_use]
     pub fn new(code: ErrorCode, msg: impl Into<String>) -> Self {
-        Self {
-            code,
-            msg: msg.into(),
-            details: String::new(),
-        }
+        Self { code, msg: msg.into(), details: String::new() }
     }
 
     /// An error whose details are those of its sources that its own text does not tell.
@@ -75,9 +71,7 @@ impl CniError {
     pub fn from_error(code: ErrorCode, error: &dyn Error) -> Self {
         let msg = error.to_string();
         let sources = iter::successors(error.source(), |&error| error.source());
-        let untold = sources
-            .map(ToString::to_string)
-            .filter(|source| !msg.contains(source));
+        let untold = sources.map(ToString::to_string).filter(|source| !msg.contains(source));
         let details = untold.collect::<Vec<_>>().join(": ");
         Self { code, msg, details }
     }
@@ -100,15 +94,10 @@ impl CniError {
     pub fn read(error: &Object<'_>) -> Result<Self, KeyError> {
         let text = |key| {
             let node = error.get(key);
-            node.map_or(Ok(""), |node| node.string("a text"))
-                .map(str::to_owned)
+            node.map_or(Ok(""), |node| node.string("a text")).map(str::to_owned)
         };
         Ok(Self {
-            code: ErrorCode(
-                error
-                    .require("code", "a positive number")?
-                    .integer(1..=u32::MAX)?,
-            ),
+            code: ErrorCode(error.require("code", "a positive number")?.integer(1..=u32::MAX)?),
             msg: text("msg")?,
             details: text("details")?,
         })
@@ -125,10 +114,7 @@ mod tests {
     fn printed_with_the_version_in_use() {
         let error = CniError::new(ErrorCode::INVALID_CONFIGURATION, "mtu is \"big\"");
         let printed: Value = serde_json::from_str(&error.to_json(CniVersion::V0_4_0)).unwrap();
-        assert_eq!(
-            printed,
-            json!({"cniVersion": "0.4.0", "code": 7, "msg": "mtu is \"big\""})
-        );
+        assert_eq!(printed, json!({"cniVersion": "0.4.0", "code": 7, "msg": "mtu is \"big\""}));
     }
 
     #[test]
@@ -144,10 +130,7 @@ mod tests {
         let mut error = CniError::new(ErrorCode(999), "no");
         error.details = "at all".to_owned();
         let printed = serde_json::from_str(&error.to_json(CniVersion::LATEST)).unwrap();
-        assert_eq!(
-            CniError::read(&Object::root(&printed, "the error").unwrap()).unwrap(),
-            error
-        );
+        assert_eq!(CniError::read(&Object::root(&printed, "the error").unwrap()).unwrap(), error);
     }
 
     #[test]

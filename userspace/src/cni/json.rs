@@ -70,21 +70,14 @@ pub struct Object<'a> {
 impl<'a> Object<'a> {
     /// The whole document; `name` is what errors call it.
     pub fn root(value: &'a Value, name: &'static str) -> Result<Self, KeyError> {
-        Node {
-            value,
-            place: Place::Root(name),
-        }
-        .object("a JSON object")
+        Node { value, place: Place::Root(name) }.object("a JSON object")
     }
 
     /// The value of a key, unless it is absent or null.
     #[must_use]
     pub fn get<'k>(&'k self, key: &'k str) -> Option<Node<'k>> {
         let value = self.map.get(key).filter(|value| !value.is_null())?;
-        Some(Node {
-            value,
-            place: Place::Key(&self.place, key),
-        })
+        Some(Node { value, place: Place::Key(&self.place, key) })
     }
 
     /// The value of a key that must be there.
@@ -99,35 +92,22 @@ impl<'a> Object<'a> {
     /// The error that a required key is not there.
     #[must_use]
     pub fn missing(&self, key: &str, expected: &'static str) -> KeyError {
-        KeyError::Missing {
-            path: Place::Key(&self.place, key).to_string(),
-            expected,
-        }
+        KeyError::Missing { path: Place::Key(&self.place, key).to_string(), expected }
     }
 
     /// The error that the value of a key cannot be used.
     #[must_use]
     pub fn bad_value(&self, key: &str, why: impl fmt::Display) -> KeyError {
         let value = self.map.get(key).unwrap_or(&Value::Null);
-        Node {
-            value,
-            place: Place::Key(&self.place, key),
-        }
-        .bad_value(why)
+        Node { value, place: Place::Key(&self.place, key) }.bad_value(why)
     }
 }
 
 impl<'a> Node<'a> {
     /// The value as an object.
     pub fn object(&self, expected: &'static str) -> Result<Object<'a>, KeyError> {
-        let map = self
-            .value
-            .as_object()
-            .ok_or_else(|| self.wrong_type(expected))?;
-        Ok(Object {
-            map,
-            place: self.place,
-        })
+        let map = self.value.as_object().ok_or_else(|| self.wrong_type(expected))?;
+        Ok(Object { map, place: self.place })
     }
 
     /// The values of a list, null ones included.
@@ -135,14 +115,8 @@ impl<'a> Node<'a> {
         &'k self,
         expected: &'static str,
     ) -> Result<impl ExactSizeIterator<Item = Node<'k>>, KeyError> {
-        let list = self
-            .value
-            .as_array()
-            .ok_or_else(|| self.wrong_type(expected))?;
-        let node = |(index, value)| Node {
-            value,
-            place: Place::Item(&self.place, index),
-        };
+        let list = self.value.as_array().ok_or_else(|| self.wrong_type(expected))?;
+        let node = |(index, value)| Node { value, place: Place::Item(&self.place, index) };
         Ok(list.iter().enumerate().map(node))
     }
 
@@ -166,16 +140,12 @@ impl<'a> Node<'a> {
     where
         T: FromStr<Err = InvalidValue>,
     {
-        self.string(expected)?
-            .parse()
-            .map_err(|error: InvalidValue| self.bad_value(error.why))
+        self.string(expected)?.parse().map_err(|error: InvalidValue| self.bad_value(error.why))
     }
 
     /// The value as `true` or `false`.
     pub fn boolean(&self) -> Result<bool, KeyError> {
-        self.value
-            .as_bool()
-            .ok_or_else(|| self.wrong_type("true or false"))
+        self.value.as_bool().ok_or_else(|| self.wrong_type("true or false"))
     }
 
     /// The value as a whole number of a range.
@@ -187,10 +157,7 @@ impl<'a> Node<'a> {
         if !self.value.is_number() {
             return Err(self.wrong_type(expected()));
         }
-        let number = self
-            .value
-            .as_u64()
-            .and_then(|number| T::try_from(number).ok());
+        let number = self.value.as_u64().and_then(|number| T::try_from(number).ok());
         number
             .filter(|number| range.contains(number))
             .ok_or_else(|| self.bad_value(format!("it must be {}", expected())))
@@ -208,11 +175,7 @@ impl<'a> Node<'a> {
     fn wrong_type(&self, expected: impl fmt::Display) -> KeyError {
         KeyError::Wrong {
             path: self.place.to_string(),
-            problem: format!(
-                "{}, a {}: it must be {expected}",
-                self.shown(),
-                kind(self.value)
-            ),
+            problem: format!("{}, a {}: it must be {expected}", self.shown(), kind(self.value)),
         }
     }
 
@@ -252,10 +215,7 @@ mod tests {
         let items: Vec<_> = b.items("a list").unwrap().collect();
         let second = items[1].object("an object").unwrap();
         let error = second.get("c").unwrap().string("a text").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a.b[1].c is true, a boolean: it must be a text"
-        );
+        assert_eq!(error.to_string(), "a.b[1].c is true, a boolean: it must be a text");
         let error = second.require("d", "a text").unwrap_err();
         assert_eq!(error.to_string(), "a.b[1].d is missing: it must be a text");
     }
@@ -277,32 +237,17 @@ mod tests {
     #[test]
     fn numbers_must_be_whole_and_in_range() {
         let document = json!([0, 1, 9, 10, -1, 1.5, 5_000_000_000_u64, "1"]);
-        let node = Node {
-            value: &document,
-            place: Place::Root("it"),
-        };
-        let taken: Vec<_> = node
-            .items("a list")
-            .unwrap()
-            .map(|item| item.integer(1_u8..=9).ok())
-            .collect();
-        assert_eq!(
-            taken,
-            [None, Some(1), Some(9), None, None, None, None, None]
-        );
+        let node = Node { value: &document, place: Place::Root("it") };
+        let taken: Vec<_> =
+            node.items("a list").unwrap().map(|item| item.integer(1_u8..=9).ok()).collect();
+        assert_eq!(taken, [None, Some(1), Some(9), None, None, None, None, None]);
     }
 
     #[test]
     fn a_long_value_is_cut_between_characters() {
         let document = json!("ü".repeat(200));
-        let node = Node {
-            value: &document,
-            place: Place::Root("it"),
-        };
+        let node = Node { value: &document, place: Place::Root("it") };
         let error = node.boolean().unwrap_err().to_string();
-        assert!(
-            error.contains("ü..., a string") && error.len() < 300,
-            "{error}"
-        );
+        assert!(error.contains("ü..., a string") && error.len() < 300, "{error}");
     }
 }

@@ -51,9 +51,6 @@ mod tests {
         for text in ["", ".", "..", "/bin/sh", "../sh", "a/b", "a\0"] {
             assert!(text.parse::<PluginName>().is_err(), "{text:?}");
         }
-        assert_eq!(
-            "host-local".parse::<PluginName>().unwrap().as_str(),
-            "host-local"
-        );
+        assert_eq!("host-local".parse::<PluginName>().unwrap().as_str(), "host-local");
     }
 }

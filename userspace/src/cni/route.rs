@@ -41,40 +41,23 @@ impl Route {
     /// A route with nothing but destination and gateway.
     #[must_use]
     pub fn new(dst: IpNet, gw: Option<IpAddr>) -> Self {
-        Self {
-            dst,
-            gw,
-            mtu: None,
-            advmss: None,
-            priority: None,
-            table: None,
-            scope: None,
-        }
+        Self { dst, gw, mtu: None, advmss: None, priority: None, table: None, scope: None }
     }
 
     /// Reads an element of `routes`.
     pub fn read(route: &Object<'_>) -> Result<Self, KeyError> {
         let number = |key: &str| {
-            let number = route
-                .get(key)
-                .map(|node| node.integer(0..=u32::MAX))
-                .transpose();
+            let number = route.get(key).map(|node| node.integer(0..=u32::MAX)).transpose();
             number.map(|number| number.filter(|number| *number != 0))
         };
         Ok(Self {
             dst: route.require("dst", DESTINATION)?.parse(DESTINATION)?,
-            gw: route
-                .get("gw")
-                .map(|node| node.parse(GATEWAY))
-                .transpose()?,
+            gw: route.get("gw").map(|node| node.parse(GATEWAY)).transpose()?,
             mtu: number("mtu")?,
             advmss: number("advmss")?,
             priority: number("priority")?,
             table: number("table")?,
-            scope: route
-                .get("scope")
-                .map(|node| node.integer(0..=u8::MAX))
-                .transpose()?,
+            scope: route.get("scope").map(|node| node.integer(0..=u8::MAX)).transpose()?,
         })
     }
 }

@@ -23,10 +23,7 @@ pub enum CniVersion {
 
 /// A `cniVersion` that names no version known here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "CNI version {given:?} is not supported, these are: {}",
-    CniVersion::list()
-)]
+#[error("CNI version {given:?} is not supported, these are: {}", CniVersion::list())]
 pub struct UnsupportedVersion {
     /// What was given.
     pub given: String,
@@ -80,9 +77,7 @@ impl FromStr for CniVersion {
         Self::ALL
             .into_iter()
             .find(|version| version.as_str() == text)
-            .ok_or_else(|| UnsupportedVersion {
-                given: text.to_owned(),
-            })
+            .ok_or_else(|| UnsupportedVersion { given: text.to_owned() })
     }
 }
 
@@ -112,10 +107,7 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_with_the_known_ones() {
         let error = "9.9.9".parse::<CniVersion>().unwrap_err().to_string();
-        assert!(
-            error.contains("9.9.9") && error.contains("0.1.0, 0.2.0"),
-            "{error}"
-        );
+        assert!(error.contains("9.9.9") && error.contains("0.1.0, 0.2.0"), "{error}");
         for text in ["", "1", "1.0", "1.1.0 ", "01.0.0"] {
             assert!(text.parse::<CniVersion>().is_err(), "{text:?}");
         }

@@ -93,9 +93,7 @@ fn range_sets(
 /// Whether the capability `ipRanges` is declared.
 fn ranges_come_later(conf: &Object<'_>) -> Result<bool, KeyError> {
     let capabilities = object(conf, "capabilities")?;
-    let declared = capabilities
-        .as_ref()
-        .and_then(|capabilities| capabilities.get("ipRanges"));
+    let declared = capabilities.as_ref().and_then(|capabilities| capabilities.get("ipRanges"));
     declared.map_or(Ok(false), |node| node.boolean())
 }
 

@@ -19,9 +19,7 @@ impl Document {
         if text.trim_ascii().is_empty() {
             return Err(ConfError::Empty);
         }
-        serde_json::from_slice(text)
-            .map(Self)
-            .map_err(|source| ConfError::NotJson { source })
+        serde_json::from_slice(text).map(Self).map_err(|source| ConfError::NotJson { source })
     }
 
     /// Key `cniVersion`; 0.1.0 where it is absent or empty, as for libcni.

@@ -109,17 +109,12 @@ impl NetConf {
         Ok(Self {
             cni_version,
             plugin: conf.require("type", PLUGIN)?.parse(PLUGIN)?,
-            ip_masq: conf
-                .get("ipMasq")
-                .map_or(Ok(false), |node| node.boolean())?,
+            ip_masq: conf.get("ipMasq").map_or(Ok(false), |node| node.boolean())?,
             mtu: conf.get("mtu").map(|node| mtu(&node, &ipam)).transpose()?,
             directories: Directories::read(conf)?,
             cold_builds: cold_builds(conf)?,
             ipam,
-            mac: runtime
-                .and_then(|r| r.get("mac"))
-                .map(|node| node.checked(MAC))
-                .transpose()?,
+            mac: runtime.and_then(|r| r.get("mac")).map(|node| node.checked(MAC)).transpose()?,
             prev_result: prev_result(conf, cni_version)?,
             valid_attachments: attachments::read(conf, &name)?,
             dns: runtime::dns(conf)?,
@@ -140,17 +135,9 @@ impl NetConf {
     /// runtime's in place of either, list by list.
     #[must_use]
     pub fn resolve_dns(&self, from_ipam: Dns) -> Dns {
-        let base = if self.dns.is_empty() {
-            from_ipam
-        } else {
-            self.dns.clone()
-        };
+        let base = if self.dns.is_empty() { from_ipam } else { self.dns.clone() };
         let or = |wanted: &[String], base: Vec<String>| {
-            if wanted.is_empty() {
-                base
-            } else {
-                wanted.to_vec()
-            }
+            if wanted.is_empty() { base } else { wanted.to_vec() }
         };
         Dns {
             nameservers: or(&self.runtime_dns.nameservers, base.nameservers),
@@ -213,8 +200,7 @@ fn mtu(node: &Node<'_>, ipam: &IpamConf) -> Result<u32, KeyError> {
 /// Two by default: the kernel makes interfaces one at a time (RTNL), so a few builds keep it busy
 /// and more only wait for each other.
 fn cold_builds(conf: &Object<'_>) -> Result<u32, KeyError> {
-    conf.get("coldBuilds")
-        .map_or(Ok(2), |node| node.integer(1..=MOST_COLD_BUILDS))
+    conf.get("coldBuilds").map_or(Ok(2), |node| node.integer(1..=MOST_COLD_BUILDS))
 }
 
 fn prev_result(conf: &Object<'_>, version: CniVersion) -> Result<Option<CniResult>, KeyError> {

@@ -26,10 +26,7 @@ pub(super) struct RangeSets {
 
 impl RangeSets {
     pub(super) fn new(version: CniVersion) -> Self {
-        Self {
-            version,
-            sets: Vec::new(),
-        }
+        Self { version, sets: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,15 +65,9 @@ impl RangeSets {
     fn add(&mut self, node: &Node<'_>, ranges: Vec<Range>) -> Result<(), KeyError> {
         let set = RangeSet::new(ranges).map_err(|error| node.bad_value(error))?;
         for other in &self.sets {
-            other
-                .check_apart(&set)
-                .map_err(|error| node.bad_value(error))?;
+            other.check_apart(&set).map_err(|error| node.bad_value(error))?;
         }
-        let second = || {
-            self.sets
-                .iter()
-                .any(|other| other.is_ipv4() == set.is_ipv4())
-        };
+        let second = || self.sets.iter().any(|other| other.is_ipv4() == set.is_ipv4());
         if !self.version.lists_interfaces() && second() {
             let why = "results of CNI version {} hold one address of each family";
             return Err(node.bad_value(why.replace("{}", self.version.as_str())));

@@ -25,20 +25,12 @@ impl Requested {
     pub(super) fn read(conf: &Object<'_>, runtime: Option<&Object<'_>>) -> Result<Self, KeyError> {
         let args = object(conf, "args")?;
         let cni = args.as_ref().map_or(Ok(None), |args| object(args, "cni"))?;
-        Ok(Self {
-            runtime: addresses(runtime)?,
-            args: addresses(cni.as_ref())?,
-        })
+        Ok(Self { runtime: addresses(runtime)?, args: addresses(cni.as_ref())? })
     }
 
     pub(super) fn addresses(&self, args: &CniArgs) -> Vec<IpAddr> {
         let ip = args.ip().filter(|_| self.args.is_empty());
-        self.runtime
-            .iter()
-            .chain(&self.args)
-            .copied()
-            .chain(ip)
-            .collect()
+        self.runtime.iter().chain(&self.args).copied().chain(ip).collect()
     }
 }
 
@@ -79,13 +71,12 @@ fn check_servers(dns: &Object<'_>, key: &str) -> Result<(), KeyError> {
     let Some(node) = dns.get(key) else {
         return Ok(());
     };
-    node.items("a list of addresses such as [\"192.0.2.53\"]")?
-        .try_for_each(|item| {
-            let text = item.string("an address such as \"192.0.2.53\"")?;
-            let address = text.split_once('%').map_or(text, |(address, _)| address);
-            match address.parse::<IpAddr>() {
-                Ok(_) => Ok(()),
-                Err(error) => Err(item.bad_value(error)),
-            }
-        })
+    node.items("a list of addresses such as [\"192.0.2.53\"]")?.try_for_each(|item| {
+        let text = item.string("an address such as \"192.0.2.53\"")?;
+        let address = text.split_once('%').map_or(text, |(address, _)| address);
+        match address.parse::<IpAddr>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(item.bad_value(error)),
+        }
+    })
 }

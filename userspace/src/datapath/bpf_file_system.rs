@@ -19,9 +19,7 @@ pub fn provide(folder: &Path) -> Result<(), DatapathError> {
         return Ok(());
     }
     if !folder.starts_with(MOUNT_POINT) {
-        return Err(DatapathError::NotOnBpfFileSystem {
-            folder: folder.to_owned(),
-        });
+        return Err(DatapathError::NotOnBpfFileSystem { folder: folder.to_owned() });
     }
     mount_it()
 }
@@ -38,20 +36,9 @@ fn mount_it() -> Result<(), DatapathError> {
     let mut entries =
         fs::read_dir(MOUNT_POINT).map_err(DatapathError::folder("read", MOUNT_POINT))?;
     if entries.next().is_some() {
-        return Err(DatapathError::Occupied {
-            mount_point: MOUNT_POINT,
-        });
+        return Err(DatapathError::Occupied { mount_point: MOUNT_POINT });
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(
-        Some("bpf"),
-        MOUNT_POINT,
-        Some("bpf"),
-        flags,
-        Some("mode=0700"),
-    )
-    .map_err(|errno| DatapathError::Mount {
-        mount_point: MOUNT_POINT,
-        source: errno.into(),
-    })
+    mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700"))
+        .map_err(|errno| DatapathError::Mount { mount_point: MOUNT_POINT, source: errno.into() })
 }

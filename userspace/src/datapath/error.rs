@@ -30,10 +30,7 @@ pub enum DatapathError {
         mount_point: &'static str,
     },
     /// The BPF file system cannot be mounted.
-    #[error(
-        "cannot mount a BPF file system at {mount_point}: {source}{}",
-        advice(source)
-    )]
+    #[error("cannot mount a BPF file system at {mount_point}: {source}{}", advice(source))]
     Mount {
         /// Where.
         mount_point: &'static str,
@@ -127,10 +124,7 @@ pub enum DatapathError {
         source: Box<MapError>,
     },
     /// The log of the programs cannot be read.
-    #[error(
-        "cannot read the log of eBPF program {program}: {source}{}",
-        advice(source)
-    )]
+    #[error("cannot read the log of eBPF program {program}: {source}{}", advice(source))]
     Log {
         /// The program.
         program: &'static str,
@@ -146,20 +140,15 @@ impl DatapathError {
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Self::Folder {
-            action,
-            path,
-            source: source.into(),
-        }
+        move |source| Self::Folder { action, path, source: source.into() }
     }
 }
 
 /// What can be done about it, where the error number tells.
 fn advice(error: &(dyn Error + 'static)) -> &'static str {
     let chain = std::iter::successors(Some(error), |&error| error.source());
-    let number = chain
-        .filter_map(<dyn Error>::downcast_ref::<io::Error>)
-        .find_map(io::Error::raw_os_error);
+    let number =
+        chain.filter_map(<dyn Error>::downcast_ref::<io::Error>).find_map(io::Error::raw_os_error);
     match number.map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => {
             "; root is needed, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"

@@ -46,10 +46,7 @@ pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
 ///
 /// What is attached stays attached, until its interface goes.
 pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
-    if !bpf_dir
-        .try_exists()
-        .map_err(DatapathError::folder("look for", bpf_dir))?
-    {
+    if !bpf_dir.try_exists().map_err(DatapathError::folder("look for", bpf_dir))? {
         return Ok(false);
     }
     let _lock = lock(run_dir)?;
@@ -79,26 +76,19 @@ fn load_object() -> Result<Ebpf, DatapathError> {
         // The verifier's log is what explains a refusal; its statistics nobody reads here.
         .verifier_log_level(VerifierLogLevel::DEBUG)
         .load(OBJECT)
-        .map_err(|source| DatapathError::Load {
-            source: Box::new(source),
-        })
+        .map_err(|source| DatapathError::Load { source: Box::new(source) })
 }
 
 fn pin_all(object: &mut Ebpf, folder: &Path) -> Result<(), DatapathError> {
     for name in maps::NAMES {
-        let map = object
-            .map(name)
-            .ok_or(DatapathError::Missing { kind: "map", name })?;
+        let map = object.map(name).ok_or(DatapathError::Missing { kind: "map", name })?;
         let path = folder.join(name);
-        map.pin(&path)
-            .map_err(|source| DatapathError::Pin { path, source })?;
+        map.pin(&path).map_err(|source| DatapathError::Pin { path, source })?;
     }
     for name in programs::NAMES {
         let program = load_program(object, name)?;
         let path = folder.join(name);
-        program
-            .pin(&path)
-            .map_err(|source| DatapathError::Pin { path, source })?;
+        program.pin(&path).map_err(|source| DatapathError::Pin { path, source })?;
     }
     Ok(())
 }
@@ -107,15 +97,9 @@ fn load_program<'a>(
     object: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut SchedClassifier, DatapathError> {
-    let failed = |source| DatapathError::Program {
-        name,
-        source: Box::new(source),
-    };
+    let failed = |source| DatapathError::Program { name, source: Box::new(source) };
     let program = object.program_mut(name);
-    let program = program.ok_or(DatapathError::Missing {
-        kind: "program",
-        name,
-    })?;
+    let program = program.ok_or(DatapathError::Missing { kind: "program", name })?;
     let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
     program.load().map_err(failed)?;
     Ok(program)

@@ -29,10 +29,8 @@ impl LogReader {
             return Ok(None);
         };
         let path = pins.path(FROM_CONTAINER);
-        let info = ProgramInfo::from_pin(&path).map_err(|source| DatapathError::OpenProgram {
-            path,
-            source: Box::new(source),
-        })?;
+        let info = ProgramInfo::from_pin(&path)
+            .map_err(|source| DatapathError::OpenProgram { path, source: Box::new(source) })?;
         let records = EbpfLogger::init_from_id_with_logger(info.id(), ToTracing);
         let records = records.map_err(|source| DatapathError::Log {
             program: FROM_CONTAINER,

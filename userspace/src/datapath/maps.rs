@@ -15,12 +15,8 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 4] = [
-    endpoint::MAP_V4,
-    endpoint::MAP_V6,
-    interface::MAP,
-    counter::MAP,
-];
+pub(super) const NAMES: [&str; 4] =
+    [endpoint::MAP_V4, endpoint::MAP_V6, interface::MAP, counter::MAP];
 
 /// The maps of a loaded data plane, each opened when it is first used.
 ///
@@ -89,10 +85,7 @@ impl Maps {
 
     /// The slot behind a host-side interface.
     pub fn interface(&self, ifindex: u32) -> Result<Option<Interface>, DatapathError> {
-        self.interfaces.get(
-            &InterfaceKey { ifindex },
-            &format_args!("interface {ifindex}"),
-        )
+        self.interfaces.get(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))
     }
 
     /// Makes or replaces the record of a host-side interface.
@@ -110,19 +103,14 @@ impl Maps {
 
     /// Removes the record of a host-side interface, if there is one.
     pub fn remove_interface(&self, ifindex: u32) -> Result<(), DatapathError> {
-        self.interfaces.remove(
-            &InterfaceKey { ifindex },
-            &format_args!("interface {ifindex}"),
-        )
+        self.interfaces.remove(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))
     }
 
     /// All interfaces' indices and records, in no order. Of those that come and go meanwhile, one
     /// may be missing, or there twice.
     pub fn interfaces(&self) -> Result<Vec<(u32, Interface)>, DatapathError> {
         let entries = self.interfaces.entries()?.into_iter();
-        Ok(entries
-            .map(|(key, interface)| (key.ifindex, interface))
-            .collect())
+        Ok(entries.map(|(key, interface)| (key.ifindex, interface)).collect())
     }
 
     /// What became of packets since the data plane was loaded, over all CPUs, in the order of the
@@ -144,8 +132,5 @@ impl Maps {
 }
 
 fn add(sum: Counter, one: &Counter) -> Counter {
-    Counter {
-        packets: sum.packets + one.packets,
-        bytes: sum.bytes + one.bytes,
-    }
+    Counter { packets: sum.packets + one.packets, bytes: sum.bytes + one.bytes }
 }

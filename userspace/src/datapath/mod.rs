@@ -51,10 +51,7 @@ impl Datapath {
         }
         load::load(bpf_dir, run_dir)?;
         let pins = Pins::below(bpf_dir);
-        Ok(Self {
-            programs: Programs::open(&pins)?,
-            maps: Maps::open(&pins),
-        })
+        Ok(Self { programs: Programs::open(&pins)?, maps: Maps::open(&pins) })
     }
 
     /// Opens the data plane below `bpf_dir`, if it is loaded.
@@ -62,9 +59,6 @@ impl Datapath {
         let Some(pins) = Pins::existing(bpf_dir)? else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            programs: Programs::open(&pins)?,
-            maps: Maps::open(&pins),
-        }))
+        Ok(Some(Self { programs: Programs::open(&pins)?, maps: Maps::open(&pins) }))
     }
 }

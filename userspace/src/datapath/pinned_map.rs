@@ -24,11 +24,7 @@ pub struct PinnedMap<K, V> {
 impl<K: Pod, V: Pod> PinnedMap<K, V> {
     /// The map of this name, which costs nothing yet.
     pub fn new(pins: &Pins, name: &'static str) -> Self {
-        Self {
-            name,
-            path: pins.path(name),
-            open: RefCell::new(None),
-        }
+        Self { name, path: pins.path(name), open: RefCell::new(None) }
     }
 
     /// The entry of `key`, which messages call `called`.
@@ -101,14 +97,9 @@ impl<K: Pod, V: Pod> PinnedMap<K, V> {
 /// Opens a pinned map as `M`, whose key and value must have the sizes of the map's.
 pub fn open_map<M: TryFrom<Map, Error = MapError>>(path: PathBuf) -> Result<M, DatapathError> {
     match MapData::from_pin(&path).and_then(Map::from_map_data) {
-        Err(source) => Err(DatapathError::OpenMap {
-            path,
-            source: Box::new(source),
-        }),
-        Ok(map) => M::try_from(map).map_err(|source| DatapathError::Layout {
-            path,
-            source: Box::new(source),
-        }),
+        Err(source) => Err(DatapathError::OpenMap { path, source: Box::new(source) }),
+        Ok(map) => M::try_from(map)
+            .map_err(|source| DatapathError::Layout { path, source: Box::new(source) }),
     }
 }
 

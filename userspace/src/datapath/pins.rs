@@ -18,9 +18,7 @@ pub struct Pins {
 impl Pins {
     /// The folder of pins below `bpf_dir`, there or not.
     pub fn below(bpf_dir: &Path) -> Self {
-        Self {
-            folder: bpf_dir.join(format!("v{LAYOUT_VERSION}")),
-        }
+        Self { folder: bpf_dir.join(format!("v{LAYOUT_VERSION}")) }
     }
 
     /// The folder of pins below `bpf_dir`, if it is there.
@@ -49,8 +47,7 @@ impl Pins {
     /// killed over it.
     pub fn partial(&self) -> PathBuf {
         // Not an extension: the BPF file system reserves names with a dot (bpf_lookup).
-        self.folder
-            .with_file_name(format!("v{LAYOUT_VERSION}-partial"))
+        self.folder.with_file_name(format!("v{LAYOUT_VERSION}-partial"))
     }
 
     /// Removes what there is of [`Self::partial`].
@@ -61,9 +58,7 @@ impl Pins {
             entries => entries.map_err(DatapathError::folder("read", &partial))?,
         };
         for entry in entries {
-            let pin = entry
-                .map_err(DatapathError::folder("read", &partial))?
-                .path();
+            let pin = entry.map_err(DatapathError::folder("read", &partial))?.path();
             fs::remove_file(&pin).map_err(DatapathError::folder("remove", &pin))?;
         }
         fs::remove_dir(&partial).map_err(DatapathError::folder("remove", &partial))

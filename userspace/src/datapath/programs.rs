@@ -50,8 +50,5 @@ impl Programs {
 fn open(path: PathBuf) -> Result<ProgramFd, DatapathError> {
     let info = ProgramInfo::from_pin(&path);
     info.and_then(|info| info.fd())
-        .map_err(|source| DatapathError::OpenProgram {
-            path,
-            source: Box::new(source),
-        })
+        .map_err(|source| DatapathError::OpenProgram { path, source: Box::new(source) })
 }

@@ -110,15 +110,9 @@ pub fn allocate<E: From<AllocateError>>(
     mut taken: impl FnMut(IpAddr) -> Result<bool, E>,
 ) -> Result<Vec<IpNet>, E> {
     if pool.sets.is_empty() {
-        return Err(AllocateError::NoRanges {
-            network: pool.network.clone(),
-        }
-        .into());
+        return Err(AllocateError::NoRanges { network: pool.network.clone() }.into());
     }
-    if let Some(&address) = requested
-        .iter()
-        .find(|address| pool.range_of(**address).is_none())
-    {
+    if let Some(&address) = requested.iter().find(|address| pool.range_of(**address).is_none()) {
         return Err(pool.not_in_range(address).into());
     }
     let mut choose = |(index, set): (usize, &RangeSet)| match pool.requested_of(set, requested)? {
@@ -135,10 +129,7 @@ impl<'a> Pool<'a> {
 
     /// Whether no container may have the address, whichever range of the pool it is in.
     fn reserves(&self, address: IpAddr) -> bool {
-        self.sets
-            .iter()
-            .flat_map(RangeSet::ranges)
-            .any(|range| range.reserves(address))
+        self.sets.iter().flat_map(RangeSet::ranges).any(|range| range.reserves(address))
     }
 
     /// The one address of a set that is requested.
@@ -147,14 +138,10 @@ impl<'a> Pool<'a> {
         set: &'s RangeSet,
         requested: &[IpAddr],
     ) -> Result<Option<(&'s Range, IpAddr)>, AllocateError> {
-        let mut of_set = requested
-            .iter()
-            .filter_map(|&address| Some((set.range_of(address)?, address)));
+        let mut of_set =
+            requested.iter().filter_map(|&address| Some((set.range_of(address)?, address)));
         let first = of_set.next();
-        match (
-            first,
-            of_set.find(|second| first.is_some_and(|first| first.1 != second.1)),
-        ) {
+        match (first, of_set.find(|second| first.is_some_and(|first| first.1 != second.1))) {
             (Some((_, first)), Some((_, second))) => Err(AllocateError::RequestedTwice {
                 network: self.network.clone(),
                 ranges: set.to_string(),
@@ -173,18 +160,10 @@ impl<'a> Pool<'a> {
     ) -> Result<IpNet, E> {
         let network = || self.network.clone();
         if self.reserves(address) {
-            return Err(AllocateError::RequestedReserved {
-                network: network(),
-                address,
-            }
-            .into());
+            return Err(AllocateError::RequestedReserved { network: network(), address }.into());
         }
         if taken(address)? {
-            return Err(AllocateError::RequestedTaken {
-                network: network(),
-                address,
-            }
-            .into());
+            return Err(AllocateError::RequestedTaken { network: network(), address }.into());
         }
         Ok(range.with_prefix(address))
     }
@@ -207,26 +186,12 @@ impl<'a> Pool<'a> {
             in_use += 1;
         }
         let (network, ranges) = (self.network.clone(), set.to_string());
-        Err(AllocateError::Exhausted {
-            network,
-            ranges,
-            in_use,
-        }
-        .into())
+        Err(AllocateError::Exhausted { network, ranges, in_use }.into())
     }
 
     fn not_in_range(&self, address: IpAddr) -> AllocateError {
-        let ranges = self
-            .sets
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        AllocateError::RequestedNotInRange {
-            network: self.network.clone(),
-            address,
-            ranges,
-        }
+        let ranges = self.sets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        AllocateError::RequestedNotInRange { network: self.network.clone(), address, ranges }
     }
 }
 
@@ -248,11 +213,7 @@ mod tests {
         taken: &[IpAddr],
     ) -> Result<Vec<String>, AllocateError> {
         let network = "net".parse().unwrap();
-        let pool = Pool {
-            network: &network,
-            sets,
-            last,
-        };
+        let pool = Pool { network: &network, sets, last };
         let chosen = allocate(&pool, requested, |address| Ok(taken.contains(&address)));
         chosen.map(|chosen: Vec<IpNet>| chosen.iter().map(ToString::to_string).collect())
     }
@@ -306,25 +267,13 @@ mod tests {
             choose(&dual_stack(), &[], &requested, &[ip("10.1.0.3")]).unwrap_err()
         };
         let error = choose(&["192.0.2.1"]);
-        assert!(
-            matches!(error, AllocateError::RequestedNotInRange { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, AllocateError::RequestedNotInRange { .. }), "{error}");
         let error = choose(&["10.1.0.3"]);
-        assert!(
-            matches!(error, AllocateError::RequestedTaken { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, AllocateError::RequestedTaken { .. }), "{error}");
         let error = choose(&["10.1.0.1"]);
-        assert!(
-            matches!(error, AllocateError::RequestedReserved { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, AllocateError::RequestedReserved { .. }), "{error}");
         let error = choose(&["10.1.0.4", "10.1.0.5"]);
-        assert!(
-            matches!(error, AllocateError::RequestedTwice { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, AllocateError::RequestedTwice { .. }), "{error}");
     }
 
     #[test]
@@ -333,10 +282,7 @@ mod tests {
             [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.11"}],
             [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.20", "gateway": "10.1.0.10"}],
         ]));
-        assert_eq!(
-            choose(&sets, &[], &[], &[]).unwrap(),
-            ["10.1.0.11/24", "10.1.0.20/24"]
-        );
+        assert_eq!(choose(&sets, &[], &[], &[]).unwrap(), ["10.1.0.11/24", "10.1.0.20/24"]);
     }
 
     #[test]
@@ -349,11 +295,7 @@ mod tests {
             }
         }
         let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let pool = Pool {
-            network: &network,
-            sets: &sets,
-            last: &[],
-        };
+        let pool = Pool { network: &network, sets: &sets, last: &[] };
         assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
     }
 }

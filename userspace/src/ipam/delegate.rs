@@ -97,10 +97,9 @@ impl DelegateError {
             Self::NoPath { .. } => ErrorCode::INVALID_ENVIRONMENT,
             Self::BadResult { .. } => ErrorCode::DECODING_FAILURE,
             // Whoever writes the executable at this moment will be done soon.
-            Self::Execute {
-                source: ExecuteError::Spawn(error),
-                ..
-            } if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+            Self::Execute { source: ExecuteError::Spawn(error), .. }
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy =>
+            {
                 ErrorCode::TRY_AGAIN_LATER
             }
             Self::NotFound { .. } | Self::Execute { .. } | Self::Failed { .. } => {
@@ -123,23 +122,13 @@ impl<'a> Delegate<'a> {
         input: &'a [u8],
     ) -> Result<Self, DelegateError> {
         if path.is_empty() {
-            return Err(DelegateError::NoPath {
-                plugin: plugin.clone(),
-            });
+            return Err(DelegateError::NoPath { plugin: plugin.clone() });
         }
         let candidates = path.iter().map(|directory| directory.join(plugin));
         let executable = candidates.into_iter().find(|candidate| candidate.is_file());
-        let not_found = || DelegateError::NotFound {
-            plugin: plugin.clone(),
-            path: path.to_vec(),
-        };
+        let not_found = || DelegateError::NotFound { plugin: plugin.clone(), path: path.to_vec() };
         let executable = executable.ok_or_else(not_found)?;
-        Ok(Self {
-            executable,
-            version,
-            variables,
-            input,
-        })
+        Ok(Self { executable, version, variables, input })
     }
 
     /// Has it allocate. After an error, [`Self::del`] is due (CNI spec, section 4).
@@ -189,9 +178,7 @@ impl<'a> Delegate<'a> {
         };
         let versions = supported_versions(&output)
             .map_err(|source| self.bad_result("VERSION", &output, source))?;
-        Ok(versions
-            .iter()
-            .any(|supported| supported == version.as_str()))
+        Ok(versions.iter().any(|supported| supported == version.as_str()))
     }
 
     /// Runs it once; what it printed.
@@ -217,12 +204,7 @@ impl<'a> Delegate<'a> {
         source: ResultError,
     ) -> DelegateError {
         let executable = self.executable.clone();
-        DelegateError::BadResult {
-            executable,
-            command,
-            output: shown(output),
-            source,
-        }
+        DelegateError::BadResult { executable, command, output: shown(output), source }
     }
 }
 
@@ -254,11 +236,7 @@ fn supported_versions(answer: &[u8]) -> Result<Vec<String>, ResultError> {
 
 /// Output for an error, cut when it is long.
 fn shown(output: &[u8]) -> String {
-    String::from_utf8_lossy(output)
-        .trim()
-        .chars()
-        .take(LONGEST_SHOWN)
-        .collect()
+    String::from_utf8_lossy(output).trim().chars().take(LONGEST_SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -279,21 +257,12 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let write = "cat > \"$0\" && chmod 755 \"$0\"";
         let mut child = Command::new("sh")
-            .args([
-                "-c".as_ref(),
-                write.as_ref(),
-                directory.path().join("p").as_os_str(),
-            ])
+            .args(["-c".as_ref(), write.as_ref(), directory.path().join("p").as_os_str()])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         let text = format!("#!/bin/sh\ncd '{}'\n{script}", directory.path().display());
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
         directory
     }
@@ -302,14 +271,7 @@ mod tests {
         let path = [PathBuf::from("/nonexistent"), directory.path().to_owned()];
         let variables = vec![("CNI_IFNAME", "eth0".into())];
         let name = "p".parse().unwrap();
-        Delegate::find(
-            &name,
-            &path,
-            CniVersion::V1_1_0,
-            variables,
-            b"{\"name\":\"n\"}",
-        )
-        .unwrap()
+        Delegate::find(&name, &path, CniVersion::V1_1_0, variables, b"{\"name\":\"n\"}").unwrap()
     }
 
     #[test]
@@ -330,10 +292,7 @@ mod tests {
         let directory =
             plugin("echo '{\"code\": 11, \"msg\": \"busy\", \"details\": \"d\"}'; exit 1");
         let error = delegate(&directory).del().unwrap_err().to_cni();
-        assert_eq!(
-            (error.code, error.msg.as_str()),
-            (ErrorCode::TRY_AGAIN_LATER, "busy")
-        );
+        assert_eq!((error.code, error.msg.as_str()), (ErrorCode::TRY_AGAIN_LATER, "busy"));
     }
 
     #[test]
@@ -341,10 +300,7 @@ mod tests {
         for (script, told) in [("echo oops; exit 3", "oops"), ("kill -9 $$", "signal: 9")] {
             let error = delegate(&plugin(script)).check().unwrap_err().to_cni();
             assert_eq!(error.code, ErrorCode::DELEGATE_FAILURE, "{error}");
-            assert!(
-                error.msg.contains(told) && error.msg.contains("CHECK"),
-                "{error}"
-            );
+            assert!(error.msg.contains(told) && error.msg.contains("CHECK"), "{error}");
         }
     }
 
@@ -372,10 +328,7 @@ mod tests {
             let delegate = delegate(&directory);
             delegate.gc().unwrap();
             delegate.status().unwrap();
-            assert_eq!(
-                fs::read_to_string(directory.path().join("calls")).unwrap(),
-                calls
-            );
+            assert_eq!(fs::read_to_string(directory.path().join("calls")).unwrap(), calls);
         }
     }
 
@@ -389,9 +342,7 @@ mod tests {
     fn a_plugin_that_is_nowhere_is_named() {
         let find = |path: &[PathBuf]| {
             let name = "no-such-plugin".parse().unwrap();
-            Delegate::find(&name, path, CniVersion::V1_0_0, Vec::new(), b"")
-                .unwrap_err()
-                .to_cni()
+            Delegate::find(&name, path, CniVersion::V1_0_0, Vec::new(), b"").unwrap_err().to_cni()
         };
         let error = find(&["/nonexistent".into(), "/".into()]);
         assert_eq!(error.code, ErrorCode::DELEGATE_FAILURE);

@@ -72,9 +72,7 @@ pub(super) fn execute(
     limit: Duration,
 ) -> Result<Finished, ExecuteError> {
     let mut output = File::from(memory_file("repoint-stdout")?);
-    let stdout = output
-        .try_clone()
-        .map_err(system("dup of a file in memory"))?;
+    let stdout = output.try_clone().map_err(system("dup of a file in memory"))?;
     let child = Command::new(executable)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(input_file(input)?)
@@ -128,10 +126,7 @@ fn system(call: &'static str) -> impl Fn(io::Error) -> ExecuteError {
 }
 
 fn errno(call: &'static str) -> impl Fn(Errno) -> ExecuteError {
-    move |source| ExecuteError::System {
-        call,
-        source: source.into(),
-    }
+    move |source| ExecuteError::System { call, source: source.into() }
 }
 
 #[cfg(test)]
@@ -140,12 +135,7 @@ mod tests {
 
     /// Runs a shell script, which is the shell's input.
     fn shell(script: &str, limit: Duration) -> Result<Finished, ExecuteError> {
-        execute(
-            Path::new("/bin/sh"),
-            &[("ANSWER", "42".into())],
-            script.as_bytes(),
-            limit,
-        )
+        execute(Path::new("/bin/sh"), &[("ANSWER", "42".into())], script.as_bytes(), limit)
     }
 
     const AMPLE: Duration = Duration::from_mins(1);
@@ -179,10 +169,6 @@ mod tests {
         let finished = shell("sleep 600 & echo $!", AMPLE).unwrap();
         let left = String::from_utf8(finished.output).unwrap();
         let killed = Command::new("kill").arg(left.trim()).status().unwrap();
-        assert!(
-            killed.success() && began.elapsed() < AMPLE,
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(killed.success() && began.elapsed() < AMPLE, "{:?}", began.elapsed());
     }
 }

@@ -93,18 +93,12 @@ impl Range {
         let last = end.map_or_else(|| last_bits(subnet), to_bits);
         let address = |bits| from_bits(bits, subnet.addr());
         if last < first && end.is_some() {
-            return Err(RangeError::EndBeforeStart {
-                start: address(first),
-            });
+            return Err(RangeError::EndBeforeStart { start: address(first) });
         } else if last < first {
             return Err(RangeError::StartAfterEnd { end: address(last) });
         }
         let gateway = gateway.unwrap_or_else(|| address(after_network));
-        Ok(Self {
-            subnet,
-            gateway,
-            bits: first..=last,
-        })
+        Ok(Self { subnet, gateway, bits: first..=last })
     }
 
     /// The subnet.
@@ -168,9 +162,7 @@ impl Range {
 
     /// The addresses after one of the range's, in order; all where none is given.
     pub(super) fn after(&self, address: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
-        let next = address.map_or(Some(*self.bits.start()), |last| {
-            to_bits(last).checked_add(1)
-        });
+        let next = address.map_or(Some(*self.bits.start()), |last| to_bits(last).checked_add(1));
         self.addresses(next.map_or(NOTHING, |next| next..=*self.bits.end()))
     }
 
@@ -190,9 +182,7 @@ const NOTHING: RangeInclusive<u128> = RangeInclusive::new(1, 0);
 
 fn check_subnet(subnet: IpNet) -> Result<(), RangeError> {
     if subnet.addr() != subnet.network() {
-        return Err(RangeError::HostBits {
-            network: subnet.trunc(),
-        });
+        return Err(RangeError::HostBits { network: subnet.trunc() });
     }
     let longest = subnet.max_prefix_len() - 2;
     if subnet.prefix_len() > longest {
@@ -222,11 +212,7 @@ fn check_addresses(
 /// The last address that a subnet hands out where no end is given.
 fn last_bits(subnet: IpNet) -> u128 {
     let last = to_bits(subnet.broadcast());
-    if subnet.addr().is_ipv4() {
-        last - 1
-    } else {
-        last
-    }
+    if subnet.addr().is_ipv4() { last - 1 } else { last }
 }
 
 fn to_bits(address: IpAddr) -> u128 {
@@ -268,19 +254,9 @@ mod tests {
             ("10.1.2.0/24", "10.1.2.1", "10.1.2.254", "10.1.2.1"),
             ("10.1.2.4/30", "10.1.2.5", "10.1.2.6", "10.1.2.5"),
             ("0.0.0.0/0", "0.0.0.1", "255.255.255.254", "0.0.0.1"),
-            (
-                "fd00::/64",
-                "fd00::1",
-                "fd00::ffff:ffff:ffff:ffff",
-                "fd00::1",
-            ),
+            ("fd00::/64", "fd00::1", "fd00::ffff:ffff:ffff:ffff", "fd00::1"),
             ("fd00::4/126", "fd00::5", "fd00::7", "fd00::5"),
-            (
-                "::/0",
-                "::1",
-                "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-                "::1",
-            ),
+            ("::/0", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::1"),
         ] {
             let range = whole(subnet);
             let found = (range.start(), range.end(), range.gateway());
@@ -290,12 +266,9 @@ mod tests {
 
     #[test]
     fn subnets_without_room_are_refused() {
-        for (subnet, longest) in [
-            ("10.1.2.0/31", 30),
-            ("10.1.2.0/32", 30),
-            ("fd00::/127", 126),
-            ("fd00::/128", 126),
-        ] {
+        for (subnet, longest) in
+            [("10.1.2.0/31", 30), ("10.1.2.0/32", 30), ("fd00::/127", 126), ("fd00::/128", 126)]
+        {
             let refused = Range::new(subnet.parse().unwrap(), None, None, None);
             assert_eq!(refused, Err(RangeError::TooSmall { longest }), "{subnet}");
         }
@@ -313,10 +286,7 @@ mod tests {
         let (start, end) = (Some(ip("10.1.2.0")), Some(ip("10.1.2.255")));
         let range = Range::new("10.1.2.0/24".parse().unwrap(), start, end, None).unwrap();
         for address in ["10.1.2.0", "10.1.2.255"].map(ip) {
-            assert!(
-                range.contains(address) && range.reserves(address),
-                "{address}"
-            );
+            assert!(range.contains(address) && range.reserves(address), "{address}");
         }
     }
 }

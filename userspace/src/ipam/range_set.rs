@@ -31,10 +31,7 @@ impl RangeSet {
     /// A set of ranges, which are of one family and share no address.
     pub fn new(ranges: Vec<Range>) -> Result<Self, RangeSetError> {
         let first = ranges.first().ok_or(RangeSetError::Empty)?;
-        if ranges
-            .iter()
-            .any(|range| range.is_ipv4() != first.is_ipv4())
-        {
+        if ranges.iter().any(|range| range.is_ipv4() != first.is_ipv4()) {
             return Err(RangeSetError::MixedFamilies);
         }
         for (index, range) in ranges.iter().enumerate() {
@@ -63,9 +60,7 @@ impl RangeSet {
 
     /// Checks that this set shares no address with another.
     pub fn check_apart(&self, other: &Self) -> Result<(), RangeSetError> {
-        self.0
-            .iter()
-            .try_for_each(|range| check_apart(range, &other.0))
+        self.0.iter().try_for_each(|range| check_apart(range, &other.0))
     }
 
     /// Every address once, reserved ones included, in order, beginning after the given one if
@@ -93,10 +88,9 @@ impl RangeSet {
 fn check_apart(range: &Range, others: &[Range]) -> Result<(), RangeSetError> {
     match others.iter().find(|other| other.overlaps(range)) {
         None => Ok(()),
-        Some(other) => Err(RangeSetError::Overlap {
-            first: other.to_string(),
-            second: range.to_string(),
-        }),
+        Some(other) => {
+            Err(RangeSetError::Overlap { first: other.to_string(), second: range.to_string() })
+        }
     }
 }
 
@@ -126,21 +120,13 @@ mod tests {
     fn addresses_go_round_through_all_ranges() {
         let set = RangeSet::new(vec![whole("10.1.0.0/30"), whole("10.2.0.0/30")]).unwrap();
         let after = |last: Option<&str>| -> Vec<String> {
-            set.addresses_after(last.map(ip))
-                .map(|(_, address)| address.to_string())
-                .collect()
+            set.addresses_after(last.map(ip)).map(|(_, address)| address.to_string()).collect()
         };
         let all = ["10.1.0.1", "10.1.0.2", "10.2.0.1", "10.2.0.2"];
         assert_eq!(after(None), all);
         assert_eq!(after(Some("192.0.2.1")), all);
         assert_eq!(after(Some("10.2.0.2")), all);
-        assert_eq!(
-            after(Some("10.1.0.1")),
-            ["10.1.0.2", "10.2.0.1", "10.2.0.2", "10.1.0.1"]
-        );
-        assert_eq!(
-            after(Some("10.1.0.2")),
-            ["10.2.0.1", "10.2.0.2", "10.1.0.1", "10.1.0.2"]
-        );
+        assert_eq!(after(Some("10.1.0.1")), ["10.1.0.2", "10.2.0.1", "10.2.0.2", "10.1.0.1"]);
+        assert_eq!(after(Some("10.1.0.2")), ["10.2.0.1", "10.2.0.2", "10.1.0.1", "10.1.0.2"]);
     }
 }

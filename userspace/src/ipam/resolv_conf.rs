@@ -21,19 +21,13 @@ pub struct ResolvConfError {
 pub fn read(path: &Path) -> Result<Dns, ResolvConfError> {
     let text = fs::read_to_string(path);
     text.map(|text| parse(&text))
-        .map_err(|source| ResolvConfError {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| ResolvConfError { path: path.to_owned(), source })
 }
 
 /// As host-local reads it: lists add up, the last `domain` counts, what is unknown is skipped.
 fn parse(text: &str) -> Dns {
     let mut dns = Dns::default();
-    for line in text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with(['#', ';']))
-    {
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
         let mut words = line.split_whitespace().map(str::to_owned);
         match words.next().as_deref() {
             Some("nameserver") => dns.nameservers.extend(words.next()),
@@ -58,11 +52,7 @@ mod tests {
         let expected = Dns {
             nameservers: vec!["192.0.2.53".to_owned(), "2001:db8::53".to_owned()],
             domain: Some("example.org".to_owned()),
-            search: vec![
-                "a.example".to_owned(),
-                "b.example".to_owned(),
-                "c.example".to_owned(),
-            ],
+            search: vec!["a.example".to_owned(), "b.example".to_owned(), "c.example".to_owned()],
             options: vec!["ndots:5".to_owned()],
         };
         assert_eq!(parse(text), expected);
@@ -71,10 +61,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let error = read(Path::new("/nonexistent/resolv.conf")).unwrap_err();
-        assert!(
-            error.to_string().contains("/nonexistent/resolv.conf"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/nonexistent/resolv.conf"), "{error}");
         assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
     }
 }

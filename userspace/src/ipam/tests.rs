@@ -22,13 +22,8 @@ pub(super) fn sets(ranges: &Value) -> Vec<RangeSet> {
 /// A subnet, a first and a last address in it, and a gateway, as JSON.
 fn any_range(third_octet: u8) -> impl Strategy<Value = Value> {
     let host = 0_u8..=255;
-    (
-        any::<bool>(),
-        host.clone(),
-        host.clone(),
-        prop::option::of(host),
-    )
-        .prop_map(move |(ipv4, a, b, gateway)| {
+    (any::<bool>(), host.clone(), host.clone(), prop::option::of(host)).prop_map(
+        move |(ipv4, a, b, gateway)| {
             let (start, end) = (a.min(b), a.max(b));
             let address = |host: u8| {
                 if ipv4 {
@@ -46,7 +41,8 @@ fn any_range(third_octet: u8) -> impl Strategy<Value = Value> {
                 range["gateway"] = json!(address(gateway));
             }
             range
-        })
+        },
+    )
 }
 
 proptest! {

@@ -46,9 +46,7 @@ fn container_netns(request: &Request) -> Result<(&NetnsPath, Netns), LifecycleEr
     let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
     let netns = Netns::open(path)?;
     if netns.inode() == Netns::current()?.inode() {
-        return Err(LifecycleError::OwnNetns {
-            path: path.to_string(),
-        });
+        return Err(LifecycleError::OwnNetns { path: path.to_string() });
     }
     Ok((path, netns))
 }
@@ -64,12 +62,8 @@ fn claim(
     node.store.write(|transaction| {
         let id = transaction.next_slot_id()?;
         transaction.attach(attachment, id)?;
-        let mut slot = Slot::building(
-            id,
-            attachment.network.clone(),
-            attachment.ifname.clone(),
-            now(),
-        );
+        let mut slot =
+            Slot::building(id, attachment.network.clone(), attachment.ifname.clone(), now());
         slot.container = Some(attachment.container.clone());
         slot.netns_path = Some(path.as_path().to_owned());
         slot.netns = Some(netns.inode());
@@ -96,21 +90,14 @@ fn take_addresses(
 ) -> Result<Vec<IpNet>, LifecycleError> {
     let name = &request.conf.name;
     let network = transaction.network(name)?;
-    let pool = Pool {
-        network: name,
-        sets: &own.range_sets,
-        last: &network.last_given,
-    };
+    let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
     let addresses = ipam::allocate(&pool, &request.requested_addresses(), |address| {
         Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
     })?;
     for address in &addresses {
         transaction.take_address(address.addr(), slot)?;
     }
-    let last_given = addresses
-        .iter()
-        .map(|address| Some(address.addr()))
-        .collect();
+    let last_given = addresses.iter().map(|address| Some(address.addr())).collect();
     transaction.put_network(name, &Network { last_given })?;
     Ok(addresses)
 }
@@ -156,26 +143,17 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, Lifec
         IpamConf::Own(own) => Ok(Lease {
             slot: slot.clone(),
             routes: own.routes.clone(),
-            dns: own
-                .resolv_conf
-                .as_deref()
-                .map_or(Ok(Dns::default()), resolv_conf::read)?,
+            dns: own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?,
         }),
         IpamConf::Delegated(plugin) => {
             let given = request.delegate(plugin)?.add()?;
             failpoint::hit("add:delegated");
             let addresses: Vec<IpNet> = given.ips.iter().map(|ip| ip.address).collect();
             if addresses.is_empty() {
-                return Err(LifecycleError::NoAddress {
-                    plugin: plugin.to_string(),
-                });
+                return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
             }
             let slot = record_addresses(node, slot, addresses)?;
-            Ok(Lease {
-                slot,
-                routes: given.routes,
-                dns: given.dns,
-            })
+            Ok(Lease { slot, routes: given.routes, dns: given.dns })
         }
     }
 }
@@ -206,13 +184,8 @@ fn build(
 ) -> Result<Built, LifecycleError> {
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
-    let builder = Builder {
-        slot,
-        config,
-        netns,
-        programs: &datapath.programs,
-        maps: &datapath.maps,
-    };
+    let builder =
+        Builder { slot, config, netns, programs: &datapath.programs, maps: &datapath.maps };
     builder.build().map_err(|source| LifecycleError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),
@@ -236,10 +209,7 @@ fn result(
     };
     let container = interface(slot.ifname.as_str(), slot.mac, Some(path.to_string()));
     CniResult {
-        interfaces: vec![
-            interface(&built.host_ifname, Mac(GATEWAY_MAC), None),
-            container,
-        ],
+        interfaces: vec![interface(&built.host_ifname, Mac(GATEWAY_MAC), None), container],
         ips: config
             .addresses
             .iter()
@@ -255,20 +225,6 @@ fn result(
 }
 
 fn reported(route: &netlink::Route) -> Route {
-    let netlink::RouteOptions {
-        mtu,
-        advmss,
-        priority,
-        table,
-        scope,
-    } = route.options;
-    Route {
-        dst: route.destination,
-        gw: route.gateway,
-        mtu,
-        advmss,
-        priority,
-        table,
-        scope,
-    }
+    let netlink::RouteOptions { mtu, advmss, priority, table, scope } = route.options;
+    Route { dst: route.destination, gw: route.gateway, mtu, advmss, priority, table, scope }
 }

@@ -15,25 +15,15 @@ use crate::{
 /// Compares an attachment with the record, the configuration and the result of ADD. Changes
 /// nothing; what others added is no difference.
 pub fn check(request: &Request) -> Result<(), LifecycleError> {
-    let previous = request
-        .conf
-        .prev_result
-        .as_ref()
-        .ok_or(LifecycleError::NoPrevResult)?;
+    let previous = request.conf.prev_result.as_ref().ok_or(LifecycleError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
     let node = node.ok_or_else(|| not_attached(request))?;
     let slot = active_slot(&node, request)?;
     let netns = container_netns(request, &slot)?;
     compare_result(request, &slot, previous)?;
     let routes = routes(request, previous);
-    let config = configuration(
-        &template(&request.conf, &routes),
-        &request.conf,
-        &slot.addresses,
-    )?;
-    let maps = node
-        .maps()?
-        .ok_or_else(|| differs(request, "the data plane is not loaded"))?;
+    let config = configuration(&template(&request.conf, &routes), &request.conf, &slot.addresses)?;
+    let maps = node.maps()?.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
     inspect(&slot, &config, &netns, &maps).map_err(|error| match error {
         InspectError::Differs(difference) => differs(request, difference),
         other => other.into(),
@@ -45,9 +35,7 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
 }
 
 fn not_attached(request: &Request) -> LifecycleError {
-    LifecycleError::NotAttached {
-        attachment: Box::new(request.attachment.clone()),
-    }
+    LifecycleError::NotAttached { attachment: Box::new(request.attachment.clone()) }
 }
 
 fn differs(request: &Request, difference: impl Into<String>) -> LifecycleError {
@@ -68,20 +56,14 @@ fn active_slot(node: &Node, request: &Request) -> Result<Slot, LifecycleError> {
     if slot.state() == SlotState::Active {
         return Ok(slot);
     }
-    Err(differs(
-        request,
-        format!("slot {} is {}", slot.id, slot.state()),
-    ))
+    Err(differs(request, format!("slot {} is {}", slot.id, slot.state())))
 }
 
 fn container_netns(request: &Request, slot: &Slot) -> Result<Netns, LifecycleError> {
     let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
     let netns = Netns::open(path)?;
     if slot.netns != Some(netns.inode()) {
-        return Err(differs(
-            request,
-            format!("{path} is another network namespace now"),
-        ));
+        return Err(differs(request, format!("{path} is another network namespace now")));
     }
     Ok(netns)
 }
@@ -91,15 +73,8 @@ fn compare_result(
     slot: &Slot,
     previous: &CniResult,
 ) -> Result<(), LifecycleError> {
-    match slot
-        .addresses
-        .iter()
-        .find(|own| previous.ips.iter().all(|ip| ip.address != **own))
-    {
-        Some(own) => Err(differs(
-            request,
-            format!("prevResult lacks its address {own}"),
-        )),
+    match slot.addresses.iter().find(|own| previous.ips.iter().all(|ip| ip.address != **own)) {
+        Some(own) => Err(differs(request, format!("prevResult lacks its address {own}"))),
         None => Ok(()),
     }
 }

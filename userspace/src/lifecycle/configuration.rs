@@ -18,9 +18,7 @@ use crate::{
 pub(super) fn template(conf: &NetConf, routes: &[Route]) -> Template {
     let mut operations = vec![
         Operation::CreateLink { mtu: conf.mtu },
-        Operation::AssignAddress {
-            from: AddressSource::Ipam,
-        },
+        Operation::AssignAddress { from: AddressSource::Ipam },
         Operation::AddGateway,
     ];
     operations.extend(routes.iter().map(|route| Operation::AddRoute {
@@ -39,11 +37,7 @@ pub(super) fn template(conf: &NetConf, routes: &[Route]) -> Template {
     if conf.ip_masq {
         operations.push(Operation::Masquerade);
     }
-    Template {
-        version: VERSION,
-        origin: format!("network {}", conf.name),
-        operations,
-    }
+    Template { version: VERSION, origin: format!("network {}", conf.name), operations }
 }
 
 /// Neighbours of the network are reached through the gateway, as everything is. Last, so that a
@@ -66,8 +60,5 @@ pub(super) fn configuration(
         Some(mtu) => mtu,
         None => uplink_mtu()?,
     };
-    Ok(template.instantiate(&NodeContext {
-        addresses: addresses.to_vec(),
-        mtu,
-    }))
+    Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu }))
 }

@@ -10,9 +10,7 @@ use super::{
 pub fn del(request: &Request) -> Result<(), LifecycleError> {
     let node = Node::open_existing(&request.conf.directories)?;
     let slot = match &node {
-        Some(node) => node
-            .store
-            .read(|transaction| transaction.attachment(&request.attachment))?,
+        Some(node) => node.store.read(|transaction| transaction.attachment(&request.attachment))?,
         None => None,
     };
     match (node, slot) {

@@ -80,6 +80,9 @@ pub enum LifecycleError {
         /// The others.
         rest: Vec<LifecycleError>,
     },
+    /// STATUS: ADD would not be served.
+    #[error("not ready for ADD: {0}")]
+    NotReady(#[source] Box<Self>),
     /// A step of taking a slot down failed.
     #[error(transparent)]
     Teardown(#[from] TeardownError),
@@ -106,9 +109,7 @@ pub enum LifecycleError {
 }
 
 fn others(rest: &[LifecycleError]) -> String {
-    rest.iter().fold(String::new(), |text, error| {
-        text + "; " + &error.to_string()
-    })
+    rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
 }
 
 impl LifecycleError {
@@ -118,10 +119,8 @@ impl LifecycleError {
         match self {
             Self::Allocate(error) => error.to_cni(),
             Self::Delegate(error) => error.to_cni(),
-            Self::Release { first, .. } => CniError {
-                msg: self.to_string(),
-                ..first.to_cni()
-            },
+            Self::Release { first, .. } => CniError { msg: self.to_string(), ..first.to_cni() },
+            Self::NotReady(_) => CniError::new(ErrorCode::NOT_AVAILABLE, self.to_string()),
             other => CniError::from_error(other.code(), other),
         }
     }

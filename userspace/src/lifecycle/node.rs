@@ -26,27 +26,18 @@ impl Node {
     /// Opens a node, making its database where there is none.
     pub fn open(directories: &Directories) -> Result<Self, LifecycleError> {
         let store = Store::open(&directories.run.join("state"))?;
-        Ok(Self {
-            directories: directories.clone(),
-            store,
-        })
+        Ok(Self { directories: directories.clone(), store })
     }
 
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
         let store = Store::open_existing(&directories.run.join("state"))?;
-        Ok(store.map(|store| Self {
-            directories: directories.clone(),
-            store,
-        }))
+        Ok(store.map(|store| Self { directories: directories.clone(), store }))
     }
 
     /// The data plane, loaded if it is not.
     pub fn load_datapath(&self) -> Result<Datapath, LifecycleError> {
-        Ok(Datapath::load(
-            &self.directories.bpf,
-            &self.directories.run,
-        )?)
+        Ok(Datapath::load(&self.directories.bpf, &self.directories.run)?)
     }
 
     /// The maps, where the data plane is loaded.
@@ -57,9 +48,7 @@ impl Node {
 
 /// The time as records have it, in nanoseconds since the Unix epoch.
 pub(super) fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 

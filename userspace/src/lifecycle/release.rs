@@ -30,11 +30,7 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
         failpoint::hit("release:forgotten");
     }
     if slot.masquerade && errors.is_empty() {
-        errors.extend(
-            release_masquerade(&node.directories.run, &node.store)
-                .err()
-                .map(Into::into),
-        );
+        errors.extend(release_masquerade(&node.directories.run, &node.store).err().map(Into::into));
     }
     summary(&request.attachment.to_string(), errors)
 }
@@ -45,12 +41,7 @@ fn condemn(node: &Node, slot: SlotId) -> Result<Option<Slot>, LifecycleError> {
         if transaction.slot(slot)?.is_none() {
             return Ok(None);
         }
-        Ok(Some(transaction.advance(
-            slot,
-            SlotState::Condemned,
-            now(),
-            |_| (),
-        )?))
+        Ok(Some(transaction.advance(slot, SlotState::Condemned, now(), |_| ())?))
     })
 }
 
@@ -63,8 +54,7 @@ pub(super) fn release_delegated(request: &Request) -> Result<(), LifecycleError>
 }
 
 fn forget(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
-    node.store
-        .write(|transaction| Ok(transaction.forget(slot)?))
+    node.store.write(|transaction| Ok(transaction.forget(slot)?))
 }
 
 /// One error out of many.
@@ -73,9 +63,5 @@ pub(super) fn summary(what: &str, mut errors: Vec<LifecycleError>) -> Result<(),
         return Ok(());
     }
     let first = Box::new(errors.remove(0));
-    Err(LifecycleError::Release {
-        what: what.to_owned(),
-        first,
-        rest: errors,
-    })
+    Err(LifecycleError::Release { what: what.to_owned(), first, rest: errors })
 }

@@ -54,13 +54,7 @@ impl Request {
             ("CNI_ARGS", self.args.as_str().into()),
             ("CNI_PATH", joined(&self.cni_path)),
         ];
-        Delegate::find(
-            plugin,
-            &self.cni_path,
-            self.conf.cni_version,
-            variables,
-            &self.input,
-        )
+        Delegate::find(plugin, &self.cni_path, self.conf.cni_version, variables, &self.input)
     }
 }
 
@@ -68,17 +62,10 @@ impl NetworkRequest {
     /// The plugin that address management is delegated to, to be called with this request.
     pub fn delegate(&self, plugin: &PluginName) -> Result<Delegate<'_>, DelegateError> {
         let none = |name| (name, OsString::new());
-        let mut variables = ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS"]
-            .map(none)
-            .to_vec();
+        let mut variables =
+            ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS"].map(none).to_vec();
         variables.push(("CNI_PATH", joined(&self.cni_path)));
-        Delegate::find(
-            plugin,
-            &self.cni_path,
-            self.conf.cni_version,
-            variables,
-            &self.input,
-        )
+        Delegate::find(plugin, &self.cni_path, self.conf.cni_version, variables, &self.input)
     }
 }
 

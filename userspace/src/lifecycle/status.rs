@@ -9,9 +9,15 @@ use crate::{
 /// Whether the node can attach one more container to the network: its database and data plane
 /// work, and there is an address.
 pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
+    try_all(request).map_err(|error| LifecycleError::NotReady(Box::new(error)))
+}
+
+fn try_all(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let node = Node::open(&request.conf.directories)?;
     drop(node.load_datapath()?);
     match &request.conf.ipam {
+        // Ranges may all come from the runtime, with ADD (capability `ipRanges`).
+        IpamConf::Own(own) if own.range_sets.is_empty() => Ok(()),
         IpamConf::Own(own) => address_left(&node, request, own),
         IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.status()?),
     }
@@ -25,11 +31,7 @@ fn address_left(
     let name = &request.conf.name;
     node.store.read(|transaction| {
         let network = transaction.network(name)?;
-        let pool = Pool {
-            network: name,
-            sets: &own.range_sets,
-            last: &network.last_given,
-        };
+        let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
         ipam::allocate(&pool, &[], |address| {
             Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
         })

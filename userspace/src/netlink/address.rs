@@ -30,11 +30,7 @@ pub fn add_address(ifindex: u32, address: IpNet) -> Request<RouteNetlinkMessage>
         AddressAttribute::Flags(flags),
     ];
     let request = RouteNetlinkMessage::NewAddress(message);
-    Request::new(
-        format!("add address {address}"),
-        request,
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    Request::new(format!("add address {address}"), request, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// The addresses of one interface in the socket's namespace.
@@ -54,19 +50,13 @@ pub fn addresses(socket: &mut RouteSocket, ifindex: u32) -> Result<Vec<IpNet>, N
 
 /// IPv4 speaks of the own address as `Local`, IPv6 of the only one as `Address`.
 fn prefix(message: &AddressMessage) -> Option<IpNet> {
-    let local = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-    let only = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let only = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
     IpNet::new(local.or(only)?, message.header.prefix_len).ok()
 }

@@ -33,10 +33,7 @@ impl Direction {
             Self::Ingress => TcHandle::MIN_INGRESS,
             Self::Egress => TcHandle::MIN_EGRESS,
         };
-        TcHandle {
-            major: u16::MAX,
-            minor,
-        }
+        TcHandle { major: u16::MAX, minor }
     }
 }
 
@@ -44,17 +41,10 @@ impl Direction {
 #[must_use]
 pub fn add_clsact(ifindex: u32) -> Request<RouteNetlinkMessage> {
     let mut message = message(ifindex, TcHandle::CLSACT);
-    message.header.handle = TcHandle {
-        major: u16::MAX,
-        minor: 0,
-    };
+    message.header.handle = TcHandle { major: u16::MAX, minor: 0 };
     message.attributes = vec![TcAttribute::Kind("clsact".to_owned())];
     let request = RouteNetlinkMessage::NewQueueDiscipline(message);
-    Request::new(
-        "add the clsact queueing discipline",
-        request,
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    Request::new("add the clsact queueing discipline", request, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Attaches a loaded program to an interface, its return value deciding over the packet.
@@ -79,11 +69,7 @@ pub fn add_filter(
         ]),
     ];
     let request = RouteNetlinkMessage::NewTrafficFilter(message);
-    Request::new(
-        format!("attach program {name}"),
-        request,
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    Request::new(format!("attach program {name}"), request, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Names of the programs attached to an interface in one direction, in the order of their filters.
@@ -112,13 +98,10 @@ fn message(ifindex: u32, parent: TcHandle) -> TcMessage {
 }
 
 fn program_name(message: TcMessage) -> Option<String> {
-    let options = message
-        .attributes
-        .into_iter()
-        .find_map(|attribute| match attribute {
-            TcAttribute::Options(options) => Some(options),
-            _ => None,
-        })?;
+    let options = message.attributes.into_iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    })?;
     options.into_iter().find_map(|option| match option {
         TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
         _ => None,

@@ -43,8 +43,7 @@ pub struct Veth<'a> {
 #[must_use]
 pub fn create_veth(veth: &Veth<'_>) -> Request<RouteNetlinkMessage> {
     let mut peer = end(veth.container_ifname, veth.container_mac, veth.mtu);
-    peer.attributes
-        .push(LinkAttribute::NetNsFd(veth.container_netns.as_raw_fd()));
+    peer.attributes.push(LinkAttribute::NetNsFd(veth.container_netns.as_raw_fd()));
     let mut host = end(veth.host_ifname, veth.host_mac, veth.mtu);
     host.header.flags = LinkFlags::Up;
     host.header.change_mask = LinkFlags::Up;
@@ -53,15 +52,8 @@ pub fn create_veth(veth: &Veth<'_>) -> Request<RouteNetlinkMessage> {
         LinkInfoAttribute::Kind(InfoKind::Veth),
         LinkInfoAttribute::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
-    let what = format!(
-        "create interface {} (host: {})",
-        veth.container_ifname, veth.host_ifname
-    );
-    Request::new(
-        what,
-        RouteNetlinkMessage::NewLink(host),
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    let what = format!("create interface {} (host: {})", veth.container_ifname, veth.host_ifname);
+    Request::new(what, RouteNetlinkMessage::NewLink(host), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
@@ -87,27 +79,17 @@ pub fn bring_up(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlinkMessag
     message.header.index = ifindex;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
-        vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
-    )])];
-    message
-        .attributes
-        .extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
-    Request::new(
-        "bring the interface up",
-        RouteNetlinkMessage::SetLink(message),
-        0,
-    )
+    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
+        AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
+    ])])];
+    message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
+    Request::new("bring the interface up", RouteNetlinkMessage::SetLink(message), 0)
 }
 
 /// Deletes a link; the other end of a veth pair goes with it.
 #[must_use]
 pub fn delete_link(name: &str) -> Request<RouteNetlinkMessage> {
-    Request::new(
-        format!("delete interface {name}"),
-        RouteNetlinkMessage::DelLink(named(name)),
-        0,
-    )
+    Request::new(format!("delete interface {name}"), RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
 fn named(name: &str) -> LinkMessage {
@@ -139,10 +121,7 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
     let what = format!("find interface {name}");
     match socket.query(Request::new(&what, request, 0))? {
         RouteNetlinkMessage::NewLink(message) => Ok(link_info(message)),
-        other => Err(NetlinkError::Answer {
-            what,
-            reason: format!("it is {other:?}"),
-        }),
+        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
     }
 }
 
@@ -151,16 +130,9 @@ pub fn mtu_of(socket: &mut RouteSocket, ifindex: u32) -> Result<u32, NetlinkErro
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
     let what = format!("find interface {ifindex}");
-    match socket.query(Request::new(
-        &what,
-        RouteNetlinkMessage::GetLink(message),
-        0,
-    ))? {
+    match socket.query(Request::new(&what, RouteNetlinkMessage::GetLink(message), 0))? {
         RouteNetlinkMessage::NewLink(message) => Ok(link_info(message).mtu),
-        other => Err(NetlinkError::Answer {
-            what,
-            reason: format!("it is {other:?}"),
-        }),
+        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
     }
 }
 
@@ -187,9 +159,5 @@ fn link_info(message: LinkMessage) -> LinkInfo {
 
 /// The family's number as messages carry it.
 pub(super) fn family(address: std::net::IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    }
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }

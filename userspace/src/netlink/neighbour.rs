@@ -23,11 +23,7 @@ pub fn add_neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> Request<RouteNe
         NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
     ];
     let request = RouteNetlinkMessage::NewNeighbour(message);
-    Request::new(
-        format!("add neighbour {address}"),
-        request,
-        NLM_F_CREATE | NLM_F_REPLACE,
-    )
+    Request::new(format!("add neighbour {address}"), request, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// The permanent neighbours of one interface in the socket's namespace.
@@ -52,22 +48,14 @@ pub fn neighbours(
 }
 
 fn entry(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
-    let address = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        })?;
-    let mac = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(octets) => {
-                <[u8; 6]>::try_from(octets.as_slice()).ok()
-            }
-            _ => None,
-        })?;
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })?;
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(octets) => <[u8; 6]>::try_from(octets.as_slice()).ok(),
+        _ => None,
+    })?;
     Some((address, Mac(mac)))
 }

@@ -27,10 +27,8 @@ type Expression = ListAttribute<ExpressionAttribute>;
 /// Whether the masquerade chain exists in the socket's namespace. It never does without its rule:
 /// both come in one transaction.
 pub fn masquerades(socket: &mut NetfilterSocket) -> Result<bool, NetlinkError> {
-    let chain = vec![
-        ChainAttribute::Table(TABLE.to_owned()),
-        ChainAttribute::Name(CHAIN.to_owned()),
-    ];
+    let chain =
+        vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(CHAIN.to_owned())];
     let message = NfTablesMessage::GetChain(ChainMessage { attributes: chain });
     match socket.query(Request::new("find the masquerade chain", inet(message), 0)) {
         Ok(_) => Ok(true),
@@ -46,9 +44,7 @@ pub fn add_masquerade(
     from: u32,
     inside: &[u32],
 ) -> Result<(), NetlinkError> {
-    let table = TableMessage {
-        attributes: vec![TableAttribute::Name(TABLE.to_owned())],
-    };
+    let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.to_owned())] };
     let chain = ChainMessage {
         attributes: vec![
             ChainAttribute::Table(TABLE.to_owned()),
@@ -70,16 +66,8 @@ pub fn add_masquerade(
     transact(
         socket,
         [
-            (
-                "create nftables table repoint",
-                NfTablesMessage::NewTable(table),
-                NLM_F_CREATE,
-            ),
-            (
-                "create the masquerade chain",
-                NfTablesMessage::NewChain(chain),
-                NLM_F_CREATE,
-            ),
+            ("create nftables table repoint", NfTablesMessage::NewTable(table), NLM_F_CREATE),
+            ("create the masquerade chain", NfTablesMessage::NewChain(chain), NLM_F_CREATE),
             (
                 "add the masquerade rule",
                 NfTablesMessage::NewRule(rule),
@@ -91,14 +79,8 @@ pub fn add_masquerade(
 
 /// Removes our table with all that is in it; well, too, where there is none.
 pub fn remove_masquerade(socket: &mut NetfilterSocket) -> Result<(), NetlinkError> {
-    let table = TableMessage {
-        attributes: vec![TableAttribute::Name(TABLE.to_owned())],
-    };
-    let request = (
-        "delete nftables table repoint",
-        NfTablesMessage::DeleteTable(table),
-        0,
-    );
+    let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.to_owned())] };
+    let request = ("delete nftables table repoint", NfTablesMessage::DeleteTable(table), 0);
     match transact(socket, [request]) {
         Err(error) if error.is_absent() => Ok(()),
         other => other,
@@ -116,30 +98,21 @@ fn transact<const N: usize>(
     };
     let mut batch = vec![frame(ControlMessage::BatchBegin)];
     batch.extend(
-        requests
-            .into_iter()
-            .map(|(what, message, flags)| Request::new(what, inet(message), flags)),
+        requests.into_iter().map(|(what, message, flags)| Request::new(what, inet(message), flags)),
     );
     batch.push(frame(ControlMessage::BatchEnd));
     socket.execute(batch)
 }
 
 fn inet(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(
-        NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0),
-        message,
-    )
+    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
 }
 
 /// `meta iifgroup FROM meta oifgroup != INSIDE… masquerade`.
 fn expressions(from: u32, inside: &[u32]) -> Vec<Expression> {
     let mut list = vec![load(MetaKey::Iifgroup), compare(Operator::Equal, from)];
     list.push(load(MetaKey::Oifgroup));
-    list.extend(
-        inside
-            .iter()
-            .map(|group| compare(Operator::NotEqual, *group)),
-    );
+    list.extend(inside.iter().map(|group| compare(Operator::NotEqual, *group)));
     let masquerade = Expressions::Other {
         expression_type: "masq".to_owned(),
         attributes: Vec::<DefaultNla>::new(),
@@ -149,11 +122,7 @@ fn expressions(from: u32, inside: &[u32]) -> Vec<Expression> {
 }
 
 fn load(key: MetaKey) -> Expression {
-    Expressions::Meta(vec![
-        Meta::DestinationRegister(Register::Reg1),
-        Meta::Key(key),
-    ])
-    .into()
+    Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(key)]).into()
 }
 
 /// Compares with the register; groups are in host byte order there.

@@ -30,11 +30,7 @@ impl Route {
     /// A route in the main table with nothing special about it.
     #[must_use]
     pub fn new(destination: IpNet, gateway: Option<IpAddr>) -> Self {
-        Self {
-            destination,
-            gateway,
-            options: RouteOptions::default(),
-        }
+        Self { destination, gateway, options: RouteOptions::default() }
     }
 }
 
@@ -79,11 +75,7 @@ pub fn append_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage>
 
 fn request(ifindex: u32, route: &Route, flags: u16) -> Request<RouteNetlinkMessage> {
     let request = RouteNetlinkMessage::NewRoute(message(ifindex, route));
-    Request::new(
-        format!("add route to {}", route.destination),
-        request,
-        NLM_F_CREATE | flags,
-    )
+    Request::new(format!("add route to {}", route.destination), request, NLM_F_CREATE | flags)
 }
 
 fn message(ifindex: u32, route: &Route) -> RouteMessage {
@@ -96,15 +88,11 @@ fn message(ifindex: u32, route: &Route) -> RouteMessage {
         kind: RouteType::Unicast,
         scope: scope(route),
         // Tables above 255 go into the attribute, and 0 here (rtm_get_table).
-        table: options
-            .table
-            .map_or(RouteHeader::RT_TABLE_MAIN, |t| u8::try_from(t).unwrap_or(0)),
+        table: options.table.map_or(RouteHeader::RT_TABLE_MAIN, |t| u8::try_from(t).unwrap_or(0)),
         ..RouteHeader::default()
     };
     let attributes = &mut message.attributes;
-    attributes.push(RouteAttribute::Destination(
-        route.destination.network().into(),
-    ));
+    attributes.push(RouteAttribute::Destination(route.destination.network().into()));
     attributes.push(RouteAttribute::Oif(ifindex));
     if let Some(gateway) = route.gateway {
         attributes.push(RouteAttribute::Gateway(gateway.into()));
@@ -164,18 +152,8 @@ fn outgoing(message: &RouteMessage) -> Option<(u32, Route)> {
     let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
     let table = (table != main).then_some(table);
-    let options = RouteOptions {
-        table,
-        ..RouteOptions::default()
-    };
-    Some((
-        oif?,
-        Route {
-            destination,
-            gateway,
-            options,
-        },
-    ))
+    let options = RouteOptions { table, ..RouteOptions::default() };
+    Some((oif?, Route { destination, gateway, options }))
 }
 
 fn address(address: &RouteAddress) -> Option<IpAddr> {
@@ -211,19 +189,12 @@ fn ifindex_towards(
     message.header.destination_prefix_length = crate::types::host_prefix(destination);
     message.attributes = vec![RouteAttribute::Destination(destination.into())];
     let request = RouteNetlinkMessage::GetRoute(message);
-    match socket.query(Request::new(
-        format!("find the route to {destination}"),
-        request,
-        0,
-    )) {
+    match socket.query(Request::new(format!("find the route to {destination}"), request, 0)) {
         Ok(RouteNetlinkMessage::NewRoute(found)) if found.header.kind == RouteType::Unicast => {
-            Ok(found
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    RouteAttribute::Oif(index) => Some(*index),
-                    _ => None,
-                }))
+            Ok(found.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            }))
         }
         // ENETUNREACH and EACCES are answers too: there is no way out, or it is prohibited.
         Ok(_) | Err(NetlinkError::Refused { .. }) => Ok(None),

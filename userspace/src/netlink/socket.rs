@@ -69,10 +69,7 @@ impl NetlinkError {
     /// Whether the thing spoken of does not exist.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(
-            self.errno(),
-            Some(libc::ENODEV | libc::ENOENT | libc::ESRCH)
-        )
+        matches!(self.errno(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
     }
 
     /// Whether the thing to be made exists.
@@ -96,21 +93,13 @@ impl<M> Request<M> {
     /// A request with `flags` (`NLM_F_…`) beside those that every request has.
     pub fn new(what: impl fmt::Display, message: impl Into<M>, flags: u16) -> Self {
         let flags = flags | NLM_F_REQUEST;
-        Self {
-            message: message.into(),
-            flags,
-            what: what.to_string(),
-            answered: true,
-        }
+        Self { message: message.into(), flags, what: what.to_string(), answered: true }
     }
 
     /// A message that the kernel acknowledges in no version alike: the frame of a batch.
     #[must_use]
     pub fn unanswered(self) -> Self {
-        Self {
-            answered: false,
-            ..self
-        }
+        Self { answered: false, ..self }
     }
 }
 
@@ -151,22 +140,14 @@ where
         socket.set_ext_ack(true).map_err(NetlinkError::Open)?;
         socket.set_cap_ack(true).map_err(NetlinkError::Open)?;
         socket.bind_auto().map_err(NetlinkError::Open)?;
-        Ok(Self {
-            raw: socket,
-            sequence: 0,
-            buffer: Vec::new(),
-            message: std::marker::PhantomData,
-        })
+        Ok(Self { raw: socket, sequence: 0, buffer: Vec::new(), message: std::marker::PhantomData })
     }
 
     /// Sends all requests at once and waits until the last is done.
     ///
     /// The kernel carries on after one that fails; the first failure is returned.
     pub fn execute(&mut self, requests: Vec<Request<M>>) -> Result<(), NetlinkError> {
-        self.execute_each(requests)?
-            .into_iter()
-            .next()
-            .map_or(Ok(()), Err)
+        self.execute_each(requests)?.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Like [`Self::execute`], but returns every refusal, in the order of the requests.
@@ -243,10 +224,7 @@ where
             }
         }
         let reason = format!("the table changed during each of {ATTEMPTS} readings");
-        Err(NetlinkError::Answer {
-            what: what.to_owned(),
-            reason,
-        })
+        Err(NetlinkError::Answer { what: what.to_owned(), reason })
     }
 
     /// All objects, or nothing where the table changed while it was read.
@@ -284,27 +262,20 @@ where
     }
 
     fn send(&self, datagram: &[u8], what: &str) -> Result<(), NetlinkError> {
-        self.raw
-            .send_to(datagram, &SocketAddr::new(0, 0), 0)
-            .map(drop)
-            .map_err(|source| NetlinkError::Transport {
-                what: what.to_owned(),
-                call: "sendto",
-                source,
-            })
+        self.raw.send_to(datagram, &SocketAddr::new(0, 0), 0).map(drop).map_err(|source| {
+            NetlinkError::Transport { what: what.to_owned(), call: "sendto", source }
+        })
     }
 
     /// The messages of the next datagram.
     fn datagram(&mut self, what: &str) -> Result<Vec<Answer<M>>, NetlinkError> {
         self.buffer.clear();
         self.buffer.reserve(RECEIVE_BUFFER);
-        self.raw
-            .recv(&mut self.buffer, 0)
-            .map_err(|source| NetlinkError::Transport {
-                what: what.to_owned(),
-                call: "recv",
-                source,
-            })?;
+        self.raw.recv(&mut self.buffer, 0).map_err(|source| NetlinkError::Transport {
+            what: what.to_owned(),
+            call: "recv",
+            source,
+        })?;
         let mut answers = Vec::new();
         let mut rest = self.buffer.as_slice();
         while !rest.is_empty() {
@@ -331,9 +302,7 @@ impl<M: NetlinkDeserializable> Answer<M> {
         let length = NetlinkBuffer::new_checked(bytes)?.length() as usize;
         let bytes = &bytes[..length];
         let message = NetlinkMessage::deserialize(bytes)?;
-        let words = has_attributes(&message)
-            .then(|| kernel_words(bytes))
-            .flatten();
+        let words = has_attributes(&message).then(|| kernel_words(bytes)).flatten();
         Ok((Self { message, words }, length))
     }
 
@@ -344,11 +313,7 @@ impl<M: NetlinkDeserializable> Answer<M> {
         };
         let code = error.code?.get();
         let source = io::Error::from_raw_os_error(code.saturating_neg());
-        Some(NetlinkError::Refused {
-            what: what.to_owned(),
-            source,
-            kernel: self.words.clone(),
-        })
+        Some(NetlinkError::Refused { what: what.to_owned(), source, kernel: self.words.clone() })
     }
 }
 
@@ -363,13 +328,8 @@ fn kernel_words(message: &[u8]) -> Option<String> {
     const HEADER: usize = 16;
     const CODE: usize = 4;
     let attributes = message.get(HEADER + CODE + HEADER..)?;
-    NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .find_map(|attribute| {
-            (attribute.kind() == EXT_ACK_MESSAGE).then(|| {
-                String::from_utf8_lossy(attribute.value())
-                    .trim_end_matches('\0')
-                    .to_owned()
-            })
-        })
+    NlasIterator::new(attributes).filter_map(Result::ok).find_map(|attribute| {
+        (attribute.kind() == EXT_ACK_MESSAGE)
+            .then(|| String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned())
+    })
 }

@@ -1,8 +1,5 @@
 //! Network namespaces: opening them by path, telling them apart, working inside.
-#![expect(
-    unsafe_code,
-    reason = "the kind of a namespace file is told by an ioctl"
-)]
+#![expect(unsafe_code, reason = "the kind of a namespace file is told by an ioctl")]
 
 use std::{
     fs::File,
@@ -95,27 +92,15 @@ impl Netns {
     }
 
     fn open_path(path: &Path) -> Result<Self, NetnsError> {
-        let open = |source| NetnsError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| NetnsError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
         let kind = fstatfs(&file).map_err(|errno| open(errno.into()))?;
         if kind.filesystem_type() != NSFS_MAGIC || !is_network(&file) {
-            return Err(NetnsError::NotNetns {
-                path: path.to_owned(),
-            });
+            return Err(NetnsError::NotNetns { path: path.to_owned() });
         }
         let metadata = file.metadata().map_err(open)?;
-        let inode = NetnsInode {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            inode,
-        })
+        let inode = NetnsInode { device: metadata.dev(), inode: metadata.ino() };
+        Ok(Self { file, path: path.to_owned(), inode })
     }
 
     /// What tells it from others.
@@ -129,10 +114,8 @@ impl Netns {
     /// After [`NetnsError::Return`] the thread is still inside and must not go on.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
         let home = Self::current()?;
-        let enter = |errno: nix::Error| NetnsError::Enter {
-            path: self.path.clone(),
-            source: errno.into(),
-        };
+        let enter =
+            |errno: nix::Error| NetnsError::Enter { path: self.path.clone(), source: errno.into() };
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(enter)?;
         let value = work();
         setns(&home.file, CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Return {
@@ -170,10 +153,7 @@ mod tests {
     fn other_files_are_refused() {
         for path in ["/proc/thread-self/ns/mnt", "/dev/null", "/proc/self/status"] {
             let error = Netns::open(&NetnsPath::new(path).unwrap()).unwrap_err();
-            assert!(
-                matches!(error, NetnsError::NotNetns { .. }),
-                "{path}: {error}"
-            );
+            assert!(matches!(error, NetnsError::NotNetns { .. }), "{path}: {error}");
         }
         let error = Netns::open(&NetnsPath::new("/nowhere/at/all").unwrap()).unwrap_err();
         assert!(matches!(error, NetnsError::Open { .. }), "{error}");

@@ -110,23 +110,15 @@ impl Builder<'_> {
         let pair = Veth {
             host_ifname: &host_ifname,
             host_mac: Mac(GATEWAY_MAC),
-            host_group: if self.config.masquerade {
-                GROUP_MASQUERADED
-            } else {
-                GROUP
-            },
+            host_group: if self.config.masquerade { GROUP_MASQUERADED } else { GROUP },
             container_ifname: self.slot.ifname.as_str(),
             container_mac: self.slot.mac,
             container_netns: std::os::fd::AsFd::as_fd(self.netns),
             mtu: self.config.mtu,
         };
-        node.execute(vec![create_veth(&pair)])
-            .map_err(BuildError::Node)?;
+        node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
         let host_ifindex = ifindex(&host_ifname)?;
-        Ok(Built {
-            host_ifname,
-            host_ifindex,
-        })
+        Ok(Built { host_ifname, host_ifindex })
     }
 
     /// Alias, programs, and for each address the way to it.
@@ -151,16 +143,8 @@ impl Builder<'_> {
         };
         [
             add_clsact(ifindex),
-            filter(
-                Direction::Ingress,
-                self.programs.from_container(),
-                "from_container",
-            ),
-            filter(
-                Direction::Egress,
-                self.programs.to_container(),
-                "to_container",
-            ),
+            filter(Direction::Ingress, self.programs.from_container(), "from_container"),
+            filter(Direction::Egress, self.programs.to_container(), "to_container"),
         ]
     }
 
@@ -169,12 +153,7 @@ impl Builder<'_> {
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
         let mut batch = vec![bring_up(ifindex, None)];
-        batch.extend(
-            self.config
-                .addresses
-                .iter()
-                .map(|address| add_address(ifindex, *address)),
-        );
+        batch.extend(self.config.addresses.iter().map(|address| add_address(ifindex, *address)));
         let neighbours = self.config.neighbours.iter();
         batch.extend(neighbours.map(|(address, mac)| add_neighbour(ifindex, *address, *mac)));
         socket.execute(batch).map_err(BuildError::Container)?;
@@ -193,12 +172,7 @@ impl Builder<'_> {
     /// to whoever has to clean up after a process that is killed here.
     fn publish(&self, ifindex: u32) -> Result<(), BuildError> {
         let identity = self.slot.identity.0;
-        let endpoint = Endpoint {
-            ifindex,
-            identity,
-            mac: self.slot.mac.0,
-            padding: [0; 2],
-        };
+        let endpoint = Endpoint { ifindex, identity, mac: self.slot.mac.0, padding: [0; 2] };
         for address in &self.config.addresses {
             self.maps.insert_endpoint(address.addr(), &endpoint)?;
         }
@@ -209,24 +183,16 @@ impl Builder<'_> {
 
     fn interface(&self) -> Interface {
         let addresses = || self.config.addresses.iter().map(ipnet::IpNet::addr);
-        let v4 = || {
-            addresses().filter_map(|a| {
-                if let std::net::IpAddr::V4(v4) = a {
-                    Some(v4)
-                } else {
-                    None
-                }
-            })
-        };
-        let v6 = || {
-            addresses().filter_map(|a| {
-                if let std::net::IpAddr::V6(v6) = a {
-                    Some(v6)
-                } else {
-                    None
-                }
-            })
-        };
+        let v4 =
+            || {
+                addresses()
+                    .filter_map(|a| if let std::net::IpAddr::V4(v4) = a { Some(v4) } else { None })
+            };
+        let v6 =
+            || {
+                addresses()
+                    .filter_map(|a| if let std::net::IpAddr::V6(v6) = a { Some(v6) } else { None })
+            };
         let more = v4().count() > 1 || v6().count() > 1;
         Interface {
             slot: self.slot.id.0,
@@ -241,12 +207,7 @@ impl Builder<'_> {
 
     /// Makes the node a router for the families that the slot has addresses of.
     fn enable_forwarding(&self) -> Result<(), BuildError> {
-        let has = |v4: bool| {
-            self.config
-                .addresses
-                .iter()
-                .any(|a| a.addr().is_ipv4() == v4)
-        };
+        let has = |v4: bool| self.config.addresses.iter().any(|a| a.addr().is_ipv4() == v4);
         if has(true) {
             switch_on("/proc/sys/net/ipv4/ip_forward")?;
         }
@@ -259,10 +220,7 @@ impl Builder<'_> {
 
 /// Sets a sysctl to 1 unless it is set: writing it walks every interface.
 fn switch_on(path: &str) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Forwarding {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| BuildError::Forwarding { path: path.into(), source };
     if fs::read(path).map_err(failed)?.starts_with(b"0") {
         fs::write(path, "1").map_err(failed)?;
     }
@@ -270,8 +228,6 @@ fn switch_on(path: &str) -> Result<(), BuildError> {
 }
 
 fn ifindex(name: &str) -> Result<u32, BuildError> {
-    if_nametoindex(name).map_err(|errno| BuildError::Vanished {
-        name: name.to_owned(),
-        source: errno.into(),
-    })
+    if_nametoindex(name)
+        .map_err(|errno| BuildError::Vanished { name: name.to_owned(), source: errno.into() })
 }

@@ -55,16 +55,12 @@ fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectErro
     }
     require_up(&link)?;
     if config.programs {
-        for (direction, program) in [
-            (Direction::Ingress, "from_container"),
-            (Direction::Egress, "to_container"),
-        ] {
+        for (direction, program) in
+            [(Direction::Ingress, "from_container"), (Direction::Egress, "to_container")]
+        {
             let attached = netlink::filters(&mut socket, link.ifindex, direction)?;
             if !attached.iter().any(|name| name == program) {
-                return Err(differs(format!(
-                    "program {program} is not attached to {}",
-                    link.name
-                )));
+                return Err(differs(format!("program {program} is not attached to {}", link.name)));
             }
         }
     }
@@ -74,10 +70,7 @@ fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectErro
             *oif == link.ifindex && route.destination == host_net(address)
         };
         if !routes.iter().any(leads_there) {
-            return Err(differs(format!(
-                "the node has no route to {address} by {}",
-                link.name
-            )));
+            return Err(differs(format!("the node has no route to {address} by {}", link.name)));
         }
     }
     Ok(link)
@@ -88,54 +81,31 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
     let link = find(&mut socket, slot.ifname.as_str(), "in the container")?;
     require_up(&link)?;
     if link.mac != Some(slot.mac) {
-        let found = link
-            .mac
-            .map_or_else(|| "none".to_owned(), |mac| mac.to_string());
-        return Err(differs(format!(
-            "{} has MAC address {found}, not {}",
-            link.name, slot.mac
-        )));
+        let found = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
+        return Err(differs(format!("{} has MAC address {found}, not {}", link.name, slot.mac)));
     }
     let addresses = netlink::addresses(&mut socket, link.ifindex)?;
-    if let Some(lost) = config
-        .addresses
-        .iter()
-        .find(|address| !addresses.contains(address))
-    {
-        return Err(differs(format!(
-            "address {lost} is gone from {}",
-            link.name
-        )));
+    if let Some(lost) = config.addresses.iter().find(|address| !addresses.contains(address)) {
+        return Err(differs(format!("address {lost} is gone from {}", link.name)));
     }
     let routes = netlink::routes(&mut socket)?;
-    if let Some(lost) = config
-        .routes
-        .iter()
-        .find(|wanted| !is_served(wanted, &routes))
-    {
-        return Err(differs(format!(
-            "the route to {} is gone",
-            lost.destination
-        )));
+    if let Some(lost) = config.routes.iter().find(|wanted| !is_served(wanted, &routes)) {
+        return Err(differs(format!("the route to {} is gone", lost.destination)));
     }
     let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
-    if let Some((lost, _)) = config
-        .neighbours
-        .iter()
-        .find(|entry| !neighbours.contains(entry))
-    {
-        return Err(differs(format!(
-            "the neighbour entry of gateway {lost} is gone"
-        )));
+    if let Some((lost, _)) = config.neighbours.iter().find(|entry| !neighbours.contains(entry)) {
+        return Err(differs(format!("the neighbour entry of gateway {lost} is gone")));
     }
     Ok(())
 }
 
 /// Whether there is a route to the destination of `wanted`. Another plugin of the chain may have
-/// moved it into a table of its own, and one of another interface may have been there first.
+/// moved it into a table of its own, as one without a gateway (sbr does), and one of another
+/// interface may have been there first.
 fn is_served(wanted: &Route, routes: &[(u32, Route)]) -> bool {
     routes.iter().any(|(_, route)| {
-        route.destination == wanted.destination && route.gateway == wanted.gateway
+        route.destination == wanted.destination
+            && (route.gateway.is_none() || route.gateway == wanted.gateway)
     })
 }
 
@@ -149,29 +119,21 @@ fn find(socket: &mut RouteSocket, name: &str, whereabouts: &str) -> Result<LinkI
 }
 
 fn require_up(link: &LinkInfo) -> Result<(), InspectError> {
-    if link.up {
-        Ok(())
-    } else {
-        Err(differs(format!("interface {} is down", link.name)))
-    }
+    if link.up { Ok(()) } else { Err(differs(format!("interface {} is down", link.name))) }
 }
 
 fn entries(slot: &Slot, ifindex: u32, maps: &Maps) -> Result<(), InspectError> {
     match maps.interface(ifindex)? {
         Some(entry) if entry.slot == slot.id.0 && entry.identity == slot.identity.0 => {}
         other => {
-            return Err(differs(format!(
-                "map entry of interface {ifindex} is {other:?}"
-            )));
+            return Err(differs(format!("map entry of interface {ifindex} is {other:?}")));
         }
     }
     for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
         match maps.endpoint(address)? {
             Some(entry) if entry.ifindex == ifindex && entry.identity == slot.identity.0 => {}
             other => {
-                return Err(differs(format!(
-                    "map entry of address {address} is {other:?}"
-                )));
+                return Err(differs(format!("map entry of address {address} is {other:?}")));
             }
         }
     }

@@ -38,12 +38,9 @@ impl BuildPermit {
         // All are taken: wait for one, and let processes spread over them by their number.
         let number = std::process::id() % permits.max(1);
         let file = open(run_dir, number)?;
-        let lock =
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| PermitError {
-                path: path(run_dir, number),
-                call: "flock",
-                source: errno.into(),
-            })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| {
+            PermitError { path: path(run_dir, number), call: "flock", source: errno.into() }
+        })?;
         Ok(Self { _lock: lock })
     }
 }
@@ -54,15 +51,11 @@ fn path(run_dir: &Path, number: u32) -> PathBuf {
 
 fn open(run_dir: &Path, number: u32) -> Result<File, PermitError> {
     let path = path(run_dir, number);
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| PermitError {
-            path,
-            call: "open",
-            source,
-        })
+    OpenOptions::new().create(true).append(true).open(&path).map_err(|source| PermitError {
+        path,
+        call: "open",
+        source,
+    })
 }
 
 #[cfg(test)]

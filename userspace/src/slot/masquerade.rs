@@ -61,14 +61,7 @@ pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), Masquerad
 
 fn lock(run_dir: &Path) -> Result<Flock<File>, MasqueradeError> {
     let path = run_dir.join("masquerade.lock");
-    let failed = |source| MasqueradeError::Lock {
-        path: path.clone(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(failed)?;
+    let failed = |source| MasqueradeError::Lock { path: path.clone(), source };
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
 }

@@ -100,10 +100,7 @@ fn lookup(name: &str) -> Result<Option<u32>, TeardownError> {
     match if_nametoindex(name) {
         Ok(ifindex) => Ok(Some(ifindex)),
         Err(Errno::ENODEV | Errno::ENXIO) => Ok(None),
-        Err(errno) => Err(TeardownError::Lookup {
-            name: name.to_owned(),
-            source: errno.into(),
-        }),
+        Err(errno) => Err(TeardownError::Lookup { name: name.to_owned(), source: errno.into() }),
     }
 }
 

@@ -130,13 +130,7 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn finish(self) -> Result<(), CodecError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(CodecError::Trailing {
-                count: self.0.len(),
-            })
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(CodecError::Trailing { count: self.0.len() }) }
     }
 
     pub(super) fn take(
@@ -144,10 +138,8 @@ impl<'a> Decoder<'a> {
         count: usize,
         field: &'static str,
     ) -> Result<&'a [u8], CodecError> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(CodecError::Truncated { field })?;
+        let (taken, rest) =
+            self.0.split_at_checked(count).ok_or(CodecError::Truncated { field })?;
         self.0 = rest;
         Ok(taken)
     }
@@ -156,9 +148,7 @@ impl<'a> Decoder<'a> {
         &mut self,
         field: &'static str,
     ) -> Result<[u8; N], CodecError> {
-        self.take(N, field)?
-            .try_into()
-            .map_err(|_| CodecError::Truncated { field })
+        self.take(N, field)?.try_into().map_err(|_| CodecError::Truncated { field })
     }
 
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, CodecError> {
@@ -180,10 +170,8 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn text(&mut self, field: &'static str) -> Result<&'a str, CodecError> {
         let bytes = self.bytes(field)?;
-        std::str::from_utf8(bytes).map_err(|_| CodecError::Value {
-            field,
-            value: "not UTF-8".to_owned(),
-        })
+        std::str::from_utf8(bytes)
+            .map_err(|_| CodecError::Value { field, value: "not UTF-8".to_owned() })
     }
 
     pub(super) fn name<T: FromStr<Err = InvalidValue>>(
@@ -202,29 +190,19 @@ impl<'a> Decoder<'a> {
         match self.u8(field)? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(CodecError::Value {
-                field,
-                value: other.to_string(),
-            }),
+            other => Err(CodecError::Value { field, value: other.to_string() }),
         }
     }
 
     pub(super) fn option(&mut self, field: &'static str) -> Result<Option<&'a str>, CodecError> {
-        if self.bool(field)? {
-            self.text(field).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.bool(field)? { self.text(field).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn address(&mut self, field: &'static str) -> Result<IpAddr, CodecError> {
         match self.u8(field)? {
             4 => Ok(Ipv4Addr::from(self.array::<4>(field)?).into()),
             6 => Ok(Ipv6Addr::from(self.array::<16>(field)?).into()),
-            other => Err(CodecError::Value {
-                field,
-                value: format!("of family {other}"),
-            }),
+            other => Err(CodecError::Value { field, value: format!("of family {other}") }),
         }
     }
 

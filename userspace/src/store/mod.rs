@@ -140,14 +140,7 @@ struct Tables {
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 6] = [
-    "meta",
-    "networks",
-    "slots",
-    "attachments",
-    "ips",
-    "identities",
-];
+const TABLES: [&str; 6] = ["meta", "networks", "slots", "attachments", "ips", "identities"];
 
 impl Tables {
     fn collect(
@@ -180,14 +173,8 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|source| StoreError::Folder {
-                path: path.to_owned(),
-                source,
-            })?;
-        let open = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
+            .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
         let environment = environment(path).map_err(open)?;
         let tables = match Tables::collect(|name| environment.open_db(Some(name))) {
             Err(lmdb::Error::NotFound) => {
@@ -196,22 +183,14 @@ impl Store {
             other => other,
         }
         .map_err(open)?;
-        let store = Self {
-            environment,
-            tables,
-            path: path.to_owned(),
-        };
+        let store = Self { environment, tables, path: path.to_owned() };
         store.settle_schema()?;
         Ok(store)
     }
 
     /// Opens the database in a folder if there is one.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
-        if path.join("data.mdb").exists() {
-            Self::open(path).map(Some)
-        } else {
-            Ok(None)
-        }
+        if path.join("data.mdb").exists() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
     /// Checks the schema's version, and records it in a new database.
@@ -222,10 +201,7 @@ impl Store {
             None => self.write(|transaction| transaction.initialise(SCHEMA))?,
         };
         if found != SCHEMA {
-            return Err(StoreError::Schema {
-                path: self.path.clone(),
-                found,
-            });
+            return Err(StoreError::Schema { path: self.path.clone(), found });
         }
         Ok(())
     }
@@ -238,10 +214,7 @@ impl Store {
         let inner = self
             .environment
             .begin_ro_txn()
-            .map_err(|source| StoreError::Lmdb {
-                what: "begin reading",
-                source,
-            })?;
+            .map_err(|source| StoreError::Lmdb { what: "begin reading", source })?;
         work(&Transaction::new(inner, &self.tables))
     }
 
@@ -254,10 +227,7 @@ impl Store {
         let inner = self
             .environment
             .begin_rw_txn()
-            .map_err(|source| StoreError::Lmdb {
-                what: "begin writing",
-                source,
-            })?;
+            .map_err(|source| StoreError::Lmdb { what: "begin writing", source })?;
         let mut transaction = Transaction::new(inner, &self.tables);
         let value = work(&mut transaction)?;
         transaction.commit()?;

@@ -79,10 +79,7 @@ impl SlotState {
         Self::ALL
             .get(usize::from(number))
             .copied()
-            .ok_or_else(|| CodecError::Value {
-                field: "state",
-                value: number.to_string(),
-            })
+            .ok_or_else(|| CodecError::Value { field: "state", value: number.to_string() })
     }
 }
 
@@ -177,11 +174,7 @@ impl Slot {
     /// Moves it on.
     pub fn become_state(&mut self, next: SlotState, now: u64) -> Result<(), StoreError> {
         if !self.state.may_become(next) {
-            return Err(StoreError::Transition {
-                slot: self.id,
-                from: self.state,
-                to: next,
-            });
+            return Err(StoreError::Transition { slot: self.id, from: self.state, to: next });
         }
         self.state = next;
         self.changed = now;
@@ -189,10 +182,7 @@ impl Slot {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let netns = self.netns.unwrap_or(NetnsInode {
-            device: 0,
-            inode: 0,
-        });
+        let netns = self.netns.unwrap_or(NetnsInode { device: 0, inode: 0 });
         let mut encoder = Encoder::new(SLOT_VERSION);
         encoder
             .u8(self.state.number())
@@ -228,10 +218,7 @@ impl Slot {
             identity: Identity(decoder.u32("identity")?),
             container: decoder.option("container")?.map(str::parse).transpose()?,
             netns_path: decoder.path("namespace path")?,
-            netns: netns(
-                decoder.u64("namespace device")?,
-                decoder.u64("namespace inode")?,
-            ),
+            netns: netns(decoder.u64("namespace device")?, decoder.u64("namespace inode")?),
             owns_netns: decoder.bool("ownership of the namespace")?,
             masquerade: decoder.bool("masquerade")?,
             ipam: decoder.option("ipam")?.map(str::to_owned),
@@ -277,13 +264,7 @@ impl Network {
         let count = decoder.u8("number of range sets")?;
         let field = "address given last";
         let last_given = (0..count)
-            .map(|_| {
-                if decoder.bool(field)? {
-                    decoder.address(field).map(Some)
-                } else {
-                    Ok(None)
-                }
-            })
+            .map(|_| if decoder.bool(field)? { decoder.address(field).map(Some) } else { Ok(None) })
             .collect::<Result<_, _>>()?;
         decoder.finish()?;
         Ok(Self { last_given })

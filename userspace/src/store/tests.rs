@@ -17,11 +17,8 @@ fn slot(store: &Store, container: &str, address: &str) -> Result<Slot, StoreErro
         slot.container = Some(container.clone());
         slot.addresses = vec![address.parse().unwrap()];
         slot.identity = Identity(7);
-        let attachment = AttachmentId {
-            network: slot.network.clone(),
-            container,
-            ifname: slot.ifname.clone(),
-        };
+        let attachment =
+            AttachmentId { network: slot.network.clone(), container, ifname: slot.ifname.clone() };
         transaction.attach(&attachment, id)?;
         transaction.take_address(slot.addresses[0].addr(), id)?;
         transaction.put_slot(&slot)?;
@@ -32,11 +29,7 @@ fn slot(store: &Store, container: &str, address: &str) -> Result<Slot, StoreErro
 fn records(store: &Store) -> (usize, usize, usize) {
     store
         .read(|t| {
-            Ok::<_, StoreError>((
-                t.slots()?.len(),
-                t.attachments()?.len(),
-                t.addresses()?.len(),
-            ))
+            Ok::<_, StoreError>((t.slots()?.len(), t.attachments()?.len(), t.addresses()?.len()))
         })
         .unwrap()
 }
@@ -57,10 +50,7 @@ fn attachments_and_addresses_are_unique_and_a_failed_transaction_leaves_nothing(
     let (_folder, store) = store();
     slot(&store, "one", "10.0.0.5/24").unwrap();
     let taken = slot(&store, "one", "10.0.0.6/24").unwrap_err();
-    assert!(
-        matches!(taken, StoreError::AttachmentTaken { .. }),
-        "{taken}"
-    );
+    assert!(matches!(taken, StoreError::AttachmentTaken { .. }), "{taken}");
     let taken = slot(&store, "two", "10.0.0.5/24").unwrap_err();
     assert!(matches!(taken, StoreError::AddressTaken { .. }), "{taken}");
     assert_eq!(records(&store), (1, 1, 1));
@@ -80,16 +70,9 @@ fn identities_are_kept() {
 fn slots_move_along_their_life_only() {
     let (_folder, store) = store();
     let id = slot(&store, "one", "10.0.0.5/24").unwrap().id;
-    let advance = |next| {
-        store
-            .write(|t| t.advance(id, next, 2, |_| ()))
-            .map(|slot| slot.state())
-    };
+    let advance = |next| store.write(|t| t.advance(id, next, 2, |_| ())).map(|slot| slot.state());
     assert_eq!(advance(SlotState::Active).unwrap(), SlotState::Active);
-    assert!(matches!(
-        advance(SlotState::Warm),
-        Err(StoreError::Transition { .. })
-    ));
+    assert!(matches!(advance(SlotState::Warm), Err(StoreError::Transition { .. })));
     assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
     assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
 }
@@ -100,10 +83,7 @@ fn another_schema_is_refused() {
     store.write(|t| t.put_schema_for_test(SCHEMA + 1)).unwrap();
     drop(store);
     let error = Store::open(folder.path()).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Schema { found, .. } if found == SCHEMA + 1),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Schema { found, .. } if found == SCHEMA + 1), "{error}");
 }
 
 #[test]
@@ -118,10 +98,7 @@ fn many_threads_get_numbers_of_their_own() {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     let unique: std::collections::HashSet<_> = ids.iter().collect();
     assert_eq!(unique.len(), 400);

@@ -41,18 +41,13 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().map_err(|source| StoreError::Lmdb {
-            what: "commit",
-            source,
-        })
+        self.inner.commit().map_err(|source| StoreError::Lmdb { what: "commit", source })
     }
 
     /// Version of the schema; none: the database is new.
     pub(super) fn schema(&self) -> Result<Option<u32>, StoreError> {
         let value = self.get(self.tables.meta, meta::SCHEMA.as_bytes(), "read the schema")?;
-        value
-            .map(|bytes| number("schema", bytes).map(u32::from_le_bytes))
-            .transpose()
+        value.map(|bytes| number("schema", bytes).map(u32::from_le_bytes)).transpose()
     }
 
     /// The slot of this number.
@@ -64,13 +59,9 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
 
     /// The slot of an attachment.
     pub fn attachment(&self, id: &AttachmentId) -> Result<Option<SlotId>, StoreError> {
-        self.get(
-            self.tables.attachments,
-            &attachment_key(id),
-            "read an attachment",
-        )?
-        .map(|bytes| slot_number("attachment", bytes))
-        .transpose()
+        self.get(self.tables.attachments, &attachment_key(id), "read an attachment")?
+            .map(|bytes| slot_number("attachment", bytes))
+            .transpose()
     }
 
     /// The slot that has this address.
@@ -82,16 +73,9 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
 
     /// What is recorded of a network; the default where nothing is.
     pub fn network(&self, name: &NetworkName) -> Result<Network, StoreError> {
-        let bytes = self.get(
-            self.tables.networks,
-            name.as_str().as_bytes(),
-            "read a network",
-        )?;
+        let bytes = self.get(self.tables.networks, name.as_str().as_bytes(), "read a network")?;
         bytes.map_or(Ok(Network::default()), |bytes| {
-            Network::decode(bytes).map_err(|source| StoreError::Record {
-                what: "network",
-                source,
-            })
+            Network::decode(bytes).map_err(|source| StoreError::Record { what: "network", source })
         })
     }
 
@@ -205,23 +189,13 @@ impl Write<'_> {
             source: lmdb::Error::MapFull,
         })?;
         let table = self.tables.identities;
-        self.put(
-            table,
-            label.as_bytes(),
-            &identity.to_le_bytes(),
-            "record an identity",
-        )?;
+        self.put(table, label.as_bytes(), &identity.to_le_bytes(), "record an identity")?;
         Ok(Identity(identity))
     }
 
     /// Records a slot, new or changed.
     pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
-        self.put(
-            self.tables.slots,
-            &slot_key(slot.id),
-            &slot.encode(),
-            "record a slot",
-        )
+        self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
     }
 
     /// Moves a slot on, changes what `change` says, and returns it.
@@ -242,10 +216,7 @@ impl Write<'_> {
     /// Records an attachment, unless it exists.
     pub fn attach(&mut self, id: &AttachmentId, slot: SlotId) -> Result<(), StoreError> {
         if let Some(taken) = self.attachment(id)? {
-            return Err(StoreError::AttachmentTaken {
-                attachment: id.clone(),
-                slot: taken,
-            });
+            return Err(StoreError::AttachmentTaken { attachment: id.clone(), slot: taken });
         }
         let (table, key) = (self.tables.attachments, attachment_key(id));
         self.put(table, &key, &slot_key(slot), "record an attachment")
@@ -255,10 +226,7 @@ impl Write<'_> {
     pub fn take_address(&mut self, address: IpAddr, slot: SlotId) -> Result<(), StoreError> {
         match self.address_owner(address)? {
             Some(owner) if owner == slot => Ok(()),
-            Some(owner) => Err(StoreError::AddressTaken {
-                address,
-                slot: owner,
-            }),
+            Some(owner) => Err(StoreError::AddressTaken { address, slot: owner }),
             None => {
                 let (table, key) = (self.tables.ips, address_key(address));
                 self.put(table, &key, &slot_key(slot), "record an address")
@@ -269,23 +237,14 @@ impl Write<'_> {
     /// Records a network.
     pub fn put_network(&mut self, name: &NetworkName, network: &Network) -> Result<(), StoreError> {
         let key = name.as_str().as_bytes();
-        self.put(
-            self.tables.networks,
-            key,
-            &network.encode(),
-            "record a network",
-        )
+        self.put(self.tables.networks, key, &network.encode(), "record a network")
     }
 
     /// Forgets a slot, its addresses and its attachment.
     pub fn forget(&mut self, slot: &Slot) -> Result<(), StoreError> {
         for address in &slot.addresses {
             if self.address_owner(address.addr())? == Some(slot.id) {
-                self.delete(
-                    self.tables.ips,
-                    &address_key(address.addr()),
-                    "release an address",
-                )?;
+                self.delete(self.tables.ips, &address_key(address.addr()), "release an address")?;
             }
         }
         if let Some(container) = &slot.container {
@@ -300,18 +259,11 @@ impl Write<'_> {
 
     fn number(&self, key: &'static str) -> Result<u64, StoreError> {
         let bytes = self.get(self.tables.meta, key.as_bytes(), "read a counter")?;
-        bytes.map_or(Ok(0), |bytes| {
-            number("counter", bytes).map(u64::from_le_bytes)
-        })
+        bytes.map_or(Ok(0), |bytes| number("counter", bytes).map(u64::from_le_bytes))
     }
 
     fn put_number(&mut self, key: &'static str, value: u64) -> Result<(), StoreError> {
-        self.put(
-            self.tables.meta,
-            key.as_bytes(),
-            &value.to_le_bytes(),
-            "record a counter",
-        )
+        self.put(self.tables.meta, key.as_bytes(), &value.to_le_bytes(), "record a counter")
     }
 
     fn put(
@@ -363,43 +315,20 @@ fn address_key(address: IpAddr) -> Vec<u8> {
 /// Network, container and interface name, apart by a byte that none of them holds. At most 417
 /// bytes of LMDB's 511.
 fn attachment_key(id: &AttachmentId) -> Vec<u8> {
-    [
-        id.network.as_str(),
-        id.container.as_str(),
-        id.ifname.as_str(),
-    ]
-    .join("\0")
-    .into_bytes()
+    [id.network.as_str(), id.container.as_str(), id.ifname.as_str()].join("\0").into_bytes()
 }
 
 fn parse_attachment(key: &[u8]) -> Result<AttachmentId, StoreError> {
-    let damaged = |source| StoreError::Record {
-        what: "attachment",
-        source,
-    };
+    let damaged = |source| StoreError::Record { what: "attachment", source };
     let mut parts = key.split(|byte| *byte == 0).map(|part| {
-        std::str::from_utf8(part).map_err(|_| {
-            damaged(CodecError::Value {
-                field: "key",
-                value: "not UTF-8".to_owned(),
-            })
-        })
+        std::str::from_utf8(part)
+            .map_err(|_| damaged(CodecError::Value { field: "key", value: "not UTF-8".to_owned() }))
     });
-    let mut part = || {
-        parts
-            .next()
-            .unwrap_or(Err(damaged(CodecError::Truncated { field: "key" })))
-    };
+    let mut part = || parts.next().unwrap_or(Err(damaged(CodecError::Truncated { field: "key" })));
     Ok(AttachmentId {
-        network: part()?
-            .parse()
-            .map_err(|error| damaged(CodecError::Name(error)))?,
-        container: part()?
-            .parse()
-            .map_err(|error| damaged(CodecError::Name(error)))?,
-        ifname: part()?
-            .parse()
-            .map_err(|error| damaged(CodecError::Name(error)))?,
+        network: part()?.parse().map_err(|error| damaged(CodecError::Name(error)))?,
+        container: part()?.parse().map_err(|error| damaged(CodecError::Name(error)))?,
+        ifname: part()?.parse().map_err(|error| damaged(CodecError::Name(error)))?,
     })
 }
 
@@ -411,10 +340,7 @@ fn parse_address(key: &[u8]) -> Result<IpAddr, StoreError> {
 }
 
 fn decode_slot(id: SlotId, bytes: &[u8]) -> Result<Slot, StoreError> {
-    Slot::decode(id, bytes).map_err(|source| StoreError::Record {
-        what: "slot",
-        source,
-    })
+    Slot::decode(id, bytes).map_err(|source| StoreError::Record { what: "slot", source })
 }
 
 fn slot_number(what: &'static str, bytes: &[u8]) -> Result<SlotId, StoreError> {
@@ -424,10 +350,7 @@ fn slot_number(what: &'static str, bytes: &[u8]) -> Result<SlotId, StoreError> {
 fn number<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Record {
         what,
-        source: CodecError::Value {
-            field: "value",
-            value: format!("{} bytes long", bytes.len()),
-        },
+        source: CodecError::Value { field: "value", value: format!("{} bytes long", bytes.len()) },
     })
 }
 
@@ -435,11 +358,6 @@ fn number<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], S
 impl Write<'_> {
     /// What a database of another version looks like.
     pub(super) fn put_schema_for_test(&mut self, schema: u32) -> Result<(), StoreError> {
-        self.put(
-            self.tables.meta,
-            meta::SCHEMA.as_bytes(),
-            &schema.to_le_bytes(),
-            "record",
-        )
+        self.put(self.tables.meta, meta::SCHEMA.as_bytes(), &schema.to_le_bytes(), "record")
     }
 }

@@ -93,24 +93,14 @@ impl NetworkConfig {
                 RouteVia::Gateway => gateway(destination.addr()),
                 RouteVia::Router(address) => self.add_router(*address),
             };
-            self.add_route(Route {
-                destination,
-                gateway: Some(gateway),
-                options: *options,
-            });
+            self.add_route(Route { destination, gateway: Some(gateway), options: *options });
         }
     }
 
     /// Adds a route, unless an earlier one has its destination, table and metric: the kernel has
     /// one route of these.
     fn add_route(&mut self, route: Route) {
-        let key = |route: &Route| {
-            (
-                route.destination,
-                route.options.table,
-                route.options.priority,
-            )
-        };
+        let key = |route: &Route| (route.destination, route.options.table, route.options.priority);
         if !self.routes.iter().any(|known| key(known) == key(&route)) {
             self.routes.push(route);
         }
@@ -131,11 +121,7 @@ impl NetworkConfig {
 
     /// One gateway a family. The IPv6 one is link-local, so on the link without a route.
     fn add_gateways(&mut self) {
-        let mut gateways: Vec<_> = self
-            .addresses
-            .iter()
-            .map(|own| gateway(own.addr()))
-            .collect();
+        let mut gateways: Vec<_> = self.addresses.iter().map(|own| gateway(own.addr())).collect();
         gateways.sort_unstable();
         gateways.dedup();
         for gateway in gateways {
@@ -151,12 +137,7 @@ impl NetworkConfig {
         match target {
             RouteTarget::Prefix(prefix) => {
                 let reachable = |own: &IpNet| own.addr().is_ipv4() == prefix.addr().is_ipv4();
-                self.addresses
-                    .iter()
-                    .any(reachable)
-                    .then_some(prefix.trunc())
-                    .into_iter()
-                    .collect()
+                self.addresses.iter().any(reachable).then_some(prefix.trunc()).into_iter().collect()
             }
             RouteTarget::OwnSubnets => {
                 let mut subnets: Vec<_> = self.addresses.iter().map(IpNet::trunc).collect();
@@ -184,39 +165,24 @@ mod tests {
     use crate::template::AddressSource;
 
     fn template() -> Template {
-        let route = |to, via| Operation::AddRoute {
-            to,
-            via,
-            options: RouteOptions::default(),
-        };
+        let route = |to, via| Operation::AddRoute { to, via, options: RouteOptions::default() };
         Template {
             version: VERSION,
             origin: "network test".to_owned(),
             operations: vec![
                 Operation::CreateLink { mtu: None },
-                Operation::AssignAddress {
-                    from: AddressSource::Ipam,
-                },
+                Operation::AssignAddress { from: AddressSource::Ipam },
                 Operation::AddGateway,
                 route(RouteTarget::OwnSubnets, RouteVia::Gateway),
-                route(
-                    RouteTarget::Prefix("0.0.0.0/0".parse().unwrap()),
-                    RouteVia::Gateway,
-                ),
-                route(
-                    RouteTarget::Prefix("::/0".parse().unwrap()),
-                    RouteVia::Gateway,
-                ),
+                route(RouteTarget::Prefix("0.0.0.0/0".parse().unwrap()), RouteVia::Gateway),
+                route(RouteTarget::Prefix("::/0".parse().unwrap()), RouteVia::Gateway),
                 Operation::AttachPrograms,
             ],
         }
     }
 
     fn node(addresses: &[&str], mtu: u32) -> NodeContext {
-        NodeContext {
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            mtu,
-        }
+        NodeContext { addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(), mtu }
     }
 
     fn shown(config: &NetworkConfig) -> Vec<String> {
@@ -249,11 +215,7 @@ mod tests {
         );
         assert_eq!(
             shown(&two),
-            [
-                "169.254.1.1/32 link",
-                "10.2.0.0/16 169.254.1.1",
-                "0.0.0.0/0 169.254.1.1"
-            ]
+            ["169.254.1.1/32 link", "10.2.0.0/16 169.254.1.1", "0.0.0.0/0 169.254.1.1"]
         );
         assert_eq!((one.mtu, two.mtu), (1500, 9000));
     }
@@ -267,10 +229,7 @@ mod tests {
         assert_eq!(read.digest().unwrap(), template.digest().unwrap());
 
         let newer = text.replace("\"version\": 1", "\"version\": 2");
-        assert!(matches!(
-            Template::from_json(&newer),
-            Err(TemplateError::Version { found: 2 })
-        ));
+        assert!(matches!(Template::from_json(&newer), Err(TemplateError::Version { found: 2 })));
         let unknown = text.replace("attachPrograms", "makeCoffee");
         let error = Template::from_json(&unknown).unwrap_err().to_string();
         assert!(error.contains("makeCoffee"), "{error}");

@@ -49,9 +49,7 @@ impl Template {
     pub fn from_json(text: &str) -> Result<Self, TemplateError> {
         let template: Self = serde_json::from_str(text).map_err(TemplateError::Decode)?;
         if template.version != VERSION {
-            return Err(TemplateError::Version {
-                found: template.version,
-            });
+            return Err(TemplateError::Version { found: template.version });
         }
         Ok(template)
     }

@@ -75,18 +75,11 @@ mod tests {
     use super::*;
 
     fn ip(text: &str, interface: usize) -> IpConfig {
-        IpConfig {
-            address: text.parse().unwrap(),
-            gateway: None,
-            interface: Some(interface),
-        }
+        IpConfig { address: text.parse().unwrap(), gateway: None, interface: Some(interface) }
     }
 
     fn interface(name: &str) -> Interface {
-        Interface {
-            name: name.to_owned(),
-            ..Interface::default()
-        }
+        Interface { name: name.to_owned(), ..Interface::default() }
     }
 
     #[test]
@@ -109,14 +102,8 @@ mod tests {
 
     #[test]
     fn previous_name_servers_win() {
-        let dns = |server: &str| Dns {
-            nameservers: vec![server.to_owned()],
-            ..Dns::default()
-        };
-        let with = |dns| CniResult {
-            dns,
-            ..CniResult::default()
-        };
+        let dns = |server: &str| Dns { nameservers: vec![server.to_owned()], ..Dns::default() };
+        let with = |dns| CniResult { dns, ..CniResult::default() };
         let merged = with(dns("192.0.2.1")).chained_after(with(dns("192.0.2.53")));
         assert_eq!(merged.dns, dns("192.0.2.53"));
         let merged = with(dns("192.0.2.1")).chained_after(CniResult::default());

@@ -42,10 +42,7 @@ impl CniResult {
             Some(node) => node.parse("a version such as \"1.0.0\"")?,
             None => default,
         };
-        let dns = result
-            .get("dns")
-            .map(|node| node.object("an object"))
-            .transpose()?;
+        let dns = result.get("dns").map(|node| node.object("an object")).transpose()?;
         let dns = dns.map_or(Ok(Dns::default()), |dns| Dns::read(&dns))?;
         if version.lists_interfaces() {
             Self::read_lists(result, dns)
@@ -65,10 +62,7 @@ impl CniResult {
 
     /// Before 0.3.0: `ip4` and `ip6`.
     fn read_early(result: &Object<'_>, dns: Dns) -> Result<Self, KeyError> {
-        let mut read = Self {
-            dns,
-            ..Self::default()
-        };
+        let mut read = Self { dns, ..Self::default() };
         for key in ["ip4", "ip6"] {
             let Some(node) = result.get(key) else {
                 continue;
@@ -76,10 +70,7 @@ impl CniResult {
             let part = node.object("an object")?;
             read.ips.push(IpConfig {
                 address: part.require("ip", ADDRESS)?.parse(ADDRESS)?,
-                gateway: part
-                    .get("gateway")
-                    .map(|node| node.parse(GATEWAY))
-                    .transpose()?,
+                gateway: part.get("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
                 interface: None,
             });
             read.routes.extend(list(&part, "routes", Route::read)?);
@@ -103,21 +94,12 @@ fn list<T>(
 
 fn interface(interface: &Object<'_>) -> Result<Interface, KeyError> {
     let text = |key: &str| {
-        let text = interface
-            .get(key)
-            .map(|node| node.string("a string"))
-            .transpose();
+        let text = interface.get(key).map(|node| node.string("a string")).transpose();
         text.map(|text| text.filter(|text| !text.is_empty()).map(str::to_owned))
     };
-    let mtu = interface
-        .get("mtu")
-        .map(|node| node.integer(0..=u32::MAX))
-        .transpose()?;
+    let mtu = interface.get("mtu").map(|node| node.integer(0..=u32::MAX)).transpose()?;
     Ok(Interface {
-        name: interface
-            .require("name", "a string")?
-            .string("a string")?
-            .to_owned(),
+        name: interface.require("name", "a string")?.string("a string")?.to_owned(),
         mac: text("mac")?,
         mtu: mtu.filter(|mtu| *mtu != 0),
         sandbox: text("sandbox")?,
@@ -130,10 +112,7 @@ fn ip(ip: &Object<'_>) -> Result<IpConfig, KeyError> {
     let address: IpNet = ip.require("address", ADDRESS)?.parse(ADDRESS)?;
     Ok(IpConfig {
         address,
-        gateway: ip
-            .get("gateway")
-            .map(|node| node.parse(GATEWAY))
-            .transpose()?,
+        gateway: ip.get("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
         interface: ip
             .get("interface")
             .map(|node| node.integer(0..=u32::MAX))
@@ -183,20 +162,11 @@ mod tests {
     #[test]
     fn errors_name_the_key() {
         for (text, path) in [
-            (
-                r#"{"ips": [{"address": "10.1.0.5/16"}, {"address": "10.1.0.5"}]}"#,
-                "ips[1].address",
-            ),
+            (r#"{"ips": [{"address": "10.1.0.5/16"}, {"address": "10.1.0.5"}]}"#, "ips[1].address"),
             (r#"{"ips": [{}]}"#, "ips[0].address"),
             (r#"{"interfaces": [{"name": 1}]}"#, "interfaces[0].name"),
-            (
-                r#"{"routes": [{"dst": "10.0.0.0/8", "scope": 256}]}"#,
-                "routes[0].scope",
-            ),
-            (
-                r#"{"cniVersion": "0.1.0", "ip4": {"ip": "10.1.0.5"}}"#,
-                "ip4.ip",
-            ),
+            (r#"{"routes": [{"dst": "10.0.0.0/8", "scope": 256}]}"#, "routes[0].scope"),
+            (r#"{"cniVersion": "0.1.0", "ip4": {"ip": "10.1.0.5"}}"#, "ip4.ip"),
             (r#"{"cniVersion": "3"}"#, "cniVersion"),
             (r#"{"dns": {"search": "a"}}"#, "dns.search"),
             ("[]", "the result"),

@@ -102,17 +102,9 @@ impl CniResult {
     fn document(&self, version: CniVersion) -> Document<'_> {
         Document {
             cni_version: version.as_str(),
-            interfaces: self
-                .interfaces
-                .iter()
-                .map(|i| InterfaceForm::of(i, version))
-                .collect(),
+            interfaces: self.interfaces.iter().map(|i| InterfaceForm::of(i, version)).collect(),
             ips: self.ips.iter().map(|ip| IpForm::of(ip, version)).collect(),
-            routes: self
-                .routes
-                .iter()
-                .map(|route| RouteForm::of(route, version))
-                .collect(),
+            routes: self.routes.iter().map(|route| RouteForm::of(route, version)).collect(),
             dns: &self.dns,
         }
     }
@@ -208,18 +200,9 @@ mod tests {
         route.priority = Some(7);
         CniResult {
             interfaces: vec![host, container],
-            ips: vec![
-                ip("10.1.0.5/24", "169.254.1.1"),
-                ip("fd00::5/64", "fe80::1"),
-            ],
-            routes: vec![
-                route,
-                Route::new("::/0".parse().unwrap(), "fe80::1".parse().ok()),
-            ],
-            dns: Dns {
-                nameservers: vec!["192.0.2.53".to_owned()],
-                ..Dns::default()
-            },
+            ips: vec![ip("10.1.0.5/24", "169.254.1.1"), ip("fd00::5/64", "fe80::1")],
+            routes: vec![route, Route::new("::/0".parse().unwrap(), "fe80::1".parse().ok())],
+            dns: Dns { nameservers: vec!["192.0.2.53".to_owned()], ..Dns::default() },
         }
     }
 
@@ -286,16 +269,10 @@ mod tests {
         for version in [CniVersion::V1_1_0, CniVersion::V1_0_0, CniVersion::V0_3_1] {
             let read = CniResult::from_json(full().to_json(version).unwrap().as_bytes(), version);
             let read = read.unwrap();
-            assert_eq!(
-                read.to_json(version).unwrap(),
-                full().to_json(version).unwrap()
-            );
+            assert_eq!(read.to_json(version).unwrap(), full().to_json(version).unwrap());
             assert_eq!(read.ips, full().ips);
         }
         let latest = full().to_json(CniVersion::LATEST).unwrap();
-        assert_eq!(
-            CniResult::from_json(latest.as_bytes(), CniVersion::LATEST).unwrap(),
-            full()
-        );
+        assert_eq!(CniResult::from_json(latest.as_bytes(), CniVersion::LATEST).unwrap(), full());
     }
 }

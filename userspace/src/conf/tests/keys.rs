@@ -76,22 +76,12 @@ pub(super) struct Key {
 }
 
 fn key(pointer: &'static str, wrong_type: Value, bad: Value) -> Key {
-    let Value::Array(bad) = bad else {
-        panic!("the bad values of {pointer} are no list")
-    };
-    Key {
-        pointer,
-        wrong_type,
-        bad,
-        required: false,
-    }
+    let Value::Array(bad) = bad else { panic!("the bad values of {pointer} are no list") };
+    Key { pointer, wrong_type, bad, required: false }
 }
 
 fn required(pointer: &'static str, wrong_type: Value, bad: Value) -> Key {
-    Key {
-        required: true,
-        ..key(pointer, wrong_type, bad)
-    }
+    Key { required: true, ..key(pointer, wrong_type, bad) }
 }
 
 pub(super) fn keys() -> Vec<Key> {
@@ -105,23 +95,11 @@ pub(super) fn keys() -> Vec<Key> {
 fn network_keys() -> Vec<Key> {
     vec![
         key("/cniVersion", json!(1.0), json!([])),
-        required(
-            "/name",
-            json!(7),
-            json!(["", "../x", "a/b", "a b", "-x", "x".repeat(201)]),
-        ),
+        required("/name", json!(7), json!(["", "../x", "a/b", "a b", "-x", "x".repeat(201)])),
         required("/type", json!(true), json!(["", "..", "/bin/sh"])),
         key("/ipMasq", json!("true"), json!([])),
-        key(
-            "/mtu",
-            json!("1500"),
-            json!([0, 67, 65_536, -1, 1500.5, 1279]),
-        ),
-        key(
-            "/runDir",
-            json!(1),
-            json!(["", "run", "./run", "/run\u{0}"]),
-        ),
+        key("/mtu", json!("1500"), json!([0, 67, 65_536, -1, 1500.5, 1279])),
+        key("/runDir", json!(1), json!(["", "run", "./run", "/run\u{0}"])),
         key("/stateDir", json!([]), json!(["lib"])),
         key("/bpfDir", json!({}), json!(["bpf"])),
         key("/coldBuilds", json!("2"), json!([0, 257, -1, 1.5])),
@@ -129,11 +107,7 @@ fn network_keys() -> Vec<Key> {
         key("/capabilities/ipRanges", json!("yes"), json!([])),
         key("/dns", json!([]), json!([])),
         key("/dns/nameservers", json!("192.0.2.53"), json!([])),
-        key(
-            "/dns/nameservers/0",
-            json!(1),
-            json!(["", "localhost", "192.0.2.53:53"]),
-        ),
+        key("/dns/nameservers/0", json!(1), json!(["", "localhost", "192.0.2.53:53"])),
         key("/dns/domain", json!(1), json!([])),
         key("/dns/search", json!("a.example"), json!([])),
         key("/dns/search/0", json!(1), json!([])),
@@ -141,28 +115,12 @@ fn network_keys() -> Vec<Key> {
         key("/dns/options/0", json!({}), json!([])),
         key("/cni.dev~1valid-attachments", json!({}), json!([])),
         key("/cni.dev~1valid-attachments/0", json!("a1"), json!([])),
-        required(
-            "/cni.dev~1valid-attachments/0/containerID",
-            json!(1),
-            json!(["", "../a"]),
-        ),
-        required(
-            "/cni.dev~1valid-attachments/0/ifname",
-            json!(1),
-            json!(["", "a b", "."]),
-        ),
+        required("/cni.dev~1valid-attachments/0/containerID", json!(1), json!(["", "../a"])),
+        required("/cni.dev~1valid-attachments/0/ifname", json!(1), json!(["", "a b", "."])),
         key("/cni.dev~1attachments", json!("a1"), json!([])),
         key("/cni.dev~1attachments/1", json!(["a2", "net1"]), json!([])),
-        required(
-            "/cni.dev~1attachments/1/containerID",
-            json!(1),
-            json!(["", "../a"]),
-        ),
-        required(
-            "/cni.dev~1attachments/1/ifname",
-            json!(1),
-            json!(["", "a/b"]),
-        ),
+        required("/cni.dev~1attachments/1/containerID", json!(1), json!(["", "../a"])),
+        required("/cni.dev~1attachments/1/ifname", json!(1), json!(["", "a/b"])),
     ]
 }
 
@@ -175,69 +133,28 @@ fn address_keys() -> Vec<Key> {
         key(
             "/ipam/subnet",
             json!(10),
-            json!([
-                "",
-                "10.3.0.0",
-                "10.3.0.1/16",
-                "10.3.1.0/31",
-                "10.3.1.1/32",
-                "10.3.1.0/33"
-            ]),
+            json!(["", "10.3.0.0", "10.3.0.1/16", "10.3.1.0/31", "10.3.1.1/32", "10.3.1.0/33"]),
         ),
         key("/ipam/rangeStart", json!(1), far.clone()),
         key("/ipam/rangeEnd", json!(1), far),
         key("/ipam/gateway", json!(1), other.clone()),
         key("/ipam/ranges", json!({}), json!([])),
-        key(
-            "/ipam/ranges/0",
-            json!({"subnet": "fd00:1::/64"}),
-            json!([[]]),
-        ),
+        key("/ipam/ranges/0", json!({"subnet": "fd00:1::/64"}), json!([[]])),
         key("/ipam/ranges/1/1", json!("10.2.0.0/24"), json!([])),
         required(
             "/ipam/ranges/0/0/subnet",
             json!(42),
-            json!([
-                "fd00:1::1/64",
-                "fd00:1::/127",
-                "fd00:1::/128",
-                "::",
-                "fd00:1::/129"
-            ]),
+            json!(["fd00:1::1/64", "fd00:1::/127", "fd00:1::/128", "::", "fd00:1::/129"]),
         ),
-        required(
-            "/ipam/ranges/1/0/subnet",
-            json!(42),
-            json!(["10.1.0.1/24", "10.1.0"]),
-        ),
-        key(
-            "/ipam/ranges/1/0/rangeStart",
-            json!(1),
-            json!(["10.2.0.1", "fd00::1"]),
-        ),
-        key(
-            "/ipam/ranges/1/0/rangeEnd",
-            json!(1),
-            json!(["10.2.0.1", "10.1.0.9", "x"]),
-        ),
+        required("/ipam/ranges/1/0/subnet", json!(42), json!(["10.1.0.1/24", "10.1.0"])),
+        key("/ipam/ranges/1/0/rangeStart", json!(1), json!(["10.2.0.1", "fd00::1"])),
+        key("/ipam/ranges/1/0/rangeEnd", json!(1), json!(["10.2.0.1", "10.1.0.9", "x"])),
         key("/ipam/ranges/1/0/gateway", json!(1), other),
         key("/ipam/routes", json!({}), json!([])),
         key("/ipam/routes/1", json!("::/0"), json!([])),
-        required(
-            "/ipam/routes/0/dst",
-            json!(0),
-            json!(["", "default", "10.0.0.1/8", "10.0.0.1"]),
-        ),
-        key(
-            "/ipam/routes/0/gw",
-            json!(1),
-            json!(["", "eth0", "fe80::1"]),
-        ),
-        key(
-            "/ipam/routes/0/mtu",
-            json!("1300"),
-            json!([-1, 5_000_000_000_u64]),
-        ),
+        required("/ipam/routes/0/dst", json!(0), json!(["", "default", "10.0.0.1/8", "10.0.0.1"])),
+        key("/ipam/routes/0/gw", json!(1), json!(["", "eth0", "fe80::1"])),
+        key("/ipam/routes/0/mtu", json!("1300"), json!([-1, 5_000_000_000_u64])),
         key("/ipam/routes/0/advmss", json!("1200"), json!([-1])),
         key("/ipam/routes/0/priority", json!("9"), json!([-1, 0.5])),
         key("/ipam/routes/0/table", json!("main"), json!([-1])),
@@ -250,63 +167,26 @@ fn runtime_keys() -> Vec<Key> {
     vec![
         key("/runtimeConfig", json!([]), json!([])),
         key("/runtimeConfig/ips", json!("10.1.0.15"), json!([])),
-        key(
-            "/runtimeConfig/ips/0",
-            json!(1),
-            json!(["", "10.1.0", "10.1.0.15/33"]),
-        ),
+        key("/runtimeConfig/ips/0", json!(1), json!(["", "10.1.0", "10.1.0.15/33"])),
         key(
             "/runtimeConfig/mac",
             json!(2),
-            json!([
-                "",
-                "02:00:00:00:00",
-                "01:00:00:00:00:07",
-                "00:00:00:00:00:00"
-            ]),
+            json!(["", "02:00:00:00:00", "01:00:00:00:00:07", "00:00:00:00:00:00"]),
         ),
         key("/runtimeConfig/dns", json!("192.0.2.53"), json!([])),
         key("/runtimeConfig/dns/servers", json!({}), json!([])),
-        key(
-            "/runtimeConfig/dns/servers/0",
-            json!(1),
-            json!(["localhost"]),
-        ),
+        key("/runtimeConfig/dns/servers/0", json!(1), json!(["localhost"])),
         key("/runtimeConfig/dns/searches", json!("b.example"), json!([])),
         key("/runtimeConfig/dns/searches/0", json!(1), json!([])),
         key("/runtimeConfig/dns/options", json!(1), json!([])),
         key("/runtimeConfig/dns/options/0", json!(1), json!([])),
         key("/runtimeConfig/ipRanges", json!({}), json!([[]])),
-        key(
-            "/runtimeConfig/ipRanges/0",
-            json!("10.9.0.0/24"),
-            json!([[]]),
-        ),
-        key(
-            "/runtimeConfig/ipRanges/0/0",
-            json!("10.9.0.0/24"),
-            json!([]),
-        ),
-        required(
-            "/runtimeConfig/ipRanges/0/0/subnet",
-            json!(9),
-            json!(["10.9.0.1/24", "x"]),
-        ),
-        key(
-            "/runtimeConfig/ipRanges/0/0/rangeStart",
-            json!(9),
-            json!(["10.8.0.1"]),
-        ),
-        key(
-            "/runtimeConfig/ipRanges/0/0/rangeEnd",
-            json!(9),
-            json!(["10.8.0.1", "10.9.0.1"]),
-        ),
-        key(
-            "/runtimeConfig/ipRanges/0/0/gateway",
-            json!(9),
-            json!(["fd00::1"]),
-        ),
+        key("/runtimeConfig/ipRanges/0", json!("10.9.0.0/24"), json!([[]])),
+        key("/runtimeConfig/ipRanges/0/0", json!("10.9.0.0/24"), json!([])),
+        required("/runtimeConfig/ipRanges/0/0/subnet", json!(9), json!(["10.9.0.1/24", "x"])),
+        key("/runtimeConfig/ipRanges/0/0/rangeStart", json!(9), json!(["10.8.0.1"])),
+        key("/runtimeConfig/ipRanges/0/0/rangeEnd", json!(9), json!(["10.8.0.1", "10.9.0.1"])),
+        key("/runtimeConfig/ipRanges/0/0/gateway", json!(9), json!(["fd00::1"])),
         key("/args", json!("IP=10.1.0.5"), json!([])),
         key("/args/cni", json!([]), json!([])),
         key("/args/cni/ips", json!("fd00:1::5"), json!([])),
@@ -328,20 +208,12 @@ fn result_keys() -> Vec<Key> {
         key("/prevResult/interfaces/0/pciID", json!(1), json!([])),
         key("/prevResult/ips", json!({}), json!([])),
         key("/prevResult/ips/0", json!("192.0.2.77/24"), json!([])),
-        required(
-            "/prevResult/ips/0/address",
-            json!(1),
-            json!(["192.0.2.77", "192.0.2.77/33"]),
-        ),
+        required("/prevResult/ips/0/address", json!(1), json!(["192.0.2.77", "192.0.2.77/33"])),
         key("/prevResult/ips/0/gateway", json!(1), json!(["x"])),
         key("/prevResult/ips/0/interface", json!("0"), json!([-1])),
         key("/prevResult/routes", json!({}), json!([])),
         key("/prevResult/routes/0", json!("0.0.0.0/0"), json!([])),
-        required(
-            "/prevResult/routes/0/dst",
-            json!(1),
-            json!(["198.51.100.0"]),
-        ),
+        required("/prevResult/routes/0/dst", json!(1), json!(["198.51.100.0"])),
         key("/prevResult/routes/0/gw", json!(1), json!(["x"])),
         key("/prevResult/routes/0/mtu", json!("1"), json!([-1])),
         key("/prevResult/routes/0/advmss", json!("1"), json!([-1])),

@@ -25,23 +25,15 @@ fn path_of(pointer: &str) -> String {
 }
 
 fn set(conf: &mut Value, pointer: &str, value: Value) {
-    *conf
-        .pointer_mut(pointer)
-        .unwrap_or_else(|| panic!("{pointer} is not in the configuration")) = value;
+    *conf.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not in the configuration")) =
+        value;
 }
 
 fn assert_refused(conf: &Value, pointer: &str, what: &str) {
     let error = parse(conf).expect_err(&format!("{pointer}: {what} was accepted"));
     let expected = format!("{} is ", path_of(pointer));
-    assert_eq!(
-        error.code,
-        ErrorCode::INVALID_CONFIGURATION,
-        "{pointer}: {what}: {error}"
-    );
-    assert!(
-        error.msg.starts_with(&expected),
-        "{pointer}: {what}: {error}"
-    );
+    assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{pointer}: {what}: {error}");
+    assert!(error.msg.starts_with(&expected), "{pointer}: {what}: {error}");
 }
 
 #[test]
@@ -49,11 +41,7 @@ fn every_key_of_a_wrong_type_is_named() {
     for key in keys() {
         let mut conf = full();
         set(&mut conf, key.pointer, key.wrong_type.clone());
-        assert_refused(
-            &conf,
-            key.pointer,
-            &format!("wrong type {}", key.wrong_type),
-        );
+        assert_refused(&conf, key.pointer, &format!("wrong type {}", key.wrong_type));
     }
 }
 
@@ -77,12 +65,7 @@ fn every_required_key_that_is_missing_is_named() {
     for key in keys().into_iter().filter(|key| key.required) {
         let (parent, name) = key.pointer.rsplit_once('/').unwrap();
         let mut conf = full();
-        conf.pointer_mut(parent)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .remove(name)
-            .unwrap();
+        conf.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
         assert_refused(&conf, key.pointer, "missing");
         let mut conf = full();
         set(&mut conf, key.pointer, Value::Null);
@@ -93,13 +76,8 @@ fn every_required_key_that_is_missing_is_named() {
 #[test]
 fn every_key_that_is_not_required_may_be_null() {
     // What other keys rest on goes with them.
-    let rest = [
-        "/cniVersion",
-        "/ipam/subnet",
-        "/ipam/ranges",
-        "/ipam/rangeStart",
-        "/ipam/rangeEnd",
-    ];
+    let rest =
+        ["/cniVersion", "/ipam/subnet", "/ipam/ranges", "/ipam/rangeStart", "/ipam/rangeEnd"];
     for key in keys().into_iter().filter(|key| !key.required) {
         let is_item = key.pointer.ends_with(|c: char| c.is_ascii_digit());
         if is_item || rest.contains(&key.pointer) {
@@ -117,11 +95,9 @@ fn every_key_of_the_full_configuration_is_in_the_table() {
     fn walk(value: &Value, pointer: &str, seen: &mut Vec<String>) {
         let children: Vec<(String, &Value)> = match value {
             Value::Object(map) => map.iter().map(|(k, v)| (k.replace('/', "~1"), v)).collect(),
-            Value::Array(list) => list
-                .iter()
-                .enumerate()
-                .map(|(i, v)| (i.to_string(), v))
-                .collect(),
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect()
+            }
             _ => Vec::new(),
         };
         for (name, child) in children {
@@ -132,25 +108,14 @@ fn every_key_of_the_full_configuration_is_in_the_table() {
     }
     /// Pointers of the elements of a list are the same key.
     fn anywhere(pointer: &str) -> String {
-        let part = |part: &str| {
-            if part.parse::<usize>().is_ok() {
-                "*"
-            } else {
-                part
-            }
-            .to_owned()
-        };
+        let part = |part: &str| if part.parse::<usize>().is_ok() { "*" } else { part }.to_owned();
         pointer.split('/').map(part).collect::<Vec<_>>().join("/")
     }
     let listed: HashSet<_> = keys().iter().map(|key| anywhere(key.pointer)).collect();
     let mut seen = Vec::new();
     walk(&full(), "", &mut seen);
     seen.retain(|pointer| pointer != "/capabilities/mac" && !listed.contains(&anywhere(pointer)));
-    assert_eq!(
-        seen,
-        Vec::<String>::new(),
-        "keys without a row in the table"
-    );
+    assert_eq!(seen, Vec::<String>::new(), "keys without a row in the table");
 }
 
 #[test]
@@ -158,10 +123,7 @@ fn the_full_configuration_is_read() {
     let conf = parse(&full()).unwrap();
     assert_eq!(conf.cni_version, CniVersion::V1_1_0);
     assert_eq!(conf.name.as_str(), "functions");
-    assert_eq!(
-        (conf.ip_masq, conf.mtu, conf.cold_builds),
-        (true, Some(1400), 3)
-    );
+    assert_eq!((conf.ip_masq, conf.mtu, conf.cold_builds), (true, Some(1400), 3));
     assert_eq!(conf.directories.bpf, Path::new("/sys/fs/bpf/r1"));
     assert_eq!(conf.mac, Some(Mac([2, 0, 0, 0, 0, 7])));
     assert_eq!(conf.prev_result.unwrap().interfaces[0].name, "prev0");
@@ -169,9 +131,7 @@ fn the_full_configuration_is_read() {
     let mut valid: Vec<_> = valid.iter().map(ToString::to_string).collect();
     valid.sort();
     assert_eq!(valid, ["functions/a1/eth0", "functions/a2/net1"]);
-    let IpamConf::Own(ipam) = conf.ipam else {
-        panic!("{:?}", conf.ipam)
-    };
+    let IpamConf::Own(ipam) = conf.ipam else { panic!("{:?}", conf.ipam) };
     assert_eq!(ipam.routes[1], Route::new("::/0".parse().unwrap(), None));
     assert_eq!(ipam.routes[0].table, Some(100));
     let sets: Vec<_> = ipam.range_sets.iter().map(ToString::to_string).collect();
@@ -198,10 +158,7 @@ fn what_is_absent_takes_its_default() {
     let conf = parse(&least()).unwrap();
     assert_eq!((conf.ip_masq, conf.mtu, conf.cold_builds), (false, None, 2));
     assert_eq!(conf.directories, Directories::default());
-    assert_eq!(
-        (conf.mac, conf.prev_result, conf.valid_attachments),
-        (None, None, None)
-    );
+    assert_eq!((conf.mac, conf.prev_result, conf.valid_attachments), (None, None, None));
 }
 
 #[test]
@@ -231,15 +188,7 @@ fn a_version_that_is_absent_is_the_first() {
 fn what_is_not_json_cannot_be_decoded() {
     let good = least().to_string();
     let cut = &good.as_bytes()[..good.len() - 1];
-    for text in [
-        b"{".as_slice(),
-        cut,
-        b"not json",
-        b"\xff\xfe{}",
-        b"",
-        b" \n",
-        b"{} {}",
-    ] {
+    for text in [b"{".as_slice(), cut, b"not json", b"\xff\xfe{}", b"", b" \n", b"{} {}"] {
         let error = NetConf::parse(text).unwrap_err().to_cni();
         assert_eq!(error.code, ErrorCode::DECODING_FAILURE, "{error}");
     }
@@ -275,11 +224,7 @@ fn early_versions_give_one_address_a_family() {
 #[test]
 fn ranges_are_required_unless_the_runtime_is_to_give_them() {
     let mut conf = least();
-    for ipam in [
-        json!({}),
-        json!({"rangeStart": "10.1.0.5"}),
-        json!({"ranges": []}),
-    ] {
+    for ipam in [json!({}), json!({"rangeStart": "10.1.0.5"}), json!({"ranges": []})] {
         conf["ipam"] = ipam;
         assert_refused(&conf, "/ipam/ranges", "no ranges");
     }
@@ -292,9 +237,7 @@ fn ranges_are_required_unless_the_runtime_is_to_give_them() {
 fn another_plugin_reads_its_own_keys() {
     let mut conf = least();
     conf["ipam"] = json!({"type": "dhcp", "subnet": 7, "routes": "x"});
-    let IpamConf::Delegated(plugin) = parse(&conf).unwrap().ipam else {
-        panic!("own")
-    };
+    let IpamConf::Delegated(plugin) = parse(&conf).unwrap().ipam else { panic!("own") };
     assert_eq!(plugin.as_str(), "dhcp");
 }
 
@@ -315,10 +258,7 @@ fn args_override_the_environment() {
 
 #[test]
 fn dns_settings_of_the_runtime_come_first() {
-    let from_ipam = Dns {
-        nameservers: vec!["192.0.2.1".to_owned()],
-        ..Dns::default()
-    };
+    let from_ipam = Dns { nameservers: vec!["192.0.2.1".to_owned()], ..Dns::default() };
     let resolved = |conf: &Value| parse(conf).unwrap().resolve_dns(from_ipam.clone());
     let mut conf = least();
     assert_eq!(resolved(&conf), from_ipam);
