@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 ///
 /// The environment variable `RUST_LOG` chooses what is logged (default: `info`).
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Arguments {
     /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
     #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().run)]
@@ -40,7 +40,9 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let terminal = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(terminal).init();
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

@@ -16,7 +16,7 @@ use repoint::conf::Directories;
 
 /// Looks after repoint's networks on this node.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true)]
 struct Arguments {
     /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = Directories::default().run)]

@@ -45,7 +45,7 @@ impl From<Slot> for Row {
             netns: slot.netns_path.map(|path| path.display().to_string()),
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
-            ipam: slot.ipam,
+            ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function,
             tenant: slot.tenant,
             created: slot.created,

@@ -28,7 +28,7 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
             writeln!(out, "dropped:    {dropped} packets (see `repoint counters`)")?;
         }
         None => {
-            writeln!(out, "data plane: not loaded (the first ADD loads it, or `repoint load`)")?
+            writeln!(out, "data plane: not loaded (the first ADD loads it, or `repoint load`)")?;
         }
     }
     let slots = match Node::open_existing(directories)? {

@@ -159,9 +159,20 @@ impl Directories {
         Ok(Self {
             run: path(conf, "runDir", DIRECTORY)?.unwrap_or(default.run),
             state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(default.state),
-            bpf: path(conf, "bpfDir", DIRECTORY)?.unwrap_or(default.bpf),
+            bpf: bpf_dir(conf)?.unwrap_or(default.bpf),
         })
     }
+}
+
+/// Key `bpfDir`. The kernel keeps names with a dot to itself on a BPF file system.
+fn bpf_dir(conf: &Object<'_>) -> Result<Option<PathBuf>, KeyError> {
+    let found = path(conf, "bpfDir", DIRECTORY)?;
+    let below = found.as_deref().and_then(|path| path.strip_prefix("/sys/fs/bpf").ok());
+    if below.is_some_and(|names| names.to_string_lossy().contains('.')) {
+        let node = conf.require("bpfDir", DIRECTORY)?;
+        return Err(node.bad_value("names on a BPF file system hold no dot".to_owned()));
+    }
+    Ok(found)
 }
 
 /// The object that a key holds.

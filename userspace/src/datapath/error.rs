@@ -30,7 +30,7 @@ pub enum DatapathError {
         mount_point: &'static str,
     },
     /// The BPF file system cannot be mounted.
-    #[error("cannot mount a BPF file system at {mount_point}: {source}{}", advice(source))]
+    #[error("cannot mount a BPF file system at {mount_point}: {}", cause(source))]
     Mount {
         /// Where.
         mount_point: &'static str,
@@ -38,7 +38,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// A folder or pin could not be seen to.
-    #[error("cannot {action} {path}: {source}{}", advice(source), path = path.display())]
+    #[error("cannot {action} {path}: {}", cause(source), path = path.display())]
     Folder {
         /// What was tried.
         action: &'static str,
@@ -48,7 +48,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// The embedded object was refused.
-    #[error("cannot load the eBPF object: {source}{}", advice(source))]
+    #[error("cannot load the eBPF object: {}", cause(source))]
     Load {
         /// By whom, and why.
         source: Box<EbpfError>,
@@ -62,7 +62,7 @@ pub enum DatapathError {
         name: &'static str,
     },
     /// A program was refused.
-    #[error("cannot load eBPF program {name}: {source}{}", advice(source))]
+    #[error("cannot load eBPF program {name}: {}", cause(source))]
     Program {
         /// Its name.
         name: &'static str,
@@ -70,7 +70,7 @@ pub enum DatapathError {
         source: Box<ProgramError>,
     },
     /// A map or program cannot be pinned.
-    #[error("cannot pin {path}: {source}{}", advice(source), path = path.display())]
+    #[error("cannot pin {path}: {}", cause(source), path = path.display())]
     Pin {
         /// Where.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub enum DatapathError {
         source: PinError,
     },
     /// A pinned program cannot be opened.
-    #[error("cannot open pinned program {path}: {source}{}", advice(source), path = path.display())]
+    #[error("cannot open pinned program {path}: {}", cause_at_pin(source), path = path.display())]
     OpenProgram {
         /// Where it should be.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum DatapathError {
         source: Box<ProgramError>,
     },
     /// A pinned map cannot be opened.
-    #[error("cannot open pinned map {path}: {source}{}", advice(source), path = path.display())]
+    #[error("cannot open pinned map {path}: {}", cause_at_pin(source), path = path.display())]
     OpenMap {
         /// Where it should be.
         path: PathBuf,
@@ -112,7 +112,7 @@ pub enum DatapathError {
         map: &'static str,
     },
     /// A map's entry cannot be read or changed.
-    #[error("cannot {action} {key} of map {map}: {source}{}", advice(source))]
+    #[error("cannot {action} {key} of map {map}: {}", cause(source))]
     Entry {
         /// What was tried.
         action: &'static str,
@@ -124,7 +124,7 @@ pub enum DatapathError {
         source: Box<MapError>,
     },
     /// The log of the programs cannot be read.
-    #[error("cannot read the log of eBPF program {program}: {source}{}", advice(source))]
+    #[error("cannot read the log of eBPF program {program}: {}", cause(source))]
     Log {
         /// The program.
         program: &'static str,
@@ -144,17 +144,54 @@ impl DatapathError {
     }
 }
 
-/// What can be done about it, where the error number tells.
-fn advice(error: &(dyn Error + 'static)) -> &'static str {
-    let chain = std::iter::successors(Some(error), |&error| error.source());
-    let number =
-        chain.filter_map(<dyn Error>::downcast_ref::<io::Error>).find_map(io::Error::raw_os_error);
-    match number.map(Errno::from_raw) {
+/// The causes of an error, and what can be done about it.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let advice = match number(error) {
         Some(Errno::EPERM | Errno::EACCES) => {
             "; root is needed, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN"
         }
         Some(Errno::ENOSYS) => "; the kernel lacks CONFIG_BPF_SYSCALL",
-        Some(Errno::ENODEV) => "; the kernel lacks CONFIG_BPF_SYSCALL, or its BPF file system",
+        Some(Errno::ENODEV) => "; the kernel lacks the BPF file system (CONFIG_BPF_SYSCALL)",
         _ => "",
+    };
+    chain(error) + advice
+}
+
+/// The same for a pin that cannot be opened.
+fn cause_at_pin(error: &(dyn Error + 'static)) -> String {
+    match number(error) {
+        // Loading makes the folder whole, and unloading takes it away whole.
+        Some(Errno::ENOENT) => {
+            let advice = "; somebody removed it: run `repoint unload`, then `repoint load`";
+            chain(error) + advice
+        }
+        _ => cause(error),
     }
+}
+
+/// The texts of an error and its sources: those of aya name the system call and leave its error to
+/// the source.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for source in sources(error).skip(1).map(ToString::to_string) {
+        if !text.contains(&source) {
+            text = format!("{text}: {source}");
+        }
+    }
+    text
+}
+
+/// An error, its source, the source's, and so on.
+fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The kernel's error number, where the error has one among its causes.
+fn number(error: &(dyn Error + 'static)) -> Option<Errno> {
+    sources(error)
+        .filter_map(<dyn Error>::downcast_ref::<io::Error>)
+        .find_map(io::Error::raw_os_error)
+        .map(Errno::from_raw)
 }

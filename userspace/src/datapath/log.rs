@@ -67,13 +67,13 @@ impl Log for ToTracing {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let (module, text) = (record.target(), record.args());
+        let text = record.args();
         match record.level() {
-            Level::Error => tracing::error!(target: TARGET, module, "{text}"),
-            Level::Warn => tracing::warn!(target: TARGET, module, "{text}"),
-            Level::Info => tracing::info!(target: TARGET, module, "{text}"),
-            Level::Debug => tracing::debug!(target: TARGET, module, "{text}"),
-            Level::Trace => tracing::trace!(target: TARGET, module, "{text}"),
+            Level::Error => tracing::error!(target: TARGET, "{text}"),
+            Level::Warn => tracing::warn!(target: TARGET, "{text}"),
+            Level::Info => tracing::info!(target: TARGET, "{text}"),
+            Level::Debug => tracing::debug!(target: TARGET, "{text}"),
+            Level::Trace => tracing::trace!(target: TARGET, "{text}"),
         }
     }
 

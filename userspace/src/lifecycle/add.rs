@@ -26,6 +26,10 @@ use crate::{
 /// nothing is left when it fails.
 pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     let (path, netns) = container_netns(request)?;
+    if let IpamConf::Delegated(plugin) = &request.conf.ipam {
+        // Nothing is claimed that the plugin, missing, could not give back.
+        drop(request.delegate(plugin)?);
+    }
     let node = Node::open(&request.conf.directories)?;
     let slot = claim(&node, request, path, &netns)?;
     failpoint::hit("add:claimed");
@@ -74,7 +78,7 @@ fn claim(
             IpamConf::Own(own) => {
                 slot.addresses = take_addresses(transaction, request, own, id)?;
             }
-            IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.to_string()),
+            IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
         }
         transaction.put_slot(&slot)?;
         Ok(slot)

@@ -1,9 +1,7 @@
 //! DEL: detach a container from a network.
 
-use super::{
-    LifecycleError, Node, Request,
-    release::{release, release_delegated},
-};
+use super::{LifecycleError, Node, Request, release::release};
+use crate::conf::IpamConf;
 
 /// Detaches a container. Nothing of the attachment is left when this returns; there having been
 /// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
@@ -15,7 +13,14 @@ pub fn del(request: &Request) -> Result<(), LifecycleError> {
     };
     match (node, slot) {
         (Some(node), Some(slot)) => release(&node, slot, request),
-        // Another plugin may know of an attachment that we do not.
-        _ => release_delegated(request),
+        _ => release_unknown(request),
+    }
+}
+
+/// Another plugin may know of an attachment that we do not.
+fn release_unknown(request: &Request) -> Result<(), LifecycleError> {
+    match &request.conf.ipam {
+        IpamConf::Own(_) => Ok(()),
+        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.del()?),
     }
 }

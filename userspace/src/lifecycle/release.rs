@@ -2,7 +2,6 @@
 
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
-    conf::IpamConf,
     failpoint,
     slot::{release_masquerade, tear_down},
     store::{Slot, SlotState},
@@ -23,7 +22,7 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
         }
         Err(error) => errors.push(error),
     }
-    errors.extend(release_delegated(request).err());
+    errors.extend(release_addresses(&slot, request).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
         forget(node, &slot)?;
@@ -45,12 +44,11 @@ fn condemn(node: &Node, slot: SlotId) -> Result<Option<Slot>, LifecycleError> {
     })
 }
 
-/// Has another plugin release what it gave.
-pub(super) fn release_delegated(request: &Request) -> Result<(), LifecycleError> {
-    match &request.conf.ipam {
-        IpamConf::Own(_) => Ok(()),
-        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.del()?),
-    }
+/// Has the plugin that gave the slot's addresses take them back: the one on record, since the
+/// configuration may name another by now.
+fn release_addresses(slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let Some(plugin) = &slot.ipam else { return Ok(()) };
+    Ok(request.delegate(plugin)?.del()?)
 }
 
 fn forget(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {

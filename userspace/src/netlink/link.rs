@@ -68,21 +68,30 @@ fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
     message
 }
 
-/// Brings a link up without a link-local IPv6 address, and sets its alias, free text that says
+/// Keeps a link from getting a link-local IPv6 address, and sets its alias, free text that says
 /// whose it is, where one is given.
 ///
-/// Nobody would talk to the address, and making it sends router solicitations. The mode must be
-/// set before the link has a carrier; the kernel takes it in no request that creates a link.
+/// Nobody would talk to the address, and making it sends router solicitations. This must be done
+/// before the link has a carrier, and in a request of its own: the kernel takes it in none that
+/// creates a link, and in one that brings it up too it comes after (`do_setlink`).
 #[must_use]
-pub fn bring_up(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlinkMessage> {
+pub fn configure_link(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlinkMessage> {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
         AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
     ])])];
     message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
+    Request::new("configure the interface", RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Brings a link up.
+#[must_use]
+pub fn bring_up(ifindex: u32) -> Request<RouteNetlinkMessage> {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
     Request::new("bring the interface up", RouteNetlinkMessage::SetLink(message), 0)
 }
 

@@ -13,7 +13,9 @@ mod socket;
 
 pub use address::{add_address, addresses};
 pub use filter::{Direction, add_clsact, add_filter, filters};
-pub use link::{LinkInfo, Veth, bring_up, create_veth, delete_link, get_link, mtu_of};
+pub use link::{
+    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_link, get_link, mtu_of,
+};
 pub use neighbour::{add_neighbour, neighbours};
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use route::{Route, RouteOptions, add_route, append_route, routes, uplink_ifindex};

@@ -15,8 +15,8 @@ use super::{NetfilterSocket, NetlinkError, Request};
 
 /// Our table, of family inet.
 const TABLE: &str = "repoint";
-/// Its chain.
-const CHAIN: &str = "masquerade";
+/// Its chain. Not `masquerade`: nft takes that for the statement.
+const CHAIN: &str = "postrouting";
 /// `NF_IP_PRI_NAT_SRC`: where source translation happens.
 const PRIORITY: u32 = 100;
 /// `NFNL_SUBSYS_NFTABLES`: which subsystem a batch is for, in network byte order.
@@ -24,14 +24,13 @@ const SUBSYSTEM: u16 = 10_u16.to_be();
 
 type Expression = ListAttribute<ExpressionAttribute>;
 
-/// Whether the masquerade chain exists in the socket's namespace. It never does without its rule:
-/// both come in one transaction.
+/// Whether the masquerade rule exists in the socket's namespace: our chain holds no other.
 pub fn masquerades(socket: &mut NetfilterSocket) -> Result<bool, NetlinkError> {
-    let chain =
-        vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(CHAIN.to_owned())];
-    let message = NfTablesMessage::GetChain(ChainMessage { attributes: chain });
-    match socket.query(Request::new("find the masquerade chain", inet(message), 0)) {
-        Ok(_) => Ok(true),
+    let attributes =
+        vec![RuleAttribute::Table(TABLE.to_owned()), RuleAttribute::Chain(CHAIN.to_owned())];
+    let rules = inet(NfTablesMessage::GetRule(RuleMessage { attributes }));
+    match socket.dump("find the masquerade rule", &rules) {
+        Ok(rules) => Ok(!rules.is_empty()),
         Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(error),
     }

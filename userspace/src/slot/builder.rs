@@ -1,7 +1,14 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{fs, io, os::fd::BorrowedFd, path::PathBuf};
+use std::{
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr},
+    os::fd::{AsFd as _, BorrowedFd},
+    path::PathBuf,
+};
 
+use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::{
     endpoint::Endpoint,
@@ -15,7 +22,7 @@ use crate::{
     failpoint,
     netlink::{
         Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_address, add_clsact,
-        add_filter, add_neighbour, add_route, append_route, bring_up, create_veth,
+        add_filter, add_neighbour, add_route, append_route, bring_up, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
     store::Slot,
@@ -113,7 +120,7 @@ impl Builder<'_> {
             host_group: if self.config.masquerade { GROUP_MASQUERADED } else { GROUP },
             container_ifname: self.slot.ifname.as_str(),
             container_mac: self.slot.mac,
-            container_netns: std::os::fd::AsFd::as_fd(self.netns),
+            container_netns: self.netns.as_fd(),
             mtu: self.config.mtu,
         };
         node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
@@ -123,21 +130,18 @@ impl Builder<'_> {
 
     /// Alias, programs, and for each address the way to it.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
-        let mut batch = vec![bring_up(ifindex, Some(&alias(self.slot)))];
+        let mut batch = vec![configure_link(ifindex, Some(&alias(self.slot)))];
         if self.config.programs {
             batch.extend(self.attach_programs(ifindex));
         }
-        for address in self.config.addresses.iter().map(ipnet::IpNet::addr) {
+        for address in self.config.addresses.iter().map(IpNet::addr) {
             batch.push(add_route(ifindex, &Route::new(host_net(address), None)));
             batch.push(add_neighbour(ifindex, address, self.slot.mac));
         }
         node.execute(batch).map_err(BuildError::Node)
     }
 
-    fn attach_programs(
-        &self,
-        ifindex: u32,
-    ) -> [Request<netlink_packet_route::RouteNetlinkMessage>; 3] {
+    fn attach_programs(&self, ifindex: u32) -> [Request<RouteNetlinkMessage>; 3] {
         let filter = |direction, program: BorrowedFd<'_>, name| {
             add_filter(ifindex, direction, program, name)
         };
@@ -152,7 +156,7 @@ impl Builder<'_> {
     fn equip_container_end(&self) -> Result<(), BuildError> {
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
-        let mut batch = vec![bring_up(ifindex, None)];
+        let mut batch = vec![configure_link(ifindex, None), bring_up(ifindex)];
         batch.extend(self.config.addresses.iter().map(|address| add_address(ifindex, *address)));
         let neighbours = self.config.neighbours.iter();
         batch.extend(neighbours.map(|(address, mac)| add_neighbour(ifindex, *address, *mac)));
@@ -182,24 +186,14 @@ impl Builder<'_> {
     }
 
     fn interface(&self) -> Interface {
-        let addresses = || self.config.addresses.iter().map(ipnet::IpNet::addr);
-        let v4 =
-            || {
-                addresses()
-                    .filter_map(|a| if let std::net::IpAddr::V4(v4) = a { Some(v4) } else { None })
-            };
-        let v6 =
-            || {
-                addresses()
-                    .filter_map(|a| if let std::net::IpAddr::V6(v6) = a { Some(v6) } else { None })
-            };
-        let more = v4().count() > 1 || v6().count() > 1;
+        let (v4, v6) = by_family(&self.config.addresses);
+        let more = v4.len() > 1 || v6.len() > 1;
         Interface {
             slot: self.slot.id.0,
             identity: self.slot.identity.0,
             flags: if more { FLAG_MORE_ADDRESSES } else { 0 },
-            ipv4: v4().next().map_or([0; 4], |address| address.octets()),
-            ipv6: v6().next().map_or([0; 16], |address| address.octets()),
+            ipv4: v4.first().map_or([0; 4], |address| address.octets()),
+            ipv6: v6.first().map_or([0; 16], |address| address.octets()),
             mac: self.slot.mac.0,
             padding: [0; 6],
         }
@@ -207,15 +201,26 @@ impl Builder<'_> {
 
     /// Makes the node a router for the families that the slot has addresses of.
     fn enable_forwarding(&self) -> Result<(), BuildError> {
-        let has = |v4: bool| self.config.addresses.iter().any(|a| a.addr().is_ipv4() == v4);
-        if has(true) {
+        let (v4, v6) = by_family(&self.config.addresses);
+        if !v4.is_empty() {
             switch_on("/proc/sys/net/ipv4/ip_forward")?;
         }
-        if has(false) {
+        if !v6.is_empty() {
             switch_on("/proc/sys/net/ipv6/conf/all/forwarding")?;
         }
         Ok(())
     }
+}
+
+fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpNet::V4(address) => v4.push(address.addr()),
+            IpNet::V6(address) => v6.push(address.addr()),
+        }
+    }
+    (v4, v6)
 }
 
 /// Sets a sysctl to 1 unless it is set: writing it walks every interface.

@@ -116,7 +116,10 @@ pub enum StoreError {
 fn advice(error: lmdb::Error) -> &'static str {
     match error {
         lmdb::Error::MapFull => ": it is full, remove networks or slots",
-        lmdb::Error::ReadersFull => ": too many readers, some of them killed: run `repoint sweep`",
+        lmdb::Error::ReadersFull => {
+            ": too many processes read it, or were killed reading it: remove lock.mdb beside it while \
+             no process of repoint runs"
+        }
         lmdb::Error::Other(libc::ENOSPC) => ": its file system is full",
         _ => "",
     }

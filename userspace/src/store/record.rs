@@ -10,6 +10,7 @@ use super::{
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::{
+    cni::PluginName,
     netns::NetnsInode,
     types::{ContainerId, Identity, IfName, Mac, NetworkName, SlotId},
 };
@@ -126,7 +127,7 @@ pub struct Slot {
     /// Whether it is masqueraded.
     pub masquerade: bool,
     /// Plugin that manages its addresses; none: repoint itself.
-    pub ipam: Option<String>,
+    pub ipam: Option<PluginName>,
     /// Digest of the template that it was built from.
     pub template: [u8; 32],
     /// The function that used it last.
@@ -197,7 +198,7 @@ impl Slot {
             .u64(netns.inode)
             .u8(self.owns_netns.into())
             .u8(self.masquerade.into())
-            .option(self.ipam.as_deref())
+            .option(self.ipam.as_ref().map(PluginName::as_str))
             .raw(&self.template)
             .option(self.function.as_deref())
             .option(self.tenant.as_deref())
@@ -221,7 +222,7 @@ impl Slot {
             netns: netns(decoder.u64("namespace device")?, decoder.u64("namespace inode")?),
             owns_netns: decoder.bool("ownership of the namespace")?,
             masquerade: decoder.bool("masquerade")?,
-            ipam: decoder.option("ipam")?.map(str::to_owned),
+            ipam: decoder.option("ipam")?.map(plugin).transpose()?,
             template: decoder.array("template")?,
             function: decoder.option("function")?.map(str::to_owned),
             tenant: decoder.option("tenant")?.map(str::to_owned),
@@ -231,6 +232,10 @@ impl Slot {
         decoder.finish()?;
         Ok(slot)
     }
+}
+
+fn plugin(name: &str) -> Result<PluginName, CodecError> {
+    name.parse().map_err(|_| CodecError::Value { field: "ipam", value: format!("{name:?}") })
 }
 
 /// Inode number 0 is no namespace's.
