@@ -91,7 +91,7 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
 fn route<H: Ip>(packet: &Packet, header: &H, endpoint: &Endpoint) -> Verdict {
     ethernet::readdress(packet, endpoint.mac)?;
     header.take_hop(packet)?;
-    verdict::redirect(endpoint.ifindex)
+    Ok(verdict::redirect(endpoint.ifindex))
 }
 
 fn foreign_mac(packet: &Packet, frame: &ethernet::Header) -> Reason {

@@ -21,11 +21,7 @@ pub fn find_active(ifindex: u32) -> Result<Interface, Reason> {
     let interface = unsafe { INTERFACES.get(InterfaceKey { ifindex }) }
         .copied()
         .ok_or(Reason::UnknownInterface)?;
-    if interface.identity == 0 {
-        Err(Reason::Parked)
-    } else {
-        Ok(interface)
-    }
+    if interface.identity == 0 { Err(Reason::Parked) } else { Ok(interface) }
 }
 
 /// Whether `address` belongs to the slot behind `ifindex`.

@@ -110,11 +110,7 @@ impl Ip for Header {
     }
 
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
-        packet.store(
-            ip::OFFSET + HOPS,
-            &self.hops.less_one(),
-            BPF_F_RECOMPUTE_CSUM,
-        )
+        packet.store(ip::OFFSET + HOPS, &self.hops.less_one(), BPF_F_RECOMPUTE_CSUM)
     }
 
     fn endpoint(address: AddressV4) -> Option<Endpoint> {
@@ -122,9 +118,7 @@ impl Ip for Header {
     }
 
     fn first_address(interface: &Interface) -> AddressV4 {
-        AddressV4 {
-            octets: interface.ipv4,
-        }
+        AddressV4 { octets: interface.ipv4 }
     }
 
     fn warn_of_source(&self, packet: &Packet) {

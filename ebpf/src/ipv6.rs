@@ -80,11 +80,7 @@ impl Header {
                 if packet.len() < behind {
                     return Err(Reason::Truncated);
                 }
-                if options.next_header == ICMPV6 {
-                    refuse_type(packet, behind)
-                } else {
-                    Ok(())
-                }
+                if options.next_header == ICMPV6 { refuse_type(packet, behind) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -129,11 +125,7 @@ impl Ip for Header {
 
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
         // No checksum of its own, but the kernel's sum over a received packet covers it.
-        packet.store(
-            ip::OFFSET + HOP_LIMIT,
-            &(self.hop_limit - 1),
-            BPF_F_RECOMPUTE_CSUM,
-        )
+        packet.store(ip::OFFSET + HOP_LIMIT, &(self.hop_limit - 1), BPF_F_RECOMPUTE_CSUM)
     }
 
     fn endpoint(address: AddressV6) -> Option<Endpoint> {
@@ -141,9 +133,7 @@ impl Ip for Header {
     }
 
     fn first_address(interface: &Interface) -> AddressV6 {
-        AddressV6 {
-            octets: interface.ipv6,
-        }
+        AddressV6 { octets: interface.ipv6 }
     }
 
     fn warn_of_source(&self, packet: &Packet) {

@@ -51,12 +51,7 @@ pub fn foreign_mac(packet: &Packet, source: Mac, destination: Mac) {
 #[inline(never)]
 pub fn foreign_ipv4(packet: &Packet, source: [u8; 4]) {
     if is_due(Reason::ForeignAddress) {
-        warn!(
-            packet.context(),
-            "interface {}: foreign source {:i}",
-            packet.ifindex(),
-            source
-        );
+        warn!(packet.context(), "interface {}: foreign source {:i}", packet.ifindex(), source);
     }
 }
 
@@ -64,12 +59,7 @@ pub fn foreign_ipv4(packet: &Packet, source: [u8; 4]) {
 #[inline(never)]
 pub fn foreign_ipv6(packet: &Packet, source: [u8; 16]) {
     if is_due(Reason::ForeignAddress) {
-        warn!(
-            packet.context(),
-            "interface {}: foreign source {:i}",
-            packet.ifindex(),
-            source
-        );
+        warn!(packet.context(), "interface {}: foreign source {:i}", packet.ifindex(), source);
     }
 }
 
@@ -77,11 +67,7 @@ pub fn foreign_ipv6(packet: &Packet, source: [u8; 16]) {
 #[inline(never)]
 pub fn broken(packet: &Packet, reason: Reason) {
     if is_due(reason) {
-        let what = if matches!(reason, Reason::Truncated) {
-            "truncated"
-        } else {
-            "malformed"
-        };
+        let what = if matches!(reason, Reason::Truncated) { "truncated" } else { "malformed" };
         debug!(
             packet.context(),
             "interface {}: {} packet of {} bytes",

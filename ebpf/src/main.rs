@@ -11,10 +11,7 @@
 //! the far end of the destination's veth pair.
 #![no_std]
 #![no_main]
-#![expect(
-    unsafe_code,
-    reason = "maps, helpers and the program's context are the kernel's"
-)]
+#![expect(unsafe_code, reason = "maps, helpers and the program's context are the kernel's")]
 
 mod counters;
 mod endpoints;

@@ -50,15 +50,11 @@ impl Packet {
     ///
     /// `T` must be valid for any bytes.
     pub fn load<T>(&self, offset: u32) -> Result<T, Reason> {
-        self.context
-            .load(offset as usize)
-            .map_err(|_| Reason::Truncated)
+        self.context.load(offset as usize).map_err(|_| Reason::Truncated)
     }
 
     /// Writes `value`; `flags` are those of `bpf_skb_store_bytes`.
     pub fn store<T>(&self, offset: u32, value: &T, flags: u32) -> Result<(), Reason> {
-        self.context
-            .store(offset as usize, value, u64::from(flags))
-            .map_err(|_| Reason::Unwritable)
+        self.context.store(offset as usize, value, u64::from(flags)).map_err(|_| Reason::Unwritable)
     }
 }

@@ -32,8 +32,8 @@ pub fn conclude(packet: &Packet, verdict: Verdict) -> i32 {
 ///
 /// It happens after the program: when that interface is gone by then, the kernel drops the packet,
 /// and `redirected` has counted it.
-pub fn redirect(ifindex: u32) -> Verdict {
+pub fn redirect(ifindex: u32) -> Reason {
     // SAFETY: takes numbers only. It can but return `TC_ACT_REDIRECT`, flags being 0.
     unsafe { bpf_redirect_peer(ifindex, 0) };
-    Ok(Reason::Redirected)
+    Reason::Redirected
 }

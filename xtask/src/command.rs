@@ -55,9 +55,8 @@ pub fn exec(command: &mut Command) -> Error {
 pub fn shell_line(command: &Command) -> String {
     let (set, unset): (Vec<_>, Vec<_>) = command.get_envs().partition(|(_, value)| value.is_some());
     let unset = unset.iter().filter(|(name, _)| env::var_os(name).is_some());
-    let mut words: Vec<String> = unset
-        .flat_map(|(name, _)| ["-u".to_owned(), quote(name).into_owned()])
-        .collect();
+    let mut words: Vec<String> =
+        unset.flat_map(|(name, _)| ["-u".to_owned(), quote(name).into_owned()]).collect();
     let assign = |(name, value): &(&OsStr, Option<&OsStr>)| {
         format!("{}={}", name.display(), quote(value.unwrap_or_default()))
     };
@@ -83,13 +82,8 @@ mod tests {
     #[test]
     fn printed_command_is_what_a_shell_takes() {
         let mut command = Command::new("cargo");
-        command
-            .args(["build", "two words"])
-            .env("FLAGS", "-C a -C b");
-        assert_eq!(
-            shell_line(&command),
-            "env FLAGS='-C a -C b' cargo build 'two words'"
-        );
+        command.args(["build", "two words"]).env("FLAGS", "-C a -C b");
+        assert_eq!(shell_line(&command), "env FLAGS='-C a -C b' cargo build 'two words'");
     }
 
     #[test]
@@ -102,18 +96,12 @@ mod tests {
     #[test]
     fn failure_names_command_status_and_remedy() {
         let error = run(Command::new("sh").args(["-c", "exit 3"]), "look closer").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`sh -c 'exit 3'` failed (exit status: 3); look closer"
-        );
+        assert_eq!(error.to_string(), "`sh -c 'exit 3'` failed (exit status: 3); look closer");
     }
 
     #[test]
     fn absent_program_is_named() {
         let error = run(&mut Command::new("/absent/program"), "install it").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`/absent/program` does not start; install it"
-        );
+        assert_eq!(error.to_string(), "`/absent/program` does not start; install it");
     }
 }

@@ -30,17 +30,10 @@ fn headers(bytes: &[u8]) -> Result<Linkage, object::read::Error> {
     let header = FileHeader64::<Endianness>::parse(bytes)?;
     let endian = header.endian()?;
     let segments = header.program_headers(endian, bytes)?;
-    if segments
-        .iter()
-        .any(|segment| segment.p_type(endian) == PT_INTERP)
-    {
+    if segments.iter().any(|segment| segment.p_type(endian) == PT_INTERP) {
         return Ok(Linkage::Dynamic);
     }
-    Ok(if header.e_type(endian) == ET_EXEC {
-        Linkage::Static
-    } else {
-        Linkage::StaticPie
-    })
+    Ok(if header.e_type(endian) == ET_EXEC { Linkage::Static } else { Linkage::StaticPie })
 }
 
 #[cfg(test)]
@@ -49,10 +42,7 @@ mod tests {
 
     #[test]
     fn this_test_is_dynamic() {
-        assert_eq!(
-            linkage(Path::new("/proc/self/exe")).unwrap(),
-            Linkage::Dynamic
-        );
+        assert_eq!(linkage(Path::new("/proc/self/exe")).unwrap(), Linkage::Dynamic);
     }
 
     #[test]

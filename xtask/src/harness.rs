@@ -23,14 +23,7 @@ fn build_and_become(program: &str, args: &[OsString]) -> Result<()> {
     let folder = paths::cargo_target()?;
     let mut cargo = tools::cargo();
     cargo
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "repoint-tests",
-            "--bin",
-            program,
-        ])
+        .args(["build", "--release", "--package", "repoint-tests", "--bin", program])
         .arg("--target-dir")
         .arg(&folder);
     command::run(&mut cargo, "the lines above say why it does not build")?;

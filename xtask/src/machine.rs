@@ -24,12 +24,7 @@ struct Finding {
 
 /// Prints what this machine can and cannot do.
 pub fn report() -> Result<()> {
-    for Finding {
-        what,
-        present,
-        remedy,
-    } in findings()?
-    {
+    for Finding { what, present, remedy } in findings()? {
         if present {
             eprintln!("machine: {what}: ok");
         } else {
@@ -47,10 +42,7 @@ pub fn require() -> Result<()> {
         .map(|finding| format!("{}: no; {}", finding.what, finding.remedy))
         .collect();
     if !lacking.is_empty() {
-        bail!(
-            "this machine can build repoint, but not run it:\n  {}",
-            lacking.join("\n  ")
-        );
+        bail!("this machine can build repoint, but not run it:\n  {}", lacking.join("\n  "));
     }
     Ok(())
 }
@@ -60,10 +52,7 @@ fn findings() -> Result<[Finding; 3]> {
     let (major, minor) = OLDEST_KERNEL;
     Ok([
         Finding {
-            what: format!(
-                "kernel {major}.{minor} or newer (this is {})",
-                release.trim()
-            ),
+            what: format!("kernel {major}.{minor} or newer (this is {})", release.trim()),
             present: kernel_version(&release) >= Some(OLDEST_KERNEL),
             remedy: "boot a newer one",
         },
@@ -106,10 +95,7 @@ fn has_capabilities(status: &str) -> bool {
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::trim)
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 #[cfg(test)]

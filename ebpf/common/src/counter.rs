@@ -59,7 +59,8 @@ reasons! {
     Truncated = 5, "truncated", true;
     /// A header contradicts itself or the packet.
     Malformed = 6, "malformed", true;
-    /// The source Ethernet address is not the container's.
+    /// From a container: the source Ethernet address is not its own, or the destination is not the
+    /// gateway's.
     ForeignMac = 7, "foreign_mac", true;
     /// The source IP address is not the slot's.
     ForeignAddress = 8, "foreign_address", true;

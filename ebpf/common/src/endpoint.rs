@@ -29,9 +29,7 @@ pub struct AddressV6 {
 
 impl From<Ipv4Addr> for AddressV4 {
     fn from(address: Ipv4Addr) -> Self {
-        Self {
-            octets: address.octets(),
-        }
+        Self { octets: address.octets() }
     }
 }
 
@@ -43,9 +41,7 @@ impl From<AddressV4> for Ipv4Addr {
 
 impl From<Ipv6Addr> for AddressV6 {
     fn from(address: Ipv6Addr) -> Self {
-        Self {
-            octets: address.octets(),
-        }
+        Self { octets: address.octets() }
     }
 }
 

@@ -5,10 +5,7 @@
 //! with it. Addresses are octets in network byte order, as `bpftool map dump` then prints them;
 //! every other number is in host byte order.
 #![no_std]
-#![cfg_attr(
-    feature = "user",
-    expect(unsafe_code, reason = "aya::Pod is a promise about layout")
-)]
+#![cfg_attr(feature = "user", expect(unsafe_code, reason = "aya::Pod is a promise about layout"))]
 
 pub mod counter;
 pub mod endpoint;

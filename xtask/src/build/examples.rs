@@ -12,9 +12,7 @@ pub fn copy() -> Result<()> {
     let described = || format!("list {}", examples.display());
     for entry in fs::read_dir(&examples).with_context(described)? {
         let path = entry.with_context(described)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "conflist")
+        if path.extension().is_some_and(|extension| extension == "conflist")
             && let Some(name) = path.file_name()
         {
             paths::place(&path, &paths::dist().join("examples").join(name))?;

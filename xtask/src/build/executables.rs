@@ -24,42 +24,22 @@ pub fn build() -> Result<()> {
     cargo
         // Of the target, so that build scripts and procedural macros, which cannot be static, do
         // not get them; cargo ignores them where one of the two others is set.
-        .env(
-            format!("CARGO_TARGET_{}_RUSTFLAGS", as_variable(&target)),
-            FLAGS,
-        )
+        .env(format!("CARGO_TARGET_{}_RUSTFLAGS", as_variable(&target)), FLAGS)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTFLAGS")
         // What is embedded is what `object` built.
         .env_remove("REPOINT_BPF_OBJECT")
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "repoint-cni",
-            "--package",
-            "repoint",
-            "--bins",
-        ])
+        .args(["build", "--release", "--package", "repoint-cni", "--package", "repoint", "--bins"])
         .args(["--target", &target, "--target-dir"])
         .arg(&folder);
-    command::run(
-        &mut cargo,
-        "the lines above say why the executables do not build",
-    )?;
+    command::run(&mut cargo, "the lines above say why the executables do not build")?;
     let built = folder.join(target).join("release");
-    EXECUTABLES
-        .iter()
-        .try_for_each(|name| deliver(&built.join(name), name))
+    EXECUTABLES.iter().try_for_each(|name| deliver(&built.join(name), name))
 }
 
 fn deliver(built: &Path, name: &str) -> Result<()> {
     let found = linkage(built)?;
-    ensure!(
-        found == Linkage::Static,
-        "{} is not static but {found:?}",
-        built.display()
-    );
+    ensure!(found == Linkage::Static, "{} is not static but {found:?}", built.display());
     paths::place(built, &paths::dist().join(name))
 }
 

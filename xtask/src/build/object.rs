@@ -22,9 +22,7 @@ const NOT_OURS: &[&str] = &[
 /// Builds the object, and leaves the old one alone when it is the same.
 pub fn build() -> Result<()> {
     let toolchain = EbpfToolchain::find()?.context(EbpfToolchain::WHAT)?;
-    let linker = BPF_LINKER
-        .find()?
-        .context("bpf-linker is not there; run `cargo xtask setup`")?;
+    let linker = BPF_LINKER.find()?.context("bpf-linker is not there; run `cargo xtask setup`")?;
     let mut cargo = toolchain.cargo_build();
     for variable in NOT_OURS {
         cargo.env_remove(variable);
@@ -33,20 +31,11 @@ pub fn build() -> Result<()> {
         .current_dir(paths::workspace())
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", FLAGS)
-        .args([
-            "--release",
-            "--package",
-            "repoint-ebpf",
-            "--target",
-            "bpfel-unknown-none",
-        ])
+        .args(["--release", "--package", "repoint-ebpf", "--target", "bpfel-unknown-none"])
         // A folder of its own: another compiler's artefacts would throw out the host's.
         .arg("--target-dir")
         .arg(paths::bpf_target());
-    command::run(
-        &mut cargo,
-        "the lines above say why the eBPF programs do not build",
-    )?;
+    command::run(&mut cargo, "the lines above say why the eBPF programs do not build")?;
     let built = paths::bpf_target().join("bpfel-unknown-none/release/repoint");
     paths::place(&built, &paths::bpf_object())?;
     paths::place(&built, &paths::dist().join("repoint.bpf.o"))

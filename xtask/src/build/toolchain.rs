@@ -63,10 +63,7 @@ impl EbpfToolchain {
             Self::Debian => {
                 let mut cargo = tools::cargo();
                 // aya-ebpf uses `feature(asm_experimental_arch)`.
-                cargo
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .arg("build");
+                cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1").arg("build");
                 cargo
             }
         }
@@ -89,15 +86,8 @@ fn nightlies_with_source() -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(&folder).with_context(described)? {
         let toolchain = entry.with_context(described)?;
         let path = toolchain.path();
-        let is_nightly = toolchain
-            .file_name()
-            .to_string_lossy()
-            .starts_with("nightly");
-        if is_nightly
-            && path
-                .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-                .exists()
-        {
+        let is_nightly = toolchain.file_name().to_string_lossy().starts_with("nightly");
+        if is_nightly && path.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists() {
             found.push(path);
         }
     }

@@ -8,9 +8,7 @@ use crate::{command, machine, tools};
 
 /// Installs packages, and fails rather than removing others for them.
 pub fn install(packages: &[&str]) -> Result<()> {
-    let Some(apt_get) = tools::find("apt-get") else {
-        bail!(elsewhere(packages))
-    };
+    let Some(apt_get) = tools::find("apt-get") else { bail!(elsewhere(packages)) };
     if !machine::is_root()? {
         bail!(
             "installing needs root; run `cargo xtask setup` as root once, or:\n  \
@@ -35,13 +33,7 @@ fn non_interactive(apt_get: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(apt_get);
     command
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .args([
-            "--yes",
-            "-o",
-            "Acquire::Retries=5",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-        ])
+        .args(["--yes", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"])
         .args(arguments);
     command
 }

@@ -69,14 +69,9 @@ impl Tool {
         if self.find()?.is_some() {
             return Ok(());
         }
-        let Self {
-            name, version, why, ..
-        } = self;
+        let Self { name, version, why, .. } = self;
         let root = paths::tools()?;
-        eprintln!(
-            "setup: {name} {version} ({why}) is built into {}",
-            root.display()
-        );
+        eprintln!("setup: {name} {version} ({why}) is built into {}", root.display());
         let variable = self.variable.filter(|(key, _)| env::var_os(key).is_none());
         let mut install = tools::cargo();
         install
@@ -84,14 +79,7 @@ impl Tool {
             // Not optimised: they run for a second (bpf-linker's work is done by LLVM), and build
             // in a third of the time.
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .args([
-                "install",
-                "--debug",
-                "--locked",
-                "--version",
-                version,
-                "--root",
-            ])
+            .args(["install", "--debug", "--locked", "--version", version, "--root"])
             .arg(root)
             .args(self.arguments)
             .arg(name);

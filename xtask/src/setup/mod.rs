@@ -41,11 +41,7 @@ fn install(missing: &[&Need]) -> Result<()> {
             need.why
         );
     }
-    let packages: Vec<&str> = missing
-        .iter()
-        .flat_map(|need| need.packages)
-        .copied()
-        .collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     apt::install(&packages)
 }
 
@@ -57,10 +53,7 @@ fn verify(purposes: &[Purpose]) -> Result<()> {
         .map(|need| format!("{}: no {}", need.packages.join(" "), need.proof))
         .collect();
     if !still.is_empty() {
-        bail!(
-            "installed, but not as they are needed:\n  {}",
-            still.join("\n  ")
-        );
+        bail!("installed, but not as they are needed:\n  {}", still.join("\n  "));
     }
     Ok(())
 }

@@ -26,11 +26,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     println!("{tally}");
     match tally {
         Tally { failed: 1.., .. } => bail!("some tests failed"),
-        Tally {
-            passed: 0,
-            skipped: 0,
-            ..
-        } => bail!("no test ran"),
+        Tally { passed: 0, skipped: 0, .. } => bail!("no test ran"),
         Tally { .. } => Ok(()),
     }
 }
@@ -42,14 +38,7 @@ fn suites(filter: Option<&str>) -> Command {
     let mut cargo = tools::cargo();
     cargo
         .env("REPOINT_DIST", paths::dist())
-        .args([
-            "test",
-            "--workspace",
-            "--exclude",
-            "repoint-ebpf",
-            "--no-fail-fast",
-            "--",
-        ])
+        .args(["test", "--workspace", "--exclude", "repoint-ebpf", "--no-fail-fast", "--"])
         // Without it, the output of a test that passes, and so why it was skipped, is lost.
         .arg("--show-output")
         .args(filter);
@@ -74,10 +63,7 @@ fn run_suites(cargo: &mut Command) -> Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("`{line}` does not start"))?;
-    let counted = child
-        .stdout
-        .take()
-        .map_or_else(|| Ok(Tally::default()), count);
+    let counted = child.stdout.take().map_or_else(|| Ok(Tally::default()), count);
     let status = child.wait().with_context(|| format!("wait for `{line}`"))?;
     let mut tally = counted.with_context(|| format!("output of `{line}`"))?;
     if !status.success() {

@@ -73,12 +73,7 @@ fn number_of(what: &str, counts: &str) -> u64 {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            passed,
-            failed,
-            skipped,
-            ..
-        } = self;
+        let Self { passed, failed, skipped, .. } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }

@@ -1,0 +1,61 @@
+//! What happens between two measurements, so that they do not weigh on each other.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+
+use crate::{command, wait};
+
+/// Longest random pause before a measurement: some grace periods of the kernel, which is what the
+/// phase of a link's deletion depends on.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Order and pace of the measurements.
+pub struct Pace {
+    random: Rng,
+}
+
+impl Pace {
+    pub fn new(seed: u64) -> Self {
+        Self { random: Rng::with_seed(seed) }
+    }
+
+    /// Another order of the same things.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        self.random.shuffle(things);
+    }
+
+    /// Waits in the calling thread's network namespace until what earlier calls left to the kernel
+    /// is done, and then for a random time.
+    ///
+    /// A deleted link is freed after its owner has gone on: `netdev_run_todo` waits in
+    /// `rcu_barrier`, one caller at a time, so that one more deletion ends after the others. Without
+    /// the random time every measurement would begin right after a grace period, where a link's
+    /// deletion takes another time than elsewhere.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the pause makes the phase random, and is no wait for anything"
+    )]
+    pub fn settle(&mut self) -> Result<()> {
+        let commands = b"link add settle type veth peer name settled\nlink del settle";
+        command::run_with_input("ip", ["-batch", "-"], commands)?;
+        thread::sleep(LONGEST_PAUSE.mul_f64(self.random.f64()));
+        Ok(())
+    }
+}
+
+/// Number of links in the calling thread's network namespace.
+pub fn links() -> Result<usize> {
+    let table = command::run("ip", ["-oneline", "link"])?;
+    Ok(table.lines().count())
+}
+
+/// Waits until the calling thread's network namespace holds no more than so many links.
+pub fn until_links(at_most: usize) -> Result<()> {
+    wait::until(Duration::from_mins(2), "removal of links", || {
+        let found = links()?;
+        ensure!(found <= at_most, "{found} links, {at_most} before the measurement");
+        Ok(())
+    })
+}

@@ -1,0 +1,25 @@
+//! What the black-box suites, the demonstration and the benchmark stand on: nodes in namespaces of
+//! their own, plugins run as a runtime runs them, traffic, and snapshots that show what is left.
+//!
+//! Everything but [`node`] works in the namespaces of the calling thread; [`Node::run`] is how a
+//! thread gets into a node's.
+
+pub mod bench;
+pub mod command;
+pub mod container;
+pub mod dist;
+mod folder;
+pub mod netns;
+pub mod node;
+pub mod pins;
+pub mod plugin;
+mod processes;
+pub mod snapshot;
+pub mod traffic;
+pub mod wait;
+
+pub use container::Container;
+pub use dist::{dist, example, missing};
+pub use netns::Netns;
+pub use node::Node;
+pub use snapshot::Snapshot;

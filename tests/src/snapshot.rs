@@ -1,0 +1,110 @@
+//! The whole state of a node, comparable: "afterwards nothing is left" is an equality of snapshots.
+//!
+//! A snapshot is a set of facts by kind, each a line that a person can read. What time alone changes
+//! (counters, neighbours that were learnt, lifetimes) is left out; so is what belongs to the node as
+//! a whole and not to any attachment: the BPF file system, programs and empty maps, the database.
+
+mod kernel;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{command, dist, folder, node::Dirs, pins, wait};
+
+/// Namespaces, and with them their links, are taken down by the kernel some time after their last
+/// user.
+const SETTLING: Duration = Duration::from_secs(15);
+
+/// What was seen at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Snapshot {
+    /// Looks at the calling thread's namespaces and the plugin's folders in them.
+    pub fn take(dirs: &Dirs) -> Result<Self> {
+        Ok(Self(BTreeMap::from([
+            ("interface", kernel::interfaces()?),
+            ("route", kernel::routes()?),
+            ("rule", kernel::rules()?),
+            ("permanent neighbour", kernel::neighbours()?),
+            ("nftables object", kernel::nftables()?),
+            ("qdisc", kernel::qdiscs()?),
+            ("filter", kernel::filters()?),
+            ("mount", kernel::mounts()?),
+            ("named namespace", folder::names(Path::new(crate::netns::FOLDER))?),
+            ("map entry", map_entries(&dirs.bpf)?),
+            ("record", records(dirs)?),
+            ("allocated address", addresses(Path::new("/var/lib/cni/networks"))?),
+            // libcni's, in its old and its new place.
+            ("result", folder::names(Path::new("/var/lib/cni/results"))?),
+            ("cached result", folder::names(Path::new("/var/lib/cni/cache/results"))?),
+        ])))
+    }
+
+    /// Waits until the calling thread's namespaces are as they were; fails with what is left, and
+    /// what is gone, when they are not within some seconds.
+    pub fn wait_until_restored(&self, dirs: &Dirs) -> Result<()> {
+        wait::until(SETTLING, "everything is as before", || {
+            let difference = self.difference(&Self::take(dirs)?);
+            if difference.is_empty() { Ok(()) } else { bail!("{difference}") }
+        })
+    }
+
+    /// What `later` has and this has not, and the other way round, a line each; empty when nothing.
+    #[must_use]
+    pub fn difference(&self, later: &Self) -> String {
+        let mut text = String::new();
+        for (kind, before) in &self.0 {
+            let Some(after) = later.0.get(kind) else {
+                continue;
+            };
+            for fact in after.difference(before) {
+                let _ = writeln!(text, "left: {kind} {fact}");
+            }
+            for fact in before.difference(after) {
+                let _ = writeln!(text, "gone: {kind} {fact}");
+            }
+        }
+        text
+    }
+}
+
+/// Entries of the pinned maps that are not arrays.
+fn map_entries(bpf_dir: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for map in pins::maps(bpf_dir)?.iter().filter(|map| map.is_hash()) {
+        let name = map.pin().file_name().unwrap_or_default().to_string_lossy();
+        found.extend(map.entries()?.iter().map(|entry| format!("{name}: {entry}")));
+    }
+    Ok(found)
+}
+
+/// Slots of the database, as the CLI lists them; none where it has not been built.
+fn records(dirs: &Dirs) -> Result<BTreeSet<String>> {
+    let cli = dist::cli();
+    if !cli.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let arguments = [&dirs.arguments()[..], &["slots".into(), "--json".into()]].concat();
+    let text = command::run(&cli.to_string_lossy(), arguments)?;
+    let slots: Vec<Value> = serde_json::from_str(&text).context("output of `repoint slots`")?;
+    Ok(slots.iter().map(ToString::to_string).collect())
+}
+
+/// host-local's reservations, `<network>/<address>`: a file each, beside files of its own.
+fn addresses(reservations: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for network in folder::names(reservations)? {
+        let files = folder::names(&reservations.join(&network))?;
+        let reserved = files.iter().filter(|name| name.parse::<std::net::IpAddr>().is_ok());
+        found.extend(reserved.map(|address| format!("{network}/{address}")));
+    }
+    Ok(found)
+}

@@ -1,0 +1,206 @@
+//! TCP and UDP between namespaces. A socket belongs to the network namespace of the thread that makes
+//! it, for good: so threads make it there, and it is used from here.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::{
+    netns::{Netns, enter_open},
+    wait,
+};
+
+/// How long any one step may take: a SYN and its first two repetitions.
+const LIMIT: Duration = Duration::from_secs(4);
+/// How long an answer is awaited that must not come: a SYN and its first repetition.
+const SILENCE: Duration = Duration::from_millis(1500);
+/// Bytes sent each way over TCP: more than the window at the start of a connection.
+const STREAM: usize = 256 * 1024;
+/// Sizes of datagrams, in bytes; the last one goes in fragments.
+const DATAGRAMS: [usize; 4] = [1, 64, 1200, 8000];
+
+/// A party: a network namespace and what to call it in errors.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+    netns: File,
+}
+
+impl Host {
+    /// The calling thread's namespace.
+    pub fn here(name: &str) -> Result<Self> {
+        Self::at(name, Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// The namespace that a container's path leads to now.
+    pub fn container(netns: &Netns) -> Result<Self> {
+        let name = netns.path().file_name().unwrap_or_default();
+        Self::at(&name.to_string_lossy(), netns.path())
+    }
+
+    /// The namespace that a path leads to now.
+    pub fn at(name: &str, path: &Path) -> Result<Self> {
+        let netns = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self { name: name.to_owned(), netns })
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Listens for TCP at an address; port 0 is any that is free.
+    pub fn listen(&self, address: impl Into<SocketAddr>) -> Result<TcpServer<'_>> {
+        let address = address.into();
+        let listener = self.make(|| TcpListener::bind(address), "listen at", address)?;
+        listener.set_nonblocking(true).context("set a listener non-blocking")?;
+        Ok(TcpServer { host: self, listener })
+    }
+
+    fn connect(&self, address: SocketAddr, limit: Duration) -> Result<TcpStream> {
+        self.make(|| TcpStream::connect_timeout(&address, limit), "connect to", address)
+    }
+
+    fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket> {
+        let socket = self.make(|| UdpSocket::bind(address), "bind UDP to", address)?;
+        socket.set_read_timeout(Some(LIMIT)).context("set a socket's time limit")?;
+        Ok(socket)
+    }
+
+    fn make<T: Send>(
+        &self,
+        f: impl FnOnce() -> std::io::Result<T> + Send,
+        what: &str,
+        address: SocketAddr,
+    ) -> Result<T> {
+        enter_open(&self.netns, || Ok(f()?))
+            .with_context(|| format!("{}: {what} {address}", self.name))
+    }
+}
+
+/// A party that listens for TCP.
+#[derive(Debug)]
+pub struct TcpServer<'a> {
+    host: &'a Host,
+    listener: TcpListener,
+}
+
+impl TcpServer<'_> {
+    /// Where it listens.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().context("address of a listener")
+    }
+
+    /// A client connects to `target`, which may be another address than the server's own, sends data
+    /// and gets them back. Gives the client's address as the server sees it.
+    pub fn exchange(&self, client: &Host, target: SocketAddr) -> Result<SocketAddr> {
+        let stream = client.connect(target, LIMIT)?;
+        let (accepted, peer) = wait::until(LIMIT, "accept a connection", || {
+            self.listener.accept().with_context(|| format!("{} accepts", self.host.name))
+        })?;
+        thread::scope(|scope| {
+            let echo = scope.spawn(|| echo(accepted));
+            let sent = send_and_compare(stream)
+                .with_context(|| format!("TCP from {} to {target}", client.name));
+            let echoed = echo.join().map_err(|_| anyhow!("the server panicked"))?;
+            sent.and(echoed.context("the server's side"))
+        })?;
+        Ok(peer)
+    }
+}
+
+/// TCP from `client` to `server` at `address`, data both ways. Gives the client's address as the
+/// server sees it.
+pub fn tcp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
+    let listening = server.listen((address, 0))?;
+    Ok(listening.exchange(client, listening.address()?)?.ip())
+}
+
+/// UDP from `client` to `server` at `address`: datagrams of several sizes there and back. Gives the
+/// client's address as the server sees it.
+pub fn udp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
+    let listening = server.bind_udp((address, 0).into())?;
+    let target = listening.local_addr().context("address of a socket")?;
+    let socket = client.bind_udp(unspecified(address))?;
+    socket.connect(target).with_context(|| format!("{}: route to {target}", client.name))?;
+    let mut seen = None;
+    for size in DATAGRAMS {
+        let what = || format!("UDP of {size} bytes from {} to {target}", client.name);
+        seen = Some(datagram(&socket, &listening, size).with_context(what)?);
+    }
+    seen.context("no datagram was sent")
+}
+
+/// Both protocols from `client` to `server` at each address; fails at the first that does not pass.
+pub fn all(client: &Host, server: &Host, addresses: &[IpAddr]) -> Result<()> {
+    for &address in addresses {
+        tcp(client, server, address)?;
+        udp(client, server, address)?;
+    }
+    Ok(())
+}
+
+/// Fails if `client` gets any answer from `server` at `address` over TCP.
+pub fn no_tcp(client: &Host, server: &Host, address: IpAddr) -> Result<()> {
+    let target = server.listen((address, 0))?.address()?;
+    match client.connect(target, SILENCE) {
+        Ok(_) => bail!("{} reaches {target} of {}", client.name, server.name),
+        Err(_) => Ok(()),
+    }
+}
+
+fn datagram(client: &UdpSocket, server: &UdpSocket, size: usize) -> Result<IpAddr> {
+    let data = pattern(size);
+    let mut buffer = vec![0; size + 1];
+    client.send(&data).context("send")?;
+    let (length, peer) = server.recv_from(&mut buffer).context("the server receives")?;
+    server.send_to(&buffer[..length], peer).context("the server answers")?;
+    let length = client.recv(&mut buffer).context("the client receives")?;
+    ensure!(buffer[..length] == data, "{length} of {size} bytes came back, or they differ");
+    Ok(peer.ip())
+}
+
+fn echo(mut stream: TcpStream) -> Result<()> {
+    limit(&stream)?;
+    let mut data = Vec::new();
+    stream.read_to_end(&mut data).context("receive")?;
+    stream.write_all(&data).context("send back")
+}
+
+fn send_and_compare(mut stream: TcpStream) -> Result<()> {
+    limit(&stream)?;
+    let data = pattern(STREAM);
+    stream.write_all(&data).context("send")?;
+    stream.shutdown(Shutdown::Write).context("end sending")?;
+    let mut returned = Vec::new();
+    stream.read_to_end(&mut returned).context("receive")?;
+    ensure!(returned == data, "{} of {STREAM} bytes came back, or they differ", returned.len());
+    Ok(())
+}
+
+fn limit(stream: &TcpStream) -> Result<()> {
+    stream.set_nonblocking(false).context("set a stream blocking")?;
+    stream.set_read_timeout(Some(LIMIT)).context("set a stream's time limit")?;
+    stream.set_write_timeout(Some(LIMIT)).context("set a stream's time limit")
+}
+
+/// Bytes of which no two nearby parts are equal.
+fn pattern(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i ^ (i >> 8)).to_le_bytes()[0]).collect()
+}
+
+fn unspecified(like: IpAddr) -> SocketAddr {
+    let any: IpAddr = match like {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    (any, 0).into()
+}

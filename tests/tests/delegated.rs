@@ -1,0 +1,106 @@
+//! Address management by another plugin: Debian's `host-local`.
+#![cfg(test)]
+
+use std::{fs, path::Path};
+
+use anyhow::{Result, ensure};
+use repoint_tests::{
+    Container, Netns, Node, Snapshot,
+    dist::{self, REFERENCE_PLUGINS},
+    example, missing,
+    plugin::{Attachment, Network},
+    traffic,
+};
+use serde_json::{Value, json};
+
+/// Where host-local keeps its reservations of the network.
+const RESERVATIONS: &str = "/var/lib/cni/networks/delegated";
+
+fn skipped() -> bool {
+    missing([dist::plugin(), Path::new(REFERENCE_PLUGINS).join("host-local")])
+}
+
+fn configuration(node: &Node) -> Result<Value> {
+    let mut configuration = example("delegated.json")?;
+    node.dirs().patch(&mut configuration);
+    Ok(configuration)
+}
+
+fn is_reserved(address: std::net::IpAddr) -> bool {
+    Path::new(RESERVATIONS).join(address.to_string()).exists()
+}
+
+#[test]
+fn addresses_are_used_and_given_back() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let before = Snapshot::take(node.dirs())?;
+        let network = Network::new(&configuration(&node)?, dist::cni_path())?;
+        let (one, two) = (Container::add(&network, "one")?, Container::add(&network, "two")?);
+        let addresses = [one.addresses()?, two.addresses()?].concat();
+        ensure!(addresses.len() == 4, "two addresses each were expected: {addresses:?}");
+        ensure!(
+            addresses.iter().copied().all(is_reserved),
+            "not all of {addresses:?} are reserved"
+        );
+        traffic::all(&one.host()?, &two.host()?, &two.addresses()?)?;
+        traffic::all(&two.host()?, &one.host()?, &one.addresses()?)?;
+        one.check()?;
+        one.remove()?;
+        two.remove()?;
+        ensure!(!addresses.iter().copied().any(is_reserved), "not all were given back");
+        before.wait_until_restored(node.dirs())
+    })
+}
+
+#[test]
+fn exhaustion_is_passed_on_in_the_delegates_words() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let mut configuration = configuration(&node)?;
+        configuration["ipam"]["ranges"] = json!([[{ "subnet": "10.217.2.0/30" }]]);
+        let network = Network::new(&configuration, dist::cni_path())?;
+        let holder = Container::add(&network, "holder")?;
+        let netns = Netns::create("second")?;
+        let attachment = Attachment::new("second", netns.path());
+        let before = Snapshot::take(node.dirs())?;
+        let error = network.call_single("ADD", &attachment, None)?.error()?;
+        let said = format!("{} {}", error.msg, error.details);
+        println!("code {}: {said}", error.code);
+        ensure!(said.contains("no IP addresses available in range set"), "it says: {said}");
+        before.wait_until_restored(node.dirs())?;
+        holder.remove()?;
+        let result = network.add(&attachment)?;
+        network.del(&attachment, Some(&result))
+    })
+}
+
+#[test]
+fn a_failure_after_the_delegate_gives_the_address_back() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let network = Network::new(&configuration(&node)?, dist::cni_path())?;
+        let netns = Netns::create("taken")?;
+        // The interface's name is taken in the container.
+        let taken = ["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"];
+        netns.run(|| repoint_tests::command::run("ip", taken))?;
+        let attachment = Attachment::new("taken", netns.path());
+        let error = network.call_single("ADD", &attachment, None)?.error()?;
+        println!("code {}: {} {}", error.code, error.msg, error.details);
+        let reserved: Vec<String> = fs::read_dir(RESERVATIONS)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| !matches!(name, Ok(name) if name.starts_with("last_") || name == "lock"))
+            .collect::<Result<_>>()?;
+        ensure!(reserved.is_empty(), "still reserved: {reserved:?}");
+        Ok(())
+    })
+}

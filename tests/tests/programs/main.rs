@@ -1,0 +1,12 @@
+//! The eBPF programs and their pins: packets in, verdict, counter and packet out; loading, pinning
+//! and unloading.
+#![cfg(test)]
+
+mod addresses;
+mod case;
+mod headers;
+mod packet;
+mod pins;
+mod protocols;
+mod rig;
+mod wire;

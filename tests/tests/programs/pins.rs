@@ -1,0 +1,376 @@
+//! Loading, pinning and unloading, and what operators see of it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::mount::{MsFlags, mount};
+use repoint::datapath::{Datapath, DatapathError, LogReader, Maps, unload};
+use repoint_common::{
+    counter::{REASONS, Reason},
+    endpoint::{Endpoint, MAX_ENTRIES},
+    interface::Interface,
+};
+use repoint_tests::{Node, command, node::Dirs, pins};
+use serde_json::{Value, json};
+
+use super::{
+    case::{Device, OWN, OWN_MAC, PEER, Program, both},
+    rig::Rig,
+};
+
+const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, padding: [0; 2] };
+
+/// Runs `f` on a node of its own.
+fn on_a_node(f: impl FnOnce(&Dirs) -> Result<()> + Send) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| f(node.dirs()))
+}
+
+fn load(dirs: &Dirs) -> Result<Datapath, DatapathError> {
+    Datapath::load(&dirs.bpf, &dirs.run)
+}
+
+fn folder(dirs: &Dirs) -> PathBuf {
+    dirs.bpf.join("v1")
+}
+
+/// Names in a folder.
+fn names(folder: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn all_pins() -> BTreeSet<String> {
+    ["counters", "endpoints_v4", "endpoints_v6", "from_container", "interfaces", "to_container"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// Numbers of the pinned programs, as bpftool gives them.
+fn program_numbers(dirs: &Dirs) -> Result<[Value; 2]> {
+    let number = |name| {
+        let path = folder(dirs).join(name);
+        let path = path.to_string_lossy();
+        let text = command::run("bpftool", ["-j", "prog", "show", "pinned", &path])?;
+        let program: Value = serde_json::from_str(&text)?;
+        println!("{program}");
+        Ok::<_, anyhow::Error>(program["id"].clone())
+    };
+    Ok([number("from_container")?, number("to_container")?])
+}
+
+#[test]
+fn loading_pins_everything_and_unloading_leaves_nothing() -> Result<()> {
+    on_a_node(|dirs| {
+        ensure!(!unload(&dirs.bpf, &dirs.run)?, "unloaded what is not loaded");
+        ensure!(Datapath::open_existing(&dirs.bpf)?.is_none(), "open before it was loaded");
+        load(dirs)?;
+        assert_eq!(names(&folder(dirs))?, all_pins());
+        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
+        ensure!(!dirs.bpf.exists(), "{} is left", dirs.bpf.display());
+        ensure!(Maps::open_existing(&dirs.bpf)?.is_none(), "open after it was unloaded");
+        Ok(())
+    })
+}
+
+#[test]
+fn loading_again_changes_nothing() -> Result<()> {
+    on_a_node(|dirs| {
+        load(dirs)?.maps.insert_endpoint(OWN.v4.into(), &ENDPOINT)?;
+        let before = program_numbers(dirs)?;
+        let found = load(dirs)?.maps.endpoint(OWN.v4.into())?;
+        assert_eq!(found, Some(ENDPOINT));
+        assert_eq!(program_numbers(dirs)?, before);
+        Ok(())
+    })
+}
+
+#[test]
+fn eight_first_loads_at_once_make_one() -> Result<()> {
+    on_a_node(|dirs| {
+        let load_and_write = |address: IpAddr| -> Result<()> {
+            Ok(load(dirs)?.maps.insert_endpoint(address, &ENDPOINT)?)
+        };
+        let addresses = [1, 2, 3, 4, 5, 6, 7, 8].map(|host| Ipv4Addr::new(10, 217, 1, host));
+        let written: Vec<Result<()>> = thread::scope(|scope| {
+            let loaders =
+                addresses.map(|address| scope.spawn(move || load_and_write(address.into())));
+            loaders.map(|loader| loader.join().unwrap()).into()
+        });
+        written.into_iter().collect::<Result<()>>()?;
+        assert_eq!(names(&folder(dirs))?, all_pins());
+        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        // Had two of them loaded, one's entries would be in a map that is not pinned.
+        let found = load(dirs)?.maps.endpoints()?;
+        println!("{found:?}");
+        assert_eq!(found.len(), addresses.len());
+        Ok(())
+    })
+}
+
+/// What a loader leaves that is killed after its first pins.
+#[test]
+fn remains_of_a_killed_loader_are_replaced() -> Result<()> {
+    on_a_node(|dirs| {
+        load(dirs)?;
+        let partial = dirs.bpf.join("v1-partial");
+        fs::rename(folder(dirs), &partial)?;
+        fs::remove_file(partial.join("to_container"))?;
+        ensure!(Datapath::open_existing(&dirs.bpf)?.is_none(), "taken for a loaded data plane");
+        load(dirs)?;
+        assert_eq!(names(&folder(dirs))?, all_pins());
+        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        Ok(())
+    })
+}
+
+#[test]
+fn remains_of_a_killed_unloader_are_removed() -> Result<()> {
+    on_a_node(|dirs| {
+        load(dirs)?;
+        fs::rename(folder(dirs), dirs.bpf.join("v1-partial"))?;
+        ensure!(!unload(&dirs.bpf, &dirs.run)?, "it was unloaded before");
+        ensure!(!dirs.bpf.exists(), "{} is left", dirs.bpf.display());
+        Ok(())
+    })
+}
+
+#[test]
+fn unloading_keeps_what_is_not_ours() -> Result<()> {
+    on_a_node(|dirs| {
+        load(dirs)?;
+        fs::create_dir(dirs.bpf.join("v2"))?;
+        ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
+        assert_eq!(names(&dirs.bpf)?, ["v2".to_owned()].into());
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_is_pinned_outside_a_bpf_file_system() -> Result<()> {
+    on_a_node(|dirs| {
+        let elsewhere = dirs.state.join("bpf");
+        let refused = Datapath::load(&elsewhere, &dirs.run).map(drop).unwrap_err();
+        println!("{refused}");
+        ensure!(matches!(refused, DatapathError::NotOnBpfFileSystem { .. }));
+        ensure!(!elsewhere.exists(), "{} was made", elsewhere.display());
+        fs::create_dir_all(&elsewhere)?;
+        mount(Some("bpf"), &elsewhere, Some("bpf"), MsFlags::empty(), None::<&str>)?;
+        Datapath::load(&elsewhere, &dirs.run)?;
+        assert_eq!(names(&elsewhere.join("v1"))?, all_pins());
+        ensure!(unload(&elsewhere, &dirs.run)?, "nothing was unloaded");
+        // The mount point stays, with what the kernel puts there.
+        let left = names(&elsewhere)?;
+        ensure!(!left.iter().any(|name| name.starts_with('v')), "{left:?} is left");
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_is_mounted_over_files() -> Result<()> {
+    on_a_node(|dirs| {
+        let place = Path::new("/sys/fs/bpf");
+        mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        fs::write(place.join("precious"), "data")?;
+        let refused = load(dirs).map(drop).unwrap_err();
+        println!("{refused}");
+        ensure!(matches!(refused, DatapathError::Occupied { .. }));
+        assert_eq!(fs::read(place.join("precious"))?, b"data");
+        Ok(())
+    })
+}
+
+#[test]
+fn missing_pins_are_named() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        for name in ["endpoints_v6", "from_container"] {
+            fs::remove_file(folder(dirs).join(name))?;
+        }
+        let refusals =
+            [load(dirs).map(drop).unwrap_err(), maps.endpoint(OWN.v6.into()).unwrap_err()];
+        for (refused, name) in refusals.iter().zip(["from_container", "endpoints_v6"]) {
+            println!("{refused}");
+            let text = refused.to_string();
+            ensure!(text.contains(name) && text.contains("repoint unload"));
+        }
+        ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
+        load(dirs)?.maps.endpoint(OWN.v6.into())?;
+        Ok(())
+    })
+}
+
+#[test]
+fn maps_of_another_layout_are_refused() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        let pin = folder(dirs).join("endpoints_v4");
+        fs::remove_file(&pin)?;
+        let arguments = "type hash key 4 value 8 entries 1 name other";
+        let create = ["map", "create", &pin.to_string_lossy()].map(str::to_owned);
+        command::run("bpftool", create.into_iter().chain(arguments.split(' ').map(str::to_owned)))?;
+        let refused = maps.endpoint(OWN.v4.into()).unwrap_err();
+        println!("{refused}");
+        ensure!(matches!(refused, DatapathError::Layout { .. }));
+        Ok(())
+    })
+}
+
+#[test]
+fn entries_come_change_and_go() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        let parked = Endpoint { identity: 0, ..ENDPOINT };
+        for address in [IpAddr::from(OWN.v4), OWN.v6.into()] {
+            assert_eq!(maps.endpoint(address)?, None);
+            maps.insert_endpoint(address, &ENDPOINT)?;
+            maps.insert_endpoint(address, &parked)?;
+            assert_eq!(maps.endpoint(address)?, Some(parked));
+        }
+        assert_eq!(maps.endpoints()?, [(OWN.v4.into(), parked), (OWN.v6.into(), parked)]);
+        maps.insert_interface(17, &interface())?;
+        assert_eq!(maps.interface(17)?, Some(interface()));
+        assert_eq!(maps.interfaces()?, [(17, interface())]);
+        maps.remove_interface(17)?;
+        maps.remove_interface(17)?;
+        maps.remove_endpoint(OWN.v4.into())?;
+        maps.remove_endpoint(OWN.v6.into())?;
+        maps.remove_endpoint(OWN.v6.into())?;
+        assert_eq!(maps.interface(17)?, None);
+        assert_eq!(maps.endpoints()?, []);
+        Ok(())
+    })
+}
+
+fn interface() -> Interface {
+    Interface {
+        slot: 0x0017_0000_0005,
+        identity: 7,
+        flags: 1,
+        ipv4: OWN.v4.octets(),
+        ipv6: OWN.v6.octets(),
+        mac: OWN_MAC,
+        padding: [0; 6],
+    }
+}
+
+#[test]
+fn a_full_map_is_called_full() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        let address = |number: usize| IpAddr::from(Ipv4Addr::from(u32::try_from(number).unwrap()));
+        for number in 0..MAX_ENTRIES {
+            maps.insert_endpoint(address(number), &ENDPOINT)?;
+        }
+        let refused = maps.insert_endpoint(address(MAX_ENTRIES), &ENDPOINT).unwrap_err();
+        println!("{refused}");
+        ensure!(matches!(refused, DatapathError::Full { .. }));
+        assert_eq!(maps.endpoints()?.len(), MAX_ENTRIES);
+        Ok(())
+    })
+}
+
+/// The form that operators read: fields by name, addresses by octet.
+#[test]
+fn bpftool_shows_named_fields() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        maps.insert_endpoint(OWN.v4.into(), &ENDPOINT)?;
+        maps.insert_endpoint(OWN.v6.into(), &ENDPOINT)?;
+        maps.insert_interface(17, &interface())?;
+        let shown = |name: &str| entries(dirs, name);
+        let endpoint = json!({
+            "ifindex": 17, "identity": 7, "mac": OWN_MAC, "padding": [0, 0],
+        });
+        let v4 = json!([{ "key": { "octets": OWN.v4.octets() }, "value": endpoint }]);
+        assert_eq!(shown("endpoints_v4")?, v4);
+        let v6 = json!([{ "key": { "octets": OWN.v6.octets() }, "value": endpoint }]);
+        assert_eq!(shown("endpoints_v6")?, v6);
+        let interface = json!({
+            "slot": 0x0017_0000_0005_u64, "identity": 7, "flags": 1, "ipv4": OWN.v4.octets(),
+            "ipv6": OWN.v6.octets(), "mac": OWN_MAC, "padding": [0, 0, 0, 0, 0, 0],
+        });
+        let interfaces = json!([{ "key": { "ifindex": 17 }, "value": interface }]);
+        assert_eq!(shown("interfaces")?, interfaces);
+        let counters = shown("counters")?;
+        assert_eq!(counters.as_array().map(Vec::len), Some(REASONS));
+        let first = json!({ "cpu": 0, "value": { "packets": 0, "bytes": 0 } });
+        assert_eq!(counters[0]["values"][0], first);
+        Ok(())
+    })
+}
+
+fn entries(dirs: &Dirs, name: &str) -> Result<Value> {
+    let pin = folder(dirs).join(name);
+    let maps = pins::maps(&dirs.bpf)?;
+    let map = maps.iter().find(|map| map.pin() == pin).context("it is not pinned")?;
+    let entries = map.entries()?;
+    println!("{name}: {}", entries[0]);
+    Ok(entries.into())
+}
+
+/// Forged and broken packets are logged, whoever loaded the programs; others are not.
+#[test]
+fn the_log_tells_of_forged_packets() -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let rig = Rig::new(&node)?;
+        let mut log = LogReader::open_existing(&node.dirs().bpf)?.context("no log")?;
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer({
+                let written = written.clone();
+                move || written.clone()
+            })
+            .finish();
+        let _here = tracing::subscriber::set_default(subscriber);
+        let mut sent = |source, expected| {
+            let cases = both("datagram", Program::FromContainer, source, PEER, expected);
+            let went_well = cases.iter().all(|case| rig.passes(case));
+            log.drain();
+            ensure!(went_well, "the programs did not do what they should");
+            Ok(written.take())
+        };
+        assert_eq!(sent(OWN, Reason::Redirected)?, "");
+        let text = sent(PEER, Reason::ForeignAddress)?;
+        let ifindex = rig.ifindex(Device::Active);
+        let record = format!("interface {ifindex}: foreign source {}", PEER.v4);
+        ensure!(text.contains(&record) && text.contains("WARN repoint::ebpf"), "{text}");
+        Ok(())
+    })
+}
+
+/// What a subscriber has written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// All of it, which is forgotten then.
+    fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        print!("{text}");
+        text
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

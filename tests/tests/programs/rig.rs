@@ -1,0 +1,234 @@
+//! A node with the data plane loaded and interfaces to run the programs for, one packet at a time
+//! (`BPF_PROG_TEST_RUN`).
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use nix::net::if_::if_nametoindex;
+use repoint::datapath::{Datapath, FROM_CONTAINER, Maps, TO_CONTAINER};
+use repoint_common::{
+    LAYOUT_VERSION,
+    counter::{Counter, Reason},
+    endpoint::Endpoint,
+    interface::{FLAG_MORE_ADDRESSES, Interface},
+    mac::GATEWAY_MAC,
+};
+use repoint_tests::{Node, command};
+
+use super::{
+    case::{Case, Device, OWN, OWN_MAC, PARKED, PEER, PEER_MAC, Program, SECOND},
+    packet::{self, Mac},
+};
+
+/// Tc actions of `linux/pkt_cls.h`.
+const TC_ACT_OK: u32 = 0;
+const TC_ACT_SHOT: u32 = 2;
+const TC_ACT_REDIRECT: u32 = 7;
+
+/// Offsets in `struct __sk_buff` of `linux/bpf.h`, and its size.
+const SK_BUFF: usize = 192;
+const SK_BUFF_IFINDEX: usize = 40;
+const SK_BUFF_GSO_SIZE: usize = 176;
+
+const DEVICES: [(Device, &str); 6] = [
+    (Device::Active, "active"),
+    (Device::OnlyV4, "only-v4"),
+    (Device::OnlyV6, "only-v6"),
+    (Device::More, "more"),
+    (Device::Parked, "parked"),
+    (Device::Unknown, "unknown"),
+];
+
+/// What became of a packet.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    action: u32,
+    counted: Vec<(Reason, Counter)>,
+    packet: Vec<u8>,
+}
+
+/// The programs and maps of a node of their own.
+pub struct Rig {
+    from_container: SchedClassifier,
+    to_container: SchedClassifier,
+    maps: Maps,
+    ifindexes: Vec<(Device, u32)>,
+}
+
+/// Runs all cases on a node of their own. Fails at the end, when one did, naming all that did.
+pub fn run(cases: &[Case]) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let rig = Rig::new(&node)?;
+        let failed = cases.iter().filter(|case| !rig.passes(case)).count();
+        ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
+        Ok(())
+    })
+}
+
+impl Rig {
+    /// Loads the data plane, and makes interfaces and map entries. In the node's namespaces.
+    pub fn new(node: &Node) -> Result<Self> {
+        let dirs = node.dirs();
+        let datapath = Datapath::load(&dirs.bpf, &dirs.run)?;
+        let open = |name| {
+            let path: PathBuf = dirs.bpf.join(format!("v{LAYOUT_VERSION}")).join(name);
+            SchedClassifier::from_pin(&path).with_context(|| path.display().to_string())
+        };
+        let rig = Self {
+            from_container: open(FROM_CONTAINER)?,
+            to_container: open(TO_CONTAINER)?,
+            maps: datapath.maps,
+            ifindexes: create_devices()?,
+        };
+        rig.fill_maps()?;
+        Ok(rig)
+    }
+
+    /// Index of an interface.
+    pub fn ifindex(&self, device: Device) -> u32 {
+        let found = self.ifindexes.iter().find(|(other, _)| *other == device);
+        found.map(|(_, ifindex)| *ifindex).unwrap()
+    }
+
+    fn fill_maps(&self) -> Result<()> {
+        for (device, ifindex) in &self.ifindexes {
+            if let Some(interface) = interface(*device) {
+                self.maps.insert_interface(*ifindex, &interface)?;
+            }
+        }
+        let (own, more) = (self.ifindex(Device::Active), self.ifindex(Device::More));
+        let (peer, parked) = (self.ifindex(Device::Unknown), self.ifindex(Device::Parked));
+        for (addresses, ifindex, identity, mac) in [
+            (OWN, own, 7, OWN_MAC),
+            (SECOND, more, 7, OWN_MAC),
+            (PEER, peer, 8, PEER_MAC),
+            (PARKED, parked, 0, PEER_MAC),
+        ] {
+            let endpoint = Endpoint { ifindex, identity, mac, padding: [0; 2] };
+            self.maps.insert_endpoint(addresses.v4.into(), &endpoint)?;
+            self.maps.insert_endpoint(addresses.v6.into(), &endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a case and says how it went.
+    pub fn passes(&self, case: &Case) -> bool {
+        let Case { name, program, expected, .. } = case;
+        let length = case.packet.len();
+        let title = format!("{program:?} on {:?}: {name}, {length} bytes", case.device);
+        match self.outcome(case) {
+            Ok(seen) if seen == wanted(case) => {
+                println!("ok    {title}: {}", expected.label());
+                true
+            }
+            Ok(seen) => {
+                println!("FAIL  {title}\n  seen   {seen:?}\n  wanted {:?}", wanted(case));
+                false
+            }
+            Err(error) => {
+                println!("FAIL  {title}: {error:#}");
+                false
+            }
+        }
+    }
+
+    fn outcome(&self, case: &Case) -> Result<Outcome> {
+        let program = match case.program {
+            Program::FromContainer => &self.from_container,
+            Program::ToContainer => &self.to_container,
+        };
+        let mut context = [0; SK_BUFF];
+        let mut set = |offset: usize, value: u32| {
+            context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+        };
+        set(SK_BUFF_IFINDEX, self.ifindex(case.device));
+        set(SK_BUFF_GSO_SIZE, case.gso_size);
+        let mut packet = vec![0; case.packet.len() + 64];
+        let before = self.maps.counters()?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&case.packet),
+            data_out: Some(&mut packet),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        })?;
+        packet.truncate(usize::try_from(result.data_size_out)?);
+        Ok(Outcome {
+            action: result.return_value,
+            counted: difference(&before, &self.maps.counters()?),
+            packet,
+        })
+    }
+}
+
+/// Makes the devices, as ends of pairs: every kernel that the programs run on has these.
+fn create_devices() -> Result<Vec<(Device, u32)>> {
+    for [(_, one), (_, other)] in DEVICES.as_chunks().0 {
+        let arguments = ["link", "add", one, "type", "veth", "peer", other];
+        command::run("ip", arguments)?;
+    }
+    DEVICES.into_iter().map(|(device, name)| Ok((device, if_nametoindex(name)?))).collect()
+}
+
+/// The record of a device's slot.
+pub fn interface(device: Device) -> Option<Interface> {
+    let active = Interface {
+        slot: 0x0017_0000_0005,
+        identity: 7,
+        flags: 0,
+        ipv4: OWN.v4.octets(),
+        ipv6: OWN.v6.octets(),
+        mac: OWN_MAC,
+        padding: [0; 6],
+    };
+    match device {
+        Device::Active => Some(active),
+        Device::OnlyV4 => Some(Interface { ipv6: [0; 16], ..active }),
+        Device::OnlyV6 => Some(Interface { ipv4: [0; 4], ..active }),
+        Device::More => Some(Interface { flags: FLAG_MORE_ADDRESSES, ..active }),
+        Device::Parked => Some(Interface { identity: 0, ..active }),
+        Device::Unknown => None,
+    }
+}
+
+fn wanted(case: &Case) -> Outcome {
+    let action = match case.expected {
+        Reason::Redirected => TC_ACT_REDIRECT,
+        reason if reason.is_drop() => TC_ACT_SHOT,
+        _ => TC_ACT_OK,
+    };
+    let packet = if case.expected == Reason::Redirected {
+        packet::routed(&case.packet, destination_mac(&case.packet), GATEWAY_MAC)
+    } else {
+        case.packet.clone()
+    };
+    let counter = Counter { packets: 1, bytes: case.packet.len() as u64 };
+    Outcome { action, counted: vec![(case.expected, counter)], packet }
+}
+
+/// MAC of the endpoint that a redirected packet goes to.
+fn destination_mac(packet: &[u8]) -> Mac {
+    let destination = match packet[packet::ETHERNET] >> 4 {
+        4 => packet[30..34].to_vec(),
+        _ => packet[38..54].to_vec(),
+    };
+    let is_peer = destination == PEER.v4.octets() || destination == PEER.v6.octets();
+    if is_peer { PEER_MAC } else { OWN_MAC }
+}
+
+/// Counters that have changed, and by how much.
+pub fn difference(
+    before: &[(Reason, Counter)],
+    after: &[(Reason, Counter)],
+) -> Vec<(Reason, Counter)> {
+    let pairs = before.iter().zip(after);
+    pairs
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((_, before), (reason, after))| {
+            let packets = after.packets - before.packets;
+            let bytes = after.bytes - before.bytes;
+            (*reason, Counter { packets, bytes })
+        })
+        .collect()
+}
