@@ -99,13 +99,16 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
     Ok(())
 }
 
-/// Whether there is a route to the destination of `wanted`. Another plugin of the chain may have
-/// moved it into a table of its own, as one without a gateway (sbr does), and one of another
-/// interface may have been there first.
+/// Whether there is the route, maybe of another interface that was there first; or, where another
+/// plugin of the chain moved routes into a table of its own, one there that leads the same way.
+/// sbr does so, and keeps the default route but not those that it covers.
 fn is_served(wanted: &Route, routes: &[(u32, Route)]) -> bool {
     routes.iter().any(|(_, route)| {
-        route.destination == wanted.destination
-            && (route.gateway.is_none() || route.gateway == wanted.gateway)
+        let moved = route.options.table != wanted.options.table;
+        let same_way = route.gateway == wanted.gateway;
+        same_way
+            && (route.destination == wanted.destination
+                || moved && route.destination.contains(&wanted.destination))
     })
 }
 
@@ -138,4 +141,27 @@ fn entries(slot: &Slot, ifindex: u32, maps: &Maps) -> Result<(), InspectError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::RouteOptions;
+
+    fn route(destination: &str, gateway: &str, table: Option<u32>) -> Route {
+        let options = RouteOptions { table, ..RouteOptions::default() };
+        let gateway = Some(gateway.parse().unwrap());
+        Route { destination: destination.parse().unwrap(), gateway, options }
+    }
+
+    #[test]
+    fn a_route_may_be_moved_but_not_missed() {
+        let wanted = route("10.1.0.0/24", "169.254.1.1", None);
+        let served = |route: Route| is_served(&wanted, &[(2, route)]);
+        assert!(served(wanted.clone()));
+        assert!(served(route("0.0.0.0/0", "169.254.1.1", Some(100))), "sbr's table");
+        assert!(!served(route("0.0.0.0/0", "169.254.1.1", None)), "gone from the same table");
+        assert!(!served(route("10.1.0.0/24", "10.1.0.9", None)), "another gateway");
+        assert!(!served(route("10.2.0.0/16", "169.254.1.1", Some(100))), "another way");
+    }
 }
