@@ -94,18 +94,22 @@ impl<'a> Container<'a> {
         outcome.with_context(|| format!("check {}", self.attachment.container_id))
     }
 
-    /// DELs it, and removes its namespace.
-    pub fn remove(self) -> Result<()> {
-        self.remove_timed().map(drop)
-    }
-
-    /// Like [`Self::remove`]; gives the time that DEL took.
-    pub fn remove_timed(self) -> Result<Duration> {
+    /// DELs it; gives the time that it took.
+    pub fn delete(&self) -> Result<Duration> {
         let begin = Instant::now();
         let outcome = self.network.del(&self.attachment, Some(&self.result));
         outcome.with_context(|| format!("delete {}", self.attachment.container_id))?;
-        let time = begin.elapsed();
-        self.netns.remove()?;
-        Ok(time)
+        Ok(begin.elapsed())
+    }
+
+    /// Removes its namespace, as a runtime does after DEL.
+    pub fn remove_netns(self) -> Result<()> {
+        self.netns.remove()
+    }
+
+    /// DELs it, and removes its namespace.
+    pub fn remove(self) -> Result<()> {
+        self.delete()?;
+        self.remove_netns()
     }
 }

@@ -12,11 +12,13 @@ use crate::{
     node::Dirs,
 };
 
-/// Our plugin, which builds the network when ADD comes.
+/// Our plugin, which builds the network when ADD comes, doing what [`PTP`] does.
 pub const REPOINT: &str = "repoint";
+/// The same with masquerade, doing what [`PTP_MASQUERADE`] and [`BRIDGE_MASQUERADE`] do.
+pub const REPOINT_MASQUERADE: &str = "repoint-ipmasq";
 /// The reference plugin that is nearest to ours: a veth pair and routes.
 pub const PTP: &str = "ptp";
-/// The same with masquerade, as our plugin has it.
+/// The same with masquerade.
 pub const PTP_MASQUERADE: &str = "ptp-ipmasq";
 /// The reference plugin that most nodes have, with masquerade.
 pub const BRIDGE_MASQUERADE: &str = "bridge-ipmasq";
@@ -76,10 +78,15 @@ impl Contestant {
 /// All contestants. Each network has a subnet of its own, large enough for [`super::growth`].
 pub fn all(dirs: &Dirs) -> Result<Vec<Contestant>> {
     let mut repoint = json!({
-        "cniVersion": "1.0.0", "name": "bench-repoint", "type": "repoint-cni", "ipMasq": true,
+        "cniVersion": "1.0.0", "name": "bench-repoint", "type": "repoint-cni",
         "ipam": ipam("10.216.0.0/16")
     });
     dirs.patch(&mut repoint);
+    let mut repoint_masquerade = json!({
+        "cniVersion": "1.0.0", "name": "bench-repoint-ipmasq", "type": "repoint-cni",
+        "ipMasq": true, "ipam": ipam("10.215.0.0/16")
+    });
+    dirs.patch(&mut repoint_masquerade);
     let ptp = json!({
         "cniVersion": "1.0.0", "name": "bench-ptp", "type": "ptp",
         "ipam": host_local("10.217.0.0/16")
@@ -97,6 +104,7 @@ pub fn all(dirs: &Dirs) -> Result<Vec<Contestant>> {
     Ok(vec![
         Contestant::new(FLOOR, compile_floor()?, None),
         Contestant::new(REPOINT, dist::plugin(), Some(repoint)),
+        Contestant::new(REPOINT_MASQUERADE, dist::plugin(), Some(repoint_masquerade)),
         Contestant::new(PTP, reference("ptp"), Some(ptp)),
         Contestant::new(PTP_MASQUERADE, reference("ptp"), Some(ptp_masquerade)),
         Contestant::new(BRIDGE_MASQUERADE, reference("bridge"), Some(bridge_masquerade)),

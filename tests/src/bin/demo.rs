@@ -138,11 +138,11 @@ fn show_maps(node: &Node) -> Result<()> {
 
 fn delete(containers: Vec<Container<'_>>) -> Result<()> {
     title("Containers are deleted");
-    for (name, container) in CONTAINERS.iter().zip(containers) {
-        let time = container.remove_timed()?;
-        println!("  DEL {name:8} {}", milliseconds(time));
+    for (name, container) in CONTAINERS.iter().zip(&containers) {
+        println!("  DEL {name:8} {}", milliseconds(container.delete()?));
     }
-    Ok(())
+    // Only now: while the kernel takes a namespace down, changes of interfaces wait for it.
+    containers.into_iter().try_for_each(Container::remove_netns)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {

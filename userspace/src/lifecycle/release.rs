@@ -1,9 +1,11 @@
 //! Giving an attachment up: what DEL, GC and a failed ADD have in common.
 
+use std::thread::{self, ScopedJoinHandle};
+
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
     failpoint,
-    slot::{release_masquerade, tear_down},
+    slot::{release_masquerade, remove_interface, withdraw},
     store::{Slot, SlotState},
     types::SlotId,
 };
@@ -15,23 +17,36 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
         return Ok(());
     };
     failpoint::hit("release:condemned");
-    let mut errors: Vec<LifecycleError> = Vec::new();
-    match node.maps() {
-        Ok(maps) => {
-            errors.extend(tear_down(&slot, maps.as_ref()).into_iter().map(Into::into));
-        }
-        Err(error) => errors.push(error),
-    }
+    let mut errors = remove(node, &slot);
     errors.extend(release_addresses(&slot, request).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
         forget(node, &slot)?;
         failpoint::hit("release:forgotten");
     }
-    if slot.masquerade && errors.is_empty() {
-        errors.extend(release_masquerade(&node.directories.run, &node.store).err().map(Into::into));
-    }
     summary(&request.attachment.to_string(), errors)
+}
+
+/// Removes what the kernel has of the slot. Removing the interface and removing the masquerade rule
+/// wait for a grace period each, so they wait together; both after the last packet of the slot.
+fn remove(node: &Node, slot: &Slot) -> Vec<LifecycleError> {
+    let mut errors: Vec<LifecycleError> = Vec::new();
+    match node.maps() {
+        Ok(maps) => errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into)),
+        Err(error) => errors.push(error),
+    }
+    thread::scope(|scope| {
+        let rule = slot
+            .masquerade
+            .then(|| scope.spawn(|| release_masquerade(&node.directories.run, &node.store)));
+        errors.extend(remove_interface(slot).err().map(Into::into));
+        match rule.map(ScopedJoinHandle::join) {
+            Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => {}
+        }
+    });
+    errors
 }
 
 /// Marks the slot given up; none where somebody has finished it already.

@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{GROUP, GROUP_MASQUERADED};
 use crate::{
     netlink::{NetfilterSocket, NetlinkError, add_masquerade, masquerades, remove_masquerade},
-    store::{Store, StoreError},
+    store::{Slot, SlotState, Store, StoreError},
 };
 
 /// Why the rule cannot be added or removed.
@@ -46,17 +46,21 @@ pub fn require_masquerade(run_dir: &Path) -> Result<(), MasqueradeError> {
         .map_err(MasqueradeError::Nftables)
 }
 
-/// Removes the rule if no slot on record needs it.
+/// Removes the rule if no slot on record needs it; one that is given up does not.
 ///
 /// Record first and rule second when adding, both under this lock: a slot that is about to be
 /// built is either seen here, or adds the rule after it was removed.
 pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), MasqueradeError> {
     let _lock = lock(run_dir)?;
-    if store.read(|transaction| transaction.any_slot(|slot| slot.masquerade))? {
+    if store.read(|transaction| transaction.any_slot(needs_rule))? {
         return Ok(());
     }
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
     remove_masquerade(&mut socket).map_err(MasqueradeError::Nftables)
+}
+
+fn needs_rule(slot: &Slot) -> bool {
+    slot.masquerade && slot.state() != SlotState::Condemned
 }
 
 fn lock(run_dir: &Path) -> Result<Flock<File>, MasqueradeError> {

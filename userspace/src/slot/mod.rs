@@ -10,7 +10,7 @@ pub use builder::{BuildError, Builder, Built};
 pub use inspect::{InspectError, inspect};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
-pub use teardown::{TeardownError, tear_down};
+pub use teardown::{TeardownError, remove_interface, tear_down, withdraw};
 
 use crate::{store::Slot, types::SlotId};
 
