@@ -12,6 +12,9 @@ use serde_json::json;
 
 use crate::environment::{AttachmentVerb, Command, Environment, EnvironmentError, NetworkVerb};
 
+/// This executable, which `main` lets remove interfaces.
+const THIS: &str = "/proc/self/exe";
+
 /// A call that failed, and the version of the protocol in which to say so.
 #[derive(Debug)]
 pub struct Failure {
@@ -138,7 +141,15 @@ fn request(
         parameters().map_err(|error: EnvironmentError| error.to_cni())?;
     let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
     let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
-    Ok(Request { conf, attachment, netns, args, cni_path: environment.path(), input })
+    Ok(Request {
+        conf,
+        attachment,
+        netns,
+        args,
+        cni_path: environment.path(),
+        input,
+        remover: Some(THIS.into()),
+    })
 }
 
 fn network_request(
@@ -147,7 +158,7 @@ fn network_request(
     input: Vec<u8>,
 ) -> Result<NetworkRequest, CniError> {
     let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
-    Ok(NetworkRequest { conf, cni_path: environment.path(), input })
+    Ok(NetworkRequest { conf, cni_path: environment.path(), input, remover: Some(THIS.into()) })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
     process::ExitCode,
 };
 
-use repoint::cni::CniVersion;
+use repoint::{cni::CniVersion, slot};
 
 use dispatch::{Failure, answer};
 use environment::{Command, Environment, EnvironmentError};
@@ -23,10 +23,30 @@ use environment::{Command, Environment, EnvironmentError};
 const COMMON_INPUT: usize = 4096;
 
 fn main() -> ExitCode {
+    if let Some(interface) = interface_to_remove() {
+        return remove(&interface);
+    }
     match run() {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(answer)) => print(answer, ExitCode::SUCCESS),
         Err(failure) => print(failure.to_json(), ExitCode::FAILURE),
+    }
+}
+
+/// The interface that another call of this executable wants removed. Runtimes give no arguments.
+fn interface_to_remove() -> Option<String> {
+    let mut arguments = env::args().skip(1);
+    let verb = arguments.next()?;
+    (verb == slot::REMOVE_INTERFACE).then(|| arguments.next()).flatten()
+}
+
+fn remove(interface: &str) -> ExitCode {
+    match slot::remove_for_another(interface) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("repoint-cni: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

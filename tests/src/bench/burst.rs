@@ -125,25 +125,42 @@ fn calls(contestant: &Contestant, operation: Operation, containers: &[Netns]) ->
 }
 
 /// Makes all calls at once, each in a thread of its own, which is in the caller's namespaces. Gives
-/// the time until the last has ended, and each one's.
+/// the time from the start of the first until the end of the last, and each one's.
+///
+/// The threads take the time: with more of them than CPUs, a thread that only watches may run again
+/// when some calls have ended.
 fn at_once(calls: &[Timed]) -> Result<(Duration, Vec<Duration>)> {
-    let barrier = &Barrier::new(calls.len() + 1);
-    thread::scope(|scope| {
-        let threads: Vec<_> = calls
-            .iter()
-            .map(|call| {
-                scope.spawn(move || {
-                    barrier.wait();
-                    call.run()
-                })
-            })
-            .collect();
+    let barrier = &Barrier::new(calls.len());
+    let timed = |call: &Timed| {
         barrier.wait();
         let start = Instant::now();
-        let durations: Result<Vec<Duration>> = threads
+        let duration = call.run()?;
+        Ok((start, Instant::now(), duration))
+    };
+    let spans: Vec<(Instant, Instant, Duration)> = thread::scope(|scope| {
+        let threads: Vec<_> = calls.iter().map(|call| scope.spawn(move || timed(call))).collect();
+        threads
             .into_iter()
             .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
-            .collect();
-        Ok((start.elapsed(), durations?))
-    })
+            .collect::<Result<_>>()
+    })?;
+    let first = spans.iter().map(|(start, ..)| *start).min().context("no calls")?;
+    let last = spans.iter().map(|(_, end, _)| *end).max().context("no calls")?;
+    Ok((last - first, spans.into_iter().map(|(.., duration)| duration).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_lasts_as_long_as_its_longest_call() {
+        let program = Contestant { name: "true", program: "/bin/true".into(), configuration: None };
+        let call = || Timed::new(&program, Operation::Exec, "none", "".as_ref());
+        let calls: Vec<Timed> = (0..SIZE).map(|_| call()).collect();
+        let (wall, durations) = at_once(&calls).unwrap();
+        let longest = durations.iter().max().unwrap();
+        assert_eq!(durations.len(), SIZE);
+        assert!(wall >= *longest, "{wall:?} {longest:?}");
+    }
 }

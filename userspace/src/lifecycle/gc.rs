@@ -56,5 +56,6 @@ fn single(
         args: CniArgs::default(),
         cni_path: request.cni_path.clone(),
         input: request.input.clone(),
+        remover: request.remover.clone(),
     })
 }

@@ -1,6 +1,9 @@
 //! Giving an attachment up: what DEL, GC and a failed ADD have in common.
 
-use std::thread::{self, ScopedJoinHandle};
+use std::{
+    path::Path,
+    thread::{self, ScopedJoinHandle},
+};
 
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
@@ -17,7 +20,7 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
         return Ok(());
     };
     failpoint::hit("release:condemned");
-    let mut errors = remove(node, &slot);
+    let mut errors = remove(node, &slot, request.remover.as_deref());
     errors.extend(release_addresses(&slot, request).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
@@ -29,7 +32,7 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
 
 /// Removes what the kernel has of the slot. Removing the interface and removing the masquerade rule
 /// wait for a grace period each, so they wait together; both after the last packet of the slot.
-fn remove(node: &Node, slot: &Slot) -> Vec<LifecycleError> {
+fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleError> {
     let mut errors: Vec<LifecycleError> = Vec::new();
     match node.maps() {
         Ok(maps) => errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into)),
@@ -39,7 +42,7 @@ fn remove(node: &Node, slot: &Slot) -> Vec<LifecycleError> {
         let rule = slot
             .masquerade
             .then(|| scope.spawn(|| release_masquerade(&node.directories.run, &node.store)));
-        errors.extend(remove_interface(slot).err().map(Into::into));
+        errors.extend(remove_interface(slot, remover).err().map(Into::into));
         match rule.map(ScopedJoinHandle::join) {
             Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
             Some(Err(panic)) => std::panic::resume_unwind(panic),

@@ -24,6 +24,9 @@ pub struct Request {
     pub cni_path: Vec<PathBuf>,
     /// The configuration as it was read, for plugins that this one calls.
     pub input: Vec<u8>,
+    /// An executable that removes interfaces when it is told [`crate::slot::REMOVE_INTERFACE`], so
+    /// that this process need not wait for the kernel's grace period.
+    pub remover: Option<PathBuf>,
 }
 
 /// A request about a network: GC or STATUS.
@@ -35,6 +38,9 @@ pub struct NetworkRequest {
     pub cni_path: Vec<PathBuf>,
     /// The configuration as it was read, for plugins that this one calls.
     pub input: Vec<u8>,
+    /// An executable that removes interfaces when it is told [`crate::slot::REMOVE_INTERFACE`], so
+    /// that this process need not wait for the kernel's grace period.
+    pub remover: Option<PathBuf>,
 }
 
 impl Request {

@@ -101,6 +101,15 @@ pub fn delete_link(name: &str) -> Request<RouteNetlinkMessage> {
     Request::new(format!("delete interface {name}"), RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
+/// Fails with `ENODEV`, after it had its turn to change links.
+#[must_use]
+pub fn delete_no_link() -> Request<RouteNetlinkMessage> {
+    let mut message = LinkMessage::default();
+    // The kernel numbers interfaces from 1 up, and no machine gets here.
+    message.header.index = i32::MAX.unsigned_abs();
+    Request::new("wait for RTNL", RouteNetlinkMessage::DelLink(message), 0)
+}
+
 fn named(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(name.to_owned())];

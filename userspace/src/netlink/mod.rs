@@ -14,7 +14,8 @@ mod socket;
 pub use address::{add_address, addresses};
 pub use filter::{Direction, add_clsact, add_filter, filters};
 pub use link::{
-    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_link, get_link, mtu_of,
+    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_link, delete_no_link, get_link,
+    mtu_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};

@@ -10,7 +10,9 @@ pub use builder::{BuildError, Builder, Built};
 pub use inspect::{InspectError, inspect};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
-pub use teardown::{TeardownError, remove_interface, tear_down, withdraw};
+pub use teardown::{
+    REMOVE_INTERFACE, TeardownError, remove_for_another, remove_interface, tear_down, withdraw,
+};
 
 use crate::{store::Slot, types::SlotId};
 

@@ -1,13 +1,18 @@
 //! Taking a slot down: its map entries, then its interfaces.
 
-use std::{io, net::IpAddr};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::IpAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    netlink::{NetlinkError, RouteSocket, delete_link},
+    netlink::{NetlinkError, RouteSocket, delete_link, delete_no_link},
     store::Slot,
 };
 
@@ -20,6 +25,14 @@ pub enum TeardownError {
     /// The interface is still there.
     #[error(transparent)]
     Link(#[from] NetlinkError),
+    /// Nobody listens to the process that removes an interface for it.
+    #[error("cannot tell that interface {name} is being removed: {source}")]
+    Remover {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// Whether the interface is there cannot be found out.
     #[error("cannot look for interface {name}: {source}")]
     Lookup {
@@ -35,7 +48,7 @@ pub enum TeardownError {
 #[must_use]
 pub fn tear_down(slot: &Slot, maps: Option<&Maps>) -> Vec<TeardownError> {
     let mut errors = withdraw(slot, maps);
-    errors.extend(remove_interface(slot).err());
+    errors.extend(remove_interface(slot, None).err());
     errors
 }
 
@@ -56,15 +69,60 @@ pub fn withdraw(slot: &Slot, maps: Option<&Maps>) -> Vec<TeardownError> {
 
 /// Removes a slot's interfaces, if they are there.
 ///
-/// The kernel returns after a grace period only, in which it may still use them: 18 ms on 6.18 with
-/// HZ=250, whatever is done before or in what order.
-pub fn remove_interface(slot: &Slot) -> Result<(), TeardownError> {
+/// Whoever asks the kernel for it is kept for the grace period in which it may still use them: 18 ms
+/// on 6.18 with HZ=250, whatever is done before or in what order. `remover` names an executable that
+/// can be kept instead ([`REMOVE_INTERFACE`]); this then returns when the interfaces are gone for
+/// everybody, which takes half a millisecond.
+pub fn remove_interface(slot: &Slot, remover: Option<&Path>) -> Result<(), TeardownError> {
     let name = slot.id.host_ifname();
     if lookup(&name)?.is_some() {
-        remove_link(&name)?;
+        match remover {
+            Some(remover) => remove_by(remover, &name)?,
+            None => remove_link(&name)?,
+        }
     }
     failpoint::hit("teardown:link");
     Ok(())
+}
+
+/// First argument of an executable that is to call [`remove_for_another`] with its second.
+pub const REMOVE_INTERFACE: &str = "remove-interface";
+
+/// Removes an interface in the place of another process, which is told by a byte on standard output
+/// when it comes to that.
+pub fn remove_for_another(name: &str) -> Result<(), TeardownError> {
+    let mut socket = RouteSocket::open()?;
+    let told = io::stdout().write_all(b"!").and_then(|()| io::stdout().flush());
+    told.map_err(|source| TeardownError::Remover { name: name.to_owned(), source })?;
+    Ok(socket.execute(vec![delete_link(name)])?)
+}
+
+/// Has `remover` remove an interface, and waits until it is gone; what it cannot do is done here.
+///
+/// The kernel makes a link unknown under RTNL and waits without it. A request that must fail, and
+/// needs RTNL to do so, returns when that is over, for both ends of the pair.
+fn remove_by(remover: &Path, name: &str) -> Result<(), TeardownError> {
+    let command = Command::new(remover)
+        .args([REMOVE_INTERFACE, name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = command else { return remove_link(name) };
+    let began = child.stdout.take().is_some_and(|mut stdout| stdout.read_exact(&mut [0]).is_ok());
+    let mut socket = RouteSocket::open()?;
+    while began && lookup(name)?.is_some() && matches!(child.try_wait(), Ok(None)) {
+        wait_for_rtnl(&mut socket)?;
+    }
+    wait_for_rtnl(&mut socket)?;
+    if lookup(name)?.is_some() { remove_link(name) } else { Ok(()) }
+}
+
+fn wait_for_rtnl(socket: &mut RouteSocket) -> Result<(), NetlinkError> {
+    match socket.execute(vec![delete_no_link()]) {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes the slot's map entries; an interface that is gone is known from its endpoints' entries.
@@ -115,9 +173,9 @@ fn lookup(name: &str) -> Result<Option<u32>, TeardownError> {
     }
 }
 
-fn remove_link(name: &str) -> Result<(), NetlinkError> {
+fn remove_link(name: &str) -> Result<(), TeardownError> {
     match RouteSocket::open()?.execute(vec![delete_link(name)]) {
         Err(error) if error.is_absent() => Ok(()),
-        other => other,
+        other => Ok(other?),
     }
 }
