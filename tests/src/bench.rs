@@ -1,32 +1,40 @@
 //! The benchmark: what a network costs a container, as the runtime that waits for it sees it.
 //!
-//! Three measurements, each of whole processes from before they are made to after their end:
-//! [`latency`] of one call on a quiet node, [`growth`] of ADD with the number of attachments on a
-//! node, and [`burst`]s of calls at once. All contestants take turns within one run, in nodes of
+//! Measurements of whole processes, from before they are made to after their end: [`latency`] of
+//! one call on a quiet node, [`burst`]s of calls at once, [`growth`] of ADD with the number of
+//! attachments on a node, and [`density`]: the same with the number of slots that wait; and of
+//! [`library`] calls, which need no process. All contestants take turns within one run, in nodes of
 //! their own; nothing is compared with a figure of another day.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-
-use crate::Node;
 
 pub mod burst;
 pub mod contestant;
+pub mod density;
 mod fence;
 pub mod growth;
 pub mod latency;
+pub mod library;
 pub mod machine;
+pub mod memory;
+mod nodes;
+pub mod page;
 pub mod plot;
+mod pool;
 pub mod report;
 pub mod stats;
 pub mod table;
 pub mod targets;
 mod timed;
+pub mod trace;
 
-use contestant::Contestant;
+use crate::Node;
+use contestant::{Contestant, FLOOR, WARM};
 use fence::Pace;
+use nodes::Nodes;
 use report::Report;
 
 /// What to measure.
@@ -38,34 +46,60 @@ pub struct Plan {
     pub seed: u64,
     /// Names of the contestants; empty for all.
     pub only: Vec<String>,
+    /// Whether to measure [`density`].
+    pub density: bool,
 }
 
-/// Measures. Fails when a call of a contestant does: a figure with failures in it would mean
-/// nothing.
+/// Measures. Fails when a call of a contestant does, or when one that has a pool builds something: a
+/// figure with failures in it would mean nothing.
 pub fn run(plan: &Plan) -> Result<Report> {
     ensure!(plan.rounds > 0, "no rounds, nothing to measure");
     let node = Node::new()?;
-    let contestants = contestant::choose(contestant::all(node.dirs())?, &plan.only)?;
+    let all = contestant::all(node.dirs())?;
+    let contestants = contestant::choose(all.clone(), &plan.only)?;
     let machine = machine::Machine::here()?;
     let mut pace = Pace::new(plan.seed);
-    let latencies = latency::run(&node, &contestants, plan.rounds, &mut pace)?;
-    let bursts = burst::run(&node, &contestants, &mut pace)?;
-    drop(node);
-    let growth = contestants
-        .iter()
-        .filter(|contestant| growth::MEASURED.contains(&contestant.name))
-        .map(|contestant| growth::run(contestant, &mut pace))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Report {
+    let nodes = Nodes::new(node, &contestants)?;
+    let latencies = latency::run(&nodes, &contestants, plan.rounds, &mut pace)?;
+    let warm = find(&contestants, WARM);
+    let library = warm.map(|warm| library::run(warm, nodes.of(warm), &mut pace)).transpose()?;
+    let trace = warm.map(|warm| trace::run(warm, nodes.of(warm))).transpose()?;
+    let bursts = burst::run(&nodes, &contestants, &mut pace)?;
+    nodes.end()?;
+    let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
+    let growth = growth(&contestants, &mut pace)?;
+    let mut report = Report {
         machine,
         rounds: plan.rounds,
         seed: plan.seed,
-        targets: targets::judge(&latencies, &growth),
+        targets: Vec::new(),
         contestants: configurations(&contestants),
         latencies,
-        growth,
+        library,
+        trace,
         bursts,
-    })
+        density,
+        growth,
+    };
+    report.targets = targets::judge(&report);
+    Ok(report)
+}
+
+fn find<'a>(contestants: &'a [Contestant], name: &str) -> Option<&'a Contestant> {
+    contestants.iter().find(|contestant| contestant.name == name)
+}
+
+fn density(all: &[Contestant], pace: &mut Pace) -> Result<density::Density> {
+    let of = |name| find(all, name).with_context(|| format!("no contestant {name}"));
+    density::run(of(FLOOR)?, of(WARM)?, pace)
+}
+
+fn growth(contestants: &[Contestant], pace: &mut Pace) -> Result<Vec<growth::Growth>> {
+    contestants
+        .iter()
+        .filter(|contestant| growth::MEASURED.contains(&contestant.name))
+        .map(|contestant| growth::run(contestant, pace))
+        .collect()
 }
 
 fn configurations(contestants: &[Contestant]) -> BTreeMap<&'static str, Value> {

@@ -52,6 +52,12 @@ pub fn cli() -> PathBuf {
     dist().join("repoint")
 }
 
+/// The daemon beside the plugin.
+#[must_use]
+pub fn agent() -> PathBuf {
+    dist().join("repoint-agent")
+}
+
 /// `CNI_PATH` with our executables and the reference plugins.
 #[must_use]
 pub fn cni_path() -> String {

@@ -4,7 +4,9 @@
 //! Everything but [`node`] works in the namespaces of the calling thread; [`Node::run`] is how a
 //! thread gets into a node's.
 
+pub mod agent;
 pub mod bench;
+pub mod cli;
 pub mod command;
 pub mod container;
 pub mod dist;
@@ -13,13 +15,19 @@ pub mod netns;
 pub mod node;
 pub mod pins;
 pub mod plugin;
+pub mod pooled;
 mod processes;
 pub mod snapshot;
+pub mod stream;
+pub mod tap;
 pub mod traffic;
 pub mod wait;
+pub mod web;
 
+pub use agent::Agent;
 pub use container::Container;
 pub use dist::{dist, example, missing};
 pub use netns::Netns;
 pub use node::Node;
+pub use pooled::{Pooled, with_pool};
 pub use snapshot::Snapshot;

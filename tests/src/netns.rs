@@ -66,6 +66,11 @@ impl Netns {
         inode(&self.path)
     }
 
+    /// Device and inode number of the namespace that a path leads to.
+    pub fn inode_at(path: &Path) -> Result<Inode> {
+        inode(path)
+    }
+
     /// Removes it as a runtime does: one unmount and one unlink. Fails when something is still
     /// mounted there then, which is how a plugin's stray mount shows.
     pub fn remove(self) -> Result<()> {
@@ -121,7 +126,7 @@ pub fn enter_open<T: Send>(
 
 /// Runs `f` in a thread of its own, so that it may change its namespaces. A panic goes on in the
 /// caller.
-pub(crate) fn in_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub fn in_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| scope.spawn(f).join())
         .unwrap_or_else(|payload| panic::resume_unwind(payload))
 }

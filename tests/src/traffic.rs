@@ -51,6 +51,12 @@ impl Host {
         Ok(Self { name: name.to_owned(), netns })
     }
 
+    /// The same party once more.
+    pub fn again(&self) -> Result<Self> {
+        let netns = self.netns.try_clone().context("duplicate a namespace's descriptor")?;
+        Ok(Self { name: self.name.clone(), netns })
+    }
+
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -65,11 +71,19 @@ impl Host {
         Ok(TcpServer { host: self, listener })
     }
 
+    /// Runs `f` in a thread that is in the party's network namespace. Processes that it starts are
+    /// there, too.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        enter_open(&self.netns, f).with_context(|| format!("in {}", self.name))
+    }
+
     fn connect(&self, address: SocketAddr, limit: Duration) -> Result<TcpStream> {
         self.make(|| TcpStream::connect_timeout(&address, limit), "connect to", address)
     }
 
-    fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket> {
+    /// A UDP socket that is bound to an address and waits some seconds for a datagram; port 0 is any
+    /// that is free.
+    pub fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket> {
         let socket = self.make(|| UdpSocket::bind(address), "bind UDP to", address)?;
         socket.set_read_timeout(Some(LIMIT)).context("set a socket's time limit")?;
         Ok(socket)
@@ -197,7 +211,9 @@ fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|i| (i ^ (i >> 8)).to_le_bytes()[0]).collect()
 }
 
-fn unspecified(like: IpAddr) -> SocketAddr {
+/// Any address of the family, and any port.
+#[must_use]
+pub fn unspecified(like: IpAddr) -> SocketAddr {
     let any: IpAddr = match like {
         IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),

@@ -8,19 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Container, Node, Snapshot, command, dist, example, missing, pins, plugin::Network, traffic,
+    Container, Node, Snapshot, cli::repoint, dist, example, missing, pins, plugin::Network, traffic,
 };
 use serde_json::Value;
 
 fn skipped() -> bool {
     missing([dist::plugin(), dist::cli()])
-}
-
-/// Runs the CLI on the node's folders.
-fn cli(node: &Node, arguments: &[&str]) -> Result<String> {
-    let words = arguments.iter().map(Into::into);
-    let all: Vec<_> = node.dirs().arguments().into_iter().chain(words).collect();
-    command::run(&dist::cli().to_string_lossy(), all)
 }
 
 fn network(node: &Node) -> Result<Network> {
@@ -47,13 +40,13 @@ fn unload_leaves_nothing_of_load() -> Result<()> {
     node.run(|| {
         let before = Snapshot::take(node.dirs())?;
         for _ in 0..2 {
-            print!("{}", cli(&node, &["load"])?);
+            print!("{}", repoint(&node, &["load"])?);
         }
         let maps = pins::maps(&node.dirs().bpf)?;
         for name in ["endpoints_v4", "endpoints_v6", "interfaces", "counters"] {
             ensure!(maps.iter().any(|map| map.pin().ends_with(name)), "{name} is not pinned");
         }
-        cli(&node, &["unload"])?;
+        repoint(&node, &["unload"])?;
         ensure_bare(&node)?;
         before.wait_until_restored(node.dirs())
     })
@@ -69,10 +62,10 @@ fn unload_spares_containers_unless_forced() -> Result<()> {
         let before = Snapshot::take(node.dirs())?;
         let network = network(&node)?;
         let (one, two) = (Container::add(&network, "one")?, Container::add(&network, "two")?);
-        let refusal = cli(&node, &["unload"]).err().context("unload took slots away")?;
+        let refusal = repoint(&node, &["unload"]).err().context("unload took slots away")?;
         println!("{refusal:#}");
         traffic::all(&one.host()?, &two.host()?, &two.addresses()?)?;
-        cli(&node, &["unload", "--force"])?;
+        repoint(&node, &["unload", "--force"])?;
         ensure_bare(&node)?;
         one.remove()?;
         two.remove()?;
@@ -94,8 +87,8 @@ fn slots_lists_who_has_what() -> Result<()> {
         for kind in ["record", "map entry", "nftables object"] {
             ensure!(difference.contains(&format!("left: {kind} ")), "no {kind}:\n{difference}");
         }
-        print!("{}", cli(&node, &["slots"])?);
-        let slots: Value = serde_json::from_str(&cli(&node, &["slots", "--json"])?)?;
+        print!("{}", repoint(&node, &["slots"])?);
+        let slots: Value = serde_json::from_str(&repoint(&node, &["slots", "--json"])?)?;
         let [slot] = slots.as_array().context("no list")?.as_slice() else {
             anyhow::bail!("one slot was expected: {slots}");
         };
@@ -105,7 +98,7 @@ fn slots_lists_who_has_what() -> Result<()> {
             ensure!(text.starts_with(&format!("{given}/")), "{text} is listed, not {given}");
         }
         one.remove()?;
-        ensure!(cli(&node, &["slots", "--json"])?.trim() == "[]", "a slot is left");
+        ensure!(repoint(&node, &["slots", "--json"])?.trim() == "[]", "a slot is left");
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,15 +10,18 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Node, Snapshot,
+    Agent, Node, Snapshot, cli,
     dist::{self, REFERENCE_PLUGINS},
     example, missing,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the suite writes its outcome, on the node.
 const OUTCOME: &str = "/run/conformance.json";
+
+/// Slots of a pool: fewer than a small network of the suite has addresses.
+const WARM: u32 = 4;
 
 #[derive(Deserialize)]
 struct Outcome {
@@ -84,6 +88,72 @@ fn every_group_but_crash_passes() -> Result<()> {
     let skipped = outcome.with("skip").into_iter().filter(|check| !check.starts_with("crash."));
     let skipped: Vec<String> = skipped.collect();
     ensure!(skipped.is_empty(), "skipped: {skipped:#?}");
+    Ok(())
+}
+
+/// A network whose ADDs are served from a pool, as are those of the small networks that the suite
+/// makes of it. There are as many warm slots as there may be, so that what ADDs need beyond is
+/// built for them and goes with DEL: the suite counts the node's interfaces before and after.
+#[test]
+fn every_group_but_crash_passes_with_a_warm_pool() -> Result<()> {
+    if without_agent() {
+        return Ok(());
+    }
+    let outcome = run_with_pool(&json!({ "warm": WARM, "maxSlots": WARM }), r"^crash\.")?;
+    let skipped = outcome.with("skip").into_iter().filter(|check| !check.starts_with("crash."));
+    let skipped: Vec<String> = skipped.collect();
+    ensure!(skipped.is_empty(), "skipped: {skipped:#?}");
+    Ok(())
+}
+
+/// Pools that want more slots than a small network has addresses. Without the check that finds a
+/// pool grown, by demand, that its 30 ADDs at once have raised.
+#[test]
+fn pools_that_want_every_address_leave_them_to_who_comes() -> Result<()> {
+    if without_agent() {
+        return Ok(());
+    }
+    let skip = r"^(crash|protocol|network)\.|^lifecycle\.parallel$";
+    run_with_pool(&json!({ "warm": 8, "maxSlots": 64 }), skip).map(drop)
+}
+
+fn without_agent() -> bool {
+    missing([suite(), dist::plugin(), dist::cli(), dist::agent()])
+}
+
+/// Runs the suite as [`run`] does, with a pool and beside an agent; nothing but pools is left then,
+/// and nothing at all after `repoint unload`.
+fn run_with_pool(pool: &Value, skip: &str) -> Result<Outcome> {
+    let node = Node::new()?;
+    let mut configuration = example("conformance.json")?;
+    node.dirs().patch(&mut configuration);
+    configuration["pool"].clone_from(pool);
+    let outcome = node.run(|| {
+        let before = Snapshot::take(node.dirs())?;
+        let agent = Agent::start(&node)?;
+        let outcome = run_suite(&configuration, skip)?;
+        agent.stop()?;
+        served_from_pools(&node)?;
+        cli::repoint(&node, &["unload"])?;
+        before.wait_until_restored(node.dirs())?;
+        Ok(outcome)
+    })?;
+    ensure!(outcome.failed == 0, "failed: {:#?}", outcome.with("fail"));
+    ensure!(outcome.passed > 0, "no check was run");
+    Ok(outcome)
+}
+
+/// Most ADDs must have been served from a pool; why others were not is told.
+fn served_from_pools(node: &Node) -> Result<()> {
+    let pools = cli::pools(node)?;
+    let mut adds: BTreeMap<String, u64> = BTreeMap::new();
+    for (outcome, count) in pools.iter().flat_map(|pool| &pool.adds) {
+        *adds.entry(outcome.clone()).or_default() += count;
+    }
+    println!("{} pools; ADDs by outcome: {adds:?}", pools.len());
+    let hits: u64 = pools.iter().map(|pool| pool.hits).sum();
+    let declined: u64 = pools.iter().map(|pool| pool.declined).sum();
+    ensure!(hits > 2 * declined, "{hits} hits, {declined} declined");
     Ok(())
 }
 

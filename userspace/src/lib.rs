@@ -1,5 +1,6 @@
 //! Networks for functions, prepared ahead of time and repointed by eBPF map writes.
 
+pub mod bell;
 pub mod cni;
 pub mod conf;
 pub mod datapath;
@@ -8,7 +9,10 @@ pub mod ipam;
 pub mod lifecycle;
 pub mod netlink;
 pub mod netns;
+pub mod policy;
 pub mod slot;
 pub mod store;
 pub mod template;
 pub mod types;
+
+pub use lifecycle::Node;

@@ -208,15 +208,99 @@ impl SlotId {
     }
 }
 
+impl FromStr for SlotId {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| {
+            InvalidValue::new(
+                "slot",
+                text,
+                "must be twelve hexadecimal digits, as in `repoint slots`",
+            )
+        })
+    }
+}
+
 impl fmt::Display for SlotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:012x}", self.0)
     }
 }
 
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidValue;
+
+            fn from_str(text: &str) -> Result<Self, InvalidValue> {
+                if text.is_empty() || text.len() > 253 || text.chars().any(char::is_control) {
+                    let why = "must be a text of 1 to 253 bytes without control characters";
+                    return Err(InvalidValue::new($what, text, why));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(label: $name) -> Self {
+                label.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+label! {
+    /// Name of a function, within its tenant: what reuse is keyed by. Free text.
+    FunctionKey, "function"
+}
+label! {
+    /// Name of a tenant: whom functions belong to. Free text.
+    Tenant, "tenant"
+}
+
+/// What the slots of a pool are built from, as a digest: a slot of another key is not what the
+/// configuration asks for. Zeros stand for no pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PoolKey(pub [u8; 16]);
+
 /// The number that policy speaks of; 0 means parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity(pub u32);
+
+impl Identity {
+    /// Of a slot that is not in use: the programs drop what it sends and what is sent to it.
+    pub const PARKED: Self = Self(0);
+}
 
 /// An Ethernet address, in transmission order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

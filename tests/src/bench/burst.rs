@@ -1,6 +1,7 @@
 //! Many calls at once.
 
 use std::{
+    ptr,
     sync::Barrier,
     thread,
     time::{Duration, Instant},
@@ -10,15 +11,19 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 
 use super::{
-    contestant::{Contestant, Operation},
+    contestant::{Contestant, FLOOR, OWN, Operation, WARM},
     fence::{Pace, links, until_links},
+    nodes::Nodes,
+    pool::Pool,
     stats::{Summary, all_microseconds},
     timed::Timed,
 };
-use crate::{Netns, Node};
+use crate::{Netns, Node, cli::Pool as Told};
 
-/// Calls at once.
+/// Calls at once of every contestant.
 pub const SIZE: usize = 50;
+/// Calls at once of the floor, and of ours with a pool.
+pub const CROWD: usize = 200;
 /// Bursts of each operation of each contestant.
 pub const BURSTS: usize = 5;
 
@@ -29,6 +34,8 @@ pub struct Burst {
     pub contestant: &'static str,
     /// What was done many times at once.
     pub operation: Operation,
+    /// How many times at once.
+    pub size: usize,
     /// From the start of a burst until its last call has ended.
     pub wall: Summary,
     /// The calls of all bursts.
@@ -38,38 +45,110 @@ pub struct Burst {
     pub walls: Vec<Duration>,
 }
 
-/// Measures all plugins by turns, in random order: a burst of ADDs and then one of DELs.
-pub(super) fn run(node: &Node, contestants: &[Contestant], pace: &mut Pace) -> Result<Vec<Burst>> {
-    eprintln!("burst: {BURSTS} bursts of {SIZE} ADDs and {SIZE} DELs");
+/// Finds the bursts of an operation.
+#[must_use]
+pub fn find<'a>(
+    bursts: &'a [Burst],
+    contestant: &str,
+    operation: Operation,
+    size: usize,
+) -> Option<&'a Burst> {
+    bursts.iter().find(|burst| {
+        burst.contestant == contestant && burst.operation == operation && burst.size == size
+    })
+}
+
+/// Measures bursts of all contestants, and then larger ones of some.
+pub(super) fn run(
+    nodes: &Nodes,
+    contestants: &[Contestant],
+    pace: &mut Pace,
+) -> Result<Vec<Burst>> {
+    // So many containers of one function are no other case than those of many functions.
+    let all: Vec<&Contestant> =
+        contestants.iter().filter(|contestant| contestant.name != OWN).collect();
+    grow_pools(nodes, &all)?;
+    let mut bursts = series(nodes, &all, SIZE, pace)?;
+    let crowd: Vec<&Contestant> =
+        all.into_iter().filter(|contestant| [FLOOR, WARM].contains(&contestant.name)).collect();
+    bursts.extend(series(nodes, &crowd, CROWD, pace)?);
+    Ok(bursts)
+}
+
+/// Has the pools hold a slot for each container of the largest burst.
+fn grow_pools(nodes: &Nodes, contestants: &[&Contestant]) -> Result<()> {
+    let Some(node) = nodes.pooled() else {
+        return Ok(());
+    };
+    let pools = contestants.iter().filter_map(|contestant| Pool::of(contestant, node));
+    let pools: Vec<Pool<'_>> = pools.collect();
+    node.run(|| {
+        pools.iter().try_for_each(|pool| {
+            pool.resize(CROWD)?;
+            pool.until_full()
+        })
+    })
+}
+
+/// Measures contestants by turns, in random order: a burst of the first operation of each and then
+/// one of its second.
+fn series(
+    nodes: &Nodes,
+    contestants: &[&Contestant],
+    size: usize,
+    pace: &mut Pace,
+) -> Result<Vec<Burst>> {
+    eprintln!("burst: {BURSTS} bursts of {size} calls of each operation");
+    let yards: Vec<Yard<'_>> =
+        nodes.all().map(|node| Yard::new(node, size)).collect::<Result<_>>()?;
     let mut lanes: Vec<Lane<'_>> = contestants
         .iter()
-        .filter(|contestant| contestant.configuration.is_some())
-        .map(Lane::new)
-        .collect();
-    node.run(|| {
-        let before = links()?;
-        let containers: Vec<Netns> = (1..=SIZE)
-            .map(|number| Netns::create(&format!("burst-{number}")))
-            .collect::<Result<_>>()?;
-        for _ in 0..BURSTS {
-            let mut order: Vec<&mut Lane<'_>> = lanes.iter_mut().collect();
-            pace.shuffle(&mut order);
-            for lane in order {
-                lane.turn(&containers, pace)?;
-            }
+        .map(|contestant| Lane::new(contestant, nodes.of(contestant), &yards))
+        .collect::<Result<_>>()?;
+    for _ in 0..BURSTS {
+        let mut order: Vec<&mut Lane<'_>> = lanes.iter_mut().collect();
+        pace.shuffle(&mut order);
+        for lane in order {
+            lane.turn(pace)?;
         }
-        drop(containers);
-        until_links(before)
-    })?;
-    let bursts: Vec<[Burst; 2]> = lanes.into_iter().map(Lane::bursts).collect::<Result<_>>()?;
-    Ok(bursts.into_iter().flatten().collect())
+    }
+    let bursts: Vec<Vec<Burst>> = lanes.into_iter().map(Lane::bursts).collect::<Result<_>>()?;
+    yards.into_iter().try_for_each(Yard::clear)?;
+    Ok(bursts.concat())
+}
+
+/// A node's containers.
+struct Yard<'a> {
+    node: &'a Node,
+    containers: Vec<Netns>,
+    /// Links that the node had before.
+    links: usize,
+}
+
+impl<'a> Yard<'a> {
+    fn new(node: &'a Node, size: usize) -> Result<Self> {
+        node.run(|| {
+            let links = links()?;
+            let containers = (1..=size).map(|number| Netns::create(&format!("burst-{number}")));
+            Ok(Self { node, containers: containers.collect::<Result<_>>()?, links })
+        })
+    }
+
+    fn clear(self) -> Result<()> {
+        let Self { node, containers, links } = self;
+        node.run(|| {
+            drop(containers);
+            until_links(links)
+        })
+    }
 }
 
 /// A contestant and what was measured of it.
 struct Lane<'a> {
     contestant: &'a Contestant,
-    adds: Times,
-    dels: Times,
+    yard: &'a Yard<'a>,
+    pool: Option<(Pool<'a>, Told)>,
+    times: Vec<Times>,
 }
 
 #[derive(Default)]
@@ -79,21 +158,37 @@ struct Times {
 }
 
 impl<'a> Lane<'a> {
-    fn new(contestant: &'a Contestant) -> Self {
-        Self { contestant, adds: Times::default(), dels: Times::default() }
+    fn new(contestant: &'a Contestant, node: &'a Node, yards: &'a [Yard<'a>]) -> Result<Self> {
+        let yard = yards.iter().find(|yard| ptr::eq(yard.node, node)).context("no such node")?;
+        let pool = Pool::of(contestant, node);
+        let pool = pool.map(|pool| node.run(|| pool.told()).map(|told| (pool, told)));
+        let times = contestant.operations().iter().map(|_| Times::default()).collect();
+        Ok(Self { contestant, yard, pool: pool.transpose()?, times })
     }
 
-    fn turn(&mut self, containers: &[Netns], pace: &mut Pace) -> Result<()> {
-        pace.settle()?;
-        self.adds.extend(at_once(&calls(self.contestant, Operation::Add, containers))?);
-        pace.settle()?;
-        self.dels.extend(at_once(&calls(self.contestant, Operation::Del, containers))?);
-        Ok(())
+    fn turn(&mut self, pace: &mut Pace) -> Result<()> {
+        let Self { contestant, yard, pool, times } = self;
+        yard.node.run(|| {
+            for (&operation, times) in contestant.operations().iter().zip(times) {
+                pace.settle()?;
+                times.extend(at_once(&calls(contestant, operation, &yard.containers))?);
+            }
+            pool.as_ref().map_or(Ok(()), |(pool, _)| pool.until_at_rest())
+        })
     }
 
-    fn bursts(self) -> Result<[Burst; 2]> {
-        let Self { contestant, adds, dels } = self;
-        Ok([adds.burst(contestant, Operation::Add)?, dels.burst(contestant, Operation::Del)?])
+    fn bursts(self) -> Result<Vec<Burst>> {
+        let Self { contestant, yard, pool, times } = self;
+        if let Some((pool, before)) = pool {
+            let adds = times.first().map_or(0, |times| times.calls.len());
+            yard.node.run(|| pool.require_hits(&before, adds))?;
+        }
+        let size = yard.containers.len();
+        let operations = contestant.operations().iter();
+        operations
+            .zip(times)
+            .map(|(&operation, times)| times.burst(contestant, operation, size))
+            .collect()
     }
 }
 
@@ -103,10 +198,11 @@ impl Times {
         self.calls.extend(calls);
     }
 
-    fn burst(self, contestant: &Contestant, operation: Operation) -> Result<Burst> {
+    fn burst(self, contestant: &Contestant, operation: Operation, size: usize) -> Result<Burst> {
         Ok(Burst {
             contestant: contestant.name,
             operation,
+            size,
             wall: Summary::of(&self.walls).context("no burst")?,
             call: Summary::of(&self.calls).context("no call")?,
             walls: self.walls,

@@ -16,6 +16,12 @@ use crate::{
 pub const REPOINT: &str = "repoint";
 /// The same with masquerade, doing what [`PTP_MASQUERADE`] and [`BRIDGE_MASQUERADE`] do.
 pub const REPOINT_MASQUERADE: &str = "repoint-ipmasq";
+/// Our plugin with a pool: ADD takes a slot that was built before, DEL parks it.
+pub const WARM: &str = "repoint-warm";
+/// The same with masquerade, doing what [`BRIDGE_MASQUERADE`] does.
+pub const WARM_MASQUERADE: &str = "repoint-warm-ipmasq";
+/// Our plugin with a pool, for a function that gets the slot back that it had before.
+pub const OWN: &str = "repoint-own";
 /// The reference plugin that is nearest to ours: a veth pair and routes.
 pub const PTP: &str = "ptp";
 /// The same with masquerade.
@@ -65,6 +71,12 @@ impl Contestant {
         Self { name, program, configuration }
     }
 
+    /// Whether its network has a pool.
+    #[must_use]
+    pub fn has_pool(&self) -> bool {
+        self.configuration.as_ref().is_some_and(|value| value.get("pool").is_some())
+    }
+
     /// What is timed of it, in the order in which it can be done.
     #[must_use]
     pub fn operations(&self) -> &'static [Operation] {
@@ -75,18 +87,47 @@ impl Contestant {
     }
 }
 
+/// Slots that wait for the ADDs of one at a time: more than those that are being brought back.
+const FEW_SLOTS: usize = 16;
+
 /// All contestants. Each network has a subnet of its own, large enough for [`super::growth`].
 pub fn all(dirs: &Dirs) -> Result<Vec<Contestant>> {
-    let mut repoint = json!({
-        "cniVersion": "1.0.0", "name": "bench-repoint", "type": "repoint-cni",
-        "ipam": ipam("10.216.0.0/16")
-    });
-    dirs.patch(&mut repoint);
-    let mut repoint_masquerade = json!({
-        "cniVersion": "1.0.0", "name": "bench-repoint-ipmasq", "type": "repoint-cni",
-        "ipMasq": true, "ipam": ipam("10.215.0.0/16")
-    });
-    dirs.patch(&mut repoint_masquerade);
+    let mut all = vec![Contestant::new(FLOOR, compile_floor()?, None)];
+    all.extend(ours(dirs));
+    all.extend(references());
+    Ok(all)
+}
+
+fn ours(dirs: &Dirs) -> [Contestant; 5] {
+    let network = |name, subnet, keys: Value| {
+        let mut configuration = json!({
+            "cniVersion": "1.0.0", "name": format!("bench-{name}"), "type": "repoint-cni",
+            "ipam": ipam(subnet)
+        });
+        dirs.patch(&mut configuration);
+        merge(&mut configuration, keys);
+        Contestant::new(name, dist::plugin(), Some(configuration))
+    };
+    let pool = json!({ "warm": FEW_SLOTS, "maxSlots": FEW_SLOTS });
+    // None is ready for anybody: the function's own slot is all there is.
+    let own = json!({ "warm": 0, "maxSlots": 1 });
+    let function = json!({ "cni": { "repoint.dev/function": "bench" } });
+    [
+        network(REPOINT, "10.216.0.0/16", json!({})),
+        network(REPOINT_MASQUERADE, "10.215.0.0/16", json!({ "ipMasq": true })),
+        network(WARM, "10.214.0.0/16", json!({ "pool": pool })),
+        network(WARM_MASQUERADE, "10.213.0.0/16", json!({ "ipMasq": true, "pool": pool })),
+        network(OWN, "10.212.0.0/16", json!({ "pool": own, "args": function })),
+    ]
+}
+
+fn merge(configuration: &mut Value, keys: Value) {
+    if let (Some(configuration), Value::Object(keys)) = (configuration.as_object_mut(), keys) {
+        configuration.extend(keys);
+    }
+}
+
+fn references() -> [Contestant; 3] {
     let ptp = json!({
         "cniVersion": "1.0.0", "name": "bench-ptp", "type": "ptp",
         "ipam": host_local("10.217.0.0/16")
@@ -101,14 +142,11 @@ pub fn all(dirs: &Dirs) -> Result<Vec<Contestant>> {
         "ipam": host_local("10.219.0.0/16")
     });
     let reference = |executable| Path::new(REFERENCE_PLUGINS).join(executable);
-    Ok(vec![
-        Contestant::new(FLOOR, compile_floor()?, None),
-        Contestant::new(REPOINT, dist::plugin(), Some(repoint)),
-        Contestant::new(REPOINT_MASQUERADE, dist::plugin(), Some(repoint_masquerade)),
+    [
         Contestant::new(PTP, reference("ptp"), Some(ptp)),
         Contestant::new(PTP_MASQUERADE, reference("ptp"), Some(ptp_masquerade)),
         Contestant::new(BRIDGE_MASQUERADE, reference("bridge"), Some(bridge_masquerade)),
-    ])
+    ]
 }
 
 fn ipam(subnet: &str) -> Value {

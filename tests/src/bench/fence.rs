@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 
-use crate::{command, wait};
+use crate::{Netns, command, wait};
 
 /// Longest random pause before a measurement: some grace periods of the kernel, which is what the
 /// phase of a link's deletion depends on.
@@ -58,4 +58,21 @@ pub fn until_links(at_most: usize) -> Result<()> {
         ensure!(found <= at_most, "{found} links, {at_most} before the measurement");
         Ok(())
     })
+}
+
+/// Waits until the kernel has taken down all network namespaces that have ended.
+///
+/// It does so by one worker, all that wait at a time (`cleanup_net`). A link's end in a namespace
+/// shows when the links of those that waited with it are gone, so that the second of two such
+/// namespaces shows when all before the first are freed.
+pub fn until_namespaces_are_gone() -> Result<()> {
+    for _ in 0..2 {
+        let before = links()?;
+        let netns = Netns::create("fence")?;
+        let path = netns.path().to_string_lossy();
+        command::run("ip", ["link", "add", "fence", "type", "veth", "peer", "netns", &path])?;
+        drop(netns);
+        until_links(before)?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    burst::Burst,
+    burst::{self, Burst, SIZE},
     contestant::{FLOOR, Operation, REPOINT},
     growth::Growth,
     latency::Latency,
@@ -44,12 +44,13 @@ pub fn burst(bursts: &[Burst]) -> String {
     let of = |operation| {
         bursts
             .iter()
-            .filter(move |burst| burst.operation == operation)
+            .filter(move |burst| burst.operation == operation && burst.size == SIZE)
             .map(|burst| (burst.contestant, burst.call))
     };
     let panels = [panel("ADD", of(Operation::Add)), panel("DEL", of(Operation::Del))];
-    let title = format!("Whole process, {} calls at once", super::burst::SIZE);
-    ranges::draw(&title, &panels, None)
+    let floor = burst::find(bursts, FLOOR, Operation::Exec, SIZE);
+    let title = format!("Whole process, {SIZE} calls at once");
+    ranges::draw(&title, &panels, floor.map(|floor| (FLOOR, floor.call.p50)))
 }
 
 /// Nodes that fill.
@@ -77,7 +78,7 @@ fn colours<'a>(
 ) -> impl Iterator<Item = (&'a str, &'static str)> {
     let mut others = OTHERS.into_iter().cycle();
     names.map(move |name| {
-        let colour = if name == REPOINT { Some(OURS) } else { others.next() };
+        let colour = if name.starts_with(REPOINT) { Some(OURS) } else { others.next() };
         (name, colour.unwrap_or(OURS))
     })
 }

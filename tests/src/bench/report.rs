@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    burst::Burst, growth::Growth, latency::Latency, machine::Machine, plot, table, targets::Target,
+    burst::Burst, density::Density, growth::Growth, latency::Latency, library::LibraryCalls,
+    machine::Machine, page, plot, targets::Target, trace::Trace,
 };
 
 /// One run.
@@ -25,10 +26,16 @@ pub struct Report {
     pub contestants: BTreeMap<&'static str, Value>,
     /// Single calls.
     pub latencies: Vec<Latency>,
-    /// Nodes that fill.
-    pub growth: Vec<Growth>,
+    /// Calls of the library.
+    pub library: Option<LibraryCalls>,
+    /// System calls of one ADD.
+    pub trace: Option<Trace>,
     /// Calls at once.
     pub bursts: Vec<Burst>,
+    /// Slots that wait.
+    pub density: Option<Density>,
+    /// Nodes that fill.
+    pub growth: Vec<Growth>,
 }
 
 impl Report {
@@ -36,7 +43,7 @@ impl Report {
     pub fn save(&self, folder: &Path) -> Result<()> {
         let json = serde_json::to_string(self).context("encode the results")?;
         let files = [
-            ("README.md", table::page(self)),
+            ("README.md", page::page(self)),
             ("results.json", json + "\n"),
             ("latency.svg", plot::latency(&self.latencies)),
             ("growth.svg", plot::growth(&self.growth)),

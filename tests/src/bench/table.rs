@@ -1,87 +1,37 @@
-//! Results as Markdown.
+//! Results as tables.
 
-use std::{fmt::Write as _, iter, time::Duration};
+use std::time::Duration;
 
 use super::{
-    burst::{BURSTS, Burst, SIZE},
+    burst::{self, Burst},
     contestant::{BRIDGE_MASQUERADE, FLOOR, Operation, PTP, PTP_MASQUERADE},
-    growth::{ATTACHMENTS, EDGE, Growth},
+    density::{Calls, Density, MANY},
+    growth::Growth,
     latency::{self, Latency},
+    library::LibraryCalls,
     machine::Machine,
     report::Report,
-    stats::{milliseconds, ratio},
+    stats::{Summary, milliseconds, ratio},
     targets::Target,
 };
+
+mod markdown;
+
+use markdown::markdown;
 
 /// All tables.
 #[must_use]
 pub fn all(report: &Report) -> String {
-    [
-        latencies(&report.latencies),
-        growth(&report.growth),
-        bursts(&report.bursts),
-        targets(&report.targets),
-    ]
-    .join("\n")
+    let mut tables = vec![latencies(&report.latencies)];
+    tables.extend(report.library.as_ref().map(library));
+    tables.push(bursts(&report.bursts));
+    tables.extend(report.density.iter().flat_map(|of| [slots(of), density(of)]));
+    tables.extend([growth(&report.growth), targets(&report.targets)]);
+    tables.join("\n")
 }
 
-/// The page of a run: tables, plots, where and how it was measured.
-#[must_use]
-pub fn page(report: &Report) -> String {
-    format!(
-        "# What a network costs a container
-
-Written by `cargo xtask bench --save`. Times are in milliseconds, from before a plugin's process is
-made until it has ended and its output is closed: what a container runtime waits for. `p50`, `p90`
-and `p99` are measured values of nearest rank. All contestants took turns in one run, in random
-order, each in a subnet and a container of its own; `floor` is a static C program that does nothing.
-All figures are in [results.json](results.json).
-
-{machine}
-## One call at a time
-
-{rounds} rounds. Each contestant has one container: where it keeps something for all of them, it may
-make that at each ADD and remove it at each DEL. The columns with × say how many times the floor's
-p50, or that of a reference plugin's same operation, the contestant's p50 is.
-
-{latencies}
-![](latency.svg)
-
-## Up to {ATTACHMENTS} attachments on a node
-
-In a row: a node is filled, one ADD right after the other; p50 of the first and the last {EDGE}. By
-turns: ADD and DEL of number 1 on an empty node and of number {ATTACHMENTS} on a full one alternate,
-{EDGE} times each.
-
-{growth}
-![](growth.svg)
-
-## {SIZE} calls at once
-
-{BURSTS} bursts. `burst` is the time until the last of its calls has ended.
-
-{bursts}
-![](burst.svg)
-
-## Targets
-
-Ratios of p50.
-
-{targets}
-## Configurations
-
-{configurations}",
-        machine = machine(&report.machine),
-        rounds = report.rounds,
-        latencies = latencies(&report.latencies),
-        growth = growth(&report.growth),
-        bursts = bursts(&report.bursts),
-        targets = targets(&report.targets),
-        configurations = configurations(report),
-    )
-}
-
-fn machine(machine: &Machine) -> String {
+/// Where it was measured.
+pub(super) fn machine(machine: &Machine) -> String {
     let rows = [
         ["kernel".to_owned(), format!("{}, {} Hz", machine.kernel, machine.hz)],
         ["processor".to_owned(), format!("{}, {} CPUs", machine.processor, machine.cpus)],
@@ -94,7 +44,8 @@ fn machine(machine: &Machine) -> String {
     markdown(["", ""], rows)
 }
 
-fn latencies(latencies: &[Latency]) -> String {
+/// Single calls.
+pub(super) fn latencies(latencies: &[Latency]) -> String {
     let header = [
         "operation",
         "contestant",
@@ -137,7 +88,8 @@ fn latency_row(all: &[Latency], latency: &Latency) -> [String; 10] {
     ]
 }
 
-fn growth(growth: &[Growth]) -> String {
+/// Nodes that fill.
+pub(super) fn growth(growth: &[Growth]) -> String {
     let header = ["contestant", "measured", "number 1", "number 1000", "ratio"];
     let rows = growth.iter().flat_map(|growth| {
         let turns = &growth.alternating;
@@ -159,24 +111,91 @@ fn growth(growth: &[Growth]) -> String {
     markdown(header, rows)
 }
 
-fn bursts(bursts: &[Burst]) -> String {
-    let header = ["operation", "contestant", "burst p50", "burst min", "call p50", "call p99"];
-    let rows = [Operation::Add, Operation::Del].into_iter().flat_map(|operation| {
-        bursts.iter().filter(move |burst| burst.operation == operation).map(|burst| {
-            [
-                burst.operation.name().to_owned(),
-                burst.contestant.to_owned(),
-                time(burst.wall.p50),
-                time(burst.wall.min),
-                time(burst.call.p50),
-                time(burst.call.p99),
-            ]
-        })
-    });
-    markdown(header, rows)
+/// Calls at once.
+pub(super) fn bursts(bursts: &[Burst]) -> String {
+    let header = [
+        "at once",
+        "operation",
+        "contestant",
+        "burst p50",
+        "burst min",
+        "call p50",
+        "call p99",
+        "× floor",
+    ];
+    markdown(header, bursts.iter().map(|burst| burst_row(bursts, burst)))
 }
 
-fn targets(targets: &[Target]) -> String {
+fn burst_row(all: &[Burst], burst: &Burst) -> [String; 8] {
+    let floor = burst::find(all, FLOOR, Operation::Exec, burst.size);
+    [
+        burst.size.to_string(),
+        burst.operation.name().to_owned(),
+        burst.contestant.to_owned(),
+        time(burst.wall.p50),
+        time(burst.wall.min),
+        time(burst.call.p50),
+        time(burst.call.p99),
+        floor.map_or_else(String::new, |floor| two_digits(ratio(burst.wall.p50, floor.wall.p50))),
+    ]
+}
+
+/// Calls of the library, in microseconds.
+pub(super) fn library(library: &LibraryCalls) -> String {
+    let rows = [("activate", library.activate), ("park", library.park)];
+    let rows = rows.map(|(call, Summary { min, p50, p90, p99, .. })| {
+        let [p50, p90, p99, min] =
+            [p50, p90, p99, min].map(|time| format!("{:.1}", milliseconds(time) * 1e3));
+        [call.to_owned(), p50, p90, p99, min]
+    });
+    markdown(["call", "p50", "p90", "p99", "min"], rows)
+}
+
+/// What slots cost that wait.
+pub(super) fn slots(density: &Density) -> String {
+    let rows = [
+        ("built", density.built_in, "s"),
+        ("destroyed", density.destroyed_in, "s"),
+        ("destroyed and freed by the kernel", density.freed_in, "s"),
+        ("memory of each", density.kilobytes_each(), "KB"),
+        ("kernel's own memory of each", density.kernel_kilobytes_each(), "KB"),
+    ];
+    let rows =
+        rows.map(|(what, figure, unit)| [what.to_owned(), two_digits(figure), unit.to_owned()]);
+    markdown([&format!("{MANY} slots"), "", ""], rows)
+}
+
+/// Calls with few and with many of them.
+pub(super) fn density(density: &Density) -> String {
+    let header = [
+        "slots",
+        "mounts",
+        "EXEC p50",
+        "ADD p50",
+        "ADD p99",
+        "ADD × floor",
+        "DEL p50",
+        "DEL × floor",
+    ];
+    markdown(header, [&density.few, &density.many].map(density_row))
+}
+
+fn density_row(calls: &Calls) -> [String; 8] {
+    let Calls { slots, mounts, floor, add, del } = calls;
+    [
+        slots.to_string(),
+        mounts.to_string(),
+        time(floor.p50),
+        time(add.p50),
+        time(add.p99),
+        two_digits(ratio(add.p50, floor.p50)),
+        time(del.p50),
+        two_digits(ratio(del.p50, floor.p50)),
+    ]
+}
+
+/// What is promised, and whether it is kept.
+pub(super) fn targets(targets: &[Target]) -> String {
     if targets.is_empty() {
         return "None: repoint and the plugins it is held against were not both measured.\n"
             .to_owned();
@@ -184,82 +203,24 @@ fn targets(targets: &[Target]) -> String {
     let rows = targets.iter().map(|target| {
         [
             target.what.clone(),
-            two_digits(target.at_most),
-            two_digits(target.measured),
+            figure(target.at_most),
+            figure(target.measured),
+            target.unit.to_owned(),
             if target.met { "met" } else { "not met" }.to_owned(),
         ]
     });
-    markdown(["target", "at most", "measured", ""], rows)
-}
-
-fn configurations(report: &Report) -> String {
-    report.contestants.iter().fold(String::new(), |mut text, (name, configuration)| {
-        let _ = writeln!(text, "`{name}`:\n```json\n{configuration:#}\n```");
-        text
-    })
+    markdown(["target", "at most", "measured", "", ""], rows)
 }
 
 fn time(duration: Duration) -> String {
     two_digits(milliseconds(duration))
 }
 
+/// With a third digit where two would hide what decides.
+fn figure(number: f64) -> String {
+    if number > 0.0 && number < 0.1 { format!("{number:.3}") } else { two_digits(number) }
+}
+
 fn two_digits(number: f64) -> String {
     format!("{number:.2}")
-}
-
-/// A table whose columns line up in a terminal, too. Columns of numbers are flush right.
-fn markdown<const N: usize>(
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    let rows: Vec<[String; N]> = iter::once(header.map(str::to_owned)).chain(rows).collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(3)
-    });
-    let numeric: [bool; N] = std::array::from_fn(|column| {
-        rows.len() > 1 && rows[1..].iter().all(|row| is_number(&row[column]))
-    });
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        for column in 0..N {
-            let (cell, width) = (&row[column], widths[column]);
-            let _ = if numeric[column] {
-                write!(text, "| {cell:>width$} ")
-            } else {
-                write!(text, "| {cell:<width$} ")
-            };
-        }
-        text.push_str("|\n");
-        if number == 0 {
-            text.push_str(&rule(&widths, &numeric));
-        }
-    }
-    text
-}
-
-fn is_number(cell: &str) -> bool {
-    cell.is_empty() || cell.parse::<f64>().is_ok()
-}
-
-/// The line below a header.
-fn rule(widths: &[usize], numeric: &[bool]) -> String {
-    let cells = widths.iter().zip(numeric).map(|(width, numeric)| {
-        let (dashes, end) = ("-".repeat(width - 1), if *numeric { ":" } else { "-" });
-        format!("| {dashes}{end} ")
-    });
-    cells.collect::<String>() + "|\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up_and_numbers_are_flush_right() {
-        let rows = [["a", "1.50"], ["long", ""], ["b", "10.25"]];
-        let text = markdown(["name", "p50"], rows.map(|row| row.map(str::to_owned)));
-        let expected = "| name |   p50 |\n| ---- | ----: |\n| a    |  1.50 |\n\
-                        | long |       |\n| b    | 10.25 |\n";
-        assert_eq!(text, expected, "\n{text}");
-    }
 }

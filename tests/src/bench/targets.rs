@@ -3,18 +3,27 @@
 use serde::Serialize;
 
 use super::{
-    contestant::{BRIDGE_MASQUERADE, Operation, PTP, PTP_MASQUERADE, REPOINT, REPOINT_MASQUERADE},
+    burst::{self, Burst, CROWD},
+    contestant::{
+        BRIDGE_MASQUERADE, FLOOR, Operation, PTP, PTP_MASQUERADE, REPOINT, REPOINT_MASQUERADE,
+        WARM, WARM_MASQUERADE,
+    },
+    density::{Density, FEW, MANY},
     growth::{ATTACHMENTS, EDGE, Growth},
     latency::{self, Latency},
+    library::LibraryCalls,
+    report::Report,
     stats::ratio,
 };
 
-/// A ratio of two medians that shall not be above a limit.
+/// A figure that shall not be above a limit.
 #[derive(Debug, Clone, Serialize)]
 pub struct Target {
-    /// What is compared with what.
+    /// What is measured, and what it is compared with.
     pub what: String,
-    /// The ratio.
+    /// In what: `×` for a ratio of two medians.
+    pub unit: &'static str,
+    /// The figure.
     pub measured: f64,
     /// Its limit.
     pub at_most: f64,
@@ -23,34 +32,100 @@ pub struct Target {
 }
 
 impl Target {
-    fn new(what: String, measured: f64, at_most: f64) -> Self {
-        Self { what, measured, at_most, met: measured <= at_most }
+    fn new(what: String, unit: &'static str, measured: f64, at_most: f64) -> Self {
+        Self { what, unit, measured, at_most, met: measured <= at_most }
+    }
+
+    fn ratio(what: String, measured: f64, at_most: f64) -> Self {
+        Self::new(what, "×", measured, at_most)
     }
 }
 
-/// Limits of our median against that of a reference plugin that does the same.
-const AGAINST: [(Operation, &str, &str, f64); 5] = [
-    (Operation::Add, REPOINT, PTP, 0.5),
-    (Operation::Add, REPOINT_MASQUERADE, PTP_MASQUERADE, 0.5),
-    (Operation::Add, REPOINT_MASQUERADE, BRIDGE_MASQUERADE, 0.25),
-    (Operation::Del, REPOINT, PTP, 0.8),
-    (Operation::Del, REPOINT_MASQUERADE, PTP_MASQUERADE, 0.8),
+/// An operation of a contestant.
+type Of = (Operation, &'static str);
+
+/// What any executable costs.
+const EXEC: Of = (Operation::Exec, FLOOR);
+
+/// Limits of our median against that of a program that does nothing, or of a reference plugin that
+/// does the same.
+const AGAINST: [(Of, Of, f64); 8] = [
+    ((Operation::Add, WARM), EXEC, 1.5),
+    ((Operation::Del, WARM), EXEC, 1.5),
+    ((Operation::Add, WARM_MASQUERADE), (Operation::Add, BRIDGE_MASQUERADE), 0.05),
+    ((Operation::Add, REPOINT), (Operation::Add, PTP), 0.5),
+    ((Operation::Add, REPOINT_MASQUERADE), (Operation::Add, PTP_MASQUERADE), 0.5),
+    ((Operation::Add, REPOINT_MASQUERADE), (Operation::Add, BRIDGE_MASQUERADE), 0.25),
+    ((Operation::Del, REPOINT), (Operation::Del, PTP), 0.8),
+    ((Operation::Del, REPOINT_MASQUERADE), (Operation::Del, PTP_MASQUERADE), 0.8),
 ];
 
+/// Limit of a crowd of ADDs against as many programs that do nothing.
+const CROWDED: f64 = 2.0;
+/// Limit of an activation by the library, microseconds.
+const ACTIVATION: f64 = 100.0;
+/// Limit of building [`MANY`] slots, seconds.
+const BUILDING: f64 = 12.0;
+/// Limit of destroying them.
+const DESTROYING: f64 = 20.0;
+/// Limit of a slot's memory, kilobytes.
+const MEMORY: f64 = 350.0;
+/// Limit of ADD with [`MANY`] slots against ADD with [`FEW`].
+const DENSE: f64 = 1.15;
 /// Limit of ADD on a full node against ADD on an empty one.
 const GROWTH: f64 = 1.2;
 
 /// The targets whose contestants were all measured.
 #[must_use]
-pub fn judge(latencies: &[Latency], growth: &[Growth]) -> Vec<Target> {
-    let against = AGAINST.into_iter().filter_map(|(operation, ours, reference, limit)| {
+pub fn judge(report: &Report) -> Vec<Target> {
+    let crowd = crowded(&report.bursts);
+    let library = report.library.iter().map(activated);
+    let density = report.density.iter().flat_map(dense);
+    let grown = report.growth.iter().filter(|growth| growth.contestant == REPOINT);
+    let single = single_calls(&report.latencies);
+    single.chain(crowd).chain(library).chain(density).chain(grown.flat_map(grown_targets)).collect()
+}
+
+fn single_calls(latencies: &[Latency]) -> impl Iterator<Item = Target> {
+    AGAINST.into_iter().filter_map(|((operation, ours), (against, other), limit)| {
         let mine = latency::find(latencies, ours, operation)?;
-        let theirs = latency::find(latencies, reference, operation)?;
-        let what = format!("{} of {ours} against {reference}", operation.name());
-        Some(Target::new(what, ratio(mine.p50, theirs.p50), limit))
-    });
-    let grown = growth.iter().filter(|growth| growth.contestant == REPOINT);
-    against.chain(grown.flat_map(grown_targets)).collect()
+        let theirs = latency::find(latencies, other, against)?;
+        let what = format!("{} of {ours} against {other}", operation.name());
+        Some(Target::ratio(what, ratio(mine.p50, theirs.p50), limit))
+    })
+}
+
+fn crowded(bursts: &[Burst]) -> Option<Target> {
+    let mine = burst::find(bursts, WARM, Operation::Add, CROWD)?;
+    let floor = burst::find(bursts, FLOOR, Operation::Exec, CROWD)?;
+    let what = format!("{CROWD} ADDs at once of {WARM} against {FLOOR}");
+    Some(Target::ratio(what, ratio(mine.wall.p50, floor.wall.p50), CROWDED))
+}
+
+fn activated(library: &LibraryCalls) -> Target {
+    let microseconds = library.activate.p50.as_secs_f64() * 1e6;
+    Target::new("activation by the library".to_owned(), "µs", microseconds, ACTIVATION)
+}
+
+fn dense(density: &Density) -> [Target; 5] {
+    let Density { few, many, .. } = density;
+    let added = many.mounts.saturating_sub(few.mounts);
+    [
+        Target::new(format!("building {MANY} slots"), "s", density.built_in, BUILDING),
+        Target::new("destroying them".to_owned(), "s", density.freed_in, DESTROYING),
+        Target::new("memory of each".to_owned(), "KB", density.kilobytes_each(), MEMORY),
+        Target::ratio(
+            format!("ADD with {MANY} slots more against ADD with {FEW}"),
+            ratio(many.add.p50, few.add.p50),
+            DENSE,
+        ),
+        Target::new("mounts that they add to the node".to_owned(), "", count(added), 0.0),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "lines of a table, not 2^52")]
+fn count(number: usize) -> f64 {
+    number as f64
 }
 
 fn grown_targets(growth: &Growth) -> [Target; 2] {
@@ -58,12 +133,12 @@ fn grown_targets(growth: &Growth) -> [Target; 2] {
     let alternating = &growth.alternating;
     let by_turns = ratio(alternating.last_add.p50, alternating.first_add.p50);
     [
-        Target::new(
+        Target::ratio(
             format!("the last {EDGE} of {ATTACHMENTS} ADDs in a row against the first {EDGE}"),
             in_a_row,
             GROWTH,
         ),
-        Target::new(
+        Target::ratio(
             format!("ADD number {ATTACHMENTS} against ADD number 1, by turns"),
             by_turns,
             GROWTH,
@@ -89,8 +164,7 @@ mod tests {
     }
 
     fn judged(latencies: &[Latency]) -> Vec<(String, bool)> {
-        let targets = judge(latencies, &[]).into_iter();
-        targets.map(|target| (target.what, target.met)).collect()
+        single_calls(latencies).map(|target| (target.what, target.met)).collect()
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::dist;
 /// A call that is ready to be made.
 pub struct Timed {
     program: PathBuf,
+    arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
     stdin: Vec<u8>,
     operation: Operation,
@@ -33,6 +34,7 @@ impl Timed {
         let configuration = contestant.configuration.as_ref();
         Self {
             program: contestant.program.clone(),
+            arguments: Vec::new(),
             environment: vec![
                 // The reference plugins look for iptables.
                 ("PATH", env::var_os("PATH").unwrap_or_default()),
@@ -47,13 +49,20 @@ impl Timed {
         }
     }
 
+    /// The same call, made by another program, which is given `arguments` and then the plugin.
+    pub fn by(self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        arguments.push(self.program.into());
+        Self { program: program.into(), arguments, ..self }
+    }
+
     /// Makes it in the calling thread's namespaces. Gives the time from before the process is made
     /// until it has ended and nobody holds its output any more, which is what libcni waits for.
     ///
     /// Standard input is a pipe that holds all of it from the start.
     pub fn run(&self) -> Result<Duration> {
         let mut command = Command::new(&self.program);
-        command.env_clear();
+        command.args(&self.arguments).env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let (stdin, mut filling) = io::pipe().context("make a pipe")?;
         filling.write_all(&self.stdin).context("write to a pipe that nobody reads yet")?;

@@ -21,9 +21,13 @@ struct Cli {
     /// Seed of the contestants' order
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Contestants, separated by commas: floor, repoint, ptp, ptp-ipmasq, bridge-ipmasq
+    /// Contestants, separated by commas: floor, repoint, repoint-ipmasq, repoint-warm,
+    /// repoint-warm-ipmasq, repoint-own, ptp, ptp-ipmasq, bridge-ipmasq
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Measure a node with thousands of slots, too, which is always done without `--only`
+    #[arg(long)]
+    density: bool,
     /// Write to docs/bench instead of target/bench
     #[arg(long)]
     save: bool,
@@ -31,7 +35,9 @@ struct Cli {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let report = bench::run(&Plan { rounds: cli.rounds, seed: cli.seed, only: cli.only })?;
+    let density = cli.density || cli.only.is_empty();
+    let (rounds, seed) = (cli.rounds, cli.seed);
+    let report = bench::run(&Plan { rounds, seed, only: cli.only, density })?;
     let folder = workspace().join(if cli.save { "docs/bench" } else { "target/bench" });
     report.save(&folder)?;
     println!("{}", table::all(&report));

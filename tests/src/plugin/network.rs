@@ -48,6 +48,13 @@ impl Attachment {
         }
     }
 
+    /// Sets `CNI_ARGS`.
+    #[must_use]
+    pub fn args(mut self, args: &str) -> Self {
+        args.clone_into(&mut self.args);
+        self
+    }
+
     /// Adds a capability's value.
     #[must_use]
     pub fn capability(mut self, name: &str, value: Value) -> Self {

@@ -92,7 +92,8 @@ impl Client {
         Ok(Pod { name: name.to_owned(), addresses, sandbox, container })
     }
 
-    async fn addresses(&mut self, sandbox: &str) -> Result<Vec<IpAddr>> {
+    /// The addresses of a sandbox, in the order of the CNI result.
+    pub(crate) async fn addresses(&mut self, sandbox: &str) -> Result<Vec<IpAddr>> {
         let request =
             PodSandboxStatusRequest { pod_sandbox_id: sandbox.to_owned(), verbose: false };
         let response =
@@ -125,16 +126,24 @@ impl Client {
 
     /// Stops a pod's containers and takes down its network.
     pub(crate) async fn stop(&mut self, pod: &Pod) -> Result<()> {
-        let request = StopPodSandboxRequest { pod_sandbox_id: pod.sandbox.clone() };
-        let stopped = self.runtime.stop_pod_sandbox(request).await;
-        stopped.with_context(|| format!("StopPodSandbox {}", pod.name)).map(drop)
+        self.stop_sandbox(&pod.sandbox).await.with_context(|| pod.name.clone())
+    }
+
+    /// The same for a sandbox.
+    pub(crate) async fn stop_sandbox(&mut self, sandbox: &str) -> Result<()> {
+        let request = StopPodSandboxRequest { pod_sandbox_id: sandbox.to_owned() };
+        self.runtime.stop_pod_sandbox(request).await.context("StopPodSandbox").map(drop)
     }
 
     /// Removes a pod that was stopped, and its containers.
     pub(crate) async fn remove(&mut self, pod: &Pod) -> Result<()> {
-        let request = RemovePodSandboxRequest { pod_sandbox_id: pod.sandbox.clone() };
-        let removed = self.runtime.remove_pod_sandbox(request).await;
-        removed.with_context(|| format!("RemovePodSandbox {}", pod.name)).map(drop)
+        self.remove_sandbox(&pod.sandbox).await.with_context(|| pod.name.clone())
+    }
+
+    /// The same for a sandbox.
+    pub(crate) async fn remove_sandbox(&mut self, sandbox: &str) -> Result<()> {
+        let request = RemovePodSandboxRequest { pod_sandbox_id: sandbox.to_owned() };
+        self.runtime.remove_pod_sandbox(request).await.context("RemovePodSandbox").map(drop)
     }
 
     fn sandbox(&self, name: &str) -> PodSandboxConfig {

@@ -1,6 +1,7 @@
 //! Real pods: Debian's containerd starts and stops them through its CRI, with our plugin.
 #![cfg(test)]
 
+mod churn;
 mod client;
 mod containerd;
 mod image;
@@ -14,7 +15,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use repoint_tests::{Node, Snapshot, dist, example, missing, wait};
-use tokio::{sync::Semaphore, task::JoinSet};
+use serde_json::Value;
+use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 
 use client::{Client, Pod};
 use containerd::Containerd;
@@ -27,16 +29,26 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn fifty_pods_come_talk_and_go() -> Result<()> {
-    let tools = ["/usr/bin/containerd", "/usr/bin/ctr", "/usr/sbin/runc", image::BUSYBOX];
-    if missing(tools.map(Path::new)) || missing([dist::plugin()]) {
+    if skipped() {
         return Ok(());
     }
-    let mut network = example("functions.conflist")?;
+    let network = example("functions.conflist")?;
+    on_containerd(network, pods)
+}
+
+/// Starts containerd with a network on a node of its own, and runs `test` in the node's namespaces
+/// with a client that is ready. No process of a pod may be left then.
+fn on_containerd(
+    mut network: Value,
+    test: impl FnOnce(&Node, &Runtime, Client) -> Result<()> + Send,
+) -> Result<()> {
     let node = Node::new()?;
     node.dirs().patch(&mut network["plugins"][0]);
     node.run(|| {
         let containerd = Containerd::start(&node, &network, &dist::plugin())?;
-        let outcome = pods(&node, containerd.cgroup());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let outcome =
+            connect(&runtime, containerd.cgroup()).and_then(|client| test(&node, &runtime, client));
         if outcome.is_err() {
             eprintln!("containerd's complaints:\n{}", Containerd::complaints());
         }
@@ -44,13 +56,22 @@ fn fifty_pods_come_talk_and_go() -> Result<()> {
     })
 }
 
-fn pods(node: &Node, cgroup: &str) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+fn connect(runtime: &Runtime, cgroup: &str) -> Result<Client> {
     let mut client = runtime.block_on(Client::connect(cgroup))?;
     wait::until(LIMIT, "the CRI knows the image", || {
         ensure!(runtime.block_on(client.has_image())?, "it does not");
         Ok(())
     })?;
+    Ok(client)
+}
+
+/// Whether something is missing that pods need; if so, says what.
+fn skipped() -> bool {
+    let tools = ["/usr/bin/containerd", "/usr/bin/ctr", "/usr/sbin/runc", image::BUSYBOX];
+    missing(tools.map(Path::new)) || missing([dist::plugin(), dist::cli(), dist::agent()])
+}
+
+fn pods(node: &Node, runtime: &Runtime, mut client: Client) -> Result<()> {
     let before = Snapshot::take(node.dirs())?;
     let pods = runtime.block_on(start_all(&client))?;
     let [first, .., last] = pods.as_slice() else { bail!("{} pods are too few", pods.len()) };
@@ -85,12 +106,17 @@ async fn ask(client: &mut Client, from: &Pod, to: &Pod, address: IpAddr) -> Resu
 
 async fn start_all(client: &Client) -> Result<Vec<Pod>> {
     let begin = Instant::now();
-    let mut starts = in_parallel((0..PODS).collect(), {
+    let mut starts = in_parallel(PARALLEL, (0..PODS).collect(), {
         let client = client.clone();
         move |number| start(client.clone(), format!("pod-{number}"))
     })
     .await?;
-    report("RunPodSandbox", starts.iter().map(|(_, time)| *time).collect(), begin.elapsed());
+    report(
+        "RunPodSandbox",
+        PARALLEL,
+        starts.iter().map(|(_, time)| *time).collect(),
+        begin.elapsed(),
+    );
     starts.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     Ok(starts.into_iter().map(|(pod, _)| pod).collect())
 }
@@ -105,8 +131,8 @@ async fn start(mut client: Client, name: String) -> Result<(Pod, Duration)> {
 async fn stop_all(client: &Client, pods: Vec<Pod>) -> Result<()> {
     let begin = Instant::now();
     let client = client.clone();
-    let times = in_parallel(pods, move |pod| stop(client.clone(), pod)).await?;
-    report("StopPodSandbox", times, begin.elapsed());
+    let times = in_parallel(PARALLEL, pods, move |pod| stop(client.clone(), pod)).await?;
+    report("StopPodSandbox", PARALLEL, times, begin.elapsed());
     Ok(())
 }
 
@@ -118,13 +144,13 @@ async fn stop(mut client: Client, pod: Pod) -> Result<Duration> {
     Ok(time)
 }
 
-/// Does `work` for every item, some at a time; fails when all are done and one has failed.
-async fn in_parallel<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>>
+/// Does `work` for every item, `width` at a time; fails when all are done and one has failed.
+async fn in_parallel<I, T, F>(width: usize, items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(PARALLEL));
+    let permits = Arc::new(Semaphore::new(width));
     let mut tasks = JoinSet::new();
     for item in items {
         let (permits, work) = (Arc::clone(&permits), work(item));
@@ -136,11 +162,11 @@ where
     tasks.join_all().await.into_iter().collect()
 }
 
-fn report(what: &str, mut times: Vec<Duration>, total: Duration) {
+fn report(what: &str, width: usize, mut times: Vec<Duration>, total: Duration) {
     times.sort();
     let of = |part: usize| times[(times.len() - 1) * part / 100];
     println!(
-        "{what}: {} of them, {PARALLEL} at a time, in {total:.2?}; each p50 {:.1?} p90 {:.1?} max {:.1?}",
+        "{what}: {} of them, {width} at a time, in {total:.2?}; each p50 {:.1?} p90 {:.1?} max {:.1?}",
         times.len(),
         of(50),
         of(90),

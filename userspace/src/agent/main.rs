@@ -1,28 +1,41 @@
 //! `repoint-agent`: the daemon beside the plugin. ADD and DEL never wait for it.
 //!
-//! It drains what the eBPF programs log into `tracing`, and sees to it that the data plane is
-//! loaded before the first container asks.
+//! It keeps pools of slots filled, brings back what was used, drains what the eBPF programs log into
+//! `tracing`, and sees to it that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
+mod keeper;
+
 use std::{
+    fs::{self, File},
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
+use keeper::Keeper;
+use nix::fcntl::{Flock, FlockArg};
 use repoint::{
+    bell,
     conf::Directories,
     datapath::{Datapath, DatapathError, LogReader},
+    lifecycle::{LifecycleError, Node},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    net::UnixDatagram,
     signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until},
 };
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use tracing_subscriber::EnvFilter;
 
-/// Keeps repoint's data plane loaded and logs what its eBPF programs have to say.
+/// How long the keeper rests when nobody rings: what is due by time alone is not in a hurry.
+const REST: Duration = Duration::from_secs(1);
+
+/// Keeps repoint's pools filled and its data plane loaded, and logs what its eBPF programs have to say.
 ///
 /// The environment variable `RUST_LOG` chooses what is logged (default: `info`).
 #[derive(Debug, Parser)]
@@ -56,14 +69,81 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
+    let _only = only_agent(&arguments.run_dir)?;
+    let bell = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
+    let directories = Directories {
+        run: arguments.run_dir.clone(),
+        bpf: arguments.bpf_dir.clone(),
+        ..Directories::default()
+    };
+    let keeper = Keeper::new(Node::open(&directories)?)?;
     tokio::select! {
         ended = drain_log(&arguments.bpf_dir) => return ended,
+        ended = keep(keeper, &bell) => return ended,
         _ = interrupt.recv() => info!("ending: interrupted"),
         _ = terminate.recv() => info!("ending: asked to terminate"),
     }
     Ok(())
+}
+
+/// Keeps a second agent out, for as long as the lock is held. A runtime directory that is not there
+/// is made.
+fn only_agent(run_dir: &Path) -> Result<Flock<File>, AgentError> {
+    let path = run_dir.join("agent.lock");
+    let failed = |source| AgentError::Lock { path: path.clone(), source };
+    fs::create_dir_all(run_dir).map_err(failed)?;
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::Error::EWOULDBLOCK => AgentError::Second { path: path.clone() },
+        other => failed(other.into()),
+    })
+}
+
+/// Listens for plugins. The socket of an agent that was killed is in the way.
+fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
+    let path = bell::path(run_dir);
+    let failed = |source| AgentError::Listen { path: path.clone(), source };
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    UnixDatagram::bind(&path).map_err(failed)
+}
+
+/// Looks after the pools whenever somebody rings, and now and then; returns on failure only.
+async fn keep(mut keeper: Keeper, bell: &UnixDatagram) -> Result<(), AgentError> {
+    let mut message = [0; bell::LONGEST];
+    loop {
+        let round = tokio::task::spawn_blocking(move || {
+            let due = keeper.round();
+            (keeper, due)
+        });
+        let due;
+        (keeper, due) = round.await.map_err(|_| AgentError::Keeper)?;
+        let rest = Instant::now() + REST;
+        let until = due.map_or(rest, |due| rest.min(due.into()));
+        tokio::select! {
+            rung = bell.recv(&mut message) => {
+                log_message(&message[..rung.map_err(AgentError::Bell)?]);
+                while let Ok(length) = bell.try_recv(&mut message) {
+                    log_message(&message[..length]);
+                }
+            }
+            () = sleep_until(until) => {}
+        }
+    }
+}
+
+/// Logs what a plugin says: the ordinary where somebody wants to know all, the rest always.
+fn log_message(message: &[u8]) {
+    let text = String::from_utf8_lossy(message);
+    if let Some(text) = text.strip_prefix(bell::NOTABLE) {
+        info!("{text}");
+    } else {
+        debug!("{text}");
+    }
 }
 
 /// Hands what the programs log to `tracing`, as it comes; returns on failure only.
@@ -89,6 +169,18 @@ enum AgentError {
     Signal(#[source] io::Error),
     #[error("cannot wait for the log of the eBPF programs: {0}")]
     Wait(#[source] io::Error),
+    #[error("cannot lock {path}: {source}")]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("another repoint-agent runs already: it holds {path}")]
+    Second { path: PathBuf },
+    #[error("cannot listen at {path}: {source}")]
+    Listen { path: PathBuf, source: io::Error },
+    #[error("cannot hear plugins: {0}")]
+    Bell(#[source] io::Error),
+    #[error("the keeper ended early")]
+    Keeper,
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
     #[error("the data plane was unloaded while the agent started")]
     Unloaded,
     #[error(transparent)]

@@ -1,10 +1,12 @@
 //! `repoint`: what an operator does with a node, and what he sees of it.
 #![forbid(unsafe_code)]
 
+mod activate;
 mod counters;
 mod endpoints;
 mod load;
 mod output;
+mod pool;
 mod slots;
 mod status;
 mod unload;
@@ -37,7 +39,7 @@ enum Command {
     Load,
     /// Remove programs, maps, the masquerade rule and the database
     Unload {
-        /// Also when there are slots: they are taken down first, and their containers lose their
+        /// Also when containers have slots: they are taken down first, and the containers lose their
         /// network
         #[arg(long)]
         force: bool,
@@ -50,6 +52,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List pools and how ADDs were served; set, fill, drain and remove them
+    Pool {
+        #[command(subcommand)]
+        action: Option<pool::Action>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a function a slot of a pool and print the path of its network namespace
+    Activate(activate::Activate),
+    /// Take the slot back that `activate` gave
+    Park(activate::Park),
     /// List the addresses in the maps and where packets to them go
     Endpoints {
         /// As JSON
@@ -73,6 +87,9 @@ fn main() -> ExitCode {
         Command::Unload { force } => unload::run(&directories, force),
         Command::Status => status::run(&directories),
         Command::Slots { json } => slots::run(&directories, json),
+        Command::Pool { action, json } => pool::run(&directories, action, json),
+        Command::Activate(wanted) => activate::activate(&directories, wanted),
+        Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Endpoints { json } => endpoints::run(&directories, json),
         Command::Counters { json } => counters::run(&directories, json),
     };

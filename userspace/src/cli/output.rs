@@ -21,6 +21,35 @@ pub(crate) enum CommandError {
          `repoint unload --force`"
     )]
     InUse { slots: usize },
+    #[error("repoint-agent runs: stop it first, or it builds what is removed")]
+    AgentRuns,
+    #[error(transparent)]
+    Hidden(#[from] repoint::netns::HiddenError),
+    #[error(
+        "there is no pool {pool}: the first ADD of a network with key `pool` makes one, or \
+         `repoint pool set NETWORK --config FILE`"
+    )]
+    NoPool { pool: String },
+    #[error("there is more than one pool: name the network with --network")]
+    WhichNetwork,
+    #[error("function {function:?} cannot be a container id as well: give one with --id")]
+    FunctionIsNoId { function: String },
+    #[error("a pool cannot keep {warm} slots ready and have {max} at most")]
+    MoreWarmThanMax { warm: u32, max: u32 },
+    #[error("pool {pool} has room for {room} slots more: raise it with `repoint pool set --max`")]
+    NoRoom { pool: String, room: u32 },
+    #[error("cannot read {path}: {source}")]
+    ReadConfig { path: std::path::PathBuf, source: io::Error },
+    #[error("{path} is not JSON: {source}")]
+    NotJson { path: std::path::PathBuf, source: serde_json::Error },
+    #[error("{path} has no plugin of type repoint-cni")]
+    NotOurs { path: std::path::PathBuf },
+    #[error("{path}: {source}")]
+    Config { path: std::path::PathBuf, source: repoint::conf::ConfError },
+    #[error("{path} configures network {found}, not {wanted}")]
+    OtherNetwork { path: std::path::PathBuf, found: String, wanted: String },
+    #[error("{path} is of another node: its runDir is {run_dir}, see option --run-dir")]
+    OtherNode { path: std::path::PathBuf, run_dir: std::path::PathBuf },
     #[error("cannot take down slot {slot}: {reason}")]
     Slot { slot: repoint::types::SlotId, reason: String },
     #[error("cannot remove {path}: {source}")]

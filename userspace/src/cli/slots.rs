@@ -46,8 +46,8 @@ impl From<Slot> for Row {
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
-            function: slot.function,
-            tenant: slot.tenant,
+            function: slot.function.map(Into::into),
+            tenant: slot.tenant.map(Into::into),
             created: slot.created,
             changed: slot.changed,
         }

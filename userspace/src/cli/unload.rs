@@ -3,9 +3,11 @@
 use std::{fs, io, path::Path};
 
 use repoint::{
+    bell,
     conf::Directories,
     datapath::{self, Maps},
-    lifecycle::Node,
+    lifecycle::{Node, destroy},
+    netns::HiddenNamespaces,
     slot::{release_masquerade, tear_down},
     store::Slot,
 };
@@ -14,17 +16,24 @@ use crate::output::CommandError;
 
 /// Removes all that repoint has on the node; containers' slots only where `force` says so.
 pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandError> {
+    if bell::is_heard(&directories.run) {
+        return Err(CommandError::AgentRuns);
+    }
     if let Some(node) = Node::open_existing(directories)? {
         let slots = node.store.read(|transaction| transaction.slots())?;
-        if !slots.is_empty() && !force {
-            return Err(CommandError::InUse { slots: slots.len() });
+        let used = slots.iter().filter(|slot| slot.container.is_some()).count();
+        if used > 0 && !force {
+            return Err(CommandError::InUse { slots: used });
         }
+        let (own, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.owns_netns);
+        destroy(&node, &own)?;
         let maps = node.maps()?;
-        for slot in &slots {
+        for slot in &others {
             take_down(&node, slot, maps.as_ref())?;
         }
         release_masquerade(&directories.run, &node.store)?;
     }
+    HiddenNamespaces::remove(&directories.run)?;
     datapath::unload(&directories.bpf, &directories.run)?;
     remove_run_dir(&directories.run)
 }
@@ -42,21 +51,29 @@ fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
     let failed = |path: &Path, source| CommandError::Remove { path: path.to_owned(), source };
     let state = run.join("state");
     absent_is_well(fs::remove_dir_all(&state)).map_err(|source| failed(&state, source))?;
+    let netns = run.join("netns");
+    absent_is_well(fs::remove_dir_all(&netns)).map_err(|source| failed(&netns, source))?;
     let entries = match fs::read_dir(run) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|source| failed(run, source))?,
     };
     for entry in entries.filter_map(Result::ok) {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "lock") {
+        if path.extension().is_some_and(|extension| extension == "lock" || extension == "sock") {
             absent_is_well(fs::remove_file(&path)).map_err(|source| failed(&path, source))?;
         }
     }
     match fs::remove_dir(run) {
-        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
-            absent_is_well(Err(error)).map_err(|source| failed(run, source))
+        // Somebody else's file is in it, or it is a mount point.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+            ) =>
+        {
+            Ok(())
         }
-        _ => Ok(()),
+        removed => absent_is_well(removed).map_err(|source| failed(run, source)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A configuration of which only the JSON and the version are known.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::ConfError;
@@ -10,8 +12,8 @@ use crate::cni::{
 
 /// The JSON of a configuration, before its keys are looked at: errors about them are to be
 /// printed in the version that it names.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Document(Value);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document(Arc<Value>);
 
 impl Document {
     /// Parses the JSON text.
@@ -19,7 +21,9 @@ impl Document {
         if text.trim_ascii().is_empty() {
             return Err(ConfError::Empty);
         }
-        serde_json::from_slice(text).map(Self).map_err(|source| ConfError::NotJson { source })
+        serde_json::from_slice(text)
+            .map(|value| Self(Arc::new(value)))
+            .map_err(|source| ConfError::NotJson { source })
     }
 
     /// Key `cniVersion`; 0.1.0 where it is absent or empty, as for libcni.
@@ -36,6 +40,23 @@ impl Document {
     #[must_use]
     pub fn cni_version_text(&self) -> Option<&str> {
         self.0.get("cniVersion")?.as_str()
+    }
+
+    /// The JSON text without what is one call's or one attachment's alone.
+    #[must_use]
+    pub fn common(&self) -> Vec<u8> {
+        const OWN: [&str; 5] = [
+            "args",
+            "cni.dev/attachments",
+            "cni.dev/valid-attachments",
+            "prevResult",
+            "runtimeConfig",
+        ];
+        let mut value = Value::clone(&self.0);
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| !OWN.contains(&key.as_str()));
+        }
+        value.to_string().into_bytes()
     }
 
     pub(super) fn root(&self) -> Result<Object<'_>, KeyError> {

@@ -7,8 +7,10 @@ mod addresses;
 mod attachments;
 mod document;
 mod error;
+mod pool;
 mod ranges;
 mod runtime;
+mod user;
 
 #[cfg(test)]
 mod tests;
@@ -22,13 +24,17 @@ use std::{
 pub use addresses::{IpamConf, OwnIpam};
 pub use document::Document;
 pub use error::ConfError;
+pub use user::{FUNCTION, TENANT, User};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     cni::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    types::{AttachmentId, Mac, NetworkName},
+    store::PoolSize,
+    types::{AttachmentId, IfName, InvalidValue, Mac, NetworkName, PoolKey},
 };
 
 /// Smallest and largest MTU of a veth, bytes (the kernel's `ETH_MIN_MTU` and `ETH_MAX_MTU`).
@@ -55,6 +61,11 @@ pub struct NetConf {
     pub directories: Directories,
     /// How many slots are built at a time when none is ready: key `coldBuilds`.
     pub cold_builds: u32,
+    /// Size of the pool of prepared slots: key `pool`. None: slots are built when they are asked for.
+    pub pool: Option<PoolSize>,
+    /// Whether sysctls that are set in the namespace before ADD are to be looked for and copied:
+    /// key `pool.checkSysctls`. None: if the runtime is one that is known to set some.
+    pub check_sysctls: Option<bool>,
     /// Address management: key `ipam`.
     pub ipam: IpamConf,
     /// What the runtime asks of this attachment's interface: key `runtimeConfig.mac`.
@@ -64,9 +75,13 @@ pub struct NetConf {
     /// On GC, the attachments that are still valid: keys `cni.dev/valid-attachments` and
     /// `cni.dev/attachments`, together. With neither, nothing is known to be invalid.
     pub valid_attachments: Option<HashSet<AttachmentId>>,
+    document: Document,
     dns: Dns,
     runtime_dns: Dns,
     requested: runtime::Requested,
+    user: user::Named,
+    /// Whether the runtime gives ranges: key `runtimeConfig.ipRanges`.
+    runtime_ranges: bool,
 }
 
 /// Directories of a node. Nodes on one machine are told apart by them.
@@ -98,10 +113,14 @@ impl NetConf {
 
     /// Reads a configuration.
     pub fn read(document: &Document) -> Result<Self, ConfError> {
-        Ok(Self::read_keys(&document.root()?, document.cni_version()?)?)
+        Ok(Self::read_keys(document, &document.root()?, document.cni_version()?)?)
     }
 
-    fn read_keys(conf: &Object<'_>, cni_version: CniVersion) -> Result<Self, KeyError> {
+    fn read_keys(
+        document: &Document,
+        conf: &Object<'_>,
+        cni_version: CniVersion,
+    ) -> Result<Self, KeyError> {
         let name: NetworkName = conf.require("name", NAME)?.checked(NAME)?;
         let runtime = object(conf, "runtimeConfig")?;
         let runtime = runtime.as_ref();
@@ -120,6 +139,11 @@ impl NetConf {
             dns: runtime::dns(conf)?,
             runtime_dns: runtime.map_or(Ok(Dns::default()), runtime::runtime_dns)?,
             requested: runtime::Requested::read(conf, runtime)?,
+            user: user::Named::read(conf, runtime)?,
+            runtime_ranges: runtime.is_some_and(|runtime| runtime.get("ipRanges").is_some()),
+            pool: pool::read(conf)?,
+            check_sysctls: pool::check_sysctls(conf)?,
+            document: document.clone(),
             name,
         })
     }
@@ -129,6 +153,35 @@ impl NetConf {
     #[must_use]
     pub fn requested_addresses(&self, args: &CniArgs) -> Vec<IpAddr> {
         self.requested.addresses(args)
+    }
+
+    /// Whether the runtime asks for an address, a range or a MAC address for this one attachment.
+    #[must_use]
+    pub fn asks_for_its_own(&self, args: &CniArgs) -> bool {
+        self.mac.is_some() || self.runtime_ranges || !self.requested_addresses(args).is_empty()
+    }
+
+    /// Who is to use the slot: annotations of the pod, then `CNI_ARGS`, then `args.cni`.
+    pub fn user(&self, args: &CniArgs) -> Result<User, InvalidValue> {
+        self.user.user(args)
+    }
+
+    /// The configuration's JSON text without what is one call's or one attachment's alone: what a
+    /// pool's slots are built from when nobody calls.
+    #[must_use]
+    pub fn common(&self) -> Vec<u8> {
+        self.document.common()
+    }
+
+    /// What the slots of an interface of this name are built from.
+    #[must_use]
+    pub fn pool_key(&self, ifname: &IfName) -> PoolKey {
+        // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
+        let text =
+            format!("{} {ifname} {} {:?} {:?}", self.name, self.ip_masq, self.mtu, self.ipam);
+        let mut key = PoolKey::default();
+        key.0.copy_from_slice(&Sha256::digest(text)[..16]);
+        key
     }
 
     /// DNS settings of the result: the configuration's, or else those of address management; the

@@ -35,6 +35,12 @@ impl Maps {
         Ok(Pins::existing(bpf_dir)?.as_ref().map(Self::open))
     }
 
+    /// Inode number of the folder of pins below `bpf_dir`, if it is there: another one is another
+    /// data plane's.
+    pub fn folder(bpf_dir: &Path) -> Result<Option<u64>, DatapathError> {
+        Pins::below(bpf_dir).inode()
+    }
+
     pub(super) fn open(pins: &Pins) -> Self {
         Self {
             endpoints_v4: PinnedMap::new(pins, endpoint::MAP_V4),

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +32,17 @@ impl Pins {
     pub fn exist(&self) -> Result<bool, DatapathError> {
         let found = self.folder.try_exists();
         found.map_err(DatapathError::folder("look for", &self.folder))
+    }
+
+    /// Inode number of the folder, if it is there.
+    pub fn inode(&self) -> Result<Option<u64>, DatapathError> {
+        match fs::metadata(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => {
+                let found = found.map_err(DatapathError::folder("look for", &self.folder))?;
+                Ok(Some(found.ino()))
+            }
+        }
     }
 
     /// Path of a pinned object.

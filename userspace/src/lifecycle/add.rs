@@ -5,21 +5,26 @@ use repoint_common::mac::GATEWAY_MAC;
 
 use super::{
     LifecycleError, Node, Request,
+    addresses::take_addresses,
     configuration::{configuration, template},
     node::now,
     release::release,
+    reuse::{Reuse, reuse},
+    room::{Room, lack},
 };
 use crate::{
+    bell::{self, NOTABLE},
     cni::{CniResult, Dns, Interface, IpConfig, Route},
-    conf::{IpamConf, OwnIpam},
+    conf::IpamConf,
+    datapath::Datapath,
     failpoint,
-    ipam::{self, Pool, resolv_conf},
+    ipam::resolv_conf,
     netlink,
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Network, Slot, SlotState, Write},
-    template::{NetworkConfig, gateway},
-    types::{Mac, NetnsPath, SlotId},
+    store::{Slot, SlotState},
+    template::{NetworkConfig, NodeContext, gateway},
+    types::{Mac, NetnsPath},
 };
 
 /// Attaches a container: its interface, addresses and routes are there when this returns, and
@@ -31,13 +36,60 @@ pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
         drop(request.delegate(plugin)?);
     }
     let node = Node::open(&request.conf.directories)?;
-    let slot = claim(&node, request, path, &netns)?;
+    let reuse = reuse(&node, request, path, &netns)?;
+    let (result, told) = match reuse {
+        Reuse::Slot(provided) => {
+            let told = format!("ADD {}: {}", request.attachment, provided.outcome.label());
+            (prepared_result(request, path, &provided.slot)?, Some(told))
+        }
+        Reuse::Declined(reason) => {
+            let label = reason.label();
+            let told = format!(
+                "{NOTABLE}ADD {} not from the pool ({label}): {reason}",
+                request.attachment
+            );
+            (add_cold(&node, request, path, &netns.own)?, Some(told))
+        }
+        Reuse::NoPool => (add_cold(&node, request, path, &netns.own)?, None),
+    };
+    if let Some(told) = told {
+        bell::ring(&node.directories.run, &told);
+    }
+    Ok(result)
+}
+
+/// The result of a slot that was built before.
+fn prepared_result(
+    request: &Request,
+    path: &NetnsPath,
+    slot: &Slot,
+) -> Result<CniResult, LifecycleError> {
+    let (routes, dns) = match &request.conf.ipam {
+        IpamConf::Own(own) => {
+            let dns = own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?;
+            (own.routes.as_slice(), dns)
+        }
+        IpamConf::Delegated(_) => (Default::default(), Dns::default()),
+    };
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let config = template(&request.conf, routes).instantiate(&context);
+    Ok(result(slot, &config, path, request.conf.resolve_dns(dns)))
+}
+
+/// Attaches a container by building an interface in its own namespace.
+fn add_cold(
+    node: &Node,
+    request: &Request,
+    path: &NetnsPath,
+    netns: &Netns,
+) -> Result<CniResult, LifecycleError> {
+    let slot = claim_with_room(node, request, path, netns)?;
     failpoint::hit("add:claimed");
-    let attached = attach(&node, request, path, &netns, &slot);
+    let attached = attach(node, request, path, netns, &slot);
     if attached.is_err() {
         // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
         // the caller wants to know why ADD failed.
-        drop(release(&node, slot.id, request));
+        drop(release(node, slot.id, request));
     }
     let result = attached?;
     Ok(match request.conf.prev_result.clone() {
@@ -46,13 +98,37 @@ pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     })
 }
 
-fn container_netns(request: &Request) -> Result<(&NetnsPath, Netns), LifecycleError> {
+/// The namespace that the runtime made, and our own.
+#[derive(Debug)]
+pub(super) struct ContainerNetns {
+    pub(super) own: Netns,
+    pub(super) home: Netns,
+}
+
+fn container_netns(request: &Request) -> Result<(&NetnsPath, ContainerNetns), LifecycleError> {
     let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
-    let netns = Netns::open(path)?;
-    if netns.inode() == Netns::current()?.inode() {
+    let netns = ContainerNetns { own: Netns::open(path)?, home: Netns::current()? };
+    if netns.own.inode() == netns.home.inode() {
         return Err(LifecycleError::OwnNetns { path: path.to_string() });
     }
     Ok((path, netns))
+}
+
+/// Records the intent; slots that wait give up their addresses where none is left.
+fn claim_with_room(
+    node: &Node,
+    request: &Request,
+    path: &NetnsPath,
+    netns: &Netns,
+) -> Result<Slot, LifecycleError> {
+    let room = Room::new(node, &request.conf.name);
+    loop {
+        let claimed = claim(node, request, path, netns);
+        match claimed.as_ref().err().and_then(lack) {
+            Some(lack) if room.make(lack)? => {}
+            _ => return claimed,
+        }
+    }
 }
 
 /// Records the intent: the attachment, a slot for it and, where they are ours to give, addresses.
@@ -76,34 +152,16 @@ fn claim(
         slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
         match &conf.ipam {
             IpamConf::Own(own) => {
-                slot.addresses = take_addresses(transaction, request, own, id)?;
+                slot.addresses = {
+                    let requested = request.requested_addresses();
+                    take_addresses(transaction, &conf.name, own, &requested, id)?
+                };
             }
             IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
         }
         transaction.put_slot(&slot)?;
         Ok(slot)
     })
-}
-
-/// Chooses addresses and records whose they are.
-fn take_addresses(
-    transaction: &mut Write<'_>,
-    request: &Request,
-    own: &OwnIpam,
-    slot: SlotId,
-) -> Result<Vec<IpNet>, LifecycleError> {
-    let name = &request.conf.name;
-    let network = transaction.network(name)?;
-    let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
-    let addresses = ipam::allocate(&pool, &request.requested_addresses(), |address| {
-        Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
-    })?;
-    for address in &addresses {
-        transaction.take_address(address.addr(), slot)?;
-    }
-    let last_given = addresses.iter().map(|address| Some(address.addr())).collect();
-    transaction.put_network(name, &Network { last_given })?;
-    Ok(addresses)
 }
 
 /// From the record to a working interface.
@@ -127,11 +185,13 @@ fn attach(
     let slot = node.store.write(|transaction| {
         transaction.advance(slot.id, SlotState::Active, now(), |slot| {
             slot.template = digest.0;
+            slot.host_ifindex = built.host_ifindex;
+            slot.mtu = config.mtu;
         })
     })?;
     failpoint::hit("add:active");
     let dns = request.conf.resolve_dns(leased.dns);
-    Ok(result(&slot, &config, &built, path, dns))
+    Ok(result(&slot, &config, path, dns))
 }
 
 /// What address management gave.
@@ -188,8 +248,8 @@ fn build(
 ) -> Result<Built, LifecycleError> {
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
-    let builder =
-        Builder { slot, config, netns, programs: &datapath.programs, maps: &datapath.maps };
+    let Datapath { programs, maps } = &datapath;
+    let builder = Builder { slot, config, netns, programs, maps, identity: slot.identity };
     builder.build().map_err(|source| LifecycleError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),
@@ -197,13 +257,7 @@ fn build(
 }
 
 /// The result as the kernel has it now.
-fn result(
-    slot: &Slot,
-    config: &NetworkConfig,
-    built: &Built,
-    path: &NetnsPath,
-    dns: Dns,
-) -> CniResult {
+fn result(slot: &Slot, config: &NetworkConfig, path: &NetnsPath, dns: Dns) -> CniResult {
     let interface = |name: &str, mac: Mac, sandbox| Interface {
         name: name.to_owned(),
         mac: Some(mac.to_string()),
@@ -213,7 +267,7 @@ fn result(
     };
     let container = interface(slot.ifname.as_str(), slot.mac, Some(path.to_string()));
     CniResult {
-        interfaces: vec![interface(&built.host_ifname, Mac(GATEWAY_MAC), None), container],
+        interfaces: vec![interface(&slot.id.host_ifname(), Mac(GATEWAY_MAC), None), container],
         ips: config
             .addresses
             .iter()

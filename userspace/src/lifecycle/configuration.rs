@@ -56,9 +56,10 @@ pub(super) fn configuration(
     conf: &NetConf,
     addresses: &[IpNet],
 ) -> Result<NetworkConfig, LifecycleError> {
-    let mtu = match conf.mtu {
-        Some(mtu) => mtu,
-        None => uplink_mtu()?,
-    };
-    Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu }))
+    Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: mtu(conf)? }))
+}
+
+/// MTU of the network's interfaces: the configured one, or else the uplink's.
+pub(super) fn mtu(conf: &NetConf) -> Result<u32, LifecycleError> {
+    conf.mtu.map_or_else(uplink_mtu, Ok)
 }

@@ -1,20 +1,45 @@
 //! DEL: detach a container from a network.
 
-use super::{LifecycleError, Node, Request, release::release};
-use crate::conf::IpamConf;
+use super::{LifecycleError, Node, Request, park::park, release::release};
+use crate::{
+    conf::IpamConf,
+    store::{Slot, SlotState},
+    types::AttachmentId,
+};
 
 /// Detaches a container. Nothing of the attachment is left when this returns; there having been
 /// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
 pub fn del(request: &Request) -> Result<(), LifecycleError> {
     let node = Node::open_existing(&request.conf.directories)?;
     let slot = match &node {
-        Some(node) => node.store.read(|transaction| transaction.attachment(&request.attachment))?,
+        Some(node) => attached(node, &request.attachment)?,
         None => None,
     };
     match (node, slot) {
-        (Some(node), Some(slot)) => release(&node, slot, request),
+        (Some(node), Some(slot)) => detach(&node, &slot, request),
         _ => release_unknown(request),
     }
+}
+
+/// The slot of an attachment.
+pub(super) fn attached(
+    node: &Node,
+    attachment: &AttachmentId,
+) -> Result<Option<Slot>, LifecycleError> {
+    Ok(node.store.read(|transaction| match transaction.attachment(attachment)? {
+        Some(id) => transaction.slot(id),
+        None => Ok(None),
+    })?)
+}
+
+/// Takes a slot from its container: one of a pool is kept, any other removed, and so is one that
+/// was never whole.
+pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let is_whole = !matches!(slot.state(), SlotState::Building | SlotState::Condemned);
+    if slot.owns_netns && is_whole {
+        return park(node, slot);
+    }
+    release(node, slot.id, request)
 }
 
 /// Another plugin may know of an attachment that we do not.

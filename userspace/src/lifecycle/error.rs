@@ -1,15 +1,22 @@
 //! Why a verb failed, and what the caller is told.
 
+use std::{io, path::PathBuf};
+
+use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
+    conf::ConfError,
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     netlink::NetlinkError,
-    netns::NetnsError,
-    slot::{BuildError, InspectError, MasqueradeError, PermitError, TeardownError},
+    netns::{HiddenError, NetnsError, StackError},
+    slot::{
+        BuildError, FingerprintError, InspectError, MasqueradeError, PermitError, TeardownError,
+        UsageError,
+    },
     store::StoreError,
     template::TemplateError,
-    types::AttachmentId,
+    types::{AttachmentId, InvalidValue, SlotId},
 };
 
 /// Why a verb failed.
@@ -56,6 +63,102 @@ pub enum LifecycleError {
     /// The template cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The namespaces of slots cannot be kept.
+    #[error(transparent)]
+    Hidden(#[from] HiddenError),
+    /// There is no place for slots' namespaces, though a slot is on record that has one.
+    #[error("the place of slots' namespaces is gone: restart repoint-agent, or ADD again")]
+    NoHidden,
+    /// A slot's namespace is not the one on record.
+    #[error("the namespace of slot {slot} is another than the one on record")]
+    StrangeNetns {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A namespace cannot be put in another's place, or taken from there.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The container's namespace cannot be looked at.
+    #[error("cannot look at the container's network namespace {path}: {source}")]
+    Look {
+        /// Its path.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Sysctls of a namespace cannot be read.
+    #[error("cannot read sysctls of a network namespace: {0}")]
+    Sysctls(#[source] io::Error),
+    /// The names of function or tenant cannot be used.
+    #[error("CNI_ARGS: {0}")]
+    User(#[from] InvalidValue),
+    /// The network has no pool.
+    #[error(
+        "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
+    )]
+    NoPool {
+        /// The network.
+        network: String,
+    },
+    /// The pool could not serve a request.
+    #[error("cannot attach {attachment}: {reason}")]
+    Declined {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+        /// Why not.
+        reason: Decline,
+    },
+    /// An attachment in a namespace of the caller's cannot be parked.
+    #[error("{attachment} is in a namespace of its runtime's: DEL it, it cannot be parked")]
+    NotOfPool {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+    },
+    /// There is no file to mount a namespace on.
+    #[error("cannot make {path} to mount a network namespace on: {source}")]
+    Target {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A pool needs own address management.
+    #[error(
+        "network {network} takes its addresses from another plugin: repoint can keep no pool for it"
+    )]
+    NoPoolIpam {
+        /// The network.
+        network: String,
+    },
+    /// The recorded configuration of a pool cannot be read.
+    #[error("the recorded configuration of a pool: {0}")]
+    PoolConf(#[from] ConfError),
+    /// A slot cannot be built ahead of time.
+    #[error("cannot build slot {slot}: {source}")]
+    Prepare {
+        /// The slot.
+        slot: SlotId,
+        /// Why not.
+        source: Box<BuildError>,
+    },
+    /// A namespace's fingerprint cannot be taken.
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    /// Who uses a namespace cannot be found out.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// A slot's namespace cannot be locked.
+    #[error("cannot lock a slot's network namespace: {0}")]
+    LockNetns(#[source] io::Error),
+    /// The data plane was unloaded.
+    #[error("the data plane is not loaded: run `repoint load`")]
+    NoDatapath,
+    /// A thread that builds a slot ended early.
+    #[error("the thread that builds the slot ended early")]
+    Thread,
+    /// The data plane cannot be opened by a thread that builds.
+    #[error("{0}")]
+    Other(String),
     /// There is no turn to build.
     #[error(transparent)]
     Permit(#[from] PermitError),
@@ -129,6 +232,7 @@ impl LifecycleError {
         match self {
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
             | Self::OwnNetns { .. }
+            | Self::User(_)
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
             Self::NoPrevResult | Self::ResolvConf(_) => ErrorCode::INVALID_CONFIGURATION,
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {

@@ -1,9 +1,6 @@
 //! GC: give up the attachments that the runtime no longer knows.
 
-use super::{
-    LifecycleError, NetworkRequest, Node, Request,
-    release::{release, summary},
-};
+use super::{LifecycleError, NetworkRequest, Node, Request, del::detach, release::summary};
 use crate::{
     cni::CniArgs,
     conf::IpamConf,
@@ -17,8 +14,11 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let mut errors = Vec::new();
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
         for (attachment, slot) in stale(&node, request)? {
-            let request = single(&node, request, attachment, slot)?;
-            errors.extend(release(&node, slot, &request).err());
+            let Some(slot) = node.store.read(|transaction| transaction.slot(slot))? else {
+                continue;
+            };
+            let request = single(request, attachment, &slot);
+            errors.extend(detach(&node, &slot, &request).err());
         }
     }
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
@@ -42,20 +42,14 @@ fn stale(
 }
 
 /// The request that DEL would have been.
-fn single(
-    node: &Node,
-    request: &NetworkRequest,
-    attachment: AttachmentId,
-    slot: SlotId,
-) -> Result<Request, LifecycleError> {
-    let slot: Option<Slot> = node.store.read(|transaction| transaction.slot(slot))?;
-    Ok(Request {
+fn single(request: &NetworkRequest, attachment: AttachmentId, slot: &Slot) -> Request {
+    Request {
         conf: request.conf.clone(),
         attachment,
-        netns: slot.and_then(|slot| NetnsPath::new(slot.netns_path?).ok()),
+        netns: slot.netns_path.clone().and_then(|path| NetnsPath::new(path).ok()),
         args: CniArgs::default(),
         cni_path: request.cni_path.clone(),
         input: request.input.clone(),
         remover: request.remover.clone(),
-    })
+    }
 }

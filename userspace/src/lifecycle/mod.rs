@@ -1,22 +1,42 @@
 //! The verbs: what happens to an attachment, each told top-down in a file of its own.
 
+mod activate;
 mod add;
+mod addresses;
 mod check;
 mod configuration;
 mod del;
+mod destroy;
 mod error;
+mod gateway;
 mod gc;
 mod node;
+mod outcome;
+mod park;
+mod pools;
+mod prepare;
+mod provide;
 mod release;
 mod request;
+mod reuse;
+mod room;
+mod scrub;
 mod status;
 
 pub use add::add;
 pub use check::check;
 pub use del::del;
+pub use destroy::destroy;
 pub use error::LifecycleError;
+pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
-pub use node::Node;
+pub use node::{Node, now, uplink_mtu};
+pub use outcome::{Decline, Outcome};
+pub use park::park;
+pub use pools::{demanded, give_up, give_up_abandoned, give_up_stale, resume_scrubbing, supply};
+pub use prepare::prepare;
+pub use provide::record_pool;
 pub use release::release;
 pub use request::{NetworkRequest, Request};
+pub use scrub::{Fate, PATIENCE, scrub};
 pub use status::status;

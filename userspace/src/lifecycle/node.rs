@@ -1,13 +1,18 @@
 //! A node: its directories, its database and its data plane.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     conf::Directories,
     datapath::{Datapath, Maps},
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
+    netns::{Door, HiddenNamespaces, Netns},
     store::Store,
+    types::SlotId,
 };
 
 /// MTU of a node that has no way out, bytes: Ethernet's.
@@ -20,24 +25,74 @@ pub struct Node {
     pub directories: Directories,
     /// Its database.
     pub store: Store,
+    /// The way to slots' namespaces of a program that activates more than one.
+    door: Mutex<Option<Door>>,
+    /// Maps that are open, with the inode number of the folder of their pins.
+    maps: Mutex<Option<(u64, Maps)>>,
 }
 
 impl Node {
     /// Opens a node, making its database where there is none.
     pub fn open(directories: &Directories) -> Result<Self, LifecycleError> {
         let store = Store::open(&directories.run.join("state"))?;
-        Ok(Self { directories: directories.clone(), store })
+        Ok(Self::new(directories, store))
+    }
+
+    fn new(directories: &Directories, store: Store) -> Self {
+        let (door, maps) = (Mutex::new(None), Mutex::new(None));
+        Self { directories: directories.clone(), store, door, maps }
     }
 
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
         let store = Store::open_existing(&directories.run.join("state"))?;
-        Ok(store.map(|store| Self { directories: directories.clone(), store }))
+        Ok(store.map(|store| Self::new(directories, store)))
     }
 
     /// The data plane, loaded if it is not.
     pub fn load_datapath(&self) -> Result<Datapath, LifecycleError> {
         Ok(Datapath::load(&self.directories.bpf, &self.directories.run)?)
+    }
+
+    /// Where the slots' namespaces are kept, made if there is no such place.
+    pub fn hidden(&self) -> Result<HiddenNamespaces, LifecycleError> {
+        Ok(HiddenNamespaces::open(&self.directories.run)?)
+    }
+
+    /// Where the slots' namespaces are kept, if there is such a place.
+    pub fn hidden_existing(&self) -> Result<Option<HiddenNamespaces>, LifecycleError> {
+        Ok(HiddenNamespaces::open_existing(&self.directories.run)?)
+    }
+
+    /// Opens the namespace of a slot without going where it is: for a process that has threads.
+    pub(super) fn netns_through_door(&self, slot: SlotId) -> Result<Netns, LifecycleError> {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = door.as_ref().and_then(|door| door.netns(slot).ok()) {
+            return Ok(opened);
+        }
+        // There was none, or the place that it leads to is no more the one that counts.
+        let hidden = self.hidden_existing()?.ok_or(LifecycleError::NoHidden)?;
+        let opened = hidden.door()?;
+        let netns = opened.netns(slot)?;
+        *door = Some(opened);
+        Ok(netns)
+    }
+
+    /// Calls `work` with the maps, where the data plane is loaded. They stay open, until another data
+    /// plane takes its place.
+    pub(super) fn with_maps<T>(
+        &self,
+        work: impl FnOnce(&Maps) -> Result<T, LifecycleError>,
+    ) -> Result<Option<T>, LifecycleError> {
+        let mut open = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(folder) = Maps::folder(&self.directories.bpf)? else {
+            *open = None;
+            return Ok(None);
+        };
+        if open.as_ref().is_none_or(|(known, _)| *known != folder) {
+            *open = self.maps()?.map(|maps| (folder, maps));
+        }
+        open.as_ref().map(|(_, maps)| work(maps)).transpose()
     }
 
     /// The maps, where the data plane is loaded.
@@ -47,13 +102,14 @@ impl Node {
 }
 
 /// The time as records have it, in nanoseconds since the Unix epoch.
-pub(super) fn now() -> u64 {
+#[must_use]
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Largest packet that leaves the node whole, in bytes.
-pub(super) fn uplink_mtu() -> Result<u32, LifecycleError> {
+pub fn uplink_mtu() -> Result<u32, LifecycleError> {
     let mut socket = RouteSocket::open()?;
     match uplink_ifindex(&mut socket)? {
         Some(ifindex) => Ok(mtu_of(&mut socket, ifindex)?),

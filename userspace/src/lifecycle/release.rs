@@ -8,12 +8,13 @@ use std::{
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
     failpoint,
+    netns::pop,
     slot::{release_masquerade, remove_interface, withdraw},
     store::{Slot, SlotState},
     types::SlotId,
 };
 
-/// Removes all there is of a slot, and then its record. Every step is tried; if one fails, the
+/// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record. Every step is tried; if one fails, the
 /// record stays, and calling again goes on where this ended.
 pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), LifecycleError> {
     let Some(slot) = condemn(node, slot)? else {
@@ -43,6 +44,9 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
             .masquerade
             .then(|| scope.spawn(|| release_masquerade(&node.directories.run, &node.store)));
         errors.extend(remove_interface(slot, remover).err().map(Into::into));
+        if slot.owns_netns {
+            errors.extend(release_netns(node, slot).err());
+        }
         match rule.map(ScopedJoinHandle::join) {
             Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
             Some(Err(panic)) => std::panic::resume_unwind(panic),
@@ -50,6 +54,18 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
         }
     });
     errors
+}
+
+/// Takes the slot's own namespace from the runtime's path, and lets go of it.
+fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
+        pop(namespace, path)?;
+    }
+    if let Some(hidden) = node.hidden_existing()? {
+        hidden.enter(|inside| inside.release(slot.id))??;
+    }
+    failpoint::hit("release:netns");
+    Ok(())
 }
 
 /// Marks the slot given up; none where somebody has finished it already.

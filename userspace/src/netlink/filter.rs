@@ -89,6 +89,38 @@ pub fn filters(
         .collect())
 }
 
+/// Names of all filters of an interface in one direction, in their order: of programs their own, of
+/// others their kind.
+pub fn filter_names(
+    socket: &mut RouteSocket,
+    ifindex: u32,
+    direction: Direction,
+) -> Result<Vec<String>, NetlinkError> {
+    let request = RouteNetlinkMessage::GetTrafficFilter(message(ifindex, direction.parent()));
+    let objects = socket.dump("list filters", &request)?;
+    let filters = objects.into_iter().filter_map(|object| match object {
+        // Each kind's table comes as well, with handle 0.
+        RouteNetlinkMessage::NewTrafficFilter(message) if u32::from(message.header.handle) != 0 => {
+            Some(message)
+        }
+        _ => None,
+    });
+    Ok(filters
+        .map(|message| {
+            kind(&message).map_or_else(String::new, |kind| {
+                if kind == TcFilterBpf::KIND { program_name(message).unwrap_or(kind) } else { kind }
+            })
+        })
+        .collect())
+}
+
+fn kind(message: &TcMessage) -> Option<String> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Kind(kind) => Some(kind.clone()),
+        _ => None,
+    })
+}
+
 fn message(ifindex: u32, parent: TcHandle) -> TcMessage {
     let mut message = TcMessage::default();
     // The kernel's interface indices are positive i32; tcmsg has the signed form.

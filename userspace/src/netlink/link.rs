@@ -101,6 +101,24 @@ pub fn delete_link(name: &str) -> Request<RouteNetlinkMessage> {
     Request::new(format!("delete interface {name}"), RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
+/// Moves a link to a group.
+#[must_use]
+pub fn move_to_group(name: &str, group: u32) -> Request<RouteNetlinkMessage> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(group));
+    let request = RouteNetlinkMessage::SetLink(message);
+    Request::new(format!("move interface {name} to group {group:#x}"), request, 0)
+}
+
+/// Deletes all links of a group together.
+#[must_use]
+pub fn delete_group(group: u32) -> Request<RouteNetlinkMessage> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::Group(group)];
+    let what = format!("delete the interfaces of group {group:#x}");
+    Request::new(what, RouteNetlinkMessage::DelLink(message), 0)
+}
+
 /// Fails with `ENODEV`, after it had its turn to change links.
 #[must_use]
 pub fn delete_no_link() -> Request<RouteNetlinkMessage> {
@@ -131,6 +149,8 @@ pub struct LinkInfo {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Kind of its queueing discipline.
+    pub qdisc: String,
 }
 
 /// The link of this name in the socket's namespace.
@@ -161,6 +181,7 @@ fn link_info(message: LinkMessage) -> LinkInfo {
         alias: String::new(),
         mac: None,
         mtu: 0,
+        qdisc: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
     };
     for attribute in message.attributes {
@@ -169,6 +190,7 @@ fn link_info(message: LinkMessage) -> LinkInfo {
             LinkAttribute::IfAlias(alias) => info.alias = alias,
             LinkAttribute::Address(octets) => info.mac = octets.try_into().ok().map(Mac),
             LinkAttribute::Mtu(mtu) => info.mtu = mtu,
+            LinkAttribute::Qdisc(kind) => info.qdisc = kind,
             _ => {}
         }
     }

@@ -5,19 +5,31 @@
 
 mod address;
 mod filter;
+mod generic;
 mod link;
 mod neighbour;
+mod netfilter;
 mod nftables;
 mod route;
+mod sock_diag;
 mod socket;
+mod untyped;
+mod xfrm;
 
 pub use address::{add_address, addresses};
-pub use filter::{Direction, add_clsact, add_filter, filters};
+pub use filter::{Direction, add_clsact, add_filter, filter_names, filters};
+pub use generic::forget_tcp_metrics;
 pub use link::{
-    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_link, delete_no_link, get_link,
-    mtu_of,
+    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
+    delete_no_link, get_link, move_to_group, mtu_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
+pub use netfilter::{
+    delete_nftables_tables, forget_connections, nftables_tables, open_netfilter_untyped,
+};
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use route::{Route, RouteOptions, add_route, append_route, routes, uplink_ifindex};
+pub use sock_diag::{Connection, destroy_connections, open_sock_diag, tcp_connections};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
+pub use untyped::{UntypedMessage, UntypedSocket, attributes};
+pub use xfrm::{flush_xfrm, open_xfrm, xfrm_counts};

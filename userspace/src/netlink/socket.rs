@@ -135,7 +135,7 @@ impl<M> Socket<M>
 where
     M: NetlinkSerializable + NetlinkDeserializable + fmt::Debug,
 {
-    fn with_protocol(protocol: isize) -> Result<Self, NetlinkError> {
+    pub(super) fn with_protocol(protocol: isize) -> Result<Self, NetlinkError> {
         let mut socket = RawSocket::new(protocol).map_err(NetlinkError::Open)?;
         socket.set_ext_ack(true).map_err(NetlinkError::Open)?;
         socket.set_cap_ack(true).map_err(NetlinkError::Open)?;

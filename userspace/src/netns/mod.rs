@@ -1,8 +1,18 @@
-//! Network namespaces: opening them by path, telling them apart, working inside.
-#![expect(unsafe_code, reason = "the kind of a namespace file is told by an ioctl")]
+//! Network namespaces: making them, opening them by path, telling them apart, working inside; where
+//! those of slots are kept, and how one is put in the place of a runtime's.
+#![expect(unsafe_code, reason = "the kind and the owner of a namespace are told by ioctls")]
+
+pub mod guard;
+mod hidden;
+mod stack;
+
+pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside};
+pub use stack::{StackError, pop, stack};
+
+use stack::bind;
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     os::unix::fs::MetadataExt as _,
@@ -10,9 +20,10 @@ use std::{
 };
 
 use nix::{
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
     sys::statfs::{FsType, fstatfs},
 };
+use rustix::fs::{Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 
 use crate::types::NetnsPath;
@@ -53,6 +64,12 @@ pub enum NetnsError {
         /// Why not.
         source: io::Error,
     },
+    /// The kernel makes no more namespaces.
+    #[error("cannot make a network namespace: unshare: {source}")]
+    Make {
+        /// Why not.
+        source: io::Error,
+    },
     /// The way back is barred: the thread must do nothing more.
     #[error("cannot return from network namespace {path}: setns: {source}")]
     Return {
@@ -72,6 +89,14 @@ pub struct NetnsInode {
     pub inode: u64,
 }
 
+impl NetnsInode {
+    /// The one that a file of the namespace file system is.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
 /// An open network namespace: it lives as long as this does.
 #[derive(Debug)]
 pub struct Netns {
@@ -88,18 +113,47 @@ impl Netns {
 
     /// Opens the namespace that the calling thread is in.
     pub fn current() -> Result<Self, NetnsError> {
-        Self::open_path(Path::new("/proc/thread-self/ns/net"))
+        Self::open_own(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Makes a namespace, which lives as long as this does, or something is mounted or inside.
+    ///
+    /// After [`NetnsError::Return`] the calling thread is inside and must not go on.
+    pub fn create() -> Result<Self, NetnsError> {
+        let home = Self::current()?;
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| NetnsError::Make { source: errno.into() })?;
+        let made = Self::current();
+        home.enter().map_err(|source| NetnsError::Return { path: home.path.clone(), source })?;
+        made
+    }
+
+    /// Opens a path at which only a network namespace can be.
+    fn open_own(path: &Path) -> Result<Self, NetnsError> {
+        let open = |source| NetnsError::Open { path: path.to_owned(), source };
+        let file = File::open(path).map_err(open)?;
+        let inode = NetnsInode::of(&file.metadata().map_err(open)?);
+        Ok(Self { file, path: path.to_owned(), inode })
+    }
+
+    /// Opens a file in a folder in which only network namespaces are.
+    fn open_in(folder: BorrowedFd<'_>, path: &Path) -> Result<Self, NetnsError> {
+        let open = |source| NetnsError::Open { path: path.to_owned(), source };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file =
+            openat(folder, path, flags, Mode::empty()).map_err(|errno| open(errno.into()))?;
+        let file = File::from(file);
+        let inode = NetnsInode::of(&file.metadata().map_err(open)?);
+        Ok(Self { file, path: path.to_owned(), inode })
     }
 
     fn open_path(path: &Path) -> Result<Self, NetnsError> {
         let open = |source| NetnsError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
-        let kind = fstatfs(&file).map_err(|errno| open(errno.into()))?;
-        if kind.filesystem_type() != NSFS_MAGIC || !is_network(&file) {
+        if kind_of(&file).map_err(open)? != Some(CloneFlags::CLONE_NEWNET) {
             return Err(NetnsError::NotNetns { path: path.to_owned() });
         }
-        let metadata = file.metadata().map_err(open)?;
-        let inode = NetnsInode { device: metadata.dev(), inode: metadata.ino() };
+        let inode = NetnsInode::of(&file.metadata().map_err(open)?);
         Ok(Self { file, path: path.to_owned(), inode })
     }
 
@@ -113,16 +167,19 @@ impl Netns {
     ///
     /// After [`NetnsError::Return`] the thread is still inside and must not go on.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
-        let home = Self::current()?;
-        let enter =
-            |errno: nix::Error| NetnsError::Enter { path: self.path.clone(), source: errno.into() };
-        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(enter)?;
+        self.run_from(&Self::current()?, work)
+    }
+
+    /// Like [`Self::run`], for a caller that has the namespace open that the thread is in.
+    pub fn run_from<T>(&self, home: &Self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        self.enter().map_err(|source| NetnsError::Enter { path: self.path.clone(), source })?;
         let value = work();
-        setns(&home.file, CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Return {
-            path: self.path.clone(),
-            source: errno.into(),
-        })?;
+        home.enter().map_err(|source| NetnsError::Return { path: self.path.clone(), source })?;
         Ok(value)
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        Ok(setns(&self.file, CloneFlags::CLONE_NEWNET)?)
     }
 }
 
@@ -132,10 +189,14 @@ impl AsFd for Netns {
     }
 }
 
-fn is_network(file: &File) -> bool {
+/// The kind of namespace that a file is, if it is one.
+fn kind_of(file: &File) -> io::Result<Option<CloneFlags>> {
+    if fstatfs(file)?.filesystem_type() != NSFS_MAGIC {
+        return Ok(None);
+    }
     // SAFETY: the request takes no argument and writes no memory; the descriptor is open.
-    let kind = unsafe { ns_get_nstype(file.as_raw_fd()) };
-    kind == Ok(CloneFlags::CLONE_NEWNET.bits())
+    let kind = unsafe { ns_get_nstype(file.as_raw_fd()) }?;
+    Ok(Some(CloneFlags::from_bits_retain(kind)))
 }
 
 #[cfg(test)]

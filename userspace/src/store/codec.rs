@@ -85,6 +85,14 @@ impl Encoder {
         self
     }
 
+    /// Bytes of any length.
+    pub(super) fn long(&mut self, value: &[u8]) -> &mut Self {
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        self.0.put_u32_le(length);
+        self.0.put_slice(&value[..length as usize]);
+        self
+    }
+
     pub(super) fn path(&mut self, value: Option<&Path>) -> &mut Self {
         self.text(value.map_or(&[], |path| path.as_os_str().as_bytes()))
     }
@@ -166,6 +174,11 @@ impl<'a> Decoder<'a> {
     pub(super) fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], CodecError> {
         let length = self.take(2, field)?.get_u16_le();
         self.take(usize::from(length), field)
+    }
+
+    pub(super) fn long(&mut self, field: &'static str) -> Result<&'a [u8], CodecError> {
+        let length = self.u32(field)?;
+        self.take(length as usize, field)
     }
 
     pub(super) fn text(&mut self, field: &'static str) -> Result<&'a str, CodecError> {

@@ -12,10 +12,12 @@ use super::{
 use crate::{
     cni::PluginName,
     netns::NetnsInode,
-    types::{ContainerId, Identity, IfName, Mac, NetworkName, SlotId},
+    types::{
+        ContainerId, FunctionKey, Identity, IfName, Mac, NetworkName, PoolKey, SlotId, Tenant,
+    },
 };
 
-const SLOT_VERSION: u8 = 1;
+const SLOT_VERSION: u8 = 2;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -72,7 +74,30 @@ impl SlotState {
         )
     }
 
-    fn number(self) -> u8 {
+    /// Every state of those that slots can be counted by: slots in use are one.
+    pub const COUNTED: [Self; 7] = [
+        Self::Building,
+        Self::Warm,
+        Self::Active,
+        Self::Dirty,
+        Self::Scrubbing,
+        Self::Parked,
+        Self::Condemned,
+    ];
+
+    /// Whether the slot waits for somebody to use it.
+    #[must_use]
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::Warm | Self::Parked)
+    }
+
+    /// Whether an attachment has the slot, or is about to.
+    #[must_use]
+    pub fn is_busy(self) -> bool {
+        matches!(self, Self::Claimed | Self::Active)
+    }
+
+    pub(super) fn number(self) -> u8 {
         self as u8
     }
 
@@ -130,10 +155,18 @@ pub struct Slot {
     pub ipam: Option<PluginName>,
     /// Digest of the template that it was built from.
     pub template: [u8; 32],
+    /// The pool that it is of; zeros where it is of none.
+    pub pool: PoolKey,
+    /// Interface index of the host's end; 0 until it is built.
+    pub host_ifindex: u32,
+    /// MTU of both ends, bytes; 0 until it is built.
+    pub mtu: u32,
+    /// What its namespace was like when it was built: digest of a recorded fingerprint.
+    pub fingerprint: [u8; 32],
     /// The function that used it last.
-    pub function: Option<String>,
+    pub function: Option<FunctionKey>,
     /// The tenant that used it last.
-    pub tenant: Option<String>,
+    pub tenant: Option<Tenant>,
     /// When it was made, in nanoseconds since the Unix epoch.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -159,6 +192,10 @@ impl Slot {
             masquerade: false,
             ipam: None,
             template: [0; 32],
+            pool: PoolKey::default(),
+            host_ifindex: 0,
+            mtu: 0,
+            fingerprint: [0; 32],
             function: None,
             tenant: None,
             created: now,
@@ -200,8 +237,12 @@ impl Slot {
             .u8(self.masquerade.into())
             .option(self.ipam.as_ref().map(PluginName::as_str))
             .raw(&self.template)
-            .option(self.function.as_deref())
-            .option(self.tenant.as_deref())
+            .raw(&self.pool.0)
+            .u32(self.host_ifindex)
+            .u32(self.mtu)
+            .raw(&self.fingerprint)
+            .option(self.function.as_ref().map(FunctionKey::as_str))
+            .option(self.tenant.as_ref().map(Tenant::as_str))
             .u64(self.created)
             .u64(self.changed);
         encoder.finish()
@@ -224,8 +265,12 @@ impl Slot {
             masquerade: decoder.bool("masquerade")?,
             ipam: decoder.option("ipam")?.map(plugin).transpose()?,
             template: decoder.array("template")?,
-            function: decoder.option("function")?.map(str::to_owned),
-            tenant: decoder.option("tenant")?.map(str::to_owned),
+            pool: PoolKey(decoder.array("pool")?),
+            host_ifindex: decoder.u32("interface index")?,
+            mtu: decoder.u32("MTU")?,
+            fingerprint: decoder.array("fingerprint")?,
+            function: decoder.option("function")?.map(str::parse).transpose()?,
+            tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
             created: decoder.u64("creation time")?,
             changed: decoder.u64("change time")?,
         };

@@ -114,7 +114,7 @@ proptest! {
         prefix in 0_u8..=32,
         identity in any::<u32>(),
         flags in any::<(bool, bool)>(),
-        function in proptest::option::of(".{0,80}"),
+        function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
     ) {
@@ -127,7 +127,7 @@ proptest! {
         ];
         slot.identity = Identity(identity);
         (slot.owns_netns, slot.masquerade) = flags;
-        slot.function = function;
+        slot.function = function.map(|name| name.parse().unwrap());
         slot.netns_path = path.map(Into::into);
         slot.changed = times.1;
         let bytes = slot.encode();

@@ -6,9 +6,11 @@ use std::{
     net::IpAddr,
 };
 
-use lmdb::{Cursor as _, Database, RoTransaction, RwTransaction, WriteFlags};
+use lmdb::{Cursor as _, Database, RoCursor, RoTransaction, RwTransaction, WriteFlags};
 
-use super::{CodecError, Network, Slot, StoreError, Tables, record::SlotState};
+use super::{
+    CodecError, Network, Pool, PoolId, Shelf, Slot, StoreError, Tables, index, record::SlotState,
+};
 use crate::types::{AttachmentId, ContainerId, Identity, NetworkName, SlotId};
 
 /// Keys of the table `meta`.
@@ -120,6 +122,65 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         Ok(false)
     }
 
+    /// The numbers of the slots on a shelf, the one that changed longest ago first.
+    pub fn on_shelf(
+        &self,
+        place: Shelf<'_>,
+    ) -> Result<impl Iterator<Item = Result<SlotId, StoreError>>, StoreError> {
+        let prefix = place.prefix();
+        let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
+        Ok(entries
+            .take_while(move |entry| {
+                entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
+            })
+            .map(|entry| slot_of_index(entry?.0)))
+    }
+
+    /// How many slots are on a shelf.
+    pub fn count(&self, place: Shelf<'_>) -> Result<u32, StoreError> {
+        let mut count = 0;
+        for slot in self.on_shelf(place)? {
+            slot?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// What is recorded of a pool.
+    pub fn pool(&self, id: &PoolId) -> Result<Option<Pool>, StoreError> {
+        self.get(self.tables.pools, &pool_key(id), "read a pool")?.map(decode_pool).transpose()
+    }
+
+    /// Every pool.
+    pub fn pools(&self) -> Result<Vec<(PoolId, Pool)>, StoreError> {
+        self.entries(self.tables.pools, "list pools")?
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((parse_pool(key)?, decode_pool(value)?))
+            })
+            .collect()
+    }
+
+    /// What was counted of a pool.
+    pub fn counters(&self, id: &PoolId) -> Result<Vec<(String, u64)>, StoreError> {
+        let prefix = counter_key(id, "");
+        let mut counters = Vec::new();
+        for entry in self.entries(self.tables.counters, "list counters")? {
+            let (key, value) = entry?;
+            if let Some(name) = key.strip_prefix(prefix.as_slice()) {
+                let count = number("counter", value).map(u64::from_le_bytes)?;
+                counters.push((String::from_utf8_lossy(name).into_owned(), count));
+            }
+        }
+        Ok(counters)
+    }
+
+    /// A fingerprint as it was recorded.
+    pub fn fingerprint(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.get(self.tables.fingerprints, digest, "read a fingerprint")?;
+        Ok(found.map(<[u8]>::to_vec))
+    }
+
     fn get(
         &self,
         table: Database,
@@ -138,9 +199,38 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         table: Database,
         what: &'static str,
     ) -> Result<impl Iterator<Item = Entry<'_>>, StoreError> {
-        let failed = move |source| StoreError::Lmdb { what, source };
-        let mut cursor = self.inner.open_ro_cursor(table).map_err(failed)?;
-        Ok(cursor.iter_start().map(move |entry| entry.map_err(failed)))
+        Entries::open(&self.inner, table, &[], what)
+    }
+}
+
+/// The entries of a table from a key on. LMDB's own iterator does not keep its cursor open.
+struct Entries<'txn> {
+    iterator: lmdb::Iter<'txn>,
+    _cursor: RoCursor<'txn>,
+    what: &'static str,
+}
+
+impl<'txn> Entries<'txn> {
+    fn open(
+        transaction: &'txn impl lmdb::Transaction,
+        table: Database,
+        from: &[u8],
+        what: &'static str,
+    ) -> Result<Self, StoreError> {
+        let cursor = transaction.open_ro_cursor(table);
+        let mut cursor = cursor.map_err(|source| StoreError::Lmdb { what, source })?;
+        // LMDB knows no empty key.
+        let iterator = if from.is_empty() { cursor.iter_start() } else { cursor.iter_from(from) };
+        Ok(Self { iterator, _cursor: cursor, what })
+    }
+}
+
+impl<'txn> Iterator for Entries<'txn> {
+    type Item = Entry<'txn>;
+
+    fn next(&mut self) -> Option<Entry<'txn>> {
+        let entry = self.iterator.next()?;
+        Some(entry.map_err(|source| StoreError::Lmdb { what: self.what, source }))
     }
 }
 
@@ -193,8 +283,20 @@ impl Write<'_> {
         Ok(Identity(identity))
     }
 
-    /// Records a slot, new or changed.
+    /// Records a slot, new or changed, and where it is found.
     pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
+        let old = self.slot(slot.id)?.map(|old| index::key(&old));
+        self.replace_slot(old.as_deref(), slot)
+    }
+
+    fn replace_slot(&mut self, old: Option<&[u8]>, slot: &Slot) -> Result<(), StoreError> {
+        let new = index::key(slot);
+        if old != Some(new.as_slice()) {
+            if let Some(old) = old {
+                self.delete(self.tables.index, old, "unshelve a slot")?;
+            }
+            self.put(self.tables.index, &new, &[], "shelve a slot")?;
+        }
         self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
     }
 
@@ -207,10 +309,57 @@ impl Write<'_> {
         change: impl FnOnce(&mut Slot),
     ) -> Result<Slot, StoreError> {
         let mut slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
+        let old = index::key(&slot);
         slot.become_state(next, now)?;
         change(&mut slot);
-        self.put_slot(&slot)?;
+        self.replace_slot(Some(&old), &slot)?;
         Ok(slot)
+    }
+
+    /// Forgets the attachment of a slot, which keeps its addresses.
+    pub fn detach(&mut self, slot: &mut Slot) -> Result<(), StoreError> {
+        if let Some(container) = slot.container.take() {
+            let id = attachment_of(slot, &container);
+            if self.attachment(&id)? == Some(slot.id) {
+                let key = attachment_key(&id);
+                self.delete(self.tables.attachments, &key, "forget an attachment")?;
+            }
+        }
+        slot.netns_path = None;
+        Ok(())
+    }
+
+    /// Records a pool.
+    pub fn put_pool(&mut self, id: &PoolId, pool: &Pool) -> Result<(), StoreError> {
+        self.put(self.tables.pools, &pool_key(id), &pool.encode(), "record a pool")
+    }
+
+    /// Forgets a pool, and what was counted of it.
+    pub fn forget_pool(&mut self, id: &PoolId) -> Result<(), StoreError> {
+        for (name, _) in self.counters(id)? {
+            let key = counter_key(id, &name);
+            self.delete(self.tables.counters, &key, "forget a counter")?;
+        }
+        self.delete(self.tables.pools, &pool_key(id), "forget a pool")
+    }
+
+    /// Counts one more of `name` for a pool.
+    pub fn count_up(&mut self, id: &PoolId, name: &str) -> Result<(), StoreError> {
+        let key = counter_key(id, name);
+        let table = self.tables.counters;
+        let count = match self.get(table, &key, "read a counter")? {
+            Some(bytes) => u64::from_le_bytes(number("counter", bytes)?),
+            None => 0,
+        };
+        self.put(table, &key, &(count + 1).to_le_bytes(), "record a counter")
+    }
+
+    /// Records a fingerprint under its digest.
+    pub fn put_fingerprint(&mut self, digest: &[u8; 32], encoded: &[u8]) -> Result<(), StoreError> {
+        if self.get(self.tables.fingerprints, digest, "read a fingerprint")?.is_some() {
+            return Ok(());
+        }
+        self.put(self.tables.fingerprints, digest, encoded, "record a fingerprint")
     }
 
     /// Records an attachment, unless it exists.
@@ -247,12 +396,9 @@ impl Write<'_> {
                 self.delete(self.tables.ips, &address_key(address.addr()), "release an address")?;
             }
         }
-        if let Some(container) = &slot.container {
-            let id = attachment_of(slot, container);
-            if self.attachment(&id)? == Some(slot.id) {
-                let key = attachment_key(&id);
-                self.delete(self.tables.attachments, &key, "forget an attachment")?;
-            }
+        self.detach(&mut slot.clone())?;
+        if let Some(recorded) = self.slot(slot.id)? {
+            self.delete(self.tables.index, &index::key(&recorded), "unshelve a slot")?;
         }
         self.delete(self.tables.slots, &slot_key(slot.id), "forget a slot")
     }
@@ -316,6 +462,35 @@ fn address_key(address: IpAddr) -> Vec<u8> {
 /// bytes of LMDB's 511.
 fn attachment_key(id: &AttachmentId) -> Vec<u8> {
     [id.network.as_str(), id.container.as_str(), id.ifname.as_str()].join("\0").into_bytes()
+}
+
+/// Network and interface name, apart by a byte that neither holds.
+fn pool_key(id: &PoolId) -> Vec<u8> {
+    [id.network.as_str(), id.ifname.as_str()].join("\0").into_bytes()
+}
+
+fn counter_key(id: &PoolId, name: &str) -> Vec<u8> {
+    [id.network.as_str(), id.ifname.as_str(), name].join("\0").into_bytes()
+}
+
+fn parse_pool(key: &[u8]) -> Result<PoolId, StoreError> {
+    let damaged = |source| StoreError::Record { what: "pool", source };
+    let text = String::from_utf8_lossy(key);
+    let (network, ifname) =
+        text.split_once('\0').ok_or_else(|| damaged(CodecError::Truncated { field: "key" }))?;
+    Ok(PoolId {
+        network: network.parse().map_err(|error| damaged(CodecError::Name(error)))?,
+        ifname: ifname.parse().map_err(|error| damaged(CodecError::Name(error)))?,
+    })
+}
+
+fn decode_pool(bytes: &[u8]) -> Result<Pool, StoreError> {
+    Pool::decode(bytes).map_err(|source| StoreError::Record { what: "pool", source })
+}
+
+fn slot_of_index(key: &[u8]) -> Result<SlotId, StoreError> {
+    index::slot(key)
+        .ok_or(StoreError::Record { what: "index", source: CodecError::Truncated { field: "key" } })
 }
 
 fn parse_attachment(key: &[u8]) -> Result<AttachmentId, StoreError> {

@@ -2,9 +2,11 @@
 
 mod examples;
 mod executables;
+mod musl;
 mod object;
 mod toolchain;
 
+pub use musl::{DEBIAN_SOURCE, MUSL_GCC};
 pub use toolchain::EbpfToolchain;
 
 use anyhow::Result;

@@ -17,7 +17,7 @@ const LLVM: u32 = 22;
 const RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// Debian's compiler: rustup's proxies of the same name are elsewhere.
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub(super) const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// Debian's prebuilt `core` for [`DEBIAN_RUSTC`].
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";

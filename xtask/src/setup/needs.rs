@@ -9,7 +9,10 @@ use std::{fmt, path::Path, process::Command};
 use anyhow::Result;
 
 use super::crates;
-use crate::{build::EbpfToolchain, command, elf, tools};
+use crate::{
+    build::{DEBIAN_SOURCE, EbpfToolchain, MUSL_GCC},
+    command, elf, tools,
+};
 
 /// What something is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,30 @@ const NEEDS: &[Need] = &[
         packages: &["llvm-22-dev"],
         why: "libLLVM of the compiler's version, which bpf-linker is linked with",
         proof: Proof::BpfLinkerOr("/usr/lib/llvm-22/lib/libLLVM.so"),
+    },
+    Need {
+        purpose: Purpose::Build,
+        packages: &["musl-tools"],
+        why: "a C library that starts in a third of the time in virtual machines, for the plugin",
+        proof: Proof::Program(MUSL_GCC),
+    },
+    Need {
+        purpose: Purpose::Build,
+        packages: &["rust-web-src"],
+        why: "source of the standard library, which is compiled for musl",
+        proof: Proof::File(DEBIAN_SOURCE),
+    },
+    Need {
+        purpose: Purpose::Test,
+        packages: &["procps"],
+        why: "sysctl: what a function leaves in its namespace",
+        proof: Proof::Program("sysctl"),
+    },
+    Need {
+        purpose: Purpose::Test,
+        packages: &["strace"],
+        why: "the system calls of one ADD, in the benchmark",
+        proof: Proof::Program("strace"),
     },
     Need {
         purpose: Purpose::Test,

@@ -1,0 +1,115 @@
+//! `repoint-agent` on a node.
+
+use std::{
+    fs::{self, File},
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{dist, node::Node, wait};
+
+/// How long it may take to start, and to end.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Lines of its log that are shown when a test fails.
+const SHOWN: usize = 40;
+
+/// A running agent. Dropping it kills it, and prints the end of its log: a test that succeeds ends it
+/// by [`Self::stop`] or [`Self::kill`].
+#[derive(Debug)]
+pub struct Agent {
+    process: Child,
+    log: PathBuf,
+    ended: bool,
+}
+
+impl Agent {
+    /// Starts the agent on the node whose namespaces the calling thread is in, and waits until
+    /// plugins can ring it.
+    pub fn start(node: &Node) -> Result<Self> {
+        let agent = Self::spawn(node)?;
+        let socket = node.dirs().run.join("agent.sock");
+        wait::until(LIMIT, "the agent listens", || {
+            let bell = UnixDatagram::unbound().context("make a socket")?;
+            bell.connect(&socket).with_context(|| format!("connect to {}", socket.display()))
+        })?;
+        Ok(agent)
+    }
+
+    /// Starts an agent that is to end by itself, gives it time to, and returns what it said; fails
+    /// when it succeeds.
+    pub fn fail(node: &Node) -> Result<String> {
+        let mut agent = Self::spawn(node)?;
+        let status = wait::until(LIMIT, "the agent ends", || {
+            agent.process.try_wait().context("ask for the agent's status")?.context("it runs")
+        })?;
+        agent.ended = true;
+        ensure!(!status.success(), "the agent ended well");
+        agent.log()
+    }
+
+    fn spawn(node: &Node) -> Result<Self> {
+        let dirs = node.dirs();
+        let log = (0..).map(|number| PathBuf::from(format!("/run/agent-{number}.log")));
+        let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
+        let file = File::create_new(&log).with_context(|| format!("create {}", log.display()))?;
+        let process = Command::new(dist::agent())
+            .args([Path::new("--run-dir"), &dirs.run, Path::new("--bpf-dir"), &dirs.bpf])
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("duplicate the log's descriptor")?)
+            .stderr(file)
+            .spawn()
+            .context("start repoint-agent")?;
+        Ok(Self { process, log, ended: false })
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| format!("read {}", self.log.display()))
+    }
+
+    /// Asks it to end, which must be a success.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_raw(self.process.id().try_into().context("a process id")?);
+        kill(pid, Signal::SIGTERM).context("ask the agent to end")?;
+        let status = wait::until(LIMIT, "the agent ends", || {
+            self.process.try_wait().context("ask for the agent's status")?.context("it runs")
+        })?;
+        ensure!(status.success(), "the agent ended with {status}:\n{}", self.log()?);
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Kills it as it stands.
+    pub fn kill(mut self) -> Result<()> {
+        self.ended = true;
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.process.kill().context("kill the agent")?;
+        self.process.wait().context("wait for the agent").map(drop)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if let Err(error) = self.end() {
+            eprintln!("the agent is left: {error:#}");
+        }
+        let log = self.log().unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(SHOWN)..];
+        eprintln!("the agent's last words:\n{}", last.join("\n"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Activation without an executable: what a gateway waits for that uses the library.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use repoint::{
+    conf::{NetConf, User},
+    lifecycle::{ActivateRequest, Node as Library, supply},
+    types::AttachmentId,
+};
+use serde::Serialize;
+
+use super::{
+    contestant::Contestant,
+    fence::Pace,
+    pool::Pool,
+    stats::{Summary, all_microseconds},
+};
+use crate::{Node, wait};
+
+/// Activations that count.
+pub const ROUNDS: usize = 500;
+/// Activations that do not: the first one opens what the others use.
+const WARM_UP: usize = 20;
+
+/// Calls of `repoint::Node`, one at a time.
+#[derive(Debug, Clone, Serialize)]
+pub struct LibraryCalls {
+    /// Name of the contestant whose pool it was.
+    pub contestant: &'static str,
+    /// Of a slot that was ready.
+    pub activate: Summary,
+    /// Of the same slot, with an agent to bring it back.
+    pub park: Summary,
+    /// Each activation, in the order in which they were made.
+    #[serde(rename = "activations_us", serialize_with = "all_microseconds")]
+    pub activations: Vec<Duration>,
+}
+
+/// Activates and parks a slot again and again, in this process, on the contestant's node.
+pub(super) fn run(contestant: &Contestant, node: &Node, pace: &mut Pace) -> Result<LibraryCalls> {
+    eprintln!("library: {WARM_UP} + {ROUNDS} activations");
+    let pool = Pool::of(contestant, node).context("a network without a pool")?;
+    node.run(|| {
+        let before = pool.told()?;
+        pace.settle()?;
+        let (activations, parkings) = calls(contestant)?;
+        pool.require_hits(&before, WARM_UP + ROUNDS)?;
+        Ok(LibraryCalls {
+            contestant: contestant.name,
+            activate: Summary::of(&activations).context("no activation")?,
+            park: Summary::of(&parkings).context("no parking")?,
+            activations,
+        })
+    })
+}
+
+fn calls(contestant: &Contestant) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let configuration = contestant.configuration.as_ref().context("no configuration")?;
+    let conf = NetConf::parse(configuration.to_string().as_bytes())?;
+    let node = Library::open(&conf.directories)?;
+    let attachment = AttachmentId {
+        network: conf.name.clone(),
+        container: "library".parse()?,
+        ifname: "eth0".parse()?,
+    };
+    let user = User::default();
+    let request = ActivateRequest { conf: &conf, attachment: &attachment, user: &user, path: None };
+    let (mut activations, mut parkings) = (Vec::new(), Vec::new());
+    for _ in 0..WARM_UP + ROUNDS {
+        let (activation, parking) = turn(&node, &request)?;
+        activations.push(activation);
+        parkings.push(parking);
+    }
+    Ok((activations.split_off(WARM_UP), parkings.split_off(WARM_UP)))
+}
+
+/// Waits afterwards until the agent has brought the slot back, so that the next call is alone.
+fn turn(node: &Library, request: &ActivateRequest<'_>) -> Result<(Duration, Duration)> {
+    let start = Instant::now();
+    let activation = node.activate(request)?;
+    let activated = start.elapsed();
+    // Its descriptor keeps the namespace in use.
+    drop(activation);
+    let start = Instant::now();
+    node.park(request.attachment)?;
+    let parked = start.elapsed();
+    let key = request.conf.pool_key(&request.attachment.ifname);
+    wait::until(Duration::from_secs(10), "bringing a slot back", || {
+        let supply = supply(node, key)?;
+        ensure!(supply.warm + supply.parked == supply.total, "{supply:?}");
+        Ok(())
+    })?;
+    Ok((activated, parked))
+}

@@ -1,0 +1,169 @@
+//! The page of a run: tables, plots, where and how it was measured.
+
+use std::fmt::Write as _;
+
+use super::{
+    burst::{BURSTS, CROWD, SIZE},
+    density::{self, Density, MANY},
+    growth::{ATTACHMENTS, EDGE},
+    library::{self, LibraryCalls},
+    report::Report,
+    table,
+    trace::Trace,
+};
+
+/// The page, in Markdown.
+#[must_use]
+pub fn page(report: &Report) -> String {
+    let mut page = opening(report) + &latencies(report);
+    page.extend(report.library.as_ref().map(library));
+    page.extend(report.trace.as_ref().map(trace));
+    page.push_str(&bursts(report));
+    page.extend(report.density.as_ref().map(density));
+    page.push_str(&growth(report));
+    page.push_str(&closing(report));
+    page
+}
+
+fn opening(report: &Report) -> String {
+    let machine = table::machine(&report.machine);
+    format!(
+        "# What a network costs a container
+
+Written by `cargo xtask bench --save`. Times are in milliseconds, from before a plugin's process is
+made until it has ended and its output is closed: what a container runtime waits for. `p50`, `p90`
+and `p99` are measured values of nearest rank. All contestants took turns in one run, in random
+order, each in a subnet and a container of its own; `floor` is a static C program that does nothing.
+All figures are in [results.json](results.json).
+
+`repoint-warm` and `repoint-warm-ipmasq` have a pool: ADD takes a slot that was built before, DEL
+parks it and leaves it to the agent to bring it back. `repoint-own` is a function that gets its own
+slot back each time. They have a node of their own, with an agent. The run fails when one of their
+ADDs is not served from the pool.
+
+{machine}"
+    )
+}
+
+fn latencies(report: &Report) -> String {
+    let (rounds, latencies) = (report.rounds, table::latencies(&report.latencies));
+    format!(
+        "
+## One call at a time
+
+{rounds} rounds. Each contestant has one container: where it keeps something for all of them, it may
+make that at each ADD and remove it at each DEL. The columns with × say how many times the floor's
+p50, or that of a reference plugin's same operation, the contestant's p50 is.
+
+{latencies}
+![](latency.svg)
+"
+    )
+}
+
+fn library(library: &LibraryCalls) -> String {
+    let (rounds, table, name) = (library::ROUNDS, table::library(library), library.contestant);
+    format!(
+        "
+## Without an executable
+
+`Node::activate` and `Node::park` of the library, {rounds} times each, one after the other, with the
+pool of `{name}`. In microseconds.
+
+{table}"
+    )
+}
+
+fn trace(trace: &Trace) -> String {
+    format!(
+        "
+## System calls of one ADD
+
+Of `{}`, counted by `strace -f -C`. The run fails when there is a netlink socket or another process
+in it.
+
+```text
+{}
+```
+",
+        trace.contestant,
+        trace.summary.trim_end()
+    )
+}
+
+fn bursts(report: &Report) -> String {
+    let bursts = table::bursts(&report.bursts);
+    format!(
+        "
+## {SIZE} and {CROWD} calls at once
+
+{BURSTS} bursts. `burst` is the time until the last of its calls has ended; × floor says how many
+times that of as many programs that do nothing it is.
+
+{bursts}
+![](burst.svg)
+"
+    )
+}
+
+fn density(density: &Density) -> String {
+    let (rounds, slots) = (density::ROUNDS, table::slots(density));
+    let (calls, configuration) = (table::density(density), &density.configuration);
+    format!(
+        "
+## {MANY} slots that wait
+
+Slots with addresses of both families, built by `repoint pool fill` and destroyed by `repoint pool
+drain`, on a node of their own. Memory is what `MemAvailable` is less by; the kernel's own is what
+slab, per-CPU memory, vmalloc, kernel stacks and page tables grow by.
+
+{slots}
+ADD and DEL of one container, {rounds} times each, with an agent, before and after. They cannot take
+turns: the floor, which takes turns with both, says how the machine fared. `mounts` are the lines of
+a node's process's `/proc/self/mountinfo`.
+
+{calls}
+```json
+{configuration:#}
+```
+"
+    )
+}
+
+fn growth(report: &Report) -> String {
+    let growth = table::growth(&report.growth);
+    format!(
+        "
+## Up to {ATTACHMENTS} attachments on a node
+
+In a row: a node is filled, one ADD right after the other; p50 of the first and the last {EDGE}. By
+turns: ADD and DEL of number 1 on an empty node and of number {ATTACHMENTS} on a full one alternate,
+{EDGE} times each.
+
+{growth}
+![](growth.svg)
+"
+    )
+}
+
+fn closing(report: &Report) -> String {
+    let (targets, configurations) = (table::targets(&report.targets), configurations(report));
+    format!(
+        "
+## Targets
+
+With × of medians.
+
+{targets}
+## Configurations
+
+{configurations}"
+    )
+}
+
+fn configurations(report: &Report) -> String {
+    report.contestants.iter().fold(String::new(), |mut text, (name, configuration)| {
+        let _ = writeln!(text, "`{name}`:\n```json\n{configuration:#}\n```");
+        text
+    })
+}

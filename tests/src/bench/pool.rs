@@ -1,0 +1,108 @@
+//! A network's pool, as an operator sees and sets it.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::contestant::Contestant;
+use crate::{
+    Node,
+    cli::{self, Pool as Told, repoint},
+    dist, wait,
+};
+
+/// How long an agent may take to fill a pool, or to bring back what was used.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The pool of a contestant's network. Everything is done by the CLI, in the calling thread's
+/// namespaces.
+pub struct Pool<'a> {
+    node: &'a Node,
+    network: String,
+    configuration: String,
+}
+
+impl<'a> Pool<'a> {
+    /// The pool of a contestant's network on a node; none where the network has none.
+    pub fn of(contestant: &Contestant, node: &'a Node) -> Option<Self> {
+        let configuration = contestant.configuration.as_ref().filter(|_| contestant.has_pool())?;
+        let network = configuration["name"].as_str()?.to_owned();
+        Some(Self { node, network, configuration: configuration.to_string() })
+    }
+
+    /// Puts the pool on record before any ADD asks for it.
+    pub fn record(&self) -> Result<()> {
+        let file = format!("/run/{}.json", self.network);
+        fs::write(&file, &self.configuration).with_context(|| format!("write {file}"))?;
+        self.command("set", &["--config", &file])
+    }
+
+    /// Has the pool keep so many slots, all that it may have: none is built while they are in use.
+    pub fn resize(&self, slots: usize) -> Result<()> {
+        let slots = slots.to_string();
+        self.command("set", &["--warm", &slots, "--max", &slots])
+    }
+
+    /// Builds so many slots.
+    pub fn fill(&self, slots: usize) -> Result<()> {
+        self.at_length(&["fill", &self.network, "--count", &slots.to_string()])
+    }
+
+    /// Gives all slots up.
+    pub fn drain(&self) -> Result<()> {
+        self.at_length(&["drain", &self.network])
+    }
+
+    /// Waits until the pool has the slots that it is to keep ready.
+    pub fn until_full(&self) -> Result<()> {
+        wait::until(PATIENCE, "filling a pool", || {
+            let told = self.told()?;
+            ensure!(told.warm >= told.target && is_at_rest(&told), "{told:?}");
+            Ok(())
+        })
+    }
+
+    /// Waits until every slot waits for its next user.
+    pub fn until_at_rest(&self) -> Result<()> {
+        wait::until(PATIENCE, "bringing slots back", || {
+            let told = self.told()?;
+            ensure!(is_at_rest(&told), "{told:?}");
+            Ok(())
+        })
+    }
+
+    /// What the CLI tells of it.
+    pub fn told(&self) -> Result<Told> {
+        cli::pool(self.node, &self.network)
+    }
+
+    /// Fails where one of the ADDs since `before` was not served from the pool: its time would be
+    /// another thing's. Gives what the CLI tells now.
+    pub fn require_hits(&self, before: &Told, adds: usize) -> Result<Told> {
+        let now = self.told()?;
+        let count = |told: &Told| (told.hits, told.adds.values().sum::<u64>());
+        let ((hits, served), (hits_before, served_before)) = (count(&now), count(before));
+        let (hits, served) = (hits - hits_before, served - served_before);
+        let adds = u64::try_from(adds)?;
+        ensure!(hits == adds && served == adds, "{adds} ADDs, {hits} hits: {now:?}");
+        Ok(now)
+    }
+
+    /// Runs a command that may take minutes, however long that is: the time is what is measured.
+    fn at_length(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(dist::cli());
+        command.args(self.node.dirs().arguments()).arg("pool").args(arguments);
+        let output = command.output().with_context(|| format!("run {command:?}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{command:?}: {}: {}", output.status, said.trim());
+        Ok(())
+    }
+
+    fn command(&self, verb: &str, more: &[&str]) -> Result<()> {
+        repoint(self.node, &[&["pool", verb, &self.network], more].concat()).map(drop)
+    }
+}
+
+fn is_at_rest(told: &Told) -> bool {
+    told.warm + told.parked == told.total
+}

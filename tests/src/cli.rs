@@ -1,0 +1,125 @@
+//! The operator's CLI on a node, and what it tells as JSON.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{command, dist, node::Node};
+
+/// A pool, as `repoint pool` shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pool {
+    /// Its network.
+    pub network: String,
+    /// The interface in the container.
+    pub interface: String,
+    /// Slots that are ready for anybody.
+    pub warm: u32,
+    /// Slots that wait for their function.
+    pub parked: u32,
+    /// Slots in all states.
+    pub total: u32,
+    /// Slots that should be ready.
+    pub target: u32,
+    /// Most slots in all.
+    pub max: u32,
+    /// ADDs for which nothing had to be built.
+    pub hits: u64,
+    /// ADDs for which a slot was built.
+    pub built: u64,
+    /// ADDs that were served in the container's own namespace.
+    pub declined: u64,
+    /// ADDs by outcome.
+    pub adds: BTreeMap<String, u64>,
+}
+
+impl Pool {
+    /// ADDs that came out so.
+    #[must_use]
+    pub fn count(&self, outcome: &str) -> u64 {
+        self.adds.get(outcome).copied().unwrap_or_default()
+    }
+}
+
+/// A slot, as `repoint slots` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slot {
+    /// Its number.
+    pub slot: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// Its network.
+    pub network: String,
+    /// Who has it.
+    pub container: Option<String>,
+    /// Its interface on the node.
+    pub host_ifname: String,
+    /// Ethernet address of the container's interface.
+    pub mac: String,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<String>,
+    /// Inode number of its namespace.
+    pub netns_inode: Option<u64>,
+}
+
+/// What `repoint activate --json` tells.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Activated {
+    /// Where the namespace is mounted.
+    pub netns: std::path::PathBuf,
+    /// The slot.
+    pub slot: String,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<String>,
+    /// How it was served.
+    pub outcome: String,
+}
+
+/// Runs the CLI on the node's folders, in the calling thread's namespaces.
+pub fn repoint(node: &Node, arguments: &[&str]) -> Result<String> {
+    let words = arguments.iter().map(Into::into);
+    let all: Vec<_> = node.dirs().arguments().into_iter().chain(words).collect();
+    command::run(&dist::cli().to_string_lossy(), all)
+}
+
+/// The same, for a command that prints JSON.
+pub fn tell<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<T> {
+    let text = repoint(node, &[arguments, &["--json"]].concat())?;
+    serde_json::from_str(&text).with_context(|| format!("output of repoint {arguments:?}: {text}"))
+}
+
+/// Every pool.
+pub fn pools(node: &Node) -> Result<Vec<Pool>> {
+    tell(node, &["pool"])
+}
+
+/// The pool of a network's `eth0`.
+pub fn pool(node: &Node, network: &str) -> Result<Pool> {
+    let found = pools(node)?.into_iter().find(|p| p.network == network && p.interface == "eth0");
+    found.with_context(|| format!("no pool of network {network}"))
+}
+
+/// Every slot.
+pub fn slots(node: &Node) -> Result<Vec<Slot>> {
+    tell(node, &["slots"])
+}
+
+/// The slot that a container has.
+pub fn slot_of(node: &Node, container: &str) -> Result<Slot> {
+    let mut slots = slots(node)?.into_iter();
+    let found = slots.find(|slot| slot.container.as_deref() == Some(container));
+    found.with_context(|| format!("no slot of container {container}"))
+}
+
+/// Packets by what became of them.
+pub fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
+    #[derive(Deserialize)]
+    struct Counter {
+        reason: String,
+        packets: u64,
+    }
+    let counters: Vec<Counter> = tell(node, &["counters"])?;
+    Ok(counters.into_iter().map(|counter| (counter.reason, counter.packets)).collect())
+}

@@ -1,0 +1,206 @@
+//! A node with a network that has a pool: what the suites of reuse start from, and how they end.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    Agent, Container, Node, Snapshot,
+    cli::{self, Pool, Slot, repoint},
+    dist, missing,
+    plugin::{Attachment, Network},
+    wait,
+    web::BUSYBOX,
+};
+
+/// Name of the network.
+pub const NAME: &str = "functions";
+/// Where its configuration is, for the CLI.
+const CONFIGURATION: &str = "/run/functions.json";
+/// How long the agent may take to do what is due.
+pub const SOON: Duration = Duration::from_secs(15);
+
+/// A node with a network that has a pool.
+#[derive(Debug)]
+pub struct Pooled<'a> {
+    node: &'a Node,
+    network: Network,
+    configuration: Value,
+    containers: AtomicU32,
+}
+
+/// Makes a node and a network with this pool, runs `test` in the node's namespaces, and sees that
+/// `repoint unload` leaves nothing then. It refuses to go while there is a container or an agent:
+/// `test` ends those that it started.
+pub fn with_pool(pool: &Value, test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> {
+    if missing([dist::plugin(), dist::cli(), dist::agent(), BUSYBOX.into()]) {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let before = Snapshot::take(node.dirs())?;
+        let pooled = Pooled::new(&node, pool)?;
+        test(&pooled)?;
+        pooled.unload()?;
+        before.wait_until_restored(node.dirs())
+    })
+}
+
+/// A network's configuration: both families, masqueraded.
+fn configuration(node: &Node, pool: &Value) -> Value {
+    let mut configuration = json!({
+        "cniVersion": "1.1.0", "name": NAME, "type": "repoint-cni", "ipMasq": true, "pool": pool,
+        "capabilities": { "ips": true, "mac": true },
+        "ipam": {
+            "ranges": [[{ "subnet": "10.217.9.0/24" }], [{ "subnet": "fd00:217:9::/64" }]],
+            "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
+        },
+    });
+    node.dirs().patch(&mut configuration);
+    configuration
+}
+
+impl<'a> Pooled<'a> {
+    fn new(node: &'a Node, pool: &Value) -> Result<Self> {
+        let configuration = configuration(node, pool);
+        fs::write(CONFIGURATION, configuration.to_string())
+            .with_context(|| format!("write {CONFIGURATION}"))?;
+        let network = Network::new(&configuration, dist::cni_path())?;
+        let pooled = Self { node, network, configuration, containers: AtomicU32::new(0) };
+        pooled.repoint(&["pool", "set", NAME, "--config", CONFIGURATION])?;
+        Ok(pooled)
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network with its configuration changed. What slots are built from must stay the same.
+    pub fn network_with(&self, change: impl FnOnce(&mut Value)) -> Result<Network> {
+        let mut configuration = self.configuration.clone();
+        change(&mut configuration);
+        Network::new(&configuration, dist::cni_path())
+    }
+
+    /// The network with its plugins elsewhere: `CNI_PATH`.
+    pub fn network_at(&self, path: &str) -> Result<Network> {
+        Network::new(&self.configuration, path)
+    }
+
+    /// Runs the CLI.
+    pub fn repoint(&self, arguments: &[&str]) -> Result<String> {
+        repoint(self.node, arguments)
+    }
+
+    /// Builds the slots that should be ready, without an agent.
+    pub fn fill(&self) -> Result<()> {
+        self.repoint(&["pool", "fill", NAME]).map(drop)
+    }
+
+    /// Starts an agent, and waits until the pool is full.
+    pub fn agent(&self) -> Result<Agent> {
+        let agent = Agent::start(self.node)?;
+        self.wait_until("the pool is full", |pool| pool.warm >= pool.target)?;
+        Ok(agent)
+    }
+
+    /// The pool as it is now.
+    pub fn pool(&self) -> Result<Pool> {
+        cli::pool(self.node, NAME)
+    }
+
+    /// Waits for the pool.
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&Pool) -> bool) -> Result<Pool> {
+        wait::until(SOON, what, || {
+            let pool = self.pool()?;
+            ensure!(holds(&pool), "{pool:?}");
+            Ok(pool)
+        })
+    }
+
+    /// The slots.
+    pub fn slots(&self) -> Result<Vec<Slot>> {
+        cli::slots(self.node)
+    }
+
+    /// The slot of this number, if there still is one.
+    pub fn slot(&self, number: &str) -> Result<Option<Slot>> {
+        Ok(self.slots()?.into_iter().find(|slot| slot.slot == number))
+    }
+
+    /// Waits until a slot is in one of these states; "gone" is one.
+    pub fn wait_for_slot(&self, number: &str, states: &[&str]) -> Result<String> {
+        wait::until(SOON, &format!("slot {number} is {states:?}"), || {
+            let found = self.slot(number)?;
+            let state = found.map_or_else(|| "gone".to_owned(), |slot| slot.state);
+            ensure!(states.contains(&state.as_str()), "it is {state}");
+            Ok(state)
+        })
+    }
+
+    /// ADDs a container for nobody in particular.
+    pub fn add(&self) -> Result<Container<'_>> {
+        self.add_with(|attachment| attachment)
+    }
+
+    /// ADDs a container for a function.
+    pub fn add_function(&self, function: &str) -> Result<Container<'_>> {
+        self.add_with(|attachment| attachment.args(&format!("repoint.dev/function={function}")))
+    }
+
+    /// ADDs a container for a tenant's function.
+    pub fn add_tenants(&self, tenant: &str, function: &str) -> Result<Container<'_>> {
+        let args = format!("repoint.dev/tenant={tenant};repoint.dev/function={function}");
+        self.add_with(|attachment| attachment.args(&args))
+    }
+
+    /// ADDs a container, with more asked for.
+    pub fn add_with(&self, ask: impl FnOnce(Attachment) -> Attachment) -> Result<Container<'_>> {
+        let name = self.name();
+        Container::add_with(&self.network, &name, ask)
+    }
+
+    /// A name that no container had yet.
+    pub fn name(&self) -> String {
+        format!("c{}", self.containers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The slot that a container has.
+    pub fn slot_of(&self, container: &Container<'_>) -> Result<Slot> {
+        cli::slot_of(self.node, &container.attachment().container_id)
+    }
+
+    /// Fails unless ADDs came out as often, each way, as `expected` says, and no other way.
+    pub fn ensure_adds(&self, expected: &[(&str, u64)]) -> Result<()> {
+        let found = self.pool()?.adds;
+        let found: Vec<(&str, u64)> =
+            found.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        ensure!(found == expected, "ADDs came out {found:?}, not {expected:?}");
+        Ok(())
+    }
+
+    /// Takes everything of repoint off the node, which must be without containers and agent.
+    fn unload(&self) -> Result<()> {
+        self.repoint(&["unload"])?;
+        let dirs = self.node.dirs();
+        for dir in [&dirs.run, &dirs.bpf] {
+            ensure!(!dir.exists(), "{} is left by unload", dir.display());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Slots with namespaces of their own, on a node of their own.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use repoint::{
+    datapath::Datapath,
+    netns::Netns,
+    slot::{Builder, Fingerprint, Scrubbed, scrub},
+    store::Slot,
+    template::{
+        AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
+        VERSION,
+    },
+    types::{Identity, SlotId},
+};
+use repoint_tests::{Node, command, wait};
+
+/// A slot as it was built.
+pub struct Built {
+    pub slot: Slot,
+    pub config: NetworkConfig,
+    pub netns: Netns,
+    pub host_ifname: String,
+    /// Its fingerprint of that time.
+    pub expected: Fingerprint,
+}
+
+/// What a scrub of an untouched namespace returns.
+pub fn clean() -> Scrubbed {
+    Scrubbed::Clean { repaired: Vec::new() }
+}
+
+/// Calls `test` with a slot, on a node.
+pub fn with_slot(test: impl FnOnce(&Built) -> Result<()> + Send) -> Result<()> {
+    with_slots(&[5], |slots| test(&slots[0]))
+}
+
+/// Calls `test` with slots of these numbers, on a node.
+pub fn with_slots(numbers: &[u8], test: impl FnOnce(&[Built]) -> Result<()> + Send) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let datapath = Datapath::load(&node.dirs().bpf, &node.dirs().run)?;
+        let slots: Result<Vec<_>> =
+            numbers.iter().map(|number| build(*number, &datapath)).collect();
+        let slots = slots?;
+        slots.iter().try_for_each(Built::wait_for_sockets)?;
+        test(&slots)
+    })
+}
+
+fn build(number: u8, datapath: &Datapath) -> Result<Built> {
+    let addresses =
+        vec![format!("10.217.1.{number}/24").parse()?, format!("fd00:217:1::{number}/64").parse()?];
+    let config = template().instantiate(&NodeContext { addresses: addresses.clone(), mtu: 1500 });
+    let mut slot = Slot::building(SlotId(number.into()), "pool".parse()?, "eth0".parse()?, 0);
+    slot.addresses = addresses;
+    slot.owns_netns = true;
+    let netns = Netns::create()?;
+    let builder = Builder {
+        slot: &slot,
+        config: &config,
+        netns: &netns,
+        programs: &datapath.programs,
+        maps: &datapath.maps,
+        identity: Identity(7),
+    };
+    let host_ifname = builder.build()?.host_ifname;
+    let expected = netns.run(|| Fingerprint::take(&slot))??;
+    Ok(Built { slot, config, netns, host_ifname, expected })
+}
+
+fn template() -> Template {
+    let route =
+        |to| Operation::AddRoute { to, via: RouteVia::Gateway, options: Default::default() };
+    let prefix = |text: &str| RouteTarget::Prefix(text.parse().unwrap());
+    Template {
+        version: VERSION,
+        origin: "test".to_owned(),
+        operations: vec![
+            Operation::CreateLink { mtu: None },
+            Operation::AssignAddress { from: AddressSource::Ipam },
+            Operation::AddGateway,
+            route(RouteTarget::OwnSubnets),
+            route(prefix("0.0.0.0/0")),
+            route(prefix("::/0")),
+            Operation::AttachPrograms,
+        ],
+    }
+}
+
+impl Built {
+    /// Runs a script inside, and returns what it said.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        self.netns.run(|| command::run("sh", ["-ec", script]))?
+    }
+
+    /// Waits until the kernel has freed every socket that was closed inside.
+    pub fn wait_for_sockets(&self) -> Result<()> {
+        wait::until(Duration::from_secs(5), "no socket is left", || {
+            let counts =
+                self.netns.run(|| fs::read_to_string("/proc/thread-self/net/sockstat"))??;
+            ensure!(counts.starts_with("sockets: used 0"), "{counts}");
+            Ok(())
+        })
+    }
+
+    pub fn scrub(&self) -> Result<Scrubbed> {
+        self.scrub_against(&self.expected)
+    }
+
+    pub fn scrub_against(&self, expected: &Fingerprint) -> Result<Scrubbed> {
+        Ok(scrub(&self.slot, &self.config, &self.netns, expected)?)
+    }
+
+    /// Scrubs after something was changed: it must be found, repaired, and be gone then.
+    pub fn scrub_and_compare(&self) -> Result<()> {
+        match self.scrub()? {
+            Scrubbed::Clean { repaired } => {
+                println!("  {}", repaired.join("\n  "));
+                ensure!(!repaired.is_empty(), "nothing was found");
+            }
+            other => anyhow::bail!("{other:?}"),
+        }
+        let now = self.netns.run(|| Fingerprint::take(&self.slot))??;
+        let difference = self.expected.difference(&now);
+        ensure!(difference.is_none(), "{}", difference.context("none")?);
+        self.wait_for_sockets()
+    }
+}

@@ -1,0 +1,72 @@
+//! Telling the agent that there is something to do.
+//!
+//! One datagram on a socket in `runDir`. Nobody waits for an answer: that it can be sent says that
+//! there is an agent, and what it is about stands in the database.
+
+use std::{
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, UnixAddr, sendto},
+};
+
+/// File in `runDir` that the agent listens at.
+const SOCKET: &str = "agent.sock";
+
+/// Longest message, in bytes; longer ones are cut.
+pub const LONGEST: usize = 1024;
+
+/// What a message begins with that an operator should see.
+pub const NOTABLE: char = '!';
+
+/// Where the agent listens.
+#[must_use]
+pub fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join(SOCKET)
+}
+
+/// Rings, with a line for the agent's log. Says whether there is an agent.
+#[expect(clippy::must_use_candidate, reason = "whether anybody listens matters to few")]
+pub fn ring(run_dir: &Path, message: &str) -> bool {
+    let Ok(socket) = UnixDatagram::unbound() else {
+        return false;
+    };
+    let Ok(agent) = UnixAddr::new(&path(run_dir)) else {
+        return false;
+    };
+    let message = &message.as_bytes()[..message.len().min(LONGEST)];
+    match sendto(socket.as_raw_fd(), message, &agent, MsgFlags::MSG_DONTWAIT) {
+        Ok(_) => true,
+        // Its queue is full: it has been told.
+        Err(errno) => errno == Errno::EAGAIN,
+    }
+}
+
+/// Whether there is an agent.
+#[must_use]
+pub fn is_heard(run_dir: &Path) -> bool {
+    UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path(run_dir)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_told_and_one_that_ended_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!ring(folder.path(), "nobody") && !is_heard(folder.path()));
+        let agent = UnixDatagram::bind(path(folder.path())).unwrap();
+        assert!(is_heard(folder.path()) && ring(folder.path(), "dirty"));
+        let mut buffer = [0; LONGEST];
+        let length = agent.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"dirty");
+        // More than its queue holds.
+        assert!((0..10_000).all(|_| ring(folder.path(), "again")));
+        drop(agent);
+        assert!(!ring(folder.path(), "ended"));
+    }
+}

@@ -1,0 +1,136 @@
+//! `repoint activate` and `repoint park`.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use repoint::{
+    conf::{Directories, NetConf, User},
+    lifecycle::{ActivateRequest, LifecycleError, Node},
+    store::PoolId,
+    types::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, Tenant},
+};
+use serde::Serialize;
+
+use crate::output::{CommandError, json};
+
+/// What is attached, or was.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Attachment {
+    /// The network; needed where there is more than one pool
+    #[arg(long)]
+    network: Option<NetworkName>,
+    /// Name of the interface in the container
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    interface: IfName,
+}
+
+/// Arguments of `repoint activate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Activate {
+    #[command(flatten)]
+    attachment: Attachment,
+    /// The function: who had a slot before gets it back
+    #[arg(long)]
+    function: FunctionKey,
+    /// Whose function it is
+    #[arg(long)]
+    tenant: Option<Tenant>,
+    /// What to call this attachment when it is parked (default: the function's name)
+    #[arg(long)]
+    id: Option<ContainerId>,
+    /// Where to mount the network namespace (default: netns/ID in the runtime directory)
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// Tell more than the path, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `repoint park`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Park {
+    #[command(flatten)]
+    attachment: Attachment,
+    /// What the attachment was called when it was activated
+    id: ContainerId,
+}
+
+#[derive(Debug, Serialize)]
+struct Activated<'a> {
+    netns: &'a Path,
+    slot: String,
+    interface: String,
+    addresses: Vec<String>,
+    mac: String,
+    mtu: u32,
+    outcome: &'static str,
+}
+
+/// Gives a function a slot and prints the path of its network namespace.
+pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<(), CommandError> {
+    let node = Node::open(directories)?;
+    let (conf, ifname) = pool(&node, wanted.attachment)?;
+    let container =
+        match wanted.id {
+            Some(id) => id,
+            None => wanted.function.as_str().parse().map_err(|_| CommandError::FunctionIsNoId {
+                function: wanted.function.to_string(),
+            })?,
+        };
+    let path = wanted.netns.unwrap_or_else(|| default_path(directories, &container));
+    let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
+    let user = User { function: Some(wanted.function), tenant: wanted.tenant };
+    let request =
+        ActivateRequest { conf: &conf, attachment: &attachment, user: &user, path: Some(&path) };
+    let given = node.activate(&request)?;
+    if !wanted.json {
+        return Ok(writeln!(io::stdout(), "{}", path.display())?);
+    }
+    json(&Activated {
+        netns: &path,
+        slot: given.slot.to_string(),
+        interface: given.host_ifname,
+        addresses: given.addresses.iter().map(ToString::to_string).collect(),
+        mac: given.mac.to_string(),
+        mtu: given.mtu,
+        outcome: given.outcome.label(),
+    })
+}
+
+/// Parks what `activate` gave, and removes the file that was made for it.
+pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), CommandError> {
+    let node = Node::open(directories)?;
+    let (conf, ifname) = pool(&node, wanted.attachment)?;
+    let path = default_path(directories, &wanted.id);
+    node.park(&AttachmentId { network: conf.name, container: wanted.id, ifname })?;
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CommandError::Remove { path, source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn default_path(directories: &Directories, container: &ContainerId) -> PathBuf {
+    directories.run.join("netns").join(container.as_str())
+}
+
+/// The configuration of the pool that is meant: the only one, where none is named.
+fn pool(node: &Node, wanted: Attachment) -> Result<(NetConf, IfName), CommandError> {
+    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    pools.retain(|(id, _)| {
+        id.ifname == wanted.interface
+            && wanted.network.as_ref().is_none_or(|network| *network == id.network)
+    });
+    if pools.len() > 1 {
+        return Err(CommandError::WhichNetwork);
+    }
+    let Some((PoolId { ifname, .. }, pool)) = pools.pop() else {
+        let network = wanted.network.map_or_else(|| "any network".to_owned(), Into::into);
+        return Err(CommandError::NoPool { pool: format!("{network}/{}", wanted.interface) });
+    };
+    Ok((NetConf::parse(&pool.conf).map_err(LifecycleError::from)?, ifname))
+}

@@ -1,0 +1,300 @@
+//! `repoint pool`.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use repoint::{
+    conf::{Directories, NetConf},
+    lifecycle::{Node, Outcome, give_up, prepare, record_pool, supply},
+    policy::Supply,
+    store::{Pool, PoolId, PoolOverride, PoolSize, SlotState},
+    types::{IfName, NetworkName},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::output::{CommandError, json, table};
+
+/// Name of the plugin in a network configuration list.
+const PLUGIN: &str = "repoint-cni";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Set how many slots a pool keeps ready and has at most, whatever the configuration says; set
+    /// up a pool that no ADD has asked for yet
+    Set {
+        #[command(flatten)]
+        pool: Which,
+        /// Slots to keep ready
+        #[arg(long, value_name = "SLOTS")]
+        warm: Option<u32>,
+        /// Most slots in all, those in use included
+        #[arg(long, value_name = "SLOTS")]
+        max: Option<u32>,
+        /// The network's configuration (a .conf or .conflist): needed for a pool that is not on
+        /// record
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Take back what `set` set: the configuration counts again
+    Reset {
+        #[command(flatten)]
+        pool: Which,
+    },
+    /// Build slots now, up to the number that the pool keeps ready, or a given number
+    Fill {
+        #[command(flatten)]
+        pool: Which,
+        /// Slots to build, whatever the pool has
+        #[arg(long, value_name = "SLOTS")]
+        count: Option<u32>,
+    },
+    /// Give up the slots that wait; the agent builds new ones unless the pool is set to 0
+    Drain {
+        #[command(flatten)]
+        pool: Which,
+    },
+    /// Forget a pool and give up the slots that wait in it
+    Remove {
+        #[command(flatten)]
+        pool: Which,
+    },
+}
+
+/// Which pool is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// The network
+    network: NetworkName,
+    /// Name of the interface in the container
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    interface: IfName,
+}
+
+impl From<Which> for PoolId {
+    fn from(which: Which) -> Self {
+        Self { network: which.network, ifname: which.interface }
+    }
+}
+
+/// Does what is asked for.
+pub(crate) fn run(
+    directories: &Directories,
+    action: Option<Action>,
+    as_json: bool,
+) -> Result<(), CommandError> {
+    match action {
+        None => list(directories, as_json),
+        Some(Action::Set { pool, warm, max, config }) => {
+            let node = Node::open(directories)?;
+            let id = pool.into();
+            if let Some(file) = config {
+                configure(&node, directories, &id, &file)?;
+            }
+            change(&node, &id, |set| PoolOverride { warm: warm.or(set.warm), max: max.or(set.max) })
+        }
+        Some(Action::Reset { pool }) => {
+            let (node, id) = (Node::open(directories)?, pool.into());
+            change(&node, &id, |_| PoolOverride::default())
+        }
+        Some(Action::Fill { pool, count }) => fill(&Node::open(directories)?, &pool.into(), count),
+        Some(Action::Drain { pool }) => {
+            let (node, id) = (Node::open(directories)?, PoolId::from(pool));
+            let pool = find(&node, &id)?;
+            drain(&node, &pool).and_then(|number| said(&format!("gave up {number} slots of {id}")))
+        }
+        Some(Action::Remove { pool }) => remove(&Node::open(directories)?, &pool.into()),
+    }
+}
+
+fn said(text: &str) -> Result<(), CommandError> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
+    let pool = node.store.read(|transaction| transaction.pool(id))?;
+    pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
+}
+
+/// Records a pool as a file configures it.
+fn configure(
+    node: &Node,
+    directories: &Directories,
+    id: &PoolId,
+    file: &Path,
+) -> Result<(), CommandError> {
+    let text = fs::read(file)
+        .map_err(|source| CommandError::ReadConfig { path: file.to_owned(), source })?;
+    let conf = network(&text, file)?;
+    let conf = NetConf::parse(conf.to_string().as_bytes())
+        .map_err(|source| CommandError::Config { path: file.to_owned(), source })?;
+    if conf.name != id.network {
+        return Err(CommandError::OtherNetwork {
+            path: file.to_owned(),
+            found: conf.name.to_string(),
+            wanted: id.network.to_string(),
+        });
+    }
+    if conf.directories.run != directories.run {
+        return Err(CommandError::OtherNode {
+            path: file.to_owned(),
+            run_dir: conf.directories.run.clone(),
+        });
+    }
+    let configured = conf.pool.unwrap_or_else(default_size);
+    record_pool(node, &conf, &id.ifname, configured)?;
+    Ok(())
+}
+
+fn default_size() -> PoolSize {
+    PoolSize { warm: 0, max: 1024, scope: repoint::store::Scope::default() }
+}
+
+/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it.
+fn network(text: &[u8], file: &Path) -> Result<Value, CommandError> {
+    let mut document: Map<String, Value> = serde_json::from_slice(text)
+        .map_err(|source| CommandError::NotJson { path: file.to_owned(), source })?;
+    let Some(Value::Array(plugins)) = document.remove("plugins") else {
+        return Ok(Value::Object(document));
+    };
+    let ours = plugins.into_iter().find(|plugin| plugin["type"] == PLUGIN);
+    let Some(Value::Object(mut plugin)) = ours else {
+        return Err(CommandError::NotOurs { path: file.to_owned() });
+    };
+    for key in ["cniVersion", "name"] {
+        if let Some(value) = document.remove(key) {
+            plugin.insert(key.to_owned(), value);
+        }
+    }
+    Ok(Value::Object(plugin))
+}
+
+fn change(
+    node: &Node,
+    id: &PoolId,
+    change: impl Fn(PoolOverride) -> PoolOverride,
+) -> Result<(), CommandError> {
+    let mut pool = find(node, id)?;
+    pool.set = change(pool.set);
+    let PoolSize { warm, max, .. } = pool.size();
+    if warm > max {
+        return Err(CommandError::MoreWarmThanMax { warm, max });
+    }
+    node.store.write(|transaction| transaction.put_pool(id, &pool))?;
+    repoint::bell::ring(&node.directories.run, &format!("pool {id} is set to {warm} of {max}"));
+    Ok(())
+}
+
+fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError> {
+    let pool = find(node, id)?;
+    let conf = NetConf::parse(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
+    let Supply { warm, total, .. } = supply(node, pool.key)?;
+    let room = pool.size().max.saturating_sub(total);
+    let wanted = count.unwrap_or_else(|| pool.size().warm.saturating_sub(warm));
+    if count.is_some() && wanted > room {
+        return Err(CommandError::NoRoom { pool: id.to_string(), room });
+    }
+    let built = prepare(node, &conf, &id.ifname, wanted.min(room))?;
+    said(&format!("built {} slots for {id}", built.len()))
+}
+
+fn drain(node: &Node, pool: &Pool) -> Result<usize, CommandError> {
+    let mut number = 0;
+    for state in [SlotState::Warm, SlotState::Parked] {
+        number += give_up(node, pool.key, state, u32::MAX)?;
+    }
+    Ok(number)
+}
+
+fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
+    let pool = find(node, id)?;
+    node.store.write(|transaction| transaction.forget_pool(id))?;
+    let number = drain(node, &pool)?;
+    said(&format!("forgot pool {id}, gave up {number} slots"))
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    network: String,
+    interface: String,
+    warm: u32,
+    parked: u32,
+    total: u32,
+    target: u32,
+    max: u32,
+    scope: &'static str,
+    hits: u64,
+    built: u64,
+    declined: u64,
+    adds: Map<String, Value>,
+}
+
+fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
+    let counters = node.store.read(|transaction| transaction.counters(id))?;
+    let sum = |of: fn(Outcome) -> bool| {
+        let counted = counters.iter().filter(|(label, _)| Outcome::of_label(label).is_some_and(of));
+        counted.map(|(_, count)| count).sum()
+    };
+    let Supply { warm, parked, total } = supply(node, pool.key)?;
+    let size = pool.size();
+    Ok(Row {
+        network: id.network.to_string(),
+        interface: id.ifname.to_string(),
+        warm,
+        parked,
+        total,
+        target: size.warm,
+        max: size.max,
+        scope: size.scope.name(),
+        hits: sum(Outcome::is_hit),
+        built: sum(|outcome| matches!(outcome, Outcome::Built)),
+        declined: sum(|outcome| matches!(outcome, Outcome::Declined(_))),
+        adds: counters.into_iter().map(|(label, count)| (label, count.into())).collect(),
+    })
+}
+
+fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
+    let mut rows = Vec::new();
+    if let Some(node) = Node::open_existing(directories)? {
+        for (id, pool) in node.store.read(|transaction| transaction.pools())? {
+            rows.push(row(&node, &id, &pool)?);
+        }
+    }
+    if as_json {
+        return json(&rows);
+    }
+    table(
+        [
+            "NETWORK",
+            "INTERFACE",
+            "WARM",
+            "TARGET",
+            "PARKED",
+            "TOTAL",
+            "MAX",
+            "SCOPE",
+            "HITS",
+            "BUILT",
+            "DECLINED",
+        ],
+        rows.into_iter().map(|row| {
+            [
+                row.network,
+                row.interface,
+                row.warm.to_string(),
+                row.target.to_string(),
+                row.parked.to_string(),
+                row.total.to_string(),
+                row.max.to_string(),
+                row.scope.to_owned(),
+                row.hits.to_string(),
+                row.built.to_string(),
+                row.declined.to_string(),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,34 @@
+//! Taking addresses of the network's ranges for a slot.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::LifecycleError;
+use crate::{
+    conf::OwnIpam,
+    ipam::{self, Pool},
+    store::{Network, Write},
+    types::{NetworkName, SlotId},
+};
+
+/// Chooses addresses and records whose they are.
+pub(super) fn take_addresses(
+    transaction: &mut Write<'_>,
+    name: &NetworkName,
+    own: &OwnIpam,
+    requested: &[IpAddr],
+    slot: SlotId,
+) -> Result<Vec<IpNet>, LifecycleError> {
+    let network = transaction.network(name)?;
+    let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
+    let addresses = ipam::allocate(&pool, requested, |address| {
+        Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
+    })?;
+    for address in &addresses {
+        transaction.take_address(address.addr(), slot)?;
+    }
+    let last_given = addresses.iter().map(|address| Some(address.addr())).collect();
+    transaction.put_network(name, &Network { last_given })?;
+    Ok(addresses)
+}

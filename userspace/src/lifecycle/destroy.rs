@@ -1,0 +1,59 @@
+//! Giving slots of pools up, many at a time.
+
+use super::{LifecycleError, Node, node::now, release::summary};
+use crate::{
+    failpoint,
+    netns::pop,
+    slot::{release_masquerade, remove_interfaces, withdraw},
+    store::{Slot, SlotState},
+};
+
+/// Slots taken down together: the kernel changes no link meanwhile, for anybody.
+const BATCH: usize = 64;
+
+/// Removes all there is of slots that have namespaces of their own. Every step is tried for every
+/// slot; what fails stays on record.
+pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
+    let mut errors = Vec::new();
+    let masquerade = slots.iter().any(|slot| slot.masquerade);
+    for batch in slots.chunks(BATCH) {
+        errors.extend(destroy_batch(node, batch).err());
+    }
+    if masquerade {
+        errors.extend(release_masquerade(&node.directories.run, &node.store).err().map(Into::into));
+    }
+    summary("the slots", errors)
+}
+
+fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
+    node.store.write(|transaction| {
+        slots.iter().try_for_each(|slot| {
+            if transaction.slot(slot.id)?.is_none() {
+                return Ok(());
+            }
+            transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(drop)
+        })
+    })?;
+    failpoint::hit("destroy:condemned");
+    let maps = node.maps()?;
+    let mut errors: Vec<LifecycleError> = Vec::new();
+    for slot in slots {
+        errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into));
+        if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
+            errors.extend(pop(namespace, path).err().map(Into::into));
+        }
+    }
+    errors.extend(remove_interfaces(slots).err().map(Into::into));
+    failpoint::hit("destroy:links");
+    if let Some(hidden) = node.hidden_existing()? {
+        let released = hidden.enter(|inside| {
+            slots.iter().filter_map(|slot| inside.release(slot.id).err()).collect::<Vec<_>>()
+        })?;
+        errors.extend(released.into_iter().map(Into::into));
+    }
+    failpoint::hit("destroy:namespaces");
+    summary("a batch of slots", errors)?;
+    node.store.write(|transaction| slots.iter().try_for_each(|slot| transaction.forget(slot)))?;
+    failpoint::hit("destroy:forgotten");
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! How an ADD was served, and why not from the pool.
+
+use std::fmt;
+
+/// Why a container is not given a prepared slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decline {
+    /// Another plugin gives the addresses, for one container id at a time.
+    DelegatedIpam,
+    /// A plugin before this one in the chain has made an interface already.
+    PrevResult,
+    /// The runtime asks for an address, a range or a MAC address of its own.
+    Requested,
+    /// The path leads to a process, which is inside already and will not look at it again.
+    ProcessInside,
+    /// The namespace is owned by another user namespace, which a slot's would not be.
+    UserNamespace,
+    /// The namespace holds another interface than `lo`.
+    Interfaces,
+    /// This process is in another mount namespace than the one that has the slots' namespaces.
+    MountNamespace,
+    /// The pool has as many slots as it may have, and none is free.
+    Full,
+    /// The slot that was claimed could not be activated, and is given up.
+    Broken,
+}
+
+impl Decline {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::DelegatedIpam,
+        Self::PrevResult,
+        Self::Requested,
+        Self::ProcessInside,
+        Self::UserNamespace,
+        Self::Interfaces,
+        Self::MountNamespace,
+        Self::Full,
+        Self::Broken,
+    ];
+
+    /// Its name in counters and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::DelegatedIpam => "delegated_ipam",
+            Self::PrevResult => "prev_result",
+            Self::Requested => "requested",
+            Self::ProcessInside => "process_inside",
+            Self::UserNamespace => "user_namespace",
+            Self::Interfaces => "interfaces",
+            Self::MountNamespace => "mount_namespace",
+            Self::Full => "full",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl fmt::Display for Decline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DelegatedIpam => "its addresses come from another plugin",
+            Self::PrevResult => "a plugin before it in the chain has made an interface",
+            Self::Requested => "the runtime asks for an address, a range or a MAC address",
+            Self::ProcessInside => {
+                "CNI_NETNS is no mount point: a process is in the namespace already"
+            }
+            Self::UserNamespace => "its namespace is owned by another user namespace",
+            Self::Interfaces => "its namespace holds an interface beside lo",
+            Self::MountNamespace => "slots are kept for another mount namespace than the plugin's",
+            Self::Full => "the pool is full and no slot is free",
+            Self::Broken => "the slot that it was to get could not be activated",
+        })
+    }
+}
+
+/// How an ADD was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// By the slot that the same function had used.
+    Reused,
+    /// By a slot that was ready for anybody whom the scope allows.
+    Warm,
+    /// By a slot that was built for it, since none was ready.
+    Built,
+    /// In the container's own namespace.
+    Declined(Decline),
+}
+
+impl Outcome {
+    /// Its name in counters and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Reused => "reused",
+            Self::Warm => "warm",
+            Self::Built => "built",
+            Self::Declined(reason) => reason.label(),
+        }
+    }
+
+    /// Whether nothing had to be built.
+    #[must_use]
+    pub const fn is_hit(self) -> bool {
+        matches!(self, Self::Reused | Self::Warm)
+    }
+
+    /// The outcome of a label.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        let declined = Decline::ALL.map(Self::Declined);
+        let all = [Self::Reused, Self::Warm, Self::Built];
+        all.into_iter().chain(declined).find(|outcome| outcome.label() == label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_label_leads_back_to_its_outcome() {
+        for outcome in Decline::ALL.map(Outcome::Declined) {
+            assert_eq!(Outcome::of_label(outcome.label()), Some(outcome));
+        }
+        for (outcome, hit) in
+            [(Outcome::Reused, true), (Outcome::Warm, true), (Outcome::Built, false)]
+        {
+            assert_eq!(Outcome::of_label(outcome.label()), Some(outcome));
+            assert_eq!(outcome.is_hit(), hit);
+        }
+        assert_eq!(Outcome::of_label("hit"), None);
+    }
+}

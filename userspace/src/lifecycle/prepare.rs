@@ -1,0 +1,243 @@
+//! PREPARE: slots are built ahead of time, with namespaces of their own, and kept parked.
+
+use std::{
+    num::NonZero,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use super::{
+    LifecycleError, Node,
+    addresses::take_addresses,
+    configuration::{mtu, template},
+    destroy::destroy,
+    node::now,
+    room::lack,
+};
+use crate::{
+    conf::{IpamConf, NetConf, OwnIpam},
+    datapath::Datapath,
+    failpoint,
+    netns::{HiddenNamespaces, Netns},
+    slot::{BuildPermit, Builder, Built, Fingerprint, require_masquerade},
+    store::{PoolId, Slot, SlotState, Write},
+    template::{NodeContext, Template},
+    types::{Identity, IfName, PoolKey, SlotId},
+};
+
+/// Slots recorded in one transaction: it should not keep others from writing for long.
+const BATCH: u32 = 64;
+
+/// What the slots of a pool are built from, on this node, now.
+#[derive(Debug, Clone)]
+pub(super) struct Blueprint<'a> {
+    pub(super) conf: &'a NetConf,
+    pub(super) own: &'a OwnIpam,
+    pub(super) ifname: &'a IfName,
+    pub(super) key: PoolKey,
+    pub(super) template: Template,
+    digest: [u8; 32],
+    mtu: u32,
+}
+
+/// A slot on record, and its namespace, in which nothing is yet.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) slot: Slot,
+    pub(super) netns: Netns,
+}
+
+impl<'a> Blueprint<'a> {
+    pub(super) fn new(conf: &'a NetConf, ifname: &'a IfName) -> Result<Self, LifecycleError> {
+        let IpamConf::Own(own) = &conf.ipam else {
+            return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
+        };
+        let template = template(conf, &own.routes);
+        let digest = template.digest()?.0;
+        let key = conf.pool_key(ifname);
+        Ok(Self { conf, own, ifname, key, template, digest, mtu: mtu(conf)? })
+    }
+
+    pub(super) fn pool(&self) -> PoolId {
+        PoolId { network: self.conf.name.clone(), ifname: self.ifname.clone() }
+    }
+
+    /// Records the intent to build a slot.
+    pub(super) fn record(
+        &self,
+        transaction: &mut Write<'_>,
+        netns: &Netns,
+    ) -> Result<Slot, LifecycleError> {
+        let id = transaction.next_slot_id()?;
+        let mut slot = Slot::building(id, self.conf.name.clone(), self.ifname.clone(), now());
+        slot.owns_netns = true;
+        slot.netns = Some(netns.inode());
+        slot.masquerade = self.conf.ip_masq;
+        slot.identity = transaction.identity(&format!("network:{}", self.conf.name))?;
+        slot.pool = self.key;
+        slot.template = self.digest;
+        slot.mtu = self.mtu;
+        slot.addresses = take_addresses(transaction, &self.conf.name, self.own, &[], id)?;
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    }
+
+    /// Builds a slot on record, its packets passing under `identity`.
+    pub(super) fn build(
+        &self,
+        node: &Node,
+        hidden: &HiddenNamespaces,
+        datapath: &Datapath,
+        site: &Site,
+        identity: Identity,
+    ) -> Result<Built, LifecycleError> {
+        let Site { slot, netns } = site;
+        hidden.enter(|inside| inside.keep(slot.id, netns))??;
+        failpoint::hit("prepare:kept");
+        let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
+        let config = self.template.instantiate(&context);
+        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
+        let Datapath { programs, maps } = datapath;
+        let builder = Builder { slot, config: &config, netns, programs, maps, identity };
+        builder
+            .build()
+            .map_err(|source| LifecycleError::Prepare { slot: slot.id, source: Box::new(source) })
+    }
+}
+
+/// Builds `count` slots for a pool and makes them ready. Returns their numbers: fewer than asked for
+/// where building fails half-way, in which case what was begun is taken down, or where addresses
+/// run out.
+pub fn prepare(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    count: u32,
+) -> Result<Vec<SlotId>, LifecycleError> {
+    let blueprint = Blueprint::new(conf, ifname)?;
+    let hidden = node.hidden()?;
+    drop(node.load_datapath()?);
+    let mut ready = Vec::new();
+    let mut left = count;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        let built = prepare_batch(node, &blueprint, &hidden, batch)?;
+        left = if built.len() < batch as usize { 0 } else { left - batch };
+        ready.extend(built);
+    }
+    Ok(ready)
+}
+
+fn prepare_batch(
+    node: &Node,
+    blueprint: &Blueprint<'_>,
+    hidden: &HiddenNamespaces,
+    count: u32,
+) -> Result<Vec<SlotId>, LifecycleError> {
+    let sites = sites(node, blueprint, count)?;
+    failpoint::hit("prepare:recorded");
+    if blueprint.conf.ip_masq {
+        require_masquerade(&node.directories.run)?;
+    }
+    let built = build_all(node, blueprint, hidden, &sites);
+    let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
+    for (site, built) in sites.into_iter().zip(built) {
+        match built {
+            Ok(built) => done.push((site, built)),
+            Err(error) => {
+                failed.push(site.slot);
+                first.get_or_insert(error);
+            }
+        }
+    }
+    let ready = finish(node, blueprint, &done)?;
+    if let Some(error) = first {
+        // What cannot be removed stays on record, and the caller wants to know why building failed.
+        drop(destroy(node, &failed));
+        return Err(error);
+    }
+    Ok(ready)
+}
+
+/// Namespaces, and intents to build slots in them.
+fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>, LifecycleError> {
+    let namespaces: Vec<_> = (0..count).map(|_| Netns::create()).collect::<Result<_, _>>()?;
+    node.store.write(|transaction| {
+        let mut sites: Vec<Site> = Vec::with_capacity(namespaces.len());
+        for netns in namespaces {
+            match blueprint.record(transaction, &netns) {
+                Ok(slot) => sites.push(Site { slot, netns }),
+                // As many as there are addresses for.
+                Err(error) if lack(&error).is_some() && !sites.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sites)
+    })
+}
+
+/// Builds slots by as many threads as build at a time, and answers in their order.
+fn build_all(
+    node: &Node,
+    blueprint: &Blueprint<'_>,
+    hidden: &HiddenNamespaces,
+    sites: &[Site],
+) -> Vec<Result<Built, LifecycleError>> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = processors.min(blueprint.conf.cold_builds as usize).min(sites.len()).max(1);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let datapath = node.load_datapath();
+        let mut built = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(site) = sites.get(index) else {
+                return built;
+            };
+            let one = match &datapath {
+                Ok(datapath) => blueprint.build(node, hidden, datapath, site, Identity::PARKED),
+                Err(error) => Err(LifecycleError::Other(error.to_string())),
+            };
+            built.push((index, one));
+        }
+    };
+    // Threads of their own, since they go in and out of namespaces.
+    let mut built: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    built.sort_by_key(|(index, _)| *index);
+    built.into_iter().map(|(_, one)| one).collect()
+}
+
+/// Records that slots are ready, and what their namespaces are like.
+fn finish(
+    node: &Node,
+    blueprint: &Blueprint<'_>,
+    done: &[(Site, Built)],
+) -> Result<Vec<SlotId>, LifecycleError> {
+    let Some((first, _)) = done.first() else {
+        return Ok(Vec::new());
+    };
+    let fingerprint = first.netns.run(|| Fingerprint::take(&first.slot))??;
+    let (digest, encoded) = (fingerprint.digest(), fingerprint.encode());
+    node.store.write(|transaction| {
+        transaction.put_fingerprint(&digest, &encoded)?;
+        if let Some(mut pool) = transaction.pool(&blueprint.pool())?
+            && pool.key == blueprint.key
+            && pool.fingerprint != digest
+        {
+            pool.fingerprint = digest;
+            transaction.put_pool(&blueprint.pool(), &pool)?;
+        }
+        done.iter()
+            .map(|(site, built)| {
+                let ready = transaction.advance(site.slot.id, SlotState::Warm, now(), |slot| {
+                    slot.host_ifindex = built.host_ifindex;
+                    slot.fingerprint = digest;
+                })?;
+                Ok(ready.id)
+            })
+            .collect()
+    })
+}

@@ -1,0 +1,152 @@
+//! Making room where addresses or slots run out: slots that wait are given up for those who come.
+
+use std::{
+    fs::File,
+    net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{LifecycleError, Node, destroy::destroy, node::now, scrub::scrub_now};
+use crate::{
+    ipam::AllocateError,
+    netns::Netns,
+    store::{Shelf, Slot, SlotState, StoreError},
+    types::NetworkName,
+};
+
+/// How long a container waits for slots that are on their way to be ready, or gone.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long until others' work is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// States of slots that make room if they are waited for.
+const PROMISING: [SlotState; 5] = [
+    SlotState::Scrubbing,
+    SlotState::Building,
+    SlotState::Condemned,
+    SlotState::Warm,
+    SlotState::Parked,
+];
+
+/// What a container lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Any address, or any slot.
+    Any,
+    /// One address, which it asks for.
+    Address(IpAddr),
+}
+
+/// What would have to be had for `error` not to be.
+pub(super) fn lack(error: &LifecycleError) -> Option<Lack> {
+    match error {
+        LifecycleError::Allocate(AllocateError::Exhausted { .. }) => Some(Lack::Any),
+        LifecycleError::Allocate(AllocateError::RequestedTaken { address, .. }) => {
+            Some(Lack::Address(*address))
+        }
+        _ => None,
+    }
+}
+
+/// Makes room by and by, for one container of a network.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    node: &'a Node,
+    network: &'a NetworkName,
+    deadline: Instant,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn new(node: &'a Node, network: &'a NetworkName) -> Self {
+        Self { node, network, deadline: Instant::now() + PATIENCE }
+    }
+
+    /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
+    /// others are at it, some time passes. Says whether it is worth trying again.
+    pub(super) fn make(&self, lack: Lack) -> Result<bool, LifecycleError> {
+        if Instant::now() >= self.deadline {
+            return Ok(false);
+        }
+        Ok(self.settle(lack)? || self.evict(lack)? || self.wait(lack)?)
+    }
+
+    /// Has a slot that came back brought back to what it was, if nobody uses it any more.
+    fn settle(&self, lack: Lack) -> Result<bool, LifecycleError> {
+        let Some(slot) = self.find(lack, &[SlotState::Dirty])? else {
+            return Ok(false);
+        };
+        scrub_now(self.node, slot.id)?;
+        let still = self.node.store.read(|transaction| transaction.slot(slot.id))?;
+        Ok(still.is_none_or(|slot| slot.state() != SlotState::Dirty))
+    }
+
+    /// Gives up the slot that has waited longest, parked ones first.
+    fn evict(&self, lack: Lack) -> Result<bool, LifecycleError> {
+        for state in [SlotState::Parked, SlotState::Warm] {
+            let Some(found) = self.find(lack, &[state])? else {
+                continue;
+            };
+            let slot = self.node.store.write(|transaction| {
+                match transaction.slot(found.id)?.filter(|slot| slot.state() == state) {
+                    Some(slot) => {
+                        transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(Some)
+                    }
+                    None => Ok::<_, StoreError>(None),
+                }
+            })?;
+            destroy(self.node, slot.as_slice())?;
+            // One that was claimed meanwhile leaves others to look for.
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
+    /// looked for those that wait.
+    fn wait(&self, lack: Lack) -> Result<bool, LifecycleError> {
+        let found = self.find(lack, &PROMISING)?.is_some();
+        if found {
+            thread::park_timeout(LOOK_AGAIN);
+        }
+        Ok(found)
+    }
+
+    /// The slot of the network that has been longest in one of these states, that no runtime has,
+    /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
+    /// them to another is found.
+    fn find(&self, lack: Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
+        let has = |slot: &Slot| match lack {
+            Lack::Any => true,
+            Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == wanted),
+        };
+        let mut oldest: Option<Slot> = None;
+        self.node.store.read(|transaction| {
+            for state in states {
+                for id in transaction.on_shelf(Shelf::State(*state))? {
+                    let slot = transaction.slot(id?)?;
+                    let slot = slot.filter(|slot| {
+                        slot.network == *self.network && slot.container.is_none() && has(slot)
+                    });
+                    if let Some(slot) = slot
+                        && oldest.as_ref().is_none_or(|oldest| slot.changed < oldest.changed)
+                    {
+                        oldest = Some(slot);
+                    }
+                }
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(oldest)
+    }
+}
+
+/// Keeps others from a slot's namespace while it is scrubbed; ends with the process, too.
+pub(super) fn lock(netns: &Netns) -> Result<Flock<File>, LifecycleError> {
+    let own: OwnedFd = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
+    Flock::lock(File::from(own), FlockArg::LockExclusive)
+        .map_err(|(_, errno)| LifecycleError::LockNetns(errno.into()))
+}

@@ -1,0 +1,200 @@
+//! Bringing slots that somebody used back to what they were, or giving them up.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    LifecycleError, Node, activate::pool_of_slot, configuration::template, destroy::destroy,
+    node::now, room::lock,
+};
+use crate::{
+    conf::{IpamConf, NetConf},
+    failpoint,
+    slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
+    store::{Pool, Scope, Slot, SlotState},
+    template::{NetworkConfig, NodeContext},
+    types::SlotId,
+};
+
+/// How long a slot may stay in use after it was parked: runtimes that take the network away before
+/// they stop the containers give those 30 s by default.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Slots that are scrubbed at a time.
+const WORKERS: usize = 8;
+
+/// What became of a slot.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is ready again.
+    Ready {
+        /// Ready for whom: warm or parked.
+        state: SlotState,
+        /// What had to be repaired.
+        repaired: Vec<String>,
+    },
+    /// Somebody uses it still: it is to be tried again.
+    InUse(User),
+    /// It was given up, for this reason.
+    GivenUp(String),
+}
+
+/// Scrubs one slot, if it is dirty and nobody uses it.
+pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
+    let slot = node.store.read(|transaction| transaction.slot(id))?;
+    match slot {
+        Some(slot) => scrub(node, &[slot]).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over.
+///
+/// Scrubbing is mostly waiting, for the kernel to forget sockets that were closed a moment ago.
+pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+    let hidden = node.hidden()?;
+    let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
+    let users = users(&namespaces, Some(hidden.inode()?.inode))?;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut fates = Vec::new();
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let user = slot.netns.and_then(|netns| users.get(&netns));
+            let fate = match user {
+                Some(user) => Ok(Some(Fate::InUse(user.clone()))),
+                None => scrub_unused(node, slot),
+            };
+            fates.push((slot.id, fate));
+        }
+        fates
+    };
+    // Threads of their own, since they go in and out of namespaces.
+    let fates: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..slots.len().min(WORKERS)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let mut told = Vec::with_capacity(fates.len());
+    for (id, fate) in fates {
+        told.extend(fate?.map(|fate| (id, fate)));
+    }
+    let mut doomed = Vec::new();
+    for (id, fate) in &mut told {
+        let Some(slot) = slots.iter().find(|slot| slot.id == *id) else { continue };
+        if matches!(fate, Fate::InUse(_)) && is_out_of_patience(slot) {
+            *fate = Fate::GivenUp(format!("still in use after {PATIENCE:?}"));
+        }
+        if matches!(fate, Fate::GivenUp(_)) {
+            doomed.push(slot.clone());
+        }
+    }
+    destroy(node, &doomed)?;
+    Ok(told)
+}
+
+fn is_out_of_patience(slot: &Slot) -> bool {
+    u128::from(now().saturating_sub(slot.changed)) > PATIENCE.as_nanos()
+}
+
+/// Scrubs a slot in which no process is; none where it is not dirty any more.
+fn scrub_unused(node: &Node, slot: &Slot) -> Result<Option<Fate>, LifecycleError> {
+    if !begin(node, slot)? {
+        return Ok(None);
+    }
+    failpoint::hit("scrub:begun");
+    // What cannot be scrubbed is given up: nobody would try it again.
+    let fate = scrub_begun(node, slot).unwrap_or_else(|error| Fate::GivenUp(error.to_string()));
+    failpoint::hit("scrub:done");
+    end(node, slot, &fate)?;
+    Ok(Some(fate))
+}
+
+fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
+    let given_up = |reason: &str| Ok(Fate::GivenUp(reason.to_owned()));
+    let pool = node.store.read(|transaction| transaction.pool(&pool_of_slot(slot)))?;
+    let Some(pool) = pool else {
+        return given_up("its pool is gone");
+    };
+    let Some(state) = destination(slot, &pool) else {
+        return given_up("its pool has no use for it");
+    };
+    if let Some(difference) = host_end_difference(slot)? {
+        return Ok(Fate::GivenUp(difference));
+    }
+    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
+    let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
+        return given_up("its fingerprint is not on record");
+    };
+    let netns = node.hidden()?.netns(slot.id)?;
+    if slot.netns != Some(netns.inode()) {
+        return given_up("its namespace is another's by now");
+    }
+    let _lock = lock(&netns)?;
+    Ok(match scrub_netns(slot, &configuration(slot, &pool)?, &netns, &expected) {
+        Ok(Scrubbed::Clean { repaired }) => Fate::Ready { state, repaired },
+        Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
+        Ok(Scrubbed::Different(difference)) => Fate::GivenUp(difference.to_string()),
+        Err(error) => Fate::GivenUp(error.to_string()),
+    })
+}
+
+/// What the slot was built as.
+fn configuration(slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
+    let conf = NetConf::parse(&pool.conf)?;
+    let routes = match &conf.ipam {
+        IpamConf::Own(own) => own.routes.as_slice(),
+        IpamConf::Delegated(_) => &[],
+    };
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    Ok(template(&conf, routes).instantiate(&context))
+}
+
+/// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still.
+fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+    node.store.write(|transaction| {
+        let current = transaction.slot(slot.id)?;
+        let dirty = |slot: &Slot| slot.state() == SlotState::Dirty && slot.container.is_none();
+        let Some(current) = current.filter(dirty) else {
+            return Ok(false);
+        };
+        // The time stays that of its parking, so that patience ends.
+        transaction.advance(slot.id, SlotState::Scrubbing, current.changed, |_| ())?;
+        Ok(true)
+    })
+}
+
+fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<(), LifecycleError> {
+    let (state, when) = match fate {
+        Fate::Ready { state, .. } => (*state, now()),
+        Fate::InUse(_) => (SlotState::Dirty, slot.changed),
+        Fate::GivenUp(_) => return Ok(()),
+    };
+    node.store.write(|transaction| {
+        // An agent that started meanwhile takes it over.
+        let current = transaction.slot(slot.id)?;
+        if current.is_none_or(|slot| slot.state() != SlotState::Scrubbing) {
+            return Ok(());
+        }
+        let advanced = transaction.advance(slot.id, state, when, |slot| {
+            if state == SlotState::Warm {
+                slot.function = None;
+                slot.tenant = None;
+            }
+        });
+        Ok(advanced.map(drop)?)
+    })
+}
+
+/// Where a scrubbed slot waits; none: nobody may have it.
+fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
+    if pool.key != slot.pool {
+        return None;
+    }
+    match (pool.configured.scope, &slot.function) {
+        (_, Some(_)) | (Scope::Tenant, None) => Some(SlotState::Parked),
+        (Scope::Network, None) => Some(SlotState::Warm),
+        (Scope::Function, None) => None,
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether a namespace that a runtime made can be covered by a slot's.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    io::Errno,
+};
+
+use super::{Netns, NetnsInode};
+
+nix::ioctl_none_bad!(
+    /// `NS_GET_USERNS`: the user namespace that owns a namespace.
+    ns_get_userns,
+    nix::request_code_none!(0xb7, 0x1)
+);
+
+/// Sysctls that a runtime sets in a namespace before ADD, if it sets any, as CRI-O does: those that
+/// Kubernetes lets every pod set, and those that people allow beside. Below `/proc/sys/net`.
+const SYSCTLS: [&str; 22] = [
+    "core/somaxconn",
+    "ipv4/conf/all/arp_ignore",
+    "ipv4/conf/all/rp_filter",
+    "ipv4/ip_forward",
+    "ipv4/ip_local_port_range",
+    "ipv4/ip_local_reserved_ports",
+    "ipv4/ip_nonlocal_bind",
+    "ipv4/ip_unprivileged_port_start",
+    "ipv4/ping_group_range",
+    "ipv4/tcp_fin_timeout",
+    "ipv4/tcp_keepalive_intvl",
+    "ipv4/tcp_keepalive_probes",
+    "ipv4/tcp_keepalive_time",
+    "ipv4/tcp_max_syn_backlog",
+    "ipv4/tcp_rmem",
+    "ipv4/tcp_syncookies",
+    "ipv4/tcp_tw_reuse",
+    "ipv4/tcp_wmem",
+    "ipv6/conf/all/accept_ra",
+    "ipv6/conf/all/disable_ipv6",
+    "ipv6/conf/all/forwarding",
+    "ipv6/conf/default/disable_ipv6",
+];
+
+/// Where sysctls of the namespace of whoever looks are.
+const FOLDER: &str = "/proc/sys/net";
+
+/// Longest file that is read whole, in bytes.
+const LONGEST: usize = 1024;
+
+/// Whether the namespace is mounted at the path, rather than reached through `/proc`: a process is
+/// inside already then, and does not look at the path again.
+pub fn is_mount(path: &Path) -> io::Result<bool> {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)?;
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Whether two network namespaces are owned by the same user namespace. An owner that we may not
+/// look at is another's.
+///
+/// Our own user namespace is not looked up in `/proc`, which takes 20 µs for a process that was not
+/// looked at before: a slot's namespace would be owned by it as the one is that we are in.
+pub fn have_same_owner(one: &Netns, other: &Netns) -> io::Result<bool> {
+    Ok(match (owner(one)?, owner(other)?) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    })
+}
+
+/// The user namespace that owns a network namespace, where we may look at it.
+fn owner(netns: &Netns) -> io::Result<Option<NetnsInode>> {
+    // SAFETY: the request takes no argument and writes no memory; the descriptor is open.
+    let Ok(owner) = (unsafe { ns_get_userns(netns.as_fd().as_raw_fd()) }) else {
+        return Ok(None);
+    };
+    // SAFETY: the request returned a new descriptor, which nobody else knows.
+    let owner = File::from(unsafe { OwnedFd::from_raw_fd(owner) });
+    Ok(Some(NetnsInode::of(&owner.metadata()?)))
+}
+
+/// Whether the namespace that the calling thread is in holds another interface than `lo`.
+///
+/// Not by netlink: reading a file of `/proc` costs less than a socket and its answer.
+pub fn holds_interfaces() -> io::Result<bool> {
+    let mut buffer = [0; LONGEST];
+    Ok(holds_more_than_lo(read(CWD, "/proc/thread-self/net/dev", &mut buffer)?))
+}
+
+/// The values of the sysctls that runtimes set, one a line, of the namespace that the calling
+/// thread is in.
+///
+/// In a namespace in which nobody looked before, each costs 6 µs, and the kernel remembers it until
+/// the namespace ends; it finds it among those of all namespaces of this name, one after the other
+/// (`proc_sys_compare`). So this is for runtimes that set some.
+pub fn sysctls() -> io::Result<Vec<u8>> {
+    let folder = open_folder()?;
+    let mut buffer = [0; LONGEST];
+    let mut values = Vec::with_capacity(LONGEST);
+    for name in SYSCTLS {
+        match read(&folder, name, &mut buffer) {
+            Ok(value) => values.extend(value),
+            // Not every kernel has each.
+            Err(Errno::NOENT) => values.push(b'\n'),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(values)
+}
+
+/// Sets the sysctls of the namespace that the calling thread is in to `wanted`, as far as they are
+/// not what `present` says; both as [`sysctls`] tells them.
+pub fn set_sysctls(present: &[u8], wanted: &[u8]) -> io::Result<()> {
+    let folder = open_folder()?;
+    let lines = |values| <[u8]>::split(values, |byte| *byte == b'\n');
+    for ((name, present), wanted) in SYSCTLS.iter().zip(lines(present)).zip(lines(wanted)) {
+        if present != wanted {
+            let file = openat(&folder, *name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::io::write(file, wanted)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_folder() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, FOLDER, flags, Mode::empty())?)
+}
+
+/// Reads a file that is not longer than the buffer, or the beginning of one: a table with one
+/// interface takes 320 bytes, and what is cut off makes no difference to a longer one.
+fn read<'b>(folder: impl AsFd, name: &str, buffer: &'b mut [u8]) -> rustix::io::Result<&'b [u8]> {
+    let file = openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let length = rustix::io::read(file, &mut *buffer)?;
+    Ok(&buffer[..length])
+}
+
+/// Two lines of headings, then one for each interface: its name, a colon, numbers.
+fn holds_more_than_lo(devices: &[u8]) -> bool {
+    let mut lines = devices.split(|byte| *byte == b'\n').skip(2).filter(|line| !line.is_empty());
+    lines.any(|line| !line.trim_ascii_start().starts_with(b"lo:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADINGS: &str = "Inter-|   Receive |  Transmit\n face |bytes |bytes\n";
+
+    #[test]
+    fn lo_alone_is_nothing() {
+        for (lines, more) in [
+            ("", false),
+            ("    lo:       0       0\n", false),
+            ("    lo:       0       0\n  eth0:    1   2\n", true),
+            ("  loo:   0\n", true),
+        ] {
+            assert_eq!(
+                holds_more_than_lo(format!("{HEADINGS}{lines}").as_bytes()),
+                more,
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_current_namespace_has_sysctls_and_is_ours() {
+        let values = sysctls().unwrap();
+        assert_eq!(values.iter().filter(|byte| **byte == b'\n').count(), SYSCTLS.len());
+        set_sysctls(&values, &values).unwrap();
+        let own = Netns::current().unwrap();
+        assert!(have_same_owner(&own, &own).unwrap());
+        assert!(!is_mount(Path::new("/proc/self/ns/net")).unwrap());
+    }
+}

@@ -1,0 +1,401 @@
+//! Where the slots' namespaces are kept: in a mount namespace of their own.
+//!
+//! A network namespace without a process lives as long as its file is mounted somewhere. Thousands
+//! of such mounts in the node's mount table would cost everybody who works with it: every `umount`
+//! takes 11 ms with 4,000 entries more, and runc, systemd and the kubelet read the table. So they
+//! are mounted in a namespace that holds nothing else, a tmpfs with one file for each slot, which
+//! is pinned by a mount of its own:
+//!
+//! ```text
+//! <runDir>/mnt/        bind mount of itself, private: a mount namespace's file cannot be mounted
+//!                      where the mount would propagate
+//! <runDir>/mnt/ns      the mount namespace
+//!   /<slot>            in there: a slot's network namespace
+//! ```
+//!
+//! The kernel copies the file of a mount namespace into no other (`copy_tree`), so that this is
+//! found in the mount namespace in which it was made and nowhere else. There, the file that the pin
+//! covers tells which one that is.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns, unshare},
+    unistd::{Pid, chdir, gettid, pivot_root},
+};
+
+use super::{Netns, NetnsError, NetnsInode, bind, kind_of};
+use crate::types::SlotId;
+
+/// Folder in `runDir` that holds the pin.
+const FOLDER: &str = "mnt";
+/// The pin in it.
+const PIN: &str = "ns";
+
+/// What is wrong with the keeping place.
+#[derive(Debug, thiserror::Error)]
+pub enum HiddenError {
+    /// A system call failed.
+    #[error("cannot {what} {path}: {call}: {source}")]
+    Call {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system call.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+    /// The way back is barred: the thread must do nothing more.
+    #[error("cannot return to the node's mount namespace: setns: {source}")]
+    Return {
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is in another mount namespace.
+    #[error(
+        "slots' namespaces are kept in another mount namespace than this process's: {path} was made in {home}"
+    )]
+    Elsewhere {
+        /// The pin's path.
+        path: PathBuf,
+        /// Device and inode number of the mount namespace in which it was made.
+        home: String,
+    },
+    /// A namespace cannot be opened.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// A thread in the mount namespace ended early.
+    #[error("the thread in the mount namespace of slots' namespaces ended early")]
+    Thread,
+}
+
+impl HiddenError {
+    fn call<E: Into<io::Error>>(
+        what: &'static str,
+        path: &Path,
+        call: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Call { what, path, call, source: source.into() }
+    }
+}
+
+/// The slots' namespaces, kept out of the node's mount table.
+#[derive(Debug)]
+pub struct HiddenNamespaces {
+    pin: File,
+    path: PathBuf,
+}
+
+/// The root of the place where the namespaces are, open: what is in it can be opened from anywhere,
+/// and no thread goes there.
+#[derive(Debug)]
+pub struct Door(File);
+
+impl Door {
+    /// Opens the namespace of a slot.
+    pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsError> {
+        Netns::open_in(self.0.as_fd(), Path::new(&slot.to_string()))
+    }
+}
+
+/// Proof that the calling thread is where the namespaces are.
+#[derive(Debug)]
+pub struct Inside(());
+
+impl HiddenNamespaces {
+    /// The keeping place, if there is one; [`HiddenError::Elsewhere`] where it is another mount
+    /// namespace's.
+    pub fn open_existing(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+        let path = pin_path(run_dir);
+        let pin = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(HiddenError::call("open", &path, "open"))?,
+        };
+        let found = kind_of(&pin).map_err(HiddenError::call("look at", &path, "fstatfs"))?;
+        if found == Some(CloneFlags::CLONE_NEWNS) {
+            return Ok(Some(Self { pin, path }));
+        }
+        check_home(pin, path).map(|()| None)
+    }
+
+    /// The keeping place, made where there is none.
+    pub fn open(run_dir: &Path) -> Result<Self, HiddenError> {
+        if let Some(existing) = Self::open_existing(run_dir)? {
+            return Ok(existing);
+        }
+        let _lock = lock(run_dir)?;
+        if let Some(existing) = Self::open_existing(run_dir)? {
+            return Ok(existing);
+        }
+        pin_new(run_dir)?;
+        let path = pin_path(run_dir);
+        Self::open_existing(run_dir)?.ok_or_else(|| {
+            HiddenError::call("find", &path, "open")(io::Error::from(io::ErrorKind::NotFound))
+        })
+    }
+
+    /// Unmounts the keeping place: the namespaces in it go with it, unless they are in use.
+    pub fn remove(run_dir: &Path) -> Result<(), HiddenError> {
+        let folder = run_dir.join(FOLDER);
+        if !folder.exists() {
+            return Ok(());
+        }
+        let _lock = lock(run_dir)?;
+        for path in [folder.join(PIN), folder.clone()] {
+            unmount_all(&path)?;
+        }
+        fs::remove_dir_all(&folder).map_err(HiddenError::call("remove", &folder, "rmdir"))
+    }
+
+    /// Inode number of the mount namespace, as in `/proc/PID/ns/mnt`.
+    pub fn inode(&self) -> Result<NetnsInode, HiddenError> {
+        let metadata = self.pin.metadata();
+        let metadata = metadata.map_err(HiddenError::call("look at", &self.path, "fstat"))?;
+        Ok(NetnsInode::of(&metadata))
+    }
+
+    /// Calls `work` with the calling thread where the namespaces are.
+    ///
+    /// The thread shares its root and working directory with no other afterwards, and its working
+    /// directory is `/`. After [`HiddenError::Return`] it is still inside and must not go on.
+    pub fn enter<T>(&self, work: impl FnOnce(&Inside) -> T) -> Result<T, HiddenError> {
+        let path = Path::new("/proc/thread-self/ns/mnt");
+        let home = File::open(path).map_err(HiddenError::call("open", path, "open"))?;
+        let entered = match setns(&self.pin, CloneFlags::CLONE_NEWNS) {
+            // Threads that share `fs_struct` cannot change the mount namespace (mntns_install).
+            Err(nix::Error::EINVAL) => unshare(CloneFlags::CLONE_FS)
+                .and_then(|()| setns(&self.pin, CloneFlags::CLONE_NEWNS)),
+            other => other,
+        };
+        entered.map_err(HiddenError::call("enter", &self.path, "setns"))?;
+        let value = work(&Inside(()));
+        setns(&home, CloneFlags::CLONE_NEWNS)
+            .map_err(|errno| HiddenError::Return { source: errno.into() })?;
+        Ok(value)
+    }
+
+    /// Opens the place, by a thread that goes there: the calling one stays where it is.
+    pub fn door(&self) -> Result<Door, HiddenError> {
+        let root = Path::new("/");
+        let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
+        let enter = || self.enter(|_| open());
+        let opened = thread::scope(|scope| scope.spawn(enter).join());
+        let opened = opened.map_err(|_| HiddenError::Thread)??;
+        opened.map(Door).map_err(HiddenError::call("open", root, "open"))
+    }
+
+    /// Opens the namespace of a slot.
+    pub fn netns(&self, slot: SlotId) -> Result<Netns, HiddenError> {
+        Ok(self.enter(|inside| inside.netns(slot))??)
+    }
+}
+
+impl Inside {
+    /// Opens the namespace of a slot.
+    ///
+    /// It is what the record says only if its inode number is: an empty file has another.
+    pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsError> {
+        Netns::open_own(&path_of(slot))
+    }
+
+    /// Keeps a namespace as a slot's. What another slot of this number left, before a reboot of the
+    /// database, is covered by it.
+    pub fn keep(&self, slot: SlotId, netns: &Netns) -> Result<(), HiddenError> {
+        let path = path_of(slot);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        drop(file.map_err(HiddenError::call("create", &path, "open"))?);
+        bind(netns.as_fd(), &path).map_err(HiddenError::call("mount", &path, "move_mount"))
+    }
+
+    /// Lets go of a slot's namespace: it ends when nothing else holds it. Well, too, where there is
+    /// none.
+    pub fn release(&self, slot: SlotId) -> Result<(), HiddenError> {
+        let path = path_of(slot);
+        unmount_all(&path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(HiddenError::call("remove", &path, "unlink")),
+        }
+    }
+
+    /// The slots whose namespaces are kept.
+    pub fn slots(&self) -> Result<Vec<SlotId>, HiddenError> {
+        let root = Path::new("/");
+        let entries = fs::read_dir(root).map_err(HiddenError::call("list", root, "open"))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    }
+}
+
+/// Refuses a pin that was made in another mount namespace. One that was made in ours and is not
+/// there lost its maker.
+fn check_home(mut file: File, path: PathBuf) -> Result<(), HiddenError> {
+    let mut home = String::new();
+    file.read_to_string(&mut home).map_err(HiddenError::call("read", &path, "read"))?;
+    if home.is_empty() || home == our_mount_namespace()? {
+        return Ok(());
+    }
+    Err(HiddenError::Elsewhere { path, home })
+}
+
+fn our_mount_namespace() -> Result<String, HiddenError> {
+    let path = Path::new("/proc/self/ns/mnt");
+    let metadata = fs::metadata(path).map_err(HiddenError::call("look at", path, "stat"))?;
+    let NetnsInode { device, inode } = NetnsInode::of(&metadata);
+    Ok(format!("{device}:{inode}"))
+}
+
+fn path_of(slot: SlotId) -> PathBuf {
+    Path::new("/").join(slot.to_string())
+}
+
+fn pin_path(run_dir: &Path) -> PathBuf {
+    run_dir.join(FOLDER).join(PIN)
+}
+
+/// Keeps two from making the keeping place.
+fn lock(run_dir: &Path) -> Result<Flock<File>, HiddenError> {
+    let path = run_dir.join("mnt.lock");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(HiddenError::call("create", &path, "open"))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| HiddenError::call("lock", &path, "flock")(errno))
+}
+
+/// Unmounts whatever is mounted at a path, layer by layer.
+fn unmount_all(path: &Path) -> Result<(), HiddenError> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            // Not a mount point, or not there.
+            Err(nix::Error::EINVAL | nix::Error::ENOENT) => return Ok(()),
+            Err(errno) => return Err(HiddenError::call("unmount", path, "umount2")(errno)),
+        }
+    }
+}
+
+/// Makes a mount namespace and mounts its file as the pin.
+fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
+    let folder = run_dir.join(FOLDER);
+    unmount_all(&folder.join(PIN))?;
+    unmount_all(&folder)?;
+    fs::create_dir_all(&folder).map_err(HiddenError::call("create", &folder, "mkdir"))?;
+    let none = None::<&str>;
+    let made = HiddenError::call("mount", &folder, "mount");
+    mount(Some(&folder), &folder, none, MsFlags::MS_BIND, none).map_err(made)?;
+    let made = HiddenError::call("make private", &folder, "mount");
+    mount(none, &folder, none, MsFlags::MS_PRIVATE, none).map_err(made)?;
+    crate::failpoint::hit("hidden:folder");
+    let pin = folder.join(PIN);
+    fs::write(&pin, our_mount_namespace()?).map_err(HiddenError::call("write", &pin, "write"))?;
+    mount_new_namespace(&folder, &pin)?;
+    crate::failpoint::hit("hidden:pinned");
+    Ok(())
+}
+
+/// Makes a mount namespace and mounts its file.
+///
+/// The kernel mounts only those that are younger than the one they are mounted in (`mnt_ns_loop`),
+/// and tells age by numbers that each processor has a supply of (`gen_cookie_next`): one that another
+/// processor made may look older than it is, while that which made ours has only higher ones left.
+/// The node's first mount namespace is older than all; a container's is not.
+fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), HiddenError> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(HiddenError::call(
+        "choose a processor for",
+        folder,
+        "sched_getaffinity",
+    ))?;
+    let numbers = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    for cpu in [None].into_iter().chain(numbers.map(Some)) {
+        let mounted = with_new_mount_namespace(folder, cpu, |namespace| {
+            bind(namespace.as_fd(), pin).map_err(HiddenError::call("mount", pin, "move_mount"))
+        });
+        match mounted {
+            Err(HiddenError::Call { ref source, .. })
+                if source.raw_os_error() == Some(libc::ELOOP) => {}
+            other => return other,
+        }
+    }
+    Err(HiddenError::call("mount", pin, "move_mount")(nix::Error::ELOOP))
+}
+
+/// Has a thread make a mount namespace, on a processor of choice if any, and calls `pin` with it
+/// while the thread lives.
+fn with_new_mount_namespace(
+    folder: &Path,
+    cpu: Option<usize>,
+    pin: impl FnOnce(File) -> Result<(), HiddenError>,
+) -> Result<(), HiddenError> {
+    let (ready, is_ready) = mpsc::channel();
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The namespace lives by this thread until it is pinned.
+            let made = cpu.map_or(Ok(()), |cpu| stay_on(cpu, folder));
+            let made = made.and_then(|()| empty_mount_namespace(folder)).map(|()| gettid());
+            if ready.send(made).is_ok() {
+                is_done.recv().ok();
+            }
+        });
+        let thread = is_ready.recv().map_err(|_| HiddenError::Thread)??;
+        let path = PathBuf::from(format!("/proc/self/task/{thread}/ns/mnt"));
+        let pinned =
+            File::open(&path).map_err(HiddenError::call("open", &path, "open")).and_then(pin);
+        drop(done);
+        pinned
+    })
+}
+
+/// Keeps the calling thread on one processor.
+fn stay_on(cpu: usize, folder: &Path) -> Result<(), HiddenError> {
+    let mut set = CpuSet::new();
+    set.set(cpu)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .map_err(HiddenError::call("choose a processor for", folder, "sched_setaffinity"))
+}
+
+/// Moves the calling thread into a new mount namespace that holds a tmpfs and nothing else: one
+/// that held copies of the node's mounts would keep their file systems busy.
+fn empty_mount_namespace(folder: &Path) -> Result<(), HiddenError> {
+    let call = |what, name| HiddenError::call::<nix::Error>(what, folder, name);
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
+        .map_err(call("make a mount namespace for", "unshare"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(call("make private all above", "mount"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("repoint"), folder, Some("tmpfs"), flags, Some("mode=0700"))
+        .map_err(call("mount a tmpfs on", "mount"))?;
+    chdir(folder).map_err(call("enter", "chdir"))?;
+    pivot_root(".", ".").map_err(call("make a root of", "pivot_root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(call("leave all but", "umount2"))?;
+    chdir("/").map_err(call("enter", "chdir"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_files_are_no_pin() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(HiddenNamespaces::open_existing(folder.path()).unwrap().is_none());
+        fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        fs::write(pin_path(folder.path()), our_mount_namespace().unwrap()).unwrap();
+        assert!(HiddenNamespaces::open_existing(folder.path()).unwrap().is_none());
+        fs::write(pin_path(folder.path()), "4:1").unwrap();
+        let error = HiddenNamespaces::open_existing(folder.path()).unwrap_err();
+        assert!(matches!(error, HiddenError::Elsewhere { .. }), "{error}");
+    }
+}

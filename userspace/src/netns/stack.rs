@@ -1,0 +1,80 @@
+//! Putting a slot's namespace where a runtime looks for the container's, and taking it off again.
+//!
+//! The runtime made a namespace and a file at the path; the slot's is mounted over it, and later
+//! unmounted, and at no moment is there none: containerd runs the loopback plugin on the same path
+//! meanwhile, and fails the pod where it finds no namespace.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    mount::{MntFlags, umount2},
+};
+use rustix::{
+    fs::CWD,
+    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+};
+
+use super::{Netns, NetnsInode};
+
+/// A namespace cannot be put on a path, or taken off.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} the slot's network namespace {path}: {call}: {source}")]
+pub struct StackError {
+    what: &'static str,
+    path: PathBuf,
+    call: &'static str,
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(
+    what: &'static str,
+    path: &Path,
+    call: &'static str,
+) -> impl FnOnce(E) -> StackError {
+    let path = path.to_owned();
+    move |source| StackError { what, path, call, source: source.into() }
+}
+
+/// Mounts a namespace at a path, over what is there.
+pub(super) fn bind(namespace: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(namespace, "", flags)?;
+    move_mount(mount, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Stacks a namespace on a path.
+pub fn stack(netns: &Netns, path: &Path) -> Result<(), StackError> {
+    use std::os::fd::AsFd as _;
+    bind(netns.as_fd(), path).map_err(failed("mount", path, "move_mount"))
+}
+
+/// Takes a namespace off a path; says whether it was there.
+///
+/// Exactly this one: a runtime unmounts once and unlinks, so that one mount less or more is its
+/// failure. Two who do this at once are kept apart by a lock on the namespace's file.
+pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(failed("open", path, "open"))?,
+    };
+    let found = file.metadata().map_err(failed("look at", path, "fstat"))?;
+    if NetnsInode::of(&found) != namespace {
+        return Ok(false);
+    }
+    let _lock = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| failed("lock", path, "flock")(errno))?;
+    match fs::metadata(path) {
+        Ok(found) if NetnsInode::of(&found) == namespace => {}
+        _ => return Ok(false),
+    }
+    umount2(path, MntFlags::MNT_DETACH).map_err(failed("unmount", path, "umount2"))?;
+    Ok(true)
+}

@@ -1,0 +1,61 @@
+//! A slot's map entries: what makes its interface an address's, and its packets pass or not.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use repoint_common::{
+    endpoint::Endpoint,
+    interface::{FLAG_MORE_ADDRESSES, Interface},
+};
+
+use crate::{
+    datapath::{DatapathError, Maps},
+    failpoint,
+    store::Slot,
+    types::Identity,
+};
+
+/// Points the maps at a slot: packets to its addresses go to its interface, and both ways pass if
+/// `identity` is not [`Identity::PARKED`].
+///
+/// Its addresses come first, because they tell its interface's index to whoever has to clean up
+/// after a process that is killed here.
+pub fn point(
+    slot: &Slot,
+    ifindex: u32,
+    identity: Identity,
+    maps: &Maps,
+) -> Result<(), DatapathError> {
+    let endpoint = Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, padding: [0; 2] };
+    for address in &slot.addresses {
+        maps.insert_endpoint(address.addr(), &endpoint)?;
+    }
+    failpoint::hit("point:endpoints");
+    maps.insert_interface(ifindex, &interface(slot, identity))
+}
+
+fn interface(slot: &Slot, identity: Identity) -> Interface {
+    let (v4, v6) = by_family(&slot.addresses);
+    let more = v4.len() > 1 || v6.len() > 1;
+    Interface {
+        slot: slot.id.0,
+        identity: identity.0,
+        flags: if more { FLAG_MORE_ADDRESSES } else { 0 },
+        ipv4: v4.first().map_or([0; 4], |address| address.octets()),
+        ipv6: v6.first().map_or([0; 16], |address| address.octets()),
+        mac: slot.mac.0,
+        padding: [0; 6],
+    }
+}
+
+/// Addresses by family, in their order.
+pub(super) fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpNet::V4(address) => v4.push(address.addr()),
+            IpNet::V6(address) => v6.push(address.addr()),
+        }
+    }
+    (v4, v6)
+}

@@ -1,0 +1,40 @@
+//! Whether a slot's interface on the node is as it was built: other plugins of a chain work there,
+//! and what they leave would be the next user's.
+
+use super::alias;
+use crate::{
+    datapath::{FROM_CONTAINER, TO_CONTAINER},
+    netlink::{Direction, NetlinkError, RouteSocket, filter_names, get_link},
+    store::Slot,
+};
+
+/// The queueing discipline of an interface that nobody gave one.
+const NO_QUEUE: &str = "noqueue";
+
+/// What is different of a slot's interface on the node; none: nothing.
+pub fn host_end_difference(slot: &Slot) -> Result<Option<String>, NetlinkError> {
+    let mut socket = RouteSocket::open()?;
+    let name = slot.id.host_ifname();
+    let link = match get_link(&mut socket, &name) {
+        Err(error) if error.is_absent() => return Ok(Some(format!("interface {name} is gone"))),
+        link => link?,
+    };
+    if link.ifindex != slot.host_ifindex || link.alias != alias(slot) {
+        return Ok(Some(format!("interface {name} is another's by now")));
+    }
+    if !link.up || link.mtu != slot.mtu {
+        return Ok(Some(format!("interface {name} is down, or of another MTU")));
+    }
+    if link.qdisc != NO_QUEUE {
+        return Ok(Some(format!("interface {name} has queueing discipline {}", link.qdisc)));
+    }
+    for (direction, own) in
+        [(Direction::Ingress, FROM_CONTAINER), (Direction::Egress, TO_CONTAINER)]
+    {
+        let found = filter_names(&mut socket, link.ifindex, direction)?;
+        if found != [own] {
+            return Ok(Some(format!("interface {name} has filters {}", found.join(", "))));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,108 @@
+//! Proving a slot's namespace unused from inside, and bringing it back to what it was.
+//!
+//! What a fingerprint shows is compared, and repaired where it differs; what it cannot show
+//! (connections that are tracked, what was learned of neighbours and paths) is flushed each time.
+
+mod flush;
+mod repair;
+
+use super::{
+    Difference, Fingerprint, FingerprintError, SocketsError, User, fingerprint::Observation,
+    usage::close_ownerless,
+};
+use crate::{
+    failpoint,
+    netlink::NetlinkError,
+    netns::{Netns, NetnsError},
+    store::Slot,
+    template::NetworkConfig,
+};
+use repair::{Depth, Repair};
+
+/// Why a scrub came to no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// Its sockets cannot be counted.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// It cannot be looked at.
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    /// The kernel does not answer, or does not forget what it learned.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The kernel does not drop cached routes.
+    #[error("cannot drop cached routes: write {path}: {source}")]
+    RouteCache {
+        /// The sysctl.
+        path: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// The result of a scrub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scrubbed {
+    /// The namespace is as it was when it was built.
+    Clean {
+        /// What had to be repaired, a line for each.
+        repaired: Vec<String>,
+    },
+    /// Sockets are left: the scrub is to be tried again.
+    InUse(User),
+    /// Something in it cannot be repaired: the slot is to be given up.
+    Different(Difference),
+}
+
+/// Scrubs the namespace of a slot that no task is in (see [`super::users`]).
+pub fn scrub(
+    slot: &Slot,
+    config: &NetworkConfig,
+    netns: &Netns,
+    expected: &Fingerprint,
+) -> Result<Scrubbed, ScrubError> {
+    netns.run(|| scrub_inside(slot, config, expected))?
+}
+
+fn scrub_inside(
+    slot: &Slot,
+    config: &NetworkConfig,
+    expected: &Fingerprint,
+) -> Result<Scrubbed, ScrubError> {
+    if let Some(user) = close_ownerless()? {
+        return Ok(Scrubbed::InUse(user));
+    }
+    failpoint::hit("scrub:sockets");
+    flush::flush()?;
+    failpoint::hit("scrub:flushed");
+    restore(slot, config, expected)
+}
+
+/// Compares, and repairs until it is as expected or nothing more can be done.
+fn restore(
+    slot: &Slot,
+    config: &NetworkConfig,
+    expected: &Fingerprint,
+) -> Result<Scrubbed, ScrubError> {
+    let mut observation = Observation::take(slot)?;
+    let Some(first) = expected.difference(&observation.fingerprint()) else {
+        return Ok(Scrubbed::Clean { repaired: Vec::new() });
+    };
+    let mut left = first.clone();
+    for depth in Depth::ALL {
+        let repair =
+            Repair { slot, config, expected, observation: &observation, difference: &left };
+        repair.run(depth)?;
+        failpoint::hit("scrub:repaired");
+        observation = Observation::take(slot)?;
+        match expected.difference(&observation.fingerprint()) {
+            Some(difference) => left = difference,
+            None => return Ok(Scrubbed::Clean { repaired: first.repairs() }),
+        }
+    }
+    Ok(Scrubbed::Different(left))
+}

@@ -1,0 +1,161 @@
+//! Sockets of a namespace, from inside.
+
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
+
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::User;
+use crate::netlink::{
+    NetlinkError, UntypedSocket, destroy_connections, open_sock_diag, tcp_connections,
+};
+
+/// How long the kernel may take to free closed sockets: some grace periods, of 4 to 30 ms each.
+const FREEING: Duration = Duration::from_millis(300);
+/// How long a socket may take to be closed.
+const CLOSING: Duration = Duration::from_millis(50);
+
+/// Why sockets cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    /// The counts cannot be read.
+    #[error("cannot count sockets: read {path}: {source}")]
+    Read {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel does not answer.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// Counts of the namespace that the calling thread is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    /// Sockets of all families that hold the namespace, those that are about to go included.
+    used: u32,
+    /// Sockets in the tables of their protocols. The kernel's own (of a tunnel, of a listener for
+    /// encapsulated packets) are here, and do not hold the namespace.
+    listed: u32,
+    /// TCP connections in `TIME_WAIT`, which are no sockets any more.
+    time_wait: u32,
+}
+
+/// Ends TCP connections that no process has any more, and tells what is left then, if anything.
+///
+/// The proof that nobody can send from here: `used` counts every socket of whatever family, from
+/// its making to its freeing (`sock_inuse_add`).
+pub(in crate::slot) fn close_ownerless() -> Result<Option<User>, SocketsError> {
+    let counts = Counts::read()?;
+    if counts.within(0) {
+        return Ok(None);
+    }
+    let Some(mut socket) = open_sock_diag()? else {
+        return Ok(counts.gone(0)?.user(true));
+    };
+    let destroyed = destroy_ownerless(&mut socket)?;
+    // Our own socket is one of them, and stays open until they are counted.
+    Ok(Counts::read()?.gone(1)?.user(!destroyed))
+}
+
+fn destroy_ownerless(socket: &mut UntypedSocket) -> Result<bool, NetlinkError> {
+    let connections = tcp_connections(socket)?;
+    // Connections that a listener has not accepted yet have no owner either, but go with it.
+    if connections.iter().any(|connection| connection.owned) {
+        return Ok(true);
+    }
+    destroy_connections(socket, &connections)
+}
+
+/// What is left of sockets after a wait.
+struct Left {
+    counts: Counts,
+    own: u32,
+}
+
+impl Left {
+    fn user(self, indestructible: bool) -> Option<User> {
+        let Counts { used, listed, time_wait } = self.counts;
+        (!self.counts.within(self.own)).then(|| User::Sockets {
+            count: used.max(listed).saturating_sub(self.own),
+            time_wait,
+            indestructible,
+        })
+    }
+}
+
+impl Counts {
+    fn read() -> Result<Self, SocketsError> {
+        let v4 = read("/proc/thread-self/net/sockstat")?;
+        let v6 = match read("/proc/thread-self/net/sockstat6") {
+            Err(SocketsError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                String::new()
+            }
+            other => other?,
+        };
+        let protocols = read("/proc/thread-self/net/protocols")?;
+        let listed =
+            values(&v4, "inuse").chain(values(&v6, "inuse")).sum::<u32>().max(sockets(&protocols));
+        let used = values(&v4, "used").sum();
+        Ok(Self { used, listed, time_wait: values(&v4, "tw").sum() })
+    }
+
+    /// Whether there are only `own` sockets.
+    fn within(self, own: u32) -> bool {
+        self.used <= own && self.listed <= own && self.time_wait == 0
+    }
+
+    /// Waits for sockets that are being closed: the kernel frees those of netlink and of packets a
+    /// grace period later, and a process that is being started has a copy of each of ours for a
+    /// moment.
+    fn gone(mut self, own: u32) -> Result<Left, SocketsError> {
+        let start = Instant::now();
+        while !self.within(own) {
+            let limit = if self.listed <= own { FREEING } else { CLOSING };
+            if start.elapsed() >= limit || membarrier(MembarrierCommand::Global).is_err() {
+                break;
+            }
+            self = Self::read()?;
+        }
+        Ok(Left { counts: self, own })
+    }
+}
+
+fn read(path: &'static str) -> Result<String, SocketsError> {
+    fs::read_to_string(path).map_err(|source| SocketsError::Read { path, source })
+}
+
+/// The numbers behind a word: `TCP: inuse 0 orphan 0 tw 3 alloc 1 mem 0`.
+fn values<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = u32> + 'a {
+    text.lines().filter_map(move |line| {
+        let mut words = line.split_ascii_whitespace();
+        words.find(|found| *found == word)?;
+        words.next()?.parse::<u32>().ok()
+    })
+}
+
+/// The sum of the third column, below the heading.
+fn sockets(protocols: &str) -> u32 {
+    let count = |line: &str| line.split_ascii_whitespace().nth(2)?.parse::<u32>().ok();
+    protocols.lines().skip(1).filter_map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_found_behind_their_words() {
+        let text =
+            "sockets: used 4\nTCP: inuse 1 orphan 0 tw 3 alloc 1 mem 220\nUDP: inuse 2 mem 0\n";
+        assert_eq!(values(text, "used").sum::<u32>(), 4);
+        assert_eq!(values(text, "inuse").sum::<u32>(), 3);
+        assert_eq!(values(text, "tw").sum::<u32>(), 3);
+        let protocols = "protocol  size sockets  memory press\nPACKET  1600  2  -1  NI\nTCP  2304  1  220  no\n";
+        assert_eq!(sockets(protocols), 3);
+    }
+}
