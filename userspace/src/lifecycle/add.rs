@@ -7,6 +7,7 @@ use super::{
     LifecycleError, Node, Request,
     addresses::take_addresses,
     configuration::{configuration, template},
+    del::detach,
     node::now,
     release::release,
     reuse::{Reuse, reuse},
@@ -40,7 +41,12 @@ pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     let (result, told) = match reuse {
         Reuse::Slot(provided) => {
             let told = format!("ADD {}: {}", request.attachment, provided.outcome.label());
-            (prepared_result(request, path, &provided.slot)?, Some(told))
+            let result = prepared_result(request, path, &provided.slot);
+            if result.is_err() {
+                // As below.
+                drop(detach(&node, &provided.slot, request));
+            }
+            (result?, Some(told))
         }
         Reuse::Declined(reason) => {
             let label = reason.label();

@@ -156,9 +156,6 @@ pub enum LifecycleError {
     /// A thread that builds a slot ended early.
     #[error("the thread that builds the slot ended early")]
     Thread,
-    /// The data plane cannot be opened by a thread that builds.
-    #[error("{0}")]
-    Other(String),
     /// There is no turn to build.
     #[error(transparent)]
     Permit(#[from] PermitError),

@@ -196,7 +196,7 @@ fn build_all(
             };
             let one = match &datapath {
                 Ok(datapath) => blueprint.build(node, hidden, datapath, site, Identity::PARKED),
-                Err(error) => Err(LifecycleError::Other(error.to_string())),
+                Err(_) => Err(LifecycleError::NoDatapath),
             };
             built.push((index, one));
         }
