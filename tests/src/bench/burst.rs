@@ -129,7 +129,7 @@ impl<'a> Yard<'a> {
     fn new(node: &'a Node, size: usize) -> Result<Self> {
         node.run(|| {
             let links = links()?;
-            let containers = (1..=size).map(|number| Netns::create(&format!("burst-{number}")));
+            let containers = (1..=size).map(|number| Netns::create(&format!("cni-burst-{number}")));
             Ok(Self { node, containers: containers.collect::<Result<_>>()?, links })
         })
     }

@@ -77,7 +77,8 @@ struct Lane<'a> {
 impl<'a> Lane<'a> {
     fn new(contestant: &'a Contestant, node: &'a Node, number: usize) -> Result<Self> {
         node.run(|| {
-            let netns = Netns::create(&format!("latency-{number}"))?;
+            // Named as containerd does.
+            let netns = Netns::create(&format!("cni-latency-{number}"))?;
             let pool = Pool::of(contestant, node);
             if let Some(pool) = pool.as_ref().filter(|_| contestant.name == OWN) {
                 first_turn(contestant, &netns, pool)?;

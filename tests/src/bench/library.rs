@@ -22,6 +22,8 @@ use crate::{Node, wait};
 pub const ROUNDS: usize = 500;
 /// Activations that do not: the first one opens what the others use.
 const WARM_UP: usize = 20;
+/// Activations in a row, before as many are parked: a gateway's functions come in bunches.
+const GROUP: usize = 10;
 
 /// Calls of `repoint::Node`, one at a time.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +39,7 @@ pub struct LibraryCalls {
     pub activations: Vec<Duration>,
 }
 
-/// Activates and parks a slot again and again, in this process, on the contestant's node.
+/// Activates and parks slots again and again, in this process, on the contestant's node.
 pub(super) fn run(contestant: &Contestant, node: &Node, pace: &mut Pace) -> Result<LibraryCalls> {
     eprintln!("library: {WARM_UP} + {ROUNDS} activations");
     let pool = Pool::of(contestant, node).context("a network without a pool")?;
@@ -59,34 +61,41 @@ fn calls(contestant: &Contestant) -> Result<(Vec<Duration>, Vec<Duration>)> {
     let configuration = contestant.configuration.as_ref().context("no configuration")?;
     let conf = NetConf::parse(configuration.to_string().as_bytes())?;
     let node = Library::open(&conf.directories)?;
-    let attachment = AttachmentId {
-        network: conf.name.clone(),
-        container: "library".parse()?,
-        ifname: "eth0".parse()?,
-    };
-    let user = User::default();
-    let request = ActivateRequest { conf: &conf, attachment: &attachment, user: &user, path: None };
     let (mut activations, mut parkings) = (Vec::new(), Vec::new());
-    for _ in 0..WARM_UP + ROUNDS {
-        let (activation, parking) = turn(&node, &request)?;
-        activations.push(activation);
-        parkings.push(parking);
+    for _ in 0..(WARM_UP + ROUNDS) / GROUP {
+        let (activated, parked) = turn(&node, &conf)?;
+        activations.extend(activated);
+        parkings.extend(parked);
     }
     Ok((activations.split_off(WARM_UP), parkings.split_off(WARM_UP)))
 }
 
-/// Waits afterwards until the agent has brought the slot back, so that the next call is alone.
-fn turn(node: &Library, request: &ActivateRequest<'_>) -> Result<(Duration, Duration)> {
-    let start = Instant::now();
-    let activation = node.activate(request)?;
-    let activated = start.elapsed();
-    // Its descriptor keeps the namespace in use.
-    drop(activation);
-    let start = Instant::now();
-    node.park(request.attachment)?;
-    let parked = start.elapsed();
-    let key = request.conf.pool_key(&request.attachment.ifname);
-    wait::until(Duration::from_secs(10), "bringing a slot back", || {
+/// Waits afterwards until the agent has brought the slots back, so that the next calls are alone.
+fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let attachments: Vec<AttachmentId> = (0..GROUP)
+        .map(|number| {
+            let container = format!("library-{number}").parse()?;
+            Ok(AttachmentId { network: conf.name.clone(), container, ifname: "eth0".parse()? })
+        })
+        .collect::<Result<_>>()?;
+    let user = User::default();
+    let activated = attachments.iter().map(|attachment| {
+        let request = ActivateRequest { conf, attachment, user: &user, path: None };
+        let start = Instant::now();
+        let activation = node.activate(&request)?;
+        let activated = start.elapsed();
+        drop(activation);
+        Ok(activated)
+    });
+    let activated = activated.collect::<Result<_>>()?;
+    let parked = attachments.iter().map(|attachment| {
+        let start = Instant::now();
+        node.park(attachment)?;
+        Ok(start.elapsed())
+    });
+    let parked = parked.collect::<Result<_>>()?;
+    let key = conf.pool_key(&"eth0".parse()?);
+    wait::until(Duration::from_secs(10), "bringing slots back", || {
         let supply = supply(node, key)?;
         ensure!(supply.warm + supply.parked == supply.total, "{supply:?}");
         Ok(())

@@ -35,8 +35,11 @@ impl Memory {
         Ok(Self { available: of("MemAvailable")?, kernel: kernel.iter().sum() })
     }
 
-    /// Reads until it changes no more: the kernel frees much of what is closed later.
+    /// Reads until it changes no more: the kernel frees much of what is closed later. What it keeps
+    /// of what was looked at, directory entries and inodes, is dropped first: it gives that back
+    /// when memory is asked for.
     pub fn settled() -> Result<Self> {
+        fs::write("/proc/sys/vm/drop_caches", "2").context("drop directory entries and inodes")?;
         let mut alike: Vec<Self> = Vec::new();
         wait::until(Duration::from_mins(1), "memory settles", || {
             let now = Self::read()?;

@@ -115,7 +115,8 @@ fn density(density: &Density) -> String {
 
 Slots with addresses of both families, built by `repoint pool fill` and destroyed by `repoint pool
 drain`, on a node of their own. Memory is what `MemAvailable` is less by; the kernel's own is what
-slab, per-CPU memory, vmalloc, kernel stacks and page tables grow by.
+slab, per-CPU memory, vmalloc, kernel stacks and page tables grow by; directory entries and inodes that
+it keeps until memory is asked for are dropped before both readings.
 
 {slots}
 ADD and DEL of one container, {rounds} times each, with an agent, before and after. They cannot take

@@ -2,21 +2,24 @@
 //! is left.
 
 use std::{
+    fs,
     net::IpAddr,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Container, Node, Snapshot, command, dist,
+    Container, Node, Snapshot,
+    cli::{self, repoint},
+    command, dist,
     node::{self, NODE, OUTSIDE},
     pins,
     plugin::Network,
     traffic::{self, Host},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CONTAINERS: [&str; 3] = ["alpha", "beta", "gamma"];
 
@@ -47,6 +50,7 @@ fn story(node: &Node, plugin: &Path) -> Result<()> {
     talk(node, &containers)?;
     show_maps(node)?;
     delete(containers)?;
+    reuse(node, configuration)?;
     title("What is left");
     before.wait_until_restored(node.dirs())?;
     println!(
@@ -143,6 +147,35 @@ fn delete(containers: Vec<Container<'_>>) -> Result<()> {
     }
     // Only now: while the kernel takes a namespace down, changes of interfaces wait for it.
     containers.into_iter().try_for_each(Container::remove_netns)
+}
+
+/// A function comes, goes and comes again on the same network with a pool.
+fn reuse(node: &Node, mut configuration: Value) -> Result<()> {
+    const FUNCTION: &str = "repoint.dev/function=resize";
+    title("The network gets a pool: a function is started, stopped and started again");
+    configuration["plugins"][0]["pool"] = json!({ "warm": 3, "maxSlots": 8 });
+    let file = "/run/pool.conflist";
+    fs::write(file, configuration.to_string()).with_context(|| format!("write {file}"))?;
+    let network = Network::new(&configuration, dist::cni_path())?;
+    repoint(node, &["pool", "set", network.name(), "--config", file])?;
+    repoint(node, &["pool", "fill", network.name()])?;
+    for name in ["first", "second"] {
+        let container = Container::add_with(&network, name, |mut attachment| {
+            FUNCTION.clone_into(&mut attachment.args);
+            attachment
+        })?;
+        let (time, slot) = (milliseconds(container.added_in()), cli::slot_of(node, name)?);
+        let addresses = list(&container.addresses()?);
+        println!("  ADD {name:8} {time}   {addresses}   slot {}", slot.slot);
+        let (client, outside) = (container.host()?, node.outside_host()?);
+        exchange(&client, &outside, &OUTSIDE[..1])?;
+        println!("  DEL {name:8} {}", milliseconds(container.delete()?));
+        container.remove_netns()?;
+    }
+    println!("\n  # repoint pool\n{}", indent(&repoint(node, &["pool"])?));
+    repoint(node, &["unload"])?;
+    println!("  # repoint unload");
+    Ok(())
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {

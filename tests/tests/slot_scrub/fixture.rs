@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
+    netlink::RouteOptions,
     netns::Netns,
     slot::{Builder, Fingerprint, Scrubbed, scrub},
     store::Slot,
@@ -72,7 +73,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
 
 fn template() -> Template {
     let route =
-        |to| Operation::AddRoute { to, via: RouteVia::Gateway, options: Default::default() };
+        |to| Operation::AddRoute { to, via: RouteVia::Gateway, options: RouteOptions::default() };
     let prefix = |text: &str| RouteTarget::Prefix(text.parse().unwrap());
     Template {
         version: VERSION,

@@ -40,13 +40,15 @@ pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     let reuse = reuse(&node, request, path, &netns)?;
     let (result, told) = match reuse {
         Reuse::Slot(provided) => {
-            let told = format!("ADD {}: {}", request.attachment, provided.outcome.label());
+            // A hit is nothing that the agent must know at once.
+            let told = (!provided.outcome.is_hit())
+                .then(|| format!("ADD {}: {}", request.attachment, provided.outcome.label()));
             let result = prepared_result(request, path, &provided.slot);
             if result.is_err() {
                 // As below.
                 drop(detach(&node, &provided.slot, request));
             }
-            (result?, Some(told))
+            (result?, told)
         }
         Reuse::Declined(reason) => {
             let label = reason.label();

@@ -87,8 +87,10 @@ impl Node {
             attachment: Box::new((*attachment).clone()),
             reason,
         })?;
-        let outcome = provided.outcome.label();
-        bell::ring(&self.directories.run, &format!("activated {attachment}: {outcome}"));
+        if !provided.outcome.is_hit() {
+            let outcome = provided.outcome.label();
+            bell::ring(&self.directories.run, &format!("activated {attachment}: {outcome}"));
+        }
         let Slot { id, addresses, mac, mtu, .. } = provided.slot;
         Ok(Activation {
             slot: id,

@@ -8,7 +8,7 @@ use super::{
     destroy::destroy,
     node::now,
     park::withdraw,
-    prepare::{Blueprint, Site},
+    prepare::{Blueprint, Site, record_fingerprint},
     room::{Lack, Room, lack},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     netns::{Netns, guard, stack},
-    slot::{Fingerprint, require_masquerade},
+    slot::require_masquerade,
     store::{Pool, PoolId, PoolOverride, PoolSize, Shelf, Slot, SlotState},
     types::{AttachmentId, IfName, PoolKey, SlotId},
 };
@@ -181,15 +181,7 @@ fn fingerprint(
     if let Some(digest) = known.filter(|digest| *digest != [0; 32]) {
         return Ok(digest);
     }
-    let taken = site.netns.run(|| Fingerprint::take(&site.slot))??;
-    let (digest, encoded) = (taken.digest(), taken.encode());
-    node.store.write(|transaction| {
-        transaction.put_fingerprint(&digest, &encoded)?;
-        if let Some(pool) = transaction.pool(&id)?.filter(|pool| pool.key == blueprint.key) {
-            transaction.put_pool(&id, &Pool { fingerprint: digest, ..pool })?;
-        }
-        Ok(digest)
-    })
+    record_fingerprint(node, blueprint, site)
 }
 
 /// Sets in a slot's namespace what the runtime set in the container's. The scrub takes it back.

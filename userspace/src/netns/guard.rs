@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Netns, NetnsInode};
+use super::{Netns, NetnsInode, own};
 
 nix::ioctl_none_bad!(
     /// `NS_GET_USERNS`: the user namespace that owns a namespace.
@@ -88,7 +88,8 @@ fn owner(netns: &Netns) -> io::Result<Option<NetnsInode>> {
 /// Not by netlink: reading a file of `/proc` costs less than a socket and its answer.
 pub fn holds_interfaces() -> io::Result<bool> {
     let mut buffer = [0; LONGEST];
-    Ok(holds_more_than_lo(read(CWD, "/proc/thread-self/net/dev", &mut buffer)?))
+    let path = own("/proc/self/net/dev", "/proc/thread-self/net/dev");
+    Ok(holds_more_than_lo(read(CWD, path, &mut buffer)?))
 }
 
 /// The values of the sysctls that runtimes set, one a line, of the namespace that the calling
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn the_current_namespace_has_sysctls_and_is_ours() {
         let values = sysctls().unwrap();
-        assert_eq!(values.iter().filter(|byte| **byte == b'\n').count(), SYSCTLS.len());
+        assert_eq!(values.split(|byte| *byte == b'\n').count(), SYSCTLS.len() + 1);
         set_sysctls(&values, &values).unwrap();
         let own = Netns::current().unwrap();
         assert!(have_same_owner(&own, &own).unwrap());

@@ -33,7 +33,7 @@ use nix::{
     unistd::{Pid, chdir, gettid, pivot_root},
 };
 
-use super::{Netns, NetnsError, NetnsInode, bind, kind_of};
+use super::{Netns, NetnsError, NetnsInode, bind, kind_of, own};
 use crate::types::SlotId;
 
 /// Folder in `runDir` that holds the pin.
@@ -171,7 +171,7 @@ impl HiddenNamespaces {
     /// The thread shares its root and working directory with no other afterwards, and its working
     /// directory is `/`. After [`HiddenError::Return`] it is still inside and must not go on.
     pub fn enter<T>(&self, work: impl FnOnce(&Inside) -> T) -> Result<T, HiddenError> {
-        let path = Path::new("/proc/thread-self/ns/mnt");
+        let path = Path::new(own("/proc/self/ns/mnt", "/proc/thread-self/ns/mnt"));
         let home = File::open(path).map_err(HiddenError::call("open", path, "open"))?;
         let entered = match setns(&self.pin, CloneFlags::CLONE_NEWNS) {
             // Threads that share `fs_struct` cannot change the mount namespace (mntns_install).
