@@ -38,17 +38,15 @@ fn is_cni_word(text: &str) -> bool {
 const WORD: &str =
     "must start with a letter or digit and hold only letters, digits, '_', '.' and '-'";
 
-macro_rules! word {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+/// A text that `$wrong` finds nothing wrong with: it says what would be right otherwise.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $wrong:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
-            /// Longest form, in bytes.
-            pub const MAX: usize = $max;
-
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -60,13 +58,10 @@ macro_rules! word {
             type Err = InvalidValue;
 
             fn from_str(text: &str) -> Result<Self, InvalidValue> {
-                if !is_cni_word(text) {
-                    return Err(InvalidValue::new($what, text, WORD));
+                match $wrong(text) {
+                    Some(why) => Err(InvalidValue::new($what, text, why)),
+                    None => Ok(Self(text.to_owned())),
                 }
-                if text.len() > Self::MAX {
-                    return Err(InvalidValue::new($what, text, concat!("is longer than ", $max, " bytes")));
-                }
-                Ok(Self(text.to_owned()))
             }
         }
 
@@ -79,8 +74,8 @@ macro_rules! word {
         }
 
         impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.0
+            fn from(name: $name) -> Self {
+                name.0
             }
         }
 
@@ -92,70 +87,52 @@ macro_rules! word {
     };
 }
 
-word! {
+text! {
     /// A container's id, `CNI_CONTAINERID` (CNI spec, section 2).
-    ContainerId, "container id", 200
+    ContainerId, "container id", wrong_word
 }
-word! {
+text! {
     /// A network's name, key `name` of its configuration (CNI spec, section 1).
-    NetworkName, "network name", 200
+    NetworkName, "network name", wrong_word
+}
+text! {
+    /// Name of an interface in a container, `CNI_IFNAME`.
+    ///
+    /// The kernel's rule (`dev_valid_name`): 1 to 15 bytes, not `.` or `..`, no `/`, `:` or space.
+    IfName, "interface name", wrong_ifname
+}
+text! {
+    /// Name of a function, within its tenant: what reuse is keyed by. Free text.
+    FunctionKey, "function", wrong_label
+}
+text! {
+    /// Name of a tenant: whom functions belong to. Free text.
+    Tenant, "tenant", wrong_label
 }
 
-/// Name of an interface in a container, `CNI_IFNAME`.
-///
-/// The kernel's rule (`dev_valid_name`): 1 to 15 bytes, not `.` or `..`, no `/`, `:` or space.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IfName(String);
-
-impl IfName {
-    /// Longest name, in bytes: `IFNAMSIZ` less the terminating zero.
-    pub const MAX: usize = 15;
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+/// Two of them and an interface name are a key of the database, which takes 511 bytes.
+fn wrong_word(text: &str) -> Option<&'static str> {
+    match text {
+        _ if !is_cni_word(text) => Some(WORD),
+        _ if text.len() > 200 => Some("is longer than 200 bytes"),
+        _ => None,
     }
 }
 
-impl FromStr for IfName {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let invalid = |why| Err(InvalidValue::new("interface name", text, why));
-        match text {
-            "" => invalid("is empty"),
-            "." | ".." => invalid("is reserved"),
-            _ if text.len() > Self::MAX => invalid("is longer than 15 bytes"),
-            _ if text
-                .contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0') =>
-            {
-                invalid("must hold no '/', ':', space or zero byte")
-            }
-            _ => Ok(Self(text.to_owned())),
-        }
+fn wrong_ifname(text: &str) -> Option<&'static str> {
+    let barred = |c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0';
+    match text {
+        "" => Some("is empty"),
+        "." | ".." => Some("is reserved"),
+        _ if text.len() > 15 => Some("is longer than 15 bytes"),
+        _ if text.contains(barred) => Some("must hold no '/', ':', space or zero byte"),
+        _ => None,
     }
 }
 
-impl TryFrom<String> for IfName {
-    type Error = InvalidValue;
-
-    fn try_from(text: String) -> Result<Self, InvalidValue> {
-        text.parse()
-    }
-}
-
-impl From<IfName> for String {
-    fn from(name: IfName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for IfName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+fn wrong_label(text: &str) -> Option<&'static str> {
+    let right = (1..=253).contains(&text.len()) && !text.chars().any(char::is_control);
+    (!right).then_some("must be a text of 1 to 253 bytes without control characters")
 }
 
 /// Path of a network namespace, `CNI_NETNS`.
@@ -228,64 +205,6 @@ impl fmt::Display for SlotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:012x}", self.0)
     }
-}
-
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident, $what:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = InvalidValue;
-
-            fn from_str(text: &str) -> Result<Self, InvalidValue> {
-                if text.is_empty() || text.len() > 253 || text.chars().any(char::is_control) {
-                    let why = "must be a text of 1 to 253 bytes without control characters";
-                    return Err(InvalidValue::new($what, text, why));
-                }
-                Ok(Self(text.to_owned()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidValue;
-
-            fn try_from(text: String) -> Result<Self, InvalidValue> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(label: $name) -> Self {
-                label.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-label! {
-    /// Name of a function, within its tenant: what reuse is keyed by. Free text.
-    FunctionKey, "function"
-}
-label! {
-    /// Name of a tenant: whom functions belong to. Free text.
-    Tenant, "tenant"
 }
 
 /// What the slots of a pool are built from, as a digest: a slot of another key is not what the

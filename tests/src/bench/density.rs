@@ -65,20 +65,20 @@ pub struct Calls {
 }
 
 impl Density {
-    /// Kilobytes that each of the slots takes of what is available.
+    /// Kibibytes, `kB` of `/proc/meminfo`, that each of the slots takes of what is available.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "kibibytes of a machine, not 2^52")]
-    pub fn kilobytes_each(&self) -> f64 {
+    pub fn kibibytes_each(&self) -> f64 {
         let [before, with] = self.memory;
-        before.available.saturating_sub(with.available) as f64 * 1.024 / MANY as f64
+        before.available.saturating_sub(with.available) as f64 / MANY as f64
     }
 
-    /// Kilobytes by which each of them lets the kernel's own memory grow.
+    /// Kibibytes by which each of them lets the kernel's own memory grow.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "kibibytes of a machine, not 2^52")]
-    pub fn kernel_kilobytes_each(&self) -> f64 {
+    pub fn kernel_kibibytes_each(&self) -> f64 {
         let [before, with] = self.memory;
-        with.kernel.saturating_sub(before.kernel) as f64 * 1.024 / MANY as f64
+        with.kernel.saturating_sub(before.kernel) as f64 / MANY as f64
     }
 }
 

@@ -157,8 +157,8 @@ pub(super) fn slots(density: &Density) -> String {
         ("built", density.built_in, "s"),
         ("destroyed", density.destroyed_in, "s"),
         ("destroyed and freed by the kernel", density.freed_in, "s"),
-        ("memory of each", density.kilobytes_each(), "KB"),
-        ("kernel's own memory of each", density.kernel_kilobytes_each(), "KB"),
+        ("memory of each", density.kibibytes_each(), "KiB"),
+        ("kernel's own memory of each", density.kernel_kibibytes_each(), "KiB"),
     ];
     let rows =
         rows.map(|(what, figure, unit)| [what.to_owned(), two_digits(figure), unit.to_owned()]);

@@ -113,7 +113,7 @@ fn dense(density: &Density) -> [Target; 5] {
     [
         Target::new(format!("building {MANY} slots"), "s", density.built_in, BUILDING),
         Target::new("destroying them".to_owned(), "s", density.freed_in, DESTROYING),
-        Target::new("memory of each".to_owned(), "KB", density.kilobytes_each(), MEMORY),
+        Target::new("memory of each".to_owned(), "KiB", density.kibibytes_each(), MEMORY),
         Target::ratio(
             format!("ADD with {MANY} slots more against ADD with {FEW}"),
             ratio(many.add.p50, few.add.p50),
