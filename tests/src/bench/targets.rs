@@ -68,7 +68,7 @@ const ACTIVATION: f64 = 100.0;
 const BUILDING: f64 = 12.0;
 /// Limit of destroying them.
 const DESTROYING: f64 = 20.0;
-/// Limit of a slot's memory, kilobytes.
+/// Limit of a slot's memory, kibibytes.
 const MEMORY: f64 = 350.0;
 /// Limit of ADD with [`MANY`] slots against ADD with [`FEW`].
 const DENSE: f64 = 1.15;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Agent, Container, Pooled,
     cli::Slot,
+    command,
     plugin::Attachment,
     pooled::SOON,
     traffic::{self, Host},
@@ -36,6 +37,21 @@ fn no_agent_is_needed() -> Result<()> {
         }
         pooled.add()?.remove()?;
         pooled.ensure_adds(&[("built", 2), ("warm", 3)])
+    })
+}
+
+/// A hit does not look for the rule, so that somebody else must.
+#[test]
+fn a_flushed_masquerade_rule_comes_back() -> Result<()> {
+    with_pool(&eight(), |pooled| {
+        let agent = pooled.agent()?;
+        pooled.wait_until("the pool is filled", |pool| pool.warm >= 8)?;
+        command::run("nft", ["flush", "ruleset"])?;
+        wait::until(SOON, "the rule comes back", || {
+            command::run("nft", ["list", "table", "inet", "repoint"]).map(drop)
+        })?;
+        pooled.add()?.remove()?;
+        agent.stop()
     })
 }
 

@@ -13,6 +13,7 @@ use repoint::{
         resume_scrubbing, scrub, supply, uplink_mtu,
     },
     policy::{Demand, plan},
+    slot::require_masquerade,
     store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
     types::{PoolKey, SlotId},
 };
@@ -230,6 +231,7 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
     };
     log_number("that nobody would ask for any more", give_up_stale(node, is_stale)?);
     resume_abandoned(node, scrubbing)?;
+    restore_masquerade(node)?;
     let after = u64::try_from(ABANDONED_AFTER.as_nanos()).unwrap_or(u64::MAX);
     log_number("whose builder or remover was killed", give_up_abandoned(node, after)?);
     Ok(())
@@ -244,6 +246,16 @@ fn resume_abandoned(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), 
         resume_scrubbing(node)?;
     }
     *scrubbing = now;
+    Ok(())
+}
+
+/// Sees to it that the masquerade rule is there, if a slot needs it: who reloads a firewall flushes
+/// others' rules, and an ADD that is a hit does not look.
+fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
+    let needs = |slot: &Slot| slot.masquerade && slot.state() != SlotState::Condemned;
+    if node.store.read(|transaction| transaction.any_slot(needs))? {
+        require_masquerade(&node.directories.run)?;
+    }
     Ok(())
 }
 
