@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Starts a function, lets it end, and starts it again: it has the same network.
 fn serve(node: &Node, conf: &NetConf, function: FunctionKey) -> Result<(), Box<dyn Error>> {
-    let user = User { function: Some(function), tenant: None };
+    let user = User { function: Some(function), ..User::default() };
     for invocation in 1..=2 {
         let attachment = AttachmentId {
             network: conf.name.clone(),

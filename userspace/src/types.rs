@@ -23,7 +23,7 @@ pub struct InvalidValue {
 }
 
 impl InvalidValue {
-    fn new(what: &'static str, value: &str, why: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, value: &str, why: &'static str) -> Self {
         Self { what, value: value.to_owned(), why }
     }
 }
@@ -109,12 +109,25 @@ text! {
     /// Name of a tenant: whom functions belong to. Free text.
     Tenant, "tenant", wrong_label
 }
+text! {
+    /// Name of a stored template.
+    TemplateName, "template name", wrong_template
+}
 
 /// Two of them and an interface name are a key of the database, which takes 511 bytes.
 fn wrong_word(text: &str) -> Option<&'static str> {
     match text {
         _ if !is_cni_word(text) => Some(WORD),
         _ if text.len() > 200 => Some("is longer than 200 bytes"),
+        _ => None,
+    }
+}
+
+/// With a network and an interface it is a key of the database.
+fn wrong_template(text: &str) -> Option<&'static str> {
+    match text {
+        _ if !is_cni_word(text) => Some(WORD),
+        _ if text.len() > 100 => Some("is longer than 100 bytes"),
         _ => None,
     }
 }

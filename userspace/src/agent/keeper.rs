@@ -192,7 +192,7 @@ fn look_after(
     if memory.until.is_some_and(|until| Instant::now() < until) {
         return Ok(());
     }
-    let plan = plan(pool.size(), supply(node, pool.key)?, &mut memory.demand, interval);
+    let plan = plan(pool.policy(), supply(node, pool.key)?, &mut memory.demand, interval);
     for (state, count) in [(SlotState::Parked, plan.evict), (SlotState::Warm, plan.drain)] {
         if count > 0 {
             let number = give_up(node, pool.key, state, count)?;

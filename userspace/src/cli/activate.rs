@@ -82,7 +82,7 @@ pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<()
         };
     let path = wanted.netns.unwrap_or_else(|| default_path(directories, &container));
     let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
-    let user = User { function: Some(wanted.function), tenant: wanted.tenant };
+    let user = User { function: Some(wanted.function), tenant: wanted.tenant, ..User::default() };
     let request =
         ActivateRequest { conf: &conf, attachment: &attachment, user: &user, path: Some(&path) };
     let given = node.activate(&request)?;

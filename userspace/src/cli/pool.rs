@@ -11,7 +11,7 @@ use repoint::{
     conf::{Directories, NetConf},
     lifecycle::{Node, Outcome, give_up, prepare, record_pool, supply},
     policy::Supply,
-    store::{Pool, PoolId, PoolOverride, PoolSize, SlotState},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
     types::{IfName, NetworkName},
 };
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub(crate) struct Which {
 
 impl From<Which> for PoolId {
     fn from(which: Which) -> Self {
-        Self { network: which.network, ifname: which.interface }
+        Self { network: which.network, ifname: which.interface, template: None }
     }
 }
 
@@ -150,8 +150,8 @@ fn configure(
     Ok(())
 }
 
-fn default_size() -> PoolSize {
-    PoolSize { warm: 0, max: 1024, scope: repoint::store::Scope::default() }
+fn default_size() -> PoolPolicy {
+    PoolPolicy::default()
 }
 
 /// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it.
@@ -180,7 +180,7 @@ fn change(
 ) -> Result<(), CommandError> {
     let mut pool = find(node, id)?;
     pool.set = change(pool.set);
-    let PoolSize { warm, max, .. } = pool.size();
+    let PoolPolicy { warm, max, .. } = pool.policy();
     if warm > max {
         return Err(CommandError::MoreWarmThanMax { warm, max });
     }
@@ -193,8 +193,8 @@ fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError
     let pool = find(node, id)?;
     let conf = NetConf::parse(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
-    let room = pool.size().max.saturating_sub(total);
-    let wanted = count.unwrap_or_else(|| pool.size().warm.saturating_sub(warm));
+    let room = pool.policy().max.saturating_sub(total);
+    let wanted = count.unwrap_or_else(|| pool.policy().warm.saturating_sub(warm));
     if count.is_some() && wanted > room {
         return Err(CommandError::NoRoom { pool: id.to_string(), room });
     }
@@ -240,7 +240,7 @@ fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
         counted.map(|(_, count)| count).sum()
     };
     let Supply { warm, parked, total } = supply(node, pool.key)?;
-    let size = pool.size();
+    let size = pool.policy();
     Ok(Row {
         network: id.network.to_string(),
         interface: id.ifname.to_string(),

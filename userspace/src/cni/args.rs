@@ -71,6 +71,11 @@ impl CniArgs {
             .map(|(_, value)| value)
     }
 
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        pairs(&self.text).filter_map(|pair| pair.split_once('=')).map(|(name, _)| name)
+    }
+
     /// The address that `IP` asks for.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {

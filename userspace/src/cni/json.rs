@@ -80,6 +80,12 @@ impl<'a> Object<'a> {
         Some(Node { value, place: Place::Key(&self.place, key) })
     }
 
+    /// The keys that have a value.
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
+        let present = self.map.iter().filter(|(_, value)| !value.is_null());
+        present.map(|(key, _)| key.as_str())
+    }
+
     /// The value of a key that must be there.
     pub fn require<'k>(
         &'k self,

@@ -4,13 +4,15 @@
 //! path. Keys that are not known are accepted, and `null` is a key that is not there.
 
 mod addresses;
+mod annotations;
 mod attachments;
 mod document;
 mod error;
+mod pod_name;
 mod pool;
 mod ranges;
 mod runtime;
-mod user;
+mod time;
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +24,11 @@ use std::{
 };
 
 pub use addresses::{IpamConf, OwnIpam};
+pub use annotations::{Annotation, User, UserError};
 pub use document::Document;
 pub use error::ConfError;
-pub use user::{FUNCTION, TENANT, User};
+pub use pool::{Allowed, FunctionSource, PoolConf};
+pub use time::Lasting;
 
 use sha2::{Digest as _, Sha256};
 
@@ -33,8 +37,8 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    store::PoolSize,
-    types::{AttachmentId, IfName, InvalidValue, Mac, NetworkName, PoolKey},
+    store::PoolPolicy,
+    types::{AttachmentId, IfName, Mac, NetworkName, PoolKey},
 };
 
 /// Smallest and largest MTU of a veth, bytes (the kernel's `ETH_MIN_MTU` and `ETH_MAX_MTU`).
@@ -61,11 +65,11 @@ pub struct NetConf {
     pub directories: Directories,
     /// How many slots are built at a time when none is ready: key `coldBuilds`.
     pub cold_builds: u32,
-    /// Size of the pool of prepared slots: key `pool`. None: slots are built when they are asked for.
-    pub pool: Option<PoolSize>,
-    /// Whether sysctls that are set in the namespace before ADD are to be looked for and copied:
-    /// key `pool.checkSysctls`. None: if the runtime is one that is known to set some.
-    pub check_sysctls: Option<bool>,
+    /// Policy of the pool of prepared slots: key `pool`. None: slots are built when they are asked
+    /// for.
+    pub pool: Option<PoolPolicy>,
+    /// What else is said of the pool, also of one that an operator sets up.
+    pub pool_conf: PoolConf,
     /// Address management: key `ipam`.
     pub ipam: IpamConf,
     /// What the runtime asks of this attachment's interface: key `runtimeConfig.mac`.
@@ -79,7 +83,7 @@ pub struct NetConf {
     dns: Dns,
     runtime_dns: Dns,
     requested: runtime::Requested,
-    user: user::Named,
+    user: annotations::Named,
     /// Whether the runtime gives ranges: key `runtimeConfig.ipRanges`.
     runtime_ranges: bool,
 }
@@ -139,10 +143,10 @@ impl NetConf {
             dns: runtime::dns(conf)?,
             runtime_dns: runtime.map_or(Ok(Dns::default()), runtime::runtime_dns)?,
             requested: runtime::Requested::read(conf, runtime)?,
-            user: user::Named::read(conf, runtime)?,
+            user: annotations::Named::read(conf, runtime)?,
             runtime_ranges: runtime.is_some_and(|runtime| runtime.get("ipRanges").is_some()),
-            pool: pool::read(conf)?,
-            check_sysctls: pool::check_sysctls(conf)?,
+            pool: pool::policy(conf)?,
+            pool_conf: pool::read(conf)?,
             document: document.clone(),
             name,
         })
@@ -161,9 +165,15 @@ impl NetConf {
         self.mac.is_some() || self.runtime_ranges || !self.requested_addresses(args).is_empty()
     }
 
-    /// Who is to use the slot: annotations of the pod, then `CNI_ARGS`, then `args.cni`.
-    pub fn user(&self, args: &CniArgs) -> Result<User, InvalidValue> {
-        self.user.user(args)
+    /// Who is to use the slot, and what he asks for: annotations of the pod, then `CNI_ARGS`, then
+    /// `args.cni`.
+    pub fn user(&self, args: &CniArgs) -> Result<User, UserError> {
+        self.user.user(&self.pool_conf, args)
+    }
+
+    /// How many slots are asked for, of PREPARE and REPLICATE: `CNI_ARGS`, then `args.cni`.
+    pub fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
+        self.user.count(args)
     }
 
     /// The configuration's JSON text without what is one call's or one attachment's alone: what a

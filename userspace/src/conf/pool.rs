@@ -1,43 +1,126 @@
 //! Key `pool`.
 
-use super::object;
+use std::time::Duration;
+
+use super::{Annotation, object, time::Lasting};
 use crate::{
     cni::json::{KeyError, Node, Object},
-    store::{PoolSize, Scope},
+    store::{Mode, PoolPolicy},
+    types::TemplateName,
 };
 
 /// Most slots that a node can be asked for: what the maps hold.
 const MOST_SLOTS: u32 = 65_536;
 /// Slots kept ready where the configuration does not say how many.
 const WARM: u32 = 8;
-/// Most slots in all, likewise.
-const MAX: u32 = 1024;
+const FOREVER: &str = "forever";
+const TIME: &str = "a time such as \"90s\" or \"10m\"";
+const IDLE_TTL: &str = "a time such as \"10m\", or \"forever\"";
+const TEMPLATE: &str = "the name of a template such as \"resize\"";
+const MODE: &str = "\"reuse\", \"replicate\" or \"none\"";
 const SCOPE: &str = "\"function\", \"tenant\" or \"network\"";
+const ANNOTATION: &str = "an annotation such as \"repoint.dev/mode\"";
+const POD_NAME: &str = "podName";
 
-/// The size of the network's pool; none where it has no pool.
-pub(super) fn read(conf: &Object<'_>) -> Result<Option<PoolSize>, KeyError> {
+/// What a network's configuration says of its pool, beside the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PoolConf {
+    /// How containers are served that ask for nothing else: key `pool.mode`.
+    pub mode: Mode,
+    /// The stored template that slots are made from, where a container names none: key
+    /// `pool.template`. None: what the configuration says.
+    pub template: Option<TemplateName>,
+    /// Where a function's name comes from that nobody tells: key `pool.functionFrom`.
+    pub function_from: Option<FunctionSource>,
+    /// What a pod may ask for by annotation: key `pool.annotations`.
+    pub annotations: Allowed,
+    /// Whether sysctls that are set in the namespace before ADD are to be looked for and copied:
+    /// key `pool.checkSysctls`. None: if the runtime is one that is known to set some.
+    pub check_sysctls: Option<bool>,
+}
+
+/// Where a function's name comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionSource {
+    /// The pod's name without what was generated: `K8S_POD_NAME`.
+    PodName,
+}
+
+/// Annotations that a pod may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed(Vec<Annotation>);
+
+impl Default for Allowed {
+    /// All but the tenant: a pod that could name its tenant could be another's.
+    fn default() -> Self {
+        Self(Annotation::ALL.into_iter().filter(|known| *known != Annotation::Tenant).collect())
+    }
+}
+
+impl Allowed {
+    /// Whether a pod may have this one.
+    #[must_use]
+    pub fn holds(&self, annotation: Annotation) -> bool {
+        self.0.contains(&annotation)
+    }
+}
+
+/// The policy of the network's pool; none where it has no pool.
+pub(super) fn policy(conf: &Object<'_>) -> Result<Option<PoolPolicy>, KeyError> {
     let Some(pool) = object(conf, "pool")? else {
         return Ok(None);
     };
-    let number = |key, least, default: u32| {
-        pool.get(key).map_or(Ok(default), |node| node.integer(least..=MOST_SLOTS))
-    };
-    let (warm, max) = (number("warm", 0, WARM)?, number("maxSlots", 1, MAX)?);
-    if warm > max {
+    let default = PoolPolicy::default();
+    let number = |key, least| number(&pool, key, least);
+    let (warm, max) = (number("warm", 0)?, number("maxSlots", 1)?.unwrap_or(default.max));
+    if warm.is_some_and(|warm| warm > max) {
         return Err(pool.bad_value("warm", format!("it must be at most maxSlots, {max}")));
     }
-    let scope = pool.get("scope").map_or(Ok(Scope::default()), |node| scope(&node))?;
-    Ok(Some(PoolSize { warm, max, scope }))
+    Ok(Some(PoolPolicy {
+        warm: warm.unwrap_or(WARM.min(max)),
+        max,
+        scope: pool.get("scope").map_or(Ok(default.scope), |node| node.checked(SCOPE))?,
+        parked_per_function: number("maxParkedPerFunction", 0)?,
+        parked_per_tenant: number("maxParkedPerTenant", 0)?,
+        idle_ttl: pool.get("idleTTL").map_or(Ok(default.idle_ttl), |node| idle_ttl(&node))?,
+        cooldown: pool.get("cooldown").map_or(Ok(default.cooldown), |node| time(&node, TIME))?,
+    }))
 }
 
-/// Whether the runtime sets sysctls before ADD: key `pool.checkSysctls`. None: as its name tells.
-pub(super) fn check_sysctls(conf: &Object<'_>) -> Result<Option<bool>, KeyError> {
-    let pool = object(conf, "pool")?;
-    pool.as_ref().and_then(|pool| pool.get("checkSysctls")).map(|node| node.boolean()).transpose()
+/// What it says beside the policy.
+pub(super) fn read(conf: &Object<'_>) -> Result<PoolConf, KeyError> {
+    let Some(pool) = object(conf, "pool")? else {
+        return Ok(PoolConf::default());
+    };
+    Ok(PoolConf {
+        mode: pool.get("mode").map_or(Ok(Mode::default()), |node| node.checked(MODE))?,
+        template: pool.get("template").map(|node| node.checked(TEMPLATE)).transpose()?,
+        function_from: pool.get("functionFrom").map(|node| function_from(&node)).transpose()?,
+        annotations: pool.get("annotations").map_or(Ok(Allowed::default()), |n| allowed(&n))?,
+        check_sysctls: pool.get("checkSysctls").map(|node| node.boolean()).transpose()?,
+    })
 }
 
-fn scope(node: &Node<'_>) -> Result<Scope, KeyError> {
-    let text = node.string(SCOPE)?;
-    let found = Scope::ALL.into_iter().find(|scope| scope.name() == text);
-    found.ok_or_else(|| node.bad_value(format!("it must be {SCOPE}")))
+fn number(pool: &Object<'_>, key: &str, least: u32) -> Result<Option<u32>, KeyError> {
+    pool.get(key).map(|node| node.integer(least..=MOST_SLOTS)).transpose()
+}
+
+fn idle_ttl(node: &Node<'_>) -> Result<Option<Duration>, KeyError> {
+    if node.string(IDLE_TTL)? == FOREVER { Ok(None) } else { time(node, IDLE_TTL).map(Some) }
+}
+
+fn time(node: &Node<'_>, expected: &'static str) -> Result<Duration, KeyError> {
+    node.checked(expected).map(|Lasting(time)| time)
+}
+
+fn function_from(node: &Node<'_>) -> Result<FunctionSource, KeyError> {
+    match node.string("\"podName\"")? {
+        POD_NAME => Ok(FunctionSource::PodName),
+        _ => Err(node.bad_value("it must be \"podName\"")),
+    }
+}
+
+fn allowed(node: &Node<'_>) -> Result<Allowed, KeyError> {
+    let names = node.items("a list of annotations such as [\"repoint.dev/mode\"]")?;
+    names.map(|name| name.checked(ANNOTATION)).collect::<Result<_, _>>().map(Allowed)
 }

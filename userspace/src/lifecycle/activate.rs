@@ -60,19 +60,23 @@ pub(super) fn claim(
 
 /// The pool that an attachment's slot is of.
 pub(super) fn pool_of(attachment: &AttachmentId) -> PoolId {
-    PoolId { network: attachment.network.clone(), ifname: attachment.ifname.clone() }
+    PoolId {
+        network: attachment.network.clone(),
+        ifname: attachment.ifname.clone(),
+        template: None,
+    }
 }
 
 /// The pool that a slot is of.
 pub(super) fn pool_of_slot(slot: &Slot) -> PoolId {
-    PoolId { network: slot.network.clone(), ifname: slot.ifname.clone() }
+    PoolId { network: slot.network.clone(), ifname: slot.ifname.clone(), template: None }
 }
 
 fn find(
     transaction: &Write<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {
-    let User { function, tenant } = wanted.user;
+    let User { function, tenant, .. } = wanted.user;
     let (key, tenant) = (wanted.key, tenant.as_ref());
     let own = function.as_ref();
     if let Some(function) = own {

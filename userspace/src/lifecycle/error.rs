@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::ConfError,
+    conf::{ConfError, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     netlink::NetlinkError,
@@ -16,7 +16,7 @@ use crate::{
     },
     store::StoreError,
     template::TemplateError,
-    types::{AttachmentId, InvalidValue, SlotId},
+    types::{AttachmentId, SlotId},
 };
 
 /// Why a verb failed.
@@ -89,9 +89,9 @@ pub enum LifecycleError {
     /// Sysctls of a namespace cannot be read.
     #[error("cannot read sysctls of a network namespace: {0}")]
     Sysctls(#[source] io::Error),
-    /// The names of function or tenant cannot be used.
-    #[error("CNI_ARGS: {0}")]
-    User(#[from] InvalidValue),
+    /// What the container asks for cannot be had.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// The network has no pool.
     #[error(
         "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
@@ -229,9 +229,11 @@ impl LifecycleError {
         match self {
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
             | Self::OwnNetns { .. }
-            | Self::User(_)
+            | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
-            Self::NoPrevResult | Self::ResolvConf(_) => ErrorCode::INVALID_CONFIGURATION,
+            Self::NoPrevResult | Self::ResolvConf(_) | Self::User(UserError::NotAllowed { .. }) => {
+                ErrorCode::INVALID_CONFIGURATION
+            }
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
                 ErrorCode::NO_ADDRESS
             }

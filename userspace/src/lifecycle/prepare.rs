@@ -59,7 +59,7 @@ impl<'a> Blueprint<'a> {
     }
 
     pub(super) fn pool(&self) -> PoolId {
-        PoolId { network: self.conf.name.clone(), ifname: self.ifname.clone() }
+        PoolId { network: self.conf.name.clone(), ifname: self.ifname.clone(), template: None }
     }
 
     /// Records the intent to build a slot.

@@ -17,7 +17,7 @@ use crate::{
     failpoint,
     netns::{Netns, guard, stack},
     slot::require_masquerade,
-    store::{Pool, PoolId, PoolOverride, PoolSize, Shelf, Slot, SlotState},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy, Shelf, Slot, SlotState},
     types::{AttachmentId, IfName, PoolKey, SlotId},
 };
 
@@ -57,7 +57,7 @@ fn ready(
 pub(super) fn provide(
     node: &Node,
     conf: &NetConf,
-    size: PoolSize,
+    size: PoolPolicy,
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
@@ -92,7 +92,7 @@ fn give_up(node: &Node, mut slot: Slot) {
 fn build(
     node: &Node,
     conf: &NetConf,
-    size: PoolSize,
+    size: PoolPolicy,
     wanted: &Wanted<'_>,
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
     let blueprint = Blueprint::new(conf, &wanted.attachment.ifname)?;
@@ -144,7 +144,7 @@ fn build(
 fn record(
     node: &Node,
     blueprint: &Blueprint<'_>,
-    size: PoolSize,
+    size: PoolPolicy,
     wanted: &Wanted<'_>,
     netns: &Netns,
 ) -> Result<Option<Slot>, LifecycleError> {
@@ -202,7 +202,7 @@ pub(super) struct PoolInForce {
     /// What its slots are built from.
     pub(super) key: PoolKey,
     /// How many there may be, and for whom.
-    pub(super) size: PoolSize,
+    pub(super) size: PoolPolicy,
 }
 
 /// The pool of an attachment, if it has one: configured, or set up by an operator. What was
@@ -230,7 +230,7 @@ pub(super) fn pool_in_force(
         Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
         _ => record_pool(node, conf, &attachment.ifname, configured)?,
     };
-    Ok(Some(PoolInForce { key, size: pool.size() }))
+    Ok(Some(PoolInForce { key, size: pool.policy() }))
 }
 
 /// Whether a pool is there because of the configuration, and not because an operator wants it.
@@ -244,16 +244,17 @@ pub fn record_pool(
     node: &Node,
     conf: &NetConf,
     ifname: &IfName,
-    configured: PoolSize,
+    configured: PoolPolicy,
 ) -> Result<Pool, LifecycleError> {
-    let id = PoolId { network: conf.name.clone(), ifname: ifname.clone() };
+    let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
     let key = conf.pool_key(ifname);
     node.store.write(|transaction| {
         let known = transaction.pool(&id)?;
         let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
         let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);
         let fingerprint = fingerprint.unwrap_or_default();
-        let pool = Pool { key, conf: conf.common(), fingerprint, configured, set };
+        let pool =
+            Pool { key, conf: conf.common(), template: Vec::new(), fingerprint, configured, set };
         transaction.put_pool(&id, &pool)?;
         Ok(pool)
     })

@@ -94,7 +94,7 @@ fn guard(
         Err(HiddenError::Elsewhere { .. }) => return Ok(Err(Decline::MountNamespace)),
         found => found?,
     };
-    let check = request.conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
+    let check = request.conf.pool_conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
     let found = netns.own.run_from(&netns.home, || {
         let sysctls = check.then(guard::sysctls).transpose()?;
         Ok((guard::holds_interfaces()?, sysctls))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::{PoolSize, SlotState};
+use crate::store::{PoolPolicy, SlotState};
 
 /// For how long the slots that are ready should last when ADDs come at the present rate and none
 /// comes back: building is a few milliseconds each, and bursts are uneven.
@@ -78,7 +78,7 @@ pub struct Plan {
 
 /// Decides what is to be done to a pool, `interval` after the last decision.
 #[must_use]
-pub fn plan(size: PoolSize, supply: Supply, demand: &mut Demand, interval: Duration) -> Plan {
+pub fn plan(size: PoolPolicy, supply: Supply, demand: &mut Demand, interval: Duration) -> Plan {
     let target = target(size, demand.rate);
     demand.surplus = if supply.warm > target { demand.surplus + interval } else { Duration::ZERO };
     let room = size.max.saturating_sub(supply.total);
@@ -92,7 +92,7 @@ pub fn plan(size: PoolSize, supply: Supply, demand: &mut Demand, interval: Durat
 }
 
 /// How many slots should be ready.
-fn target(size: PoolSize, rate: f64) -> u32 {
+fn target(size: PoolPolicy, rate: f64) -> u32 {
     if size.warm == 0 {
         // Nobody wants slots that nobody has used.
         return 0;
@@ -107,7 +107,7 @@ fn target(size: PoolSize, rate: f64) -> u32 {
 }
 
 /// What is beyond the maximum goes at once, what is beyond the need when it has lasted.
-fn drain(size: PoolSize, supply: Supply, demand: &Demand, target: u32) -> u32 {
+fn drain(size: PoolPolicy, supply: Supply, demand: &Demand, target: u32) -> u32 {
     let beyond = supply.total.saturating_sub(size.max).saturating_sub(supply.parked);
     let surplus = supply.warm.saturating_sub(target);
     let lasting = demand.surplus >= SURPLUS_AFTER || size.warm == 0;
@@ -117,12 +117,11 @@ fn drain(size: PoolSize, supply: Supply, demand: &Demand, target: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Scope;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn size(warm: u32, max: u32) -> PoolSize {
-        PoolSize { warm, max, scope: Scope::Network }
+    fn size(warm: u32, max: u32) -> PoolPolicy {
+        PoolPolicy { warm, max, ..PoolPolicy::default() }
     }
 
     fn supply(warm: u32, parked: u32, busy: u32) -> Supply {

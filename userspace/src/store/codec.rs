@@ -7,6 +7,7 @@ use std::{
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use bytes::{Buf as _, BufMut as _};
@@ -105,6 +106,21 @@ impl Encoder {
     pub(super) fn option(&mut self, value: Option<&str>) -> &mut Self {
         match value {
             Some(text) => self.u8(1).text(text.as_bytes()),
+            None => self.u8(0),
+        }
+    }
+
+    pub(super) fn number(&mut self, value: Option<u32>) -> &mut Self {
+        match value {
+            Some(number) => self.u8(1).u32(number),
+            None => self.u8(0),
+        }
+    }
+
+    /// To the nanosecond, up to 584 years.
+    pub(super) fn duration(&mut self, value: Option<Duration>) -> &mut Self {
+        match value {
+            Some(value) => self.u8(1).u64(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX)),
             None => self.u8(0),
         }
     }
@@ -209,6 +225,18 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn option(&mut self, field: &'static str) -> Result<Option<&'a str>, CodecError> {
         if self.bool(field)? { self.text(field).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn number(&mut self, field: &'static str) -> Result<Option<u32>, CodecError> {
+        if self.bool(field)? { self.u32(field).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, CodecError> {
+        if self.bool(field)? {
+            self.u64(field).map(|nanoseconds| Some(Duration::from_nanos(nanoseconds)))
+        } else {
+            Ok(None)
+        }
     }
 
     pub(super) fn address(&mut self, field: &'static str) -> Result<IpAddr, CodecError> {

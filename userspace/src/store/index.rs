@@ -1,10 +1,16 @@
 //! The index of slots by what they are looked for by: state, pool and last user.
 //!
 //! Key: state (1 byte), pool (16), tenant (8), function (8), time of the last change (8, big-endian,
-//! so that the slot that has rested longest comes first), slot (8). The value is empty. Tenant and
-//! function are digests, cut short: whoever finds a slot by them compares the record's. Nobody looks
-//! for slots that are claimed or active by more than their pool: both are in one place, with neither
-//! user nor time, so that a slot is moved once when it is activated.
+//! so that of a function's slots the one that has rested longest comes first), slot (8). Tenant and
+//! function are digests, cut short: whoever finds a slot by them compares the record's. A slot that
+//! is for anybody has a 1 in the place of the function if somebody has used it, and zeros otherwise.
+//! Nobody looks for slots that are claimed or active by more than their pool: both are in one place,
+//! with neither user nor time, so that a slot is moved once when it is activated.
+//!
+//! Value: of a parked slot how long it waits, where its last user said so: nanoseconds (8 bytes,
+//! little-endian). Otherwise empty.
+
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -21,51 +27,109 @@ pub enum Shelf<'a> {
     State(SlotState),
     /// Those of a pool in a state.
     Pool(SlotState, PoolKey),
+    /// Those of a pool that are for anybody, and that nobody has used or somebody has.
+    Warm(PoolKey, Use),
     /// Those that this tenant used last.
     Tenant(SlotState, PoolKey, Option<&'a Tenant>),
     /// Those that this function of this tenant used last.
     Function(SlotState, PoolKey, Option<&'a Tenant>, &'a FunctionKey),
 }
 
+/// Whether a slot was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Nobody has had it.
+    New,
+    /// Somebody has.
+    Used,
+}
+
+impl Use {
+    const fn mark(self) -> [u8; 8] {
+        (self as u64).to_be_bytes()
+    }
+}
+
+/// A parked slot, as far as the index tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked {
+    /// Its number.
+    pub slot: SlotId,
+    /// The tenant that used it last: a digest, cut short; zeros for none.
+    pub tenant: [u8; 8],
+    /// The function that it waits for, likewise.
+    pub function: [u8; 8],
+    /// Since when it waits, nanoseconds since the Unix epoch.
+    pub since: u64,
+    /// For how long, where its last user said so.
+    pub idle_ttl: Option<Duration>,
+}
+
 impl Shelf<'_> {
     /// What the keys of its slots begin with.
     pub(super) fn prefix(self) -> Vec<u8> {
         let mut prefix = Vec::with_capacity(LENGTH);
-        let (Shelf::State(state)
-        | Shelf::Pool(state, _)
-        | Shelf::Tenant(state, ..)
-        | Shelf::Function(state, ..)) = self;
-        prefix.push(place(state));
-        if let Shelf::Pool(_, pool) | Shelf::Tenant(_, pool, _) | Shelf::Function(_, pool, ..) =
-            self
-        {
-            prefix.extend(pool.0);
-        }
-        if let Shelf::Tenant(_, _, tenant) | Shelf::Function(_, _, tenant, _) = self {
-            prefix.extend(short(tenant.map(Tenant::as_str)));
-        }
-        if let Shelf::Function(.., function) = self {
-            prefix.extend(short(Some(function.as_str())));
+        match self {
+            Shelf::State(state) => prefix.push(place(state)),
+            Shelf::Pool(state, pool) => extend(&mut prefix, &[&[place(state)], &pool.0]),
+            Shelf::Warm(pool, used) => {
+                let state = place(SlotState::Warm);
+                extend(&mut prefix, &[&[state], &pool.0, &[0; 8], &used.mark()]);
+            }
+            Shelf::Tenant(state, pool, tenant) => {
+                let tenant = short(tenant.map(Tenant::as_str));
+                extend(&mut prefix, &[&[place(state)], &pool.0, &tenant]);
+            }
+            Shelf::Function(state, pool, tenant, function) => {
+                let tenant = short(tenant.map(Tenant::as_str));
+                let function = short(Some(function.as_str()));
+                extend(&mut prefix, &[&[place(state)], &pool.0, &tenant, &function]);
+            }
         }
         prefix
+    }
+}
+
+fn extend(key: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        key.extend_from_slice(part);
     }
 }
 
 /// The key of a slot.
 pub(super) fn key(slot: &Slot) -> Vec<u8> {
     let mut key = Vec::with_capacity(LENGTH);
-    key.push(place(slot.state()));
-    key.extend(slot.pool.0);
-    if slot.state().is_busy() {
-        key.extend([0; 8 + 8 + 8]);
-        key.extend(slot.id.0.to_be_bytes());
-        return key;
-    }
-    key.extend(short(slot.tenant.as_ref().map(Tenant::as_str)));
-    key.extend(short(slot.function.as_ref().map(FunctionKey::as_str)));
-    key.extend(slot.changed.to_be_bytes());
-    key.extend(slot.id.0.to_be_bytes());
+    let state = slot.state();
+    let (tenant, function, changed) = if state.is_busy() {
+        ([0; 8], [0; 8], 0)
+    } else if state == SlotState::Warm {
+        ([0; 8], if slot.used { Use::Used } else { Use::New }.mark(), slot.changed)
+    } else {
+        let tenant = short(slot.tenant.as_ref().map(Tenant::as_str));
+        (tenant, short(slot.function.as_ref().map(FunctionKey::as_str)), slot.changed)
+    };
+    let (changed, id) = (changed.to_be_bytes(), slot.id.0.to_be_bytes());
+    extend(&mut key, &[&[place(state)], &slot.pool.0, &tenant, &function, &changed, &id]);
     key
+}
+
+/// The value beside the key of a slot.
+pub(super) fn value(slot: &Slot) -> Vec<u8> {
+    let told = slot.idle_ttl.filter(|_| slot.state() == SlotState::Parked);
+    let nanoseconds = told.map(|ttl| u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
+    nanoseconds.map_or_else(Vec::new, |nanoseconds| nanoseconds.to_le_bytes().to_vec())
+}
+
+/// The parked slot of a key and the value beside it.
+pub(super) fn parked(key: &[u8], value: &[u8]) -> Option<Parked> {
+    let field = |from: usize| key.get(from..from + 8)?.try_into().ok();
+    Some(Parked {
+        slot: slot(key)?,
+        tenant: field(1 + 16)?,
+        function: field(1 + 16 + 8)?,
+        since: u64::from_be_bytes(field(1 + 16 + 8 + 8)?),
+        idle_ttl: value.try_into().ok().map(u64::from_le_bytes).map(Duration::from_nanos),
+    })
 }
 
 /// The states that are told apart.

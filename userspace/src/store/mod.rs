@@ -8,14 +8,16 @@
 //! done between the one that records the intent and the one that records that it is done.
 
 mod codec;
+mod decision;
 mod index;
 mod pool;
 mod record;
 mod transaction;
 
 pub use codec::CodecError;
-pub use index::Shelf;
-pub use pool::{Pool, PoolId, PoolOverride, PoolSize, Scope};
+pub use decision::{Decision, Mode, Served};
+pub use index::{Parked, Shelf, Use};
+pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
 pub use transaction::{Read, Transaction, Write};
 
@@ -32,7 +34,7 @@ use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction
 use crate::types::{AttachmentId, SlotId};
 
 /// Version of the tables and records; a database of another is refused.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;

@@ -1,31 +1,39 @@
 //! The record of a pool: what its slots are built from, and how many of them there should be.
 
-use std::fmt;
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::codec::{CodecError, Decoder, Encoder};
-use crate::types::{IfName, NetworkName, PoolKey};
+use crate::types::{IfName, InvalidValue, NetworkName, PoolKey, TemplateName};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// Which pool: the network and the name of the interface in the container.
+/// Which pool: the network, the name of the interface in the container, and what its slots are made
+/// from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolId {
     /// The network.
     pub network: NetworkName,
     /// The interface in the container.
     pub ifname: IfName,
+    /// The stored template; none: what the network's configuration says.
+    pub template: Option<TemplateName>,
 }
 
 impl fmt::Display for PoolId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.ifname)
+        write!(f, "{}/{}", self.network, self.ifname)?;
+        self.template.as_ref().map_or(Ok(()), |template| write!(f, "@{template}"))
     }
 }
 
 /// Whom a slot may be given to that somebody used before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+///
+/// They are in order: a greater one lets more have it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The same function of the same tenant.
@@ -52,23 +60,56 @@ impl Scope {
     }
 }
 
-/// How many slots a pool holds, and for whom.
+impl FromStr for Scope {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let found = Self::ALL.into_iter().find(|scope| scope.name() == text);
+        let why = "must be \"function\", \"tenant\" or \"network\"";
+        found.ok_or_else(|| InvalidValue::new("scope", text, why))
+    }
+}
+
+/// How many slots a pool holds, for whom, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolSize {
+pub struct PoolPolicy {
     /// Slots that should be ready for anybody at any time.
     pub warm: u32,
     /// Most slots in all, those in use included.
     pub max: u32,
     /// Whom a used slot may be given to.
     pub scope: Scope,
+    /// Most slots that wait for one function of one tenant; none: as many as there may be.
+    pub parked_per_function: Option<u32>,
+    /// Most slots that wait for functions of one tenant, likewise.
+    pub parked_per_tenant: Option<u32>,
+    /// How long a slot waits for its function; none: for ever.
+    pub idle_ttl: Option<Duration>,
+    /// How long a slot, and so its addresses, rests before another function gets it.
+    pub cooldown: Duration,
+}
+
+impl Default for PoolPolicy {
+    /// No ready slots, and otherwise as where the configuration says nothing.
+    fn default() -> Self {
+        Self {
+            warm: 0,
+            max: 1024,
+            scope: Scope::Network,
+            parked_per_function: None,
+            parked_per_tenant: None,
+            idle_ttl: Some(Duration::from_mins(10)),
+            cooldown: Duration::ZERO,
+        }
+    }
 }
 
 /// What an operator set in place of the configuration's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolOverride {
-    /// In place of [`PoolSize::warm`].
+    /// In place of [`PoolPolicy::warm`].
     pub warm: Option<u32>,
-    /// In place of [`PoolSize::max`].
+    /// In place of [`PoolPolicy::max`].
     pub max: Option<u32>,
 }
 
@@ -79,23 +120,25 @@ pub struct Pool {
     pub key: PoolKey,
     /// The same as the JSON text of a configuration, without what is one attachment's alone.
     pub conf: Vec<u8>,
+    /// The stored template that they are made from, as JSON text; empty: what `conf` says.
+    pub template: Vec<u8>,
     /// What the namespaces of its slots are like when they are new: digest of a recorded
     /// fingerprint; zeros before the first is built.
     pub fingerprint: [u8; 32],
     /// As configured.
-    pub configured: PoolSize,
+    pub configured: PoolPolicy,
     /// As an operator wants it.
     pub set: PoolOverride,
 }
 
 impl Pool {
-    /// The sizes that count.
+    /// The policy that counts.
     #[must_use]
-    pub fn size(&self) -> PoolSize {
-        PoolSize {
+    pub fn policy(&self) -> PoolPolicy {
+        PoolPolicy {
             warm: self.set.warm.unwrap_or(self.configured.warm),
             max: self.set.max.unwrap_or(self.configured.max),
-            scope: self.configured.scope,
+            ..self.configured
         }
     }
 
@@ -104,16 +147,17 @@ impl Pool {
         encoder
             .raw(&self.key.0)
             .long(&self.conf)
+            .long(&self.template)
             .raw(&self.fingerprint)
             .u32(self.configured.warm)
             .u32(self.configured.max)
-            .u8(self.configured.scope as u8);
-        for number in [self.set.warm, self.set.max] {
-            match number {
-                Some(number) => encoder.u8(1).u32(number),
-                None => encoder.u8(0),
-            };
-        }
+            .u8(self.configured.scope as u8)
+            .number(self.configured.parked_per_function)
+            .number(self.configured.parked_per_tenant)
+            .duration(self.configured.idle_ttl)
+            .duration(Some(self.configured.cooldown))
+            .number(self.set.warm)
+            .number(self.set.max);
         encoder.finish()
     }
 
@@ -122,29 +166,31 @@ impl Pool {
         let pool = Self {
             key: PoolKey(decoder.array("key")?),
             conf: decoder.long("configuration")?.to_vec(),
+            template: decoder.long("template")?.to_vec(),
             fingerprint: decoder.array("fingerprint")?,
-            configured: PoolSize {
+            configured: PoolPolicy {
                 warm: decoder.u32("warm")?,
                 max: decoder.u32("maximum")?,
                 scope: scope(decoder.u8("scope")?)?,
+                parked_per_function: decoder.number("parked slots of a function")?,
+                parked_per_tenant: decoder.number("parked slots of a tenant")?,
+                idle_ttl: decoder.duration("idle time")?,
+                cooldown: decoder.duration("cooldown")?.unwrap_or_default(),
             },
-            set: PoolOverride { warm: number(&mut decoder)?, max: number(&mut decoder)? },
+            set: PoolOverride { warm: decoder.number(SET)?, max: decoder.number(SET)? },
         };
         decoder.finish()?;
         Ok(pool)
     }
 }
 
-fn scope(number: u8) -> Result<Scope, CodecError> {
+const SET: &str = "number set by an operator";
+
+pub(super) fn scope(number: u8) -> Result<Scope, CodecError> {
     Scope::ALL
         .get(usize::from(number))
         .copied()
         .ok_or_else(|| CodecError::Value { field: "scope", value: number.to_string() })
-}
-
-fn number(decoder: &mut Decoder<'_>) -> Result<Option<u32>, CodecError> {
-    let field = "number set by an operator";
-    if decoder.bool(field)? { decoder.u32(field).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]
@@ -156,11 +202,20 @@ mod tests {
         let pool = Pool {
             key: PoolKey([3; 16]),
             conf: vec![b'x'; 70_000],
+            template: vec![b'{'; 70_000],
             fingerprint: [4; 32],
-            configured: PoolSize { warm: 8, max: 100, scope: Scope::Tenant },
+            configured: PoolPolicy {
+                warm: 8,
+                max: 100,
+                scope: Scope::Tenant,
+                parked_per_function: Some(3),
+                parked_per_tenant: None,
+                idle_ttl: Some(Duration::from_millis(1500)),
+                cooldown: Duration::from_secs(9),
+            },
             set: PoolOverride { warm: Some(2), max: None },
         };
         assert_eq!(Pool::decode(&pool.encode()).unwrap(), pool);
-        assert_eq!(pool.size(), PoolSize { warm: 2, max: 100, scope: Scope::Tenant });
+        assert_eq!(pool.policy(), PoolPolicy { warm: 2, ..pool.configured });
     }
 }

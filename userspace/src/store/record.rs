@@ -1,23 +1,25 @@
 //! The records: slots and networks.
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    StoreError,
+    Decision, Mode, Scope, StoreError,
     codec::{CodecError, Decoder, Encoder},
+    pool::scope,
 };
 use crate::{
     cni::PluginName,
     netns::NetnsInode,
     types::{
-        ContainerId, FunctionKey, Identity, IfName, Mac, NetworkName, PoolKey, SlotId, Tenant,
+        ContainerId, FunctionKey, Identity, IfName, Mac, NetworkName, PoolKey, SlotId,
+        TemplateName, Tenant,
     },
 };
 
-const SLOT_VERSION: u8 = 2;
+const SLOT_VERSION: u8 = 3;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -57,8 +59,9 @@ impl SlotState {
 
     /// Whether this state may follow `self`.
     ///
-    /// A slot built for one attachment goes from building to active; everything may be given up,
-    /// and giving up may be tried again.
+    /// A slot built for one attachment goes from building to active, one that is prepared for a
+    /// function from building to parked. What waits for a function that does not come may be for
+    /// anybody. Everything may be given up, and giving up may be tried again.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
@@ -70,6 +73,8 @@ impl SlotState {
                 | (Active, Dirty)
                 | (Dirty, Scrubbing)
                 | (Scrubbing, Warm | Parked | Dirty)
+                | (Building | Warm, Parked)
+                | (Parked, Warm)
                 | (_, Condemned)
         )
     }
@@ -163,10 +168,22 @@ pub struct Slot {
     pub mtu: u32,
     /// What its namespace was like when it was built: digest of a recorded fingerprint.
     pub fingerprint: [u8; 32],
-    /// The function that used it last.
+    /// The stored template that it was built from, if that has a name.
+    pub template_name: Option<TemplateName>,
+    /// Whether anybody has had it.
+    pub used: bool,
+    /// The function that has it, or used it last.
     pub function: Option<FunctionKey>,
-    /// The tenant that used it last.
+    /// The tenant that has it, or used it last.
     pub tenant: Option<Tenant>,
+    /// How its user is, or was, served.
+    pub mode: Mode,
+    /// To whom it may be given after its user.
+    pub scope: Scope,
+    /// How long it waits for its function after this use; none: as the pool's policy says.
+    pub idle_ttl: Option<Duration>,
+    /// What was decided about its user.
+    pub decision: Option<Decision>,
     /// When it was made, in nanoseconds since the Unix epoch.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -196,8 +213,14 @@ impl Slot {
             host_ifindex: 0,
             mtu: 0,
             fingerprint: [0; 32],
+            template_name: None,
+            used: false,
             function: None,
             tenant: None,
+            mode: Mode::default(),
+            scope: Scope::default(),
+            idle_ttl: None,
+            decision: None,
             created: now,
             changed: now,
         }
@@ -241,10 +264,19 @@ impl Slot {
             .u32(self.host_ifindex)
             .u32(self.mtu)
             .raw(&self.fingerprint)
+            .option(self.template_name.as_ref().map(TemplateName::as_str))
+            .u8(self.used.into())
             .option(self.function.as_ref().map(FunctionKey::as_str))
             .option(self.tenant.as_ref().map(Tenant::as_str))
+            .u8(self.mode as u8)
+            .u8(self.scope as u8)
+            .duration(self.idle_ttl)
             .u64(self.created)
-            .u64(self.changed);
+            .u64(self.changed)
+            .u8(self.decision.is_some().into());
+        if let Some(decision) = &self.decision {
+            decision.encode(&mut encoder);
+        }
         encoder.finish()
     }
 
@@ -269,10 +301,19 @@ impl Slot {
             host_ifindex: decoder.u32("interface index")?,
             mtu: decoder.u32("MTU")?,
             fingerprint: decoder.array("fingerprint")?,
+            template_name: decoder.option("template name")?.map(str::parse).transpose()?,
+            used: decoder.bool("use")?,
             function: decoder.option("function")?.map(str::parse).transpose()?,
             tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
+            mode: Mode::from_number(decoder.u8("mode")?)?,
+            scope: scope(decoder.u8("scope")?)?,
+            idle_ttl: decoder.duration("idle time")?,
             created: decoder.u64("creation time")?,
             changed: decoder.u64("change time")?,
+            decision: decoder
+                .bool("decision")?
+                .then(|| Decision::decode(&mut decoder))
+                .transpose()?,
         };
         decoder.finish()?;
         Ok(slot)

@@ -9,9 +9,12 @@ use std::{
 use lmdb::{Cursor as _, Database, RoCursor, RoTransaction, RwTransaction, WriteFlags};
 
 use super::{
-    CodecError, Network, Pool, PoolId, Shelf, Slot, StoreError, Tables, index, record::SlotState,
+    CodecError, Network, Parked, Pool, PoolId, Shelf, Slot, StoreError, Tables, index,
+    record::SlotState,
 };
-use crate::types::{AttachmentId, ContainerId, Identity, NetworkName, SlotId};
+use crate::types::{
+    AttachmentId, ContainerId, Identity, NetworkName, PoolKey, SlotId, TemplateName,
+};
 
 /// Keys of the table `meta`.
 mod meta {
@@ -122,7 +125,8 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         Ok(false)
     }
 
-    /// The numbers of the slots on a shelf, the one that changed longest ago first.
+    /// The numbers of the slots on a shelf. Where it is a function's, or of those for anybody, the
+    /// one that changed longest ago comes first.
     pub fn on_shelf(
         &self,
         place: Shelf<'_>,
@@ -134,6 +138,19 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
                 entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
             })
             .map(|entry| slot_of_index(entry?.0)))
+    }
+
+    /// The slots of a pool that wait for a function.
+    pub fn parked(&self, pool: PoolKey) -> Result<Vec<Parked>, StoreError> {
+        let prefix = Shelf::Pool(SlotState::Parked, pool).prefix();
+        let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
+        entries
+            .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .map(|entry| {
+                let (key, value) = entry?;
+                index::parked(key, value).ok_or_else(damaged_index)
+            })
+            .collect()
     }
 
     /// How many slots are on a shelf.
@@ -295,7 +312,7 @@ impl Write<'_> {
             if let Some(old) = old {
                 self.delete(self.tables.index, old, "unshelve a slot")?;
             }
-            self.put(self.tables.index, &new, &[], "shelve a slot")?;
+            self.put(self.tables.index, &new, &index::value(slot), "shelve a slot")?;
         }
         self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
     }
@@ -464,23 +481,32 @@ fn attachment_key(id: &AttachmentId) -> Vec<u8> {
     [id.network.as_str(), id.container.as_str(), id.ifname.as_str()].join("\0").into_bytes()
 }
 
-/// Network and interface name, apart by a byte that neither holds.
+/// Network, interface name and template, apart by a byte that none of them holds. At most 317 bytes
+/// of LMDB's 511.
 fn pool_key(id: &PoolId) -> Vec<u8> {
-    [id.network.as_str(), id.ifname.as_str()].join("\0").into_bytes()
+    let template = id.template.as_ref().map_or("", TemplateName::as_str);
+    [id.network.as_str(), id.ifname.as_str(), template].join("\0").into_bytes()
 }
 
 fn counter_key(id: &PoolId, name: &str) -> Vec<u8> {
-    [id.network.as_str(), id.ifname.as_str(), name].join("\0").into_bytes()
+    let mut key = pool_key(id);
+    key.push(0);
+    key.extend_from_slice(name.as_bytes());
+    key
 }
 
 fn parse_pool(key: &[u8]) -> Result<PoolId, StoreError> {
     let damaged = |source| StoreError::Record { what: "pool", source };
     let text = String::from_utf8_lossy(key);
-    let (network, ifname) =
-        text.split_once('\0').ok_or_else(|| damaged(CodecError::Truncated { field: "key" }))?;
+    let mut parts = text.splitn(3, '\0');
+    let mut part = || parts.next().ok_or_else(|| damaged(CodecError::Truncated { field: "key" }));
+    let name = |error| damaged(CodecError::Name(error));
+    let (network, ifname, template) = (part()?, part()?, part()?);
+    let template = (!template.is_empty()).then(|| template.parse().map_err(name)).transpose()?;
     Ok(PoolId {
-        network: network.parse().map_err(|error| damaged(CodecError::Name(error)))?,
-        ifname: ifname.parse().map_err(|error| damaged(CodecError::Name(error)))?,
+        network: network.parse().map_err(name)?,
+        ifname: ifname.parse().map_err(name)?,
+        template,
     })
 }
 
@@ -489,8 +515,11 @@ fn decode_pool(bytes: &[u8]) -> Result<Pool, StoreError> {
 }
 
 fn slot_of_index(key: &[u8]) -> Result<SlotId, StoreError> {
-    index::slot(key)
-        .ok_or(StoreError::Record { what: "index", source: CodecError::Truncated { field: "key" } })
+    index::slot(key).ok_or_else(damaged_index)
+}
+
+fn damaged_index() -> StoreError {
+    StoreError::Record { what: "index", source: CodecError::Truncated { field: "key" } }
 }
 
 fn parse_attachment(key: &[u8]) -> Result<AttachmentId, StoreError> {

@@ -1,5 +1,6 @@
 //! Every key: read where it is right, refused by its path where it is not.
 
+mod annotations;
 mod keys;
 
 use std::net::IpAddr;
@@ -205,29 +206,6 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
     };
     assert!(same.into_iter().all(|change| with(change) == first));
     assert!(others.into_iter().all(|change| with(change) != first));
-}
-
-#[test]
-fn the_user_is_named_by_annotation_then_arguments_then_configuration() {
-    let mut conf = least();
-    let args = |text: &str| text.parse().unwrap();
-    let user = |conf: &Value, text| parse(conf).unwrap().user(&args(text)).unwrap();
-    let named = |function: &str, tenant: &str| User {
-        function: Some(function.parse().unwrap()),
-        tenant: Some(tenant.parse().unwrap()),
-    };
-    assert_eq!(user(&conf, ""), User::default());
-    conf["args"] = json!({"cni": {FUNCTION: "f3", TENANT: "t3"}});
-    assert_eq!(user(&conf, "K8S_POD_NAMESPACE=ns"), named("f3", "t3"));
-    let text = "repoint.dev/function=f2;repoint.dev/tenant=t2";
-    assert_eq!(user(&conf, text), named("f2", "t2"));
-    conf["runtimeConfig"] = json!({"io.kubernetes.cri.pod-annotations": {FUNCTION: "f1"}});
-    assert_eq!(user(&conf, text), named("f1", "t2"));
-    let pod = user(&least(), "K8S_POD_NAMESPACE=ns");
-    assert_eq!(pod, User { function: None, tenant: Some("ns".parse().unwrap()) });
-    assert!(
-        parse(&least()).unwrap().user(&args(&format!("{FUNCTION}={}", "x".repeat(254)))).is_err()
-    );
 }
 
 #[test]

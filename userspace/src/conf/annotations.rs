@@ -1,0 +1,296 @@
+//! Who is to use a slot, and what he asks for.
+//!
+//! A runtime says so by annotations of the pod (capability `io.kubernetes.cri.pod-annotations`),
+//! others by `CNI_ARGS` or `args.cni`; of each, the first of these that says something counts, and
+//! the network's configuration where none does. Pods are annotated by tenants, whom the
+//! configuration says what they may ask for; the other two are the node's own.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::{PoolConf, object, pod_name, pool::FunctionSource, time::Lasting};
+use crate::{
+    cni::{
+        CniArgs,
+        json::{KeyError, Object},
+    },
+    store::{Mode, Scope},
+    types::{FunctionKey, InvalidValue, TemplateName, Tenant},
+};
+
+/// What annotations of ours begin with.
+const PREFIX: &str = "repoint.dev/";
+/// What stands for the tenant where none is named: the pod's namespace.
+const POD_NAMESPACE: &str = "K8S_POD_NAMESPACE";
+/// The pod's name.
+const POD_NAME: &str = "K8S_POD_NAME";
+/// Whether keys of `CNI_ARGS` that nobody knows are no error (CNI conventions, `CNI_ARGS`).
+const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+/// The capability by which a runtime passes a pod's annotations.
+const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Annotation {
+    /// How the container is served.
+    Mode,
+    /// The function: what reuse is keyed by.
+    Function,
+    /// The tenant: a boundary that a slot crosses only where the network's scope allows it.
+    Tenant,
+    /// The stored template that the slot is made from.
+    Template,
+    /// How long the slot waits for its function afterwards.
+    IdleTtl,
+    /// Whom the slot may be given to afterwards, and whose slot the container may get.
+    Scope,
+    /// How many slots PREPARE and REPLICATE make. Not for pods.
+    Count,
+}
+
+impl Annotation {
+    /// Those that a pod can have.
+    pub const ALL: [Self; 6] =
+        [Self::Mode, Self::Function, Self::Tenant, Self::Template, Self::IdleTtl, Self::Scope];
+
+    /// Its whole name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mode => "repoint.dev/mode",
+            Self::Function => "repoint.dev/function",
+            Self::Tenant => "repoint.dev/tenant",
+            Self::Template => "repoint.dev/template",
+            Self::IdleTtl => "repoint.dev/idle-ttl",
+            Self::Scope => "repoint.dev/scope",
+            Self::Count => "repoint.dev/count",
+        }
+    }
+}
+
+impl FromStr for Annotation {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == text);
+        let why = "must be repoint.dev/mode, function, tenant, template, idle-ttl or scope";
+        found.ok_or_else(|| InvalidValue::new("annotation", text, why))
+    }
+}
+
+impl fmt::Display for Annotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who is to use a slot, and what he asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// The function.
+    pub function: Option<FunctionKey>,
+    /// The tenant.
+    pub tenant: Option<Tenant>,
+    /// How he is to be served; none: as the network does.
+    pub mode: Option<Mode>,
+    /// The stored template that his slot is made from; none: what the network has.
+    pub template: Option<TemplateName>,
+    /// How long his slot waits for him; none: as the network's slots do.
+    pub idle_ttl: Option<Duration>,
+    /// Whom his slot may be given to, and whose slots he may get; none: as in the network.
+    pub scope: Option<Scope>,
+}
+
+/// What was asked for cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// A value in `CNI_ARGS` is not of its form.
+    #[error("CNI_ARGS: {annotation}: {source}")]
+    Args {
+        /// Which one.
+        annotation: Annotation,
+        /// What is wrong with it.
+        source: InvalidValue,
+    },
+    /// There is nothing of this name.
+    #[error(
+        "CNI_ARGS: {name} is not known: it must be repoint.dev/mode, function, tenant, template, idle-ttl, scope or count"
+    )]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The network does not let pods ask for it.
+    #[error(
+        "annotation {annotation}={value} is not allowed in this network: \
+         remove it, or have it listed in key pool.annotations of the network's configuration"
+    )]
+    NotAllowed {
+        /// The annotation.
+        annotation: Annotation,
+        /// What the pod asks for.
+        value: String,
+    },
+}
+
+/// Who uses a slot, as far as the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    annotations: User,
+    args: Told,
+}
+
+/// What the node says: a user, and how many slots to make.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Told {
+    user: User,
+    count: Option<u32>,
+}
+
+impl Named {
+    pub(super) fn read(conf: &Object<'_>, runtime: Option<&Object<'_>>) -> Result<Self, KeyError> {
+        let annotations = runtime.map_or(Ok(None), |runtime| object(runtime, CAPABILITY))?;
+        let args = object(conf, "args")?;
+        let cni = args.as_ref().map_or(Ok(None), |args| object(args, "cni"))?;
+        let annotations = annotations.as_ref().map_or(Ok(Told::default()), |o| told(o, false))?;
+        let args = cni.as_ref().map_or(Ok(Told::default()), |object| told(object, true))?;
+        Ok(Self { annotations: annotations.user, args })
+    }
+
+    /// With what `CNI_ARGS` says, and what follows from the pod.
+    pub(super) fn user(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
+        let node = told_by_args(args)?.user.or(self.args.user.clone()).or(User {
+            tenant: args.get(POD_NAMESPACE).and_then(|name| name.parse().ok()),
+            ..User::default()
+        });
+        self.check(conf, &node)?;
+        let mut user = self.annotations.clone().or(node);
+        if user.function.is_none() && conf.function_from == Some(FunctionSource::PodName) {
+            let name = args.get(POD_NAME).map(pod_name::function);
+            user.function = name.and_then(|name| name.parse().ok());
+        }
+        Ok(user)
+    }
+
+    /// How many slots the node asks for.
+    pub(super) fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
+        Ok(told_by_args(args)?.count.or(self.args.count))
+    }
+
+    /// A pod may ask for what the network allows, and say what is so anyway.
+    fn check(&self, conf: &PoolConf, node: &User) -> Result<(), UserError> {
+        let [pods, nodes] = [&self.annotations, node].map(User::asked);
+        for ((annotation, asked), (_, known)) in pods.into_iter().zip(nodes) {
+            if let Some(value) = asked.filter(|_| !conf.annotations.holds(annotation))
+                && known.as_ref() != Some(&value)
+            {
+                return Err(UserError::NotAllowed { annotation, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    /// What this one says, and what the other does where this one says nothing.
+    fn or(self, other: Self) -> Self {
+        Self {
+            function: self.function.or(other.function),
+            tenant: self.tenant.or(other.tenant),
+            mode: self.mode.or(other.mode),
+            template: self.template.or(other.template),
+            idle_ttl: self.idle_ttl.or(other.idle_ttl),
+            scope: self.scope.or(other.scope),
+        }
+    }
+
+    /// What is asked for, as text.
+    fn asked(&self) -> [(Annotation, Option<String>); 6] {
+        [
+            (Annotation::Mode, self.mode.map(|mode| mode.name().to_owned())),
+            (Annotation::Function, self.function.as_ref().map(ToString::to_string)),
+            (Annotation::Tenant, self.tenant.as_ref().map(ToString::to_string)),
+            (Annotation::Template, self.template.as_ref().map(ToString::to_string)),
+            (
+                Annotation::IdleTtl,
+                self.idle_ttl.map(|ttl| humantime::format_duration(ttl).to_string()),
+            ),
+            (Annotation::Scope, self.scope.map(|scope| scope.name().to_owned())),
+        ]
+    }
+}
+
+/// Reads what an object asks for. A name of ours that is not known is an error: a misspelt scope
+/// would let others have a slot that was meant to be the function's alone.
+fn told(object: &Object<'_>, by_node: bool) -> Result<Told, KeyError> {
+    let known = |name: &str| {
+        name.parse::<Annotation>().is_ok() || (by_node && name == Annotation::Count.name())
+    };
+    if let Some(name) = object.keys().find(|name| name.starts_with(PREFIX) && !known(name)) {
+        return Err(object.bad_value(
+            name,
+            "this is no annotation of repoint: it must be repoint.dev/mode, function, tenant, \
+             template, idle-ttl or scope",
+        ));
+    }
+    let user = User {
+        function: value(object, Annotation::Function)?,
+        tenant: value(object, Annotation::Tenant)?,
+        mode: value(object, Annotation::Mode)?,
+        template: value(object, Annotation::Template)?,
+        idle_ttl: value(object, Annotation::IdleTtl)?.map(|Lasting(time)| time),
+        scope: value(object, Annotation::Scope)?,
+    };
+    let count = object.get(Annotation::Count.name()).filter(|_| by_node);
+    Ok(Told { user, count: count.map(|node| node.integer(COUNTS)).transpose()? })
+}
+
+/// How many slots can be asked for at a time.
+const COUNTS: std::ops::RangeInclusive<u32> = 0..=65_536;
+
+fn value<T>(object: &Object<'_>, annotation: Annotation) -> Result<Option<T>, KeyError>
+where
+    T: FromStr<Err = InvalidValue>,
+{
+    let node = object.get(annotation.name());
+    node.map(|node| node.checked("a text such as \"resize-image\"")).transpose()
+}
+
+fn told_by_args(args: &CniArgs) -> Result<Told, UserError> {
+    let known = |name: &str| name.parse::<Annotation>().is_ok() || name == Annotation::Count.name();
+    if args.get(IGNORE_UNKNOWN).is_none_or(|value| !matches!(value, "1" | "true"))
+        && let Some(name) = args.keys().find(|name| name.starts_with(PREFIX) && !known(name))
+    {
+        return Err(UserError::Unknown { name: name.to_owned() });
+    }
+    let user = User {
+        function: arg(args, Annotation::Function)?,
+        tenant: arg(args, Annotation::Tenant)?,
+        mode: arg(args, Annotation::Mode)?,
+        template: arg(args, Annotation::Template)?,
+        idle_ttl: arg(args, Annotation::IdleTtl)?.map(|Lasting(time)| time),
+        scope: arg(args, Annotation::Scope)?,
+    };
+    Ok(Told { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
+}
+
+/// A value of `CNI_ARGS`; an empty one is none.
+fn arg<T>(args: &CniArgs, annotation: Annotation) -> Result<Option<T>, UserError>
+where
+    T: FromStr<Err = InvalidValue>,
+{
+    let text = args.get(annotation.name()).filter(|text| !text.is_empty());
+    text.map(str::parse).transpose().map_err(|source| UserError::Args { annotation, source })
+}
+
+/// A number of slots.
+struct Count(u32);
+
+impl FromStr for Count {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let number = text.parse().ok().filter(|number| COUNTS.contains(number));
+        let why = "must be a whole number from 0 to 65536";
+        number.map(Self).ok_or_else(|| InvalidValue::new("count", text, why))
+    }
+}

@@ -1,0 +1,113 @@
+//! How a container is to be served, and how it was.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{CodecError, Decoder, Encoder};
+use crate::types::InvalidValue;
+
+/// How a container is to be served: annotation `repoint.dev/mode` (patent claim 1: reused or
+/// replicated).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// With a configuration that is there already, its own first; or else as by [`Mode::Replicate`].
+    #[default]
+    Reuse,
+    /// With a new instance of the template, which nobody has used before.
+    Replicate,
+    /// In the container's own namespace.
+    None,
+}
+
+impl Mode {
+    /// Every mode, in the order of its number in records.
+    pub const ALL: [Self; 3] = [Self::Reuse, Self::Replicate, Self::None];
+
+    /// As annotations and configurations have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reuse => "reuse",
+            Self::Replicate => "replicate",
+            Self::None => "none",
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Result<Self, CodecError> {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .ok_or_else(|| CodecError::Value { field: "mode", value: number.to_string() })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        let why = "must be \"reuse\", \"replicate\" or \"none\"";
+        found.ok_or_else(|| InvalidValue::new("mode", text, why))
+    }
+}
+
+/// How a container was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Served {
+    /// With a configuration that somebody used before.
+    Reused,
+    /// With a new instance of the template.
+    Replicated,
+    /// In its own namespace.
+    None,
+}
+
+impl Served {
+    const ALL: [Self; 3] = [Self::Reused, Self::Replicated, Self::None];
+
+    /// As lists and logs have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reused => "reused",
+            Self::Replicated => "replicated",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What was decided about a container, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// How it was served.
+    pub served: Served,
+    /// Why so, in a few words.
+    pub reason: String,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.served.name(), self.reason)
+    }
+}
+
+impl Decision {
+    pub(super) fn encode(&self, encoder: &mut Encoder) {
+        encoder.u8(self.served as u8).text(self.reason.as_bytes());
+    }
+
+    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, CodecError> {
+        let number = decoder.u8("decision")?;
+        let served = Served::ALL.get(usize::from(number)).copied();
+        Ok(Self {
+            served: served.ok_or_else(|| CodecError::Value {
+                field: "decision",
+                value: number.to_string(),
+            })?,
+            reason: decoder.text("reason of the decision")?.to_owned(),
+        })
+    }
+}
