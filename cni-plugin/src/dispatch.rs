@@ -3,17 +3,31 @@
 use std::io;
 
 use repoint::{
-    cni::{CniError, CniVersion, ErrorCode},
+    cni::{CniError, CniResult, CniVersion, ErrorCode},
     conf::{Document, NetConf},
-    lifecycle::{self, NetworkRequest, Request},
-    types::AttachmentId,
+    lifecycle::{self, LifecycleError, Made, NetworkRequest, OperationRequest, Request},
+    store::Slot,
+    types::{AttachmentId, IfName, InvalidValue},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::environment::{AttachmentVerb, Command, Environment, EnvironmentError, NetworkVerb};
+use crate::environment::{
+    AttachmentVerb, Command, Environment, EnvironmentError, NetworkVerb, Operation,
+};
 
 /// This executable, which `main` lets remove interfaces.
 const THIS: &str = "/proc/self/exe";
+
+/// The operations beside the spec's verbs, as VERSION tells them.
+const OPERATIONS: [Command; 4] = [
+    Command::Operation(Operation::Prepare),
+    Command::Attachment(AttachmentVerb::Activate),
+    Command::Attachment(AttachmentVerb::Park),
+    Command::Operation(Operation::Replicate),
+];
+
+/// The interface in a container where none is named, of the operations that can do without.
+const INTERFACE: &str = "eth0";
 
 /// A call that failed, and the version of the protocol in which to say so.
 #[derive(Debug)]
@@ -60,6 +74,9 @@ pub fn answer(
         Command::Attachment(verb) => configured(command, input, |document, input| {
             attachment(verb, &request(verb, environment, document, input)?)
         }),
+        Command::Operation(operation) => configured(command, input, |document, _| {
+            operate(operation, &operation_request(environment, document)?).map(Some)
+        }),
         Command::Network(verb) => configured(command, input, |document, input| {
             network(verb, &network_request(environment, document, input)?).map(|()| None)
         }),
@@ -88,6 +105,7 @@ fn versions(input: &[u8]) -> String {
     json!({
         "cniVersion": given.unwrap_or(CniVersion::LATEST.as_str()),
         "supportedVersions": CniVersion::ALL.map(CniVersion::as_str),
+        "repoint.dev/operations": OPERATIONS.map(Command::name),
     })
     .to_string()
 }
@@ -104,16 +122,63 @@ fn check_since(command: Command, version: CniVersion) -> Result<(), CniError> {
 
 fn attachment(verb: AttachmentVerb, request: &Request) -> Result<Option<String>, CniError> {
     match verb {
-        AttachmentVerb::Add => add(request).map(Some),
+        AttachmentVerb::Add => printed(request, lifecycle::add).map(Some),
+        AttachmentVerb::Activate => printed(request, lifecycle::activate_request).map(Some),
+        AttachmentVerb::Park => {
+            lifecycle::park_request(request).map(|()| None).map_err(|e| e.to_cni())
+        }
         AttachmentVerb::Del => lifecycle::del(request).map(|()| None).map_err(|e| e.to_cni()),
         AttachmentVerb::Check => lifecycle::check(request).map(|()| None).map_err(|e| e.to_cni()),
     }
 }
 
-fn add(request: &Request) -> Result<String, CniError> {
-    let result = lifecycle::add(request).map_err(|error| error.to_cni())?;
+/// The result of a verb that attaches.
+fn printed(
+    request: &Request,
+    attach: impl FnOnce(&Request) -> Result<CniResult, LifecycleError>,
+) -> Result<String, CniError> {
+    let result = attach(request).map_err(|error| error.to_cni())?;
     let printed = result.to_json(request.conf.cni_version);
     printed.map_err(|error| CniError::from_error(ErrorCode::IO_FAILURE, &error))
+}
+
+fn operate(operation: Operation, request: &OperationRequest) -> Result<String, CniError> {
+    let version = request.conf.cni_version.as_str();
+    let answer = match operation {
+        Operation::Prepare => lifecycle::prepare_request(request)
+            .map(|slots| json!({ "cniVersion": version, "slots": listed(&slots) })),
+        Operation::Replicate => {
+            lifecycle::replicate_request(request).map(|replicated| replica(version, &replicated))
+        }
+    };
+    answer.map(|answer| answer.to_string()).map_err(|error| error.to_cni())
+}
+
+fn replica(version: &str, replicated: &Made) -> Value {
+    json!({
+        "cniVersion": version,
+        "template": {
+            "name": replicated.name,
+            "digest": replicated.digest.to_string(),
+            "version": replicated.template.version,
+            "origin": replicated.template.origin,
+            "isNew": replicated.is_new,
+        },
+        "slots": listed(&replicated.slots),
+    })
+}
+
+fn listed(slots: &[Slot]) -> Vec<Value> {
+    let listed = |slot: &Slot| {
+        json!({
+            "slot": slot.id.to_string(),
+            "state": slot.state(),
+            "mac": slot.mac,
+            "addresses": slot.addresses,
+            "template": slot.template.map(|octet| format!("{octet:02x}")).concat(),
+        })
+    };
+    slots.iter().map(listed).collect()
 }
 
 fn network(verb: NetworkVerb, request: &NetworkRequest) -> Result<(), CniError> {
@@ -150,6 +215,24 @@ fn request(
         input,
         remover: Some(THIS.into()),
     })
+}
+
+fn operation_request(
+    environment: &Environment<'_>,
+    document: &Document,
+) -> Result<OperationRequest, CniError> {
+    let parameters = || {
+        let container = environment.optional("CNI_CONTAINERID")?;
+        let ifname: Option<IfName> = environment.optional("CNI_IFNAME")?;
+        let default =
+            |source: InvalidValue| EnvironmentError::Invalid { variable: "CNI_IFNAME", source };
+        let ifname = ifname.map_or_else(|| INTERFACE.parse().map_err(default), Ok)?;
+        Ok((container, ifname, environment.args()?))
+    };
+    let (container, ifname, args) =
+        parameters().map_err(|error: EnvironmentError| error.to_cni())?;
+    let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
+    Ok(OperationRequest { conf, ifname, container, args })
 }
 
 fn network_request(
@@ -199,6 +282,8 @@ mod tests {
         ] {
             let answer = call("VERSION", input).unwrap().unwrap();
             assert_eq!(answer["cniVersion"], expected, "{input:?}");
+            let operations = json!(["PREPARE", "ACTIVATE", "PARK", "REPLICATE"]);
+            assert_eq!(answer["repoint.dev/operations"], operations, "{input:?}");
             let expected = json!(["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]);
             assert_eq!(answer["supportedVersions"], expected, "{input:?}");
         }
@@ -217,7 +302,9 @@ mod tests {
 
     #[test]
     fn errors_about_the_configuration_have_the_specs_codes() {
-        for command in ["ADD", "DEL", "CHECK", "GC", "STATUS"] {
+        for command in
+            ["ADD", "DEL", "CHECK", "GC", "STATUS", "PREPARE", "ACTIVATE", "PARK", "REPLICATE"]
+        {
             for (input, code, told) in [
                 ("{", 6, "not JSON"),
                 ("", 6, "standard input"),

@@ -16,6 +16,8 @@ pub enum Command {
     Attachment(AttachmentVerb),
     /// About a network.
     Network(NetworkVerb),
+    /// About configurations to come.
+    Operation(Operation),
     /// About the plugin.
     Version,
 }
@@ -29,6 +31,19 @@ pub enum AttachmentVerb {
     Del,
     /// Compare with what ADD left.
     Check,
+    /// Attach with what is prepared: an operation of repoint.
+    Activate,
+    /// Detach, and keep what was attached: an operation of repoint.
+    Park,
+}
+
+/// What is made before there is a container: operations of repoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Make configurations and keep them.
+    Prepare,
+    /// Make a template, and configurations of it.
+    Replicate,
 }
 
 /// What is done to a network.
@@ -81,7 +96,7 @@ pub enum EnvironmentError {
     },
 }
 
-const COMMANDS: &str = "ADD, DEL, CHECK, GC, STATUS or VERSION";
+const COMMANDS: &str = "ADD, DEL, CHECK, GC, STATUS, VERSION, PREPARE, ACTIVATE, PARK or REPLICATE";
 
 impl EnvironmentError {
     /// The error to print.
@@ -97,6 +112,10 @@ impl Command {
             Self::Attachment(AttachmentVerb::Add) => "ADD",
             Self::Attachment(AttachmentVerb::Del) => "DEL",
             Self::Attachment(AttachmentVerb::Check) => "CHECK",
+            Self::Attachment(AttachmentVerb::Activate) => "ACTIVATE",
+            Self::Attachment(AttachmentVerb::Park) => "PARK",
+            Self::Operation(Operation::Prepare) => "PREPARE",
+            Self::Operation(Operation::Replicate) => "REPLICATE",
             Self::Network(NetworkVerb::Gc) => "GC",
             Self::Network(NetworkVerb::Status) => "STATUS",
             Self::Version => "VERSION",
@@ -108,7 +127,7 @@ impl Command {
         match self {
             Self::Attachment(AttachmentVerb::Check) => CniVersion::V0_4_0,
             Self::Network(_) => CniVersion::V1_1_0,
-            Self::Attachment(_) | Self::Version => CniVersion::V0_1_0,
+            Self::Attachment(_) | Self::Operation(_) | Self::Version => CniVersion::V0_1_0,
         }
     }
 }
@@ -121,6 +140,10 @@ impl FromStr for Command {
             "ADD" => Ok(Self::Attachment(AttachmentVerb::Add)),
             "DEL" => Ok(Self::Attachment(AttachmentVerb::Del)),
             "CHECK" => Ok(Self::Attachment(AttachmentVerb::Check)),
+            "ACTIVATE" => Ok(Self::Attachment(AttachmentVerb::Activate)),
+            "PARK" => Ok(Self::Attachment(AttachmentVerb::Park)),
+            "PREPARE" => Ok(Self::Operation(Operation::Prepare)),
+            "REPLICATE" => Ok(Self::Operation(Operation::Replicate)),
             "GC" => Ok(Self::Network(NetworkVerb::Gc)),
             "STATUS" => Ok(Self::Network(NetworkVerb::Status)),
             "VERSION" => Ok(Self::Version),
@@ -156,15 +179,23 @@ impl<'a> Environment<'a> {
         T: FromStr<Err = InvalidValue>,
     {
         let missing = || EnvironmentError::Missing { variable, command: command.name() };
-        let text = self.text(variable)?.ok_or_else(missing)?;
-        text.parse().map_err(|source| EnvironmentError::Invalid { variable, source })
+        self.optional(variable)?.ok_or_else(missing)
     }
 
-    /// `CNI_NETNS`, which DEL alone can do without.
+    /// A variable that the verb can do without, in the form of its type.
+    pub fn optional<T>(&self, variable: &'static str) -> Result<Option<T>, EnvironmentError>
+    where
+        T: FromStr<Err = InvalidValue>,
+    {
+        let value = self.text(variable)?.map(|text| text.parse());
+        value.transpose().map_err(|source| EnvironmentError::Invalid { variable, source })
+    }
+
+    /// `CNI_NETNS`, which DEL and PARK alone can do without.
     pub fn netns(&self, verb: AttachmentVerb) -> Result<Option<NetnsPath>, EnvironmentError> {
         let variable = "CNI_NETNS";
         match self.text(variable)? {
-            None if verb == AttachmentVerb::Del => Ok(None),
+            None if matches!(verb, AttachmentVerb::Del | AttachmentVerb::Park) => Ok(None),
             None => {
                 let command = Command::Attachment(verb).name();
                 Err(EnvironmentError::Missing { variable, command })
@@ -214,7 +245,18 @@ mod tests {
 
     #[test]
     fn every_command_is_known_by_its_name() {
-        for name in ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] {
+        for name in [
+            "ADD",
+            "DEL",
+            "CHECK",
+            "GC",
+            "STATUS",
+            "VERSION",
+            "PREPARE",
+            "ACTIVATE",
+            "PARK",
+            "REPLICATE",
+        ] {
             assert_eq!(with(name, |env| env.command().unwrap().name()), name);
         }
         for name in ["FROB", "add", " ADD"] {

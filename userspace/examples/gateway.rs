@@ -56,7 +56,13 @@ fn serve(node: &Node, conf: &NetConf, function: FunctionKey) -> Result<(), Box<d
             ifname: "eth0".parse()?,
         };
         // A path is for programs that need one: a runtime that joins namespaces, or `ip netns`.
-        let request = ActivateRequest { conf, attachment: &attachment, user: &user, path: None };
+        let request = ActivateRequest {
+            conf,
+            attachment: &attachment,
+            user: &user,
+            path: None,
+            prepared_only: false,
+        };
         let activation = node.activate(&request)?;
         let ran = invoke(&activation);
         // Whatever became of the function, and after its processes have ended.

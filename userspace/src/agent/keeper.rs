@@ -9,8 +9,8 @@ use std::{
 use repoint::{
     conf::NetConf,
     lifecycle::{
-        Fate, LifecycleError, Node, demanded, give_up, give_up_abandoned, give_up_stale, prepare,
-        resume_scrubbing, scrub, supply, uplink_mtu,
+        Fate, LifecycleError, Node, Order, demanded, give_up, give_up_abandoned, give_up_stale,
+        prepare, resume_scrubbing, scrub, supply, uplink_mtu,
     },
     policy::{Demand, plan},
     slot::require_masquerade,
@@ -202,7 +202,7 @@ fn look_after(
     if plan.build > 0 {
         let conf = NetConf::parse(&pool.conf)?;
         let began = Instant::now();
-        match prepare(node, &conf, &id.ifname, plan.build) {
+        match prepare(node, &Order { conf: &conf, pool: id, count: plan.build, user: None }) {
             Ok(slots) => {
                 let (number, rate) = (slots.len(), memory.demand.rate());
                 info!("pool {id}: built {number} slots in {:?}, {rate:.1} ADD/s", began.elapsed());

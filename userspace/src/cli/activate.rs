@@ -9,8 +9,8 @@ use std::{
 use repoint::{
     conf::{Directories, NetConf, User},
     lifecycle::{ActivateRequest, LifecycleError, Node},
-    store::PoolId,
-    types::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, Tenant},
+    store::{Decision, Mode, PoolId},
+    types::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
 };
 use serde::Serialize;
 
@@ -38,6 +38,15 @@ pub(crate) struct Activate {
     /// Whose function it is
     #[arg(long)]
     tenant: Option<Tenant>,
+    /// The stored template that the slot is made from (default: what the network has)
+    #[arg(long, value_name = "NAME")]
+    template: Option<TemplateName>,
+    /// With what: a configuration that is there (reuse), or a new instance (replicate)
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// Fail where no slot is ready, rather than build one
+    #[arg(long)]
+    prepared_only: bool,
     /// What to call this attachment when it is parked (default: the function's name)
     #[arg(long)]
     id: Option<ContainerId>,
@@ -67,12 +76,14 @@ struct Activated<'a> {
     mac: String,
     mtu: u32,
     outcome: &'static str,
+    decision: Option<Decision>,
 }
 
 /// Gives a function a slot and prints the path of its network namespace.
 pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<(), CommandError> {
     let node = Node::open(directories)?;
-    let (conf, ifname) = pool(&node, wanted.attachment)?;
+    let Attachment { network, interface: ifname } = wanted.attachment;
+    let conf = pool(&node, network.as_ref(), &ifname)?;
     let container =
         match wanted.id {
             Some(id) => id,
@@ -82,9 +93,20 @@ pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<()
         };
     let path = wanted.netns.unwrap_or_else(|| default_path(directories, &container));
     let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
-    let user = User { function: Some(wanted.function), tenant: wanted.tenant, ..User::default() };
-    let request =
-        ActivateRequest { conf: &conf, attachment: &attachment, user: &user, path: Some(&path) };
+    let user = User {
+        function: Some(wanted.function),
+        tenant: wanted.tenant,
+        template: wanted.template,
+        mode: wanted.mode,
+        ..User::default()
+    };
+    let request = ActivateRequest {
+        conf: &conf,
+        attachment: &attachment,
+        user: &user,
+        path: Some(&path),
+        prepared_only: wanted.prepared_only,
+    };
     let given = node.activate(&request)?;
     if !wanted.json {
         return Ok(writeln!(io::stdout(), "{}", path.display())?);
@@ -97,13 +119,15 @@ pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<()
         mac: given.mac.to_string(),
         mtu: given.mtu,
         outcome: given.outcome.label(),
+        decision: given.decision,
     })
 }
 
 /// Parks what `activate` gave, and removes the file that was made for it.
 pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), CommandError> {
     let node = Node::open(directories)?;
-    let (conf, ifname) = pool(&node, wanted.attachment)?;
+    let Attachment { network, interface: ifname } = wanted.attachment;
+    let conf = pool(&node, network.as_ref(), &ifname)?;
     let path = default_path(directories, &wanted.id);
     node.park(&AttachmentId { network: conf.name, container: wanted.id, ifname })?;
     match fs::remove_file(&path) {
@@ -118,19 +142,22 @@ fn default_path(directories: &Directories, container: &ContainerId) -> PathBuf {
     directories.run.join("netns").join(container.as_str())
 }
 
-/// The configuration of the pool that is meant: the only one, where none is named.
-fn pool(node: &Node, wanted: Attachment) -> Result<(NetConf, IfName), CommandError> {
+/// The configuration of the network that is meant: the only one that has a pool, where none is named.
+pub(crate) fn pool(
+    node: &Node,
+    network: Option<&NetworkName>,
+    ifname: &IfName,
+) -> Result<NetConf, CommandError> {
     let mut pools = node.store.read(|transaction| transaction.pools())?;
-    pools.retain(|(id, _)| {
-        id.ifname == wanted.interface
-            && wanted.network.as_ref().is_none_or(|network| *network == id.network)
-    });
-    if pools.len() > 1 {
+    let is_meant =
+        |id: &PoolId| id.ifname == *ifname && network.is_none_or(|network| *network == id.network);
+    pools.retain(|(id, _)| is_meant(id));
+    let Some((first, pool)) = pools.first() else {
+        let network = network.map_or("any network", NetworkName::as_str);
+        return Err(CommandError::NoPool { pool: format!("{network}/{ifname}") });
+    };
+    if pools.iter().any(|(id, _)| id.network != first.network) {
         return Err(CommandError::WhichNetwork);
     }
-    let Some((PoolId { ifname, .. }, pool)) = pools.pop() else {
-        let network = wanted.network.map_or_else(|| "any network".to_owned(), Into::into);
-        return Err(CommandError::NoPool { pool: format!("{network}/{}", wanted.interface) });
-    };
-    Ok((NetConf::parse(&pool.conf).map_err(LifecycleError::from)?, ifname))
+    Ok(NetConf::parse(&pool.conf).map_err(LifecycleError::from)?)
 }

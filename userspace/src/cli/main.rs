@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod activate;
+mod config;
 mod counters;
 mod endpoints;
 mod load;
 mod output;
 mod pool;
+mod replicate;
 mod slots;
 mod status;
 mod unload;
@@ -60,6 +62,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Build slots ahead of time and keep them inactive: for anybody, or for one function
+    Prepare(replicate::Prepare),
+    /// Make a template of a network's configuration, or of what a container has, and slots of it
+    Replicate(replicate::Replicate),
     /// Give a function a slot of a pool and print the path of its network namespace
     Activate(activate::Activate),
     /// Take the slot back that `activate` gave
@@ -88,6 +94,8 @@ fn main() -> ExitCode {
         Command::Status => status::run(&directories),
         Command::Slots { json } => slots::run(&directories, json),
         Command::Pool { action, json } => pool::run(&directories, action, json),
+        Command::Prepare(wanted) => replicate::prepare(&directories, wanted),
+        Command::Replicate(wanted) => replicate::run(&directories, wanted),
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Endpoints { json } => endpoints::run(&directories, json),

@@ -36,8 +36,8 @@ pub(crate) enum CommandError {
     FunctionIsNoId { function: String },
     #[error("a pool cannot keep {warm} slots ready and have {max} at most")]
     MoreWarmThanMax { warm: u32, max: u32 },
-    #[error("pool {pool} has room for {room} slots more: raise it with `repoint pool set --max`")]
-    NoRoom { pool: String, room: u32 },
+    #[error("there is no slot of {which}: see `repoint slots`")]
+    NoSlot { which: String },
     #[error("cannot read {path}: {source}")]
     ReadConfig { path: std::path::PathBuf, source: io::Error },
     #[error("{path} is not JSON: {source}")]
@@ -60,6 +60,11 @@ pub(crate) enum CommandError {
     Print(#[from] io::Error),
     #[error("cannot print JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// Prints a line.
+pub(crate) fn said(text: &str) -> Result<(), CommandError> {
+    Ok(writeln!(io::stdout(), "{text}")?)
 }
 
 /// Prints rows under a header.

@@ -1,26 +1,22 @@
 //! `repoint pool`.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use repoint::{
     conf::{Directories, NetConf},
-    lifecycle::{Node, Outcome, give_up, prepare, record_pool, supply},
+    lifecycle::{Node, Order, Outcome, give_up, prepare, record_pool, supply},
     policy::Supply,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
-    types::{IfName, NetworkName},
+    types::{IfName, NetworkName, TemplateName},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::output::{CommandError, json, table};
-
-/// Name of the plugin in a network configuration list.
-const PLUGIN: &str = "repoint-cni";
+use crate::{
+    config::read,
+    output::{CommandError, json, said, table},
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -73,11 +69,15 @@ pub(crate) struct Which {
     /// Name of the interface in the container
     #[arg(long, value_name = "NAME", default_value = "eth0")]
     interface: IfName,
+    /// The stored template that its slots are made from (default: what the network's configuration
+    /// says)
+    #[arg(long, value_name = "NAME")]
+    template: Option<TemplateName>,
 }
 
 impl From<Which> for PoolId {
     fn from(which: Which) -> Self {
-        Self { network: which.network, ifname: which.interface, template: None }
+        Self { network: which.network, ifname: which.interface, template: which.template }
     }
 }
 
@@ -111,10 +111,6 @@ pub(crate) fn run(
     }
 }
 
-fn said(text: &str) -> Result<(), CommandError> {
-    Ok(writeln!(io::stdout(), "{text}")?)
-}
-
 fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
     let pool = node.store.read(|transaction| transaction.pool(id))?;
     pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
@@ -127,11 +123,7 @@ fn configure(
     id: &PoolId,
     file: &Path,
 ) -> Result<(), CommandError> {
-    let text = fs::read(file)
-        .map_err(|source| CommandError::ReadConfig { path: file.to_owned(), source })?;
-    let conf = network(&text, file)?;
-    let conf = NetConf::parse(conf.to_string().as_bytes())
-        .map_err(|source| CommandError::Config { path: file.to_owned(), source })?;
+    let conf = read(directories, file)?;
     if conf.name != id.network {
         return Err(CommandError::OtherNetwork {
             path: file.to_owned(),
@@ -139,38 +131,8 @@ fn configure(
             wanted: id.network.to_string(),
         });
     }
-    if conf.directories.run != directories.run {
-        return Err(CommandError::OtherNode {
-            path: file.to_owned(),
-            run_dir: conf.directories.run.clone(),
-        });
-    }
-    let configured = conf.pool.unwrap_or_else(default_size);
-    record_pool(node, &conf, &id.ifname, configured)?;
+    record_pool(node, &conf, id, conf.pool.unwrap_or_default())?;
     Ok(())
-}
-
-fn default_size() -> PoolPolicy {
-    PoolPolicy::default()
-}
-
-/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it.
-fn network(text: &[u8], file: &Path) -> Result<Value, CommandError> {
-    let mut document: Map<String, Value> = serde_json::from_slice(text)
-        .map_err(|source| CommandError::NotJson { path: file.to_owned(), source })?;
-    let Some(Value::Array(plugins)) = document.remove("plugins") else {
-        return Ok(Value::Object(document));
-    };
-    let ours = plugins.into_iter().find(|plugin| plugin["type"] == PLUGIN);
-    let Some(Value::Object(mut plugin)) = ours else {
-        return Err(CommandError::NotOurs { path: file.to_owned() });
-    };
-    for key in ["cniVersion", "name"] {
-        if let Some(value) = document.remove(key) {
-            plugin.insert(key.to_owned(), value);
-        }
-    }
-    Ok(Value::Object(plugin))
 }
 
 fn change(
@@ -194,11 +156,9 @@ fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError
     let conf = NetConf::parse(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
     let room = pool.policy().max.saturating_sub(total);
-    let wanted = count.unwrap_or_else(|| pool.policy().warm.saturating_sub(warm));
-    if count.is_some() && wanted > room {
-        return Err(CommandError::NoRoom { pool: id.to_string(), room });
-    }
-    let built = prepare(node, &conf, &id.ifname, wanted.min(room))?;
+    let missing = pool.policy().warm.saturating_sub(warm);
+    let count = count.unwrap_or_else(|| missing.min(room));
+    let built = prepare(node, &Order { conf: &conf, pool: id, count, user: None })?;
     said(&format!("built {} slots for {id}", built.len()))
 }
 
@@ -221,6 +181,7 @@ fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
 struct Row {
     network: String,
     interface: String,
+    template: Option<String>,
     warm: u32,
     parked: u32,
     total: u32,
@@ -244,6 +205,7 @@ fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
     Ok(Row {
         network: id.network.to_string(),
         interface: id.ifname.to_string(),
+        template: id.template.as_ref().map(ToString::to_string),
         warm,
         parked,
         total,
@@ -271,6 +233,7 @@ fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
         [
             "NETWORK",
             "INTERFACE",
+            "TEMPLATE",
             "WARM",
             "TARGET",
             "PARKED",
@@ -285,6 +248,7 @@ fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
             [
                 row.network,
                 row.interface,
+                row.template.unwrap_or_else(|| "-".to_owned()),
                 row.warm.to_string(),
                 row.target.to_string(),
                 row.parked.to_string(),

@@ -1,6 +1,11 @@
 //! `repoint slots`.
 
-use repoint::{conf::Directories, lifecycle::Node, store::Slot};
+use repoint::{
+    conf::Directories,
+    lifecycle::Node,
+    store::{Decision, Slot},
+    template::Digest,
+};
 use serde::Serialize;
 
 use crate::output::{CommandError, json, table};
@@ -24,6 +29,14 @@ struct Row {
     ipam: Option<String>,
     function: Option<String>,
     tenant: Option<String>,
+    /// The stored template that it was made from.
+    template: Option<String>,
+    /// Digest of the template, stored or not.
+    template_digest: String,
+    mode: &'static str,
+    scope: &'static str,
+    /// What was decided about its last user, and why.
+    decision: Option<Decision>,
     /// Nanoseconds since the Unix epoch.
     created: u64,
     /// Likewise.
@@ -48,6 +61,11 @@ impl From<Slot> for Row {
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),
+            template: slot.template_name.map(Into::into),
+            template_digest: Digest(slot.template).to_string(),
+            mode: slot.mode.name(),
+            scope: slot.scope.name(),
+            decision: slot.decision,
             created: slot.created,
             changed: slot.changed,
         }
@@ -65,10 +83,12 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
         return json(&rows.collect::<Vec<_>>());
     }
     table(
-        ["SLOT", "STATE", "NETWORK", "CONTAINER", "INTERFACE", "ADDRESSES"],
+        ["SLOT", "STATE", "NETWORK", "CONTAINER", "SERVED", "INTERFACE", "ADDRESSES"],
         rows.map(|row| {
             let container = row.container.unwrap_or_else(|| "-".to_owned());
-            [row.slot, row.state, row.network, container, row.ifname, row.addresses.join(" ")]
+            let served = row.decision.map_or("-", |decision| decision.served.name()).to_owned();
+            let addresses = row.addresses.join(" ");
+            [row.slot, row.state, row.network, container, served, row.ifname, addresses]
         }),
     )
 }

@@ -43,7 +43,7 @@ fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), Comman
     if !errors.is_empty() {
         return Err(CommandError::Slot { slot: slot.id, reason: errors.join("; ") });
     }
-    Ok(node.store.write(|transaction| transaction.forget(slot))?)
+    Ok(node.store.write(|transaction| transaction.forget(slot, None))?)
 }
 
 /// The database and the lock files; the folder itself unless somebody else has something in it.

@@ -45,6 +45,10 @@ impl ErrorCode {
     pub const DELEGATE_FAILURE: Self = Self(103);
     /// CHECK found the attachment changed.
     pub const CHECK_FAILED: Self = Self(104);
+    /// ACTIVATE found nothing that was prepared.
+    pub const NONE_PREPARED: Self = Self(105);
+    /// PREPARE or REPLICATE would make more slots than the pool may have.
+    pub const POOL_FULL: Self = Self(106);
 }
 
 /// An error as it is printed on standard output.

@@ -183,14 +183,17 @@ impl NetConf {
         self.document.common()
     }
 
-    /// What the slots of an interface of this name are built from.
+    /// What the slots of an interface of this name are built from: the configuration, or with it a
+    /// stored template of this digest.
     #[must_use]
-    pub fn pool_key(&self, ifname: &IfName) -> PoolKey {
+    pub fn pool_key(&self, ifname: &IfName, template: Option<&[u8; 32]>) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
         let text =
             format!("{} {ifname} {} {:?} {:?}", self.name, self.ip_masq, self.mtu, self.ipam);
+        let mut hash = Sha256::new_with_prefix(text);
+        hash.update(template.map_or(&[][..], |digest| digest));
         let mut key = PoolKey::default();
-        key.0.copy_from_slice(&Sha256::digest(text)[..16]);
+        key.0.copy_from_slice(&hash.finalize()[..16]);
         key
     }
 

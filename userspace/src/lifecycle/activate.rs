@@ -2,31 +2,83 @@
 
 use std::path::Path;
 
-use super::{LifecycleError, Node, Outcome, node::now};
+use super::{
+    LifecycleError, Node, Outcome, in_force::PoolInForce, node::now, outcome::decision,
+    terms::Terms,
+};
 use crate::{
     conf::User,
     datapath::Maps,
     failpoint,
     netns::{Netns, stack},
     slot::point,
-    store::{PoolId, Scope, Shelf, Slot, SlotState, StoreError, Write},
-    types::{AttachmentId, PoolKey},
+    store::{Mode, Parked, PoolId, Scope, Shelf, Slot, SlotState, StoreError, Use, Write},
+    types::AttachmentId,
 };
 
 /// What a container wants of a pool.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted<'a> {
     pub(super) attachment: &'a AttachmentId,
-    /// What the slot must have been built from.
-    pub(super) key: PoolKey,
-    /// Whom a used slot may be given to.
-    pub(super) scope: Scope,
+    /// Where the slot is to come from.
+    pub(super) pool: &'a PoolInForce,
+    /// On what terms.
+    pub(super) terms: Terms,
     /// Who will use it.
     pub(super) user: &'a User,
     /// Where its namespace will be mounted, if anywhere.
     pub(super) path: Option<&'a Path>,
     /// What sysctls the container's namespace has, where the runtime may have set some.
     pub(super) sysctls: Option<&'a [u8]>,
+}
+
+impl Wanted<'_> {
+    /// Records on a slot whose it is from now on, and how that came about; `distance` is how far it is
+    /// from its last user.
+    pub(super) fn give(&self, slot: &mut Slot, outcome: Outcome, distance: Scope) {
+        slot.decision = Some(decision(self, outcome, slot.used));
+        if slot.used {
+            // What one of them did not want to share is not shared by the next.
+            slot.scope = slot.scope.min(self.terms.scope);
+            slot.spread = slot.spread.max(distance);
+        } else {
+            slot.scope = self.terms.scope;
+        }
+        slot.container = Some(self.attachment.container.clone());
+        slot.netns_path = self.path.map(Path::to_owned);
+        slot.function.clone_from(&self.user.function);
+        slot.tenant.clone_from(&self.user.tenant);
+        slot.mode = self.terms.mode;
+        slot.idle_ttl = self.terms.idle_ttl;
+        slot.used = true;
+    }
+
+    /// How far it is from a slot's last user to this one.
+    fn distance(&self, slot: &Slot) -> Scope {
+        let User { function, tenant, .. } = self.user;
+        if slot.state() == SlotState::Warm || slot.tenant != *tenant {
+            // Of one that is for anybody it is forgotten who had it.
+            Scope::Network
+        } else if function.is_some() && slot.function == *function {
+            Scope::Function
+        } else {
+            Scope::Tenant
+        }
+    }
+
+    /// Counts and notes how it was served.
+    pub(super) fn note(
+        &self,
+        transaction: &mut Write<'_>,
+        slot: &Slot,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
+        transaction.count_up(&self.pool.id, outcome.label())?;
+        match &slot.decision {
+            Some(decision) => transaction.note(self.attachment, decision, slot.changed),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a claim came to.
@@ -48,62 +100,92 @@ pub(super) fn claim(
         return Ok(Claim::None);
     };
     transaction.attach(wanted.attachment, slot.id)?;
+    let distance = wanted.distance(&slot);
     let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
-        slot.container = Some(wanted.attachment.container.clone());
-        slot.netns_path = wanted.path.map(Path::to_owned);
-        slot.function.clone_from(&wanted.user.function);
-        slot.tenant.clone_from(&wanted.user.tenant);
+        wanted.give(slot, outcome, distance);
     })?;
-    transaction.count_up(&pool_of(wanted.attachment), outcome.label())?;
+    wanted.note(transaction, &slot, outcome)?;
     Ok(Claim::Slot(Box::new(slot), outcome))
-}
-
-/// The pool that an attachment's slot is of.
-pub(super) fn pool_of(attachment: &AttachmentId) -> PoolId {
-    PoolId {
-        network: attachment.network.clone(),
-        ifname: attachment.ifname.clone(),
-        template: None,
-    }
 }
 
 /// The pool that a slot is of.
 pub(super) fn pool_of_slot(slot: &Slot) -> PoolId {
-    PoolId { network: slot.network.clone(), ifname: slot.ifname.clone(), template: None }
+    PoolId {
+        network: slot.network.clone(),
+        ifname: slot.ifname.clone(),
+        template: slot.template_name.clone(),
+    }
 }
 
 fn find(
     transaction: &Write<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {
+    let key = wanted.pool.key;
+    if wanted.terms.mode == Mode::Replicate {
+        let new = first(transaction, Shelf::Warm(key, Use::New), |_| true)?;
+        return Ok(new.map(|slot| (slot, Outcome::Warm)));
+    }
     let User { function, tenant, .. } = wanted.user;
-    let (key, tenant) = (wanted.key, tenant.as_ref());
-    let own = function.as_ref();
-    if let Some(function) = own {
-        let shelf = Shelf::Function(SlotState::Parked, key, tenant, function);
-        let same = |slot: &Slot| slot.function == wanted.user.function && is_tenants(slot, wanted);
-        if let Some(slot) = first(transaction, shelf, same)? {
+    if let Some(function) = function {
+        let shelf = Shelf::Function(SlotState::Parked, key, tenant.as_ref(), function);
+        // Shelves are found by digests cut short: the record has the last word.
+        let own = |slot: &Slot| {
+            slot.function == wanted.user.function
+                && slot.tenant == *tenant
+                && slot.spread <= wanted.terms.scope
+        };
+        if let Some(slot) = first(transaction, shelf, own)? {
             return Ok(Some((slot, Outcome::Reused)));
         }
     }
-    let anybody = (Some(Shelf::Pool(SlotState::Warm, key)), false);
-    let tenants = Shelf::Tenant(SlotState::Parked, key, tenant);
-    let tenants = ((wanted.scope != Scope::Function).then_some(tenants), true);
-    let any = Shelf::Pool(SlotState::Parked, key);
-    let networks = ((wanted.scope == Scope::Network).then_some(any), false);
-    for (shelf, of_tenant) in [anybody, tenants, networks] {
-        let Some(shelf) = shelf else { continue };
-        let fits = |slot: &Slot| !of_tenant || is_tenants(slot, wanted);
-        if let Some(slot) = first(transaction, shelf, fits)? {
-            return Ok(Some((slot, Outcome::Warm)));
+    let found = match anybodys(transaction, wanted)? {
+        Some(slot) => Some(slot),
+        None => others(transaction, wanted)?,
+    };
+    Ok(found.map(|slot| (slot, Outcome::Warm)))
+}
+
+/// A slot for anybody. Used ones first: new ones are for those who want no other.
+fn anybodys(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
+    let key = wanted.pool.key;
+    if wanted.terms.scope == Scope::Network {
+        // If the one that has rested longest has not rested enough, none has.
+        let used = first(transaction, Shelf::Warm(key, Use::Used), |_| true)?;
+        if let Some(slot) = used.filter(|slot| has_rested(slot, wanted)) {
+            return Ok(Some(slot));
+        }
+    }
+    first(transaction, Shelf::Warm(key, Use::New), |_| true)
+}
+
+/// The slot that somebody else left longest ago, if the scope of both allows it.
+fn others(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
+    if wanted.terms.scope == Scope::Function {
+        return Ok(None);
+    }
+    let mut parked = transaction.parked(wanted.pool.key)?;
+    parked.sort_unstable_by_key(|parked| parked.since);
+    for Parked { slot, .. } in parked {
+        let slot = transaction.slot(slot)?.filter(|slot| is_open_to(slot, wanted));
+        if let Some(slot) = slot {
+            return Ok(slot.into());
         }
     }
     Ok(None)
 }
 
-/// Shelves are found by digests cut short: the record has the last word.
-fn is_tenants(slot: &Slot, wanted: &Wanted<'_>) -> bool {
-    slot.tenant == wanted.user.tenant
+/// Whether a slot that waits for another function may be given to this one.
+fn is_open_to(slot: &Slot, wanted: &Wanted<'_>) -> bool {
+    let needed = if slot.tenant == wanted.user.tenant { Scope::Tenant } else { Scope::Network };
+    slot.scope >= needed
+        && wanted.terms.scope >= needed.max(slot.spread)
+        && has_rested(slot, wanted)
+}
+
+fn has_rested(slot: &Slot, wanted: &Wanted<'_>) -> bool {
+    let rested = now().saturating_sub(slot.changed);
+    !slot.used || u128::from(rested) >= wanted.terms.cooldown.as_nanos()
 }
 
 /// The slot of a shelf that has rested longest, of those that `fit`.
@@ -143,3 +225,6 @@ pub(super) fn activate(
     failpoint::hit("activate:active");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,96 +4,111 @@ use ipnet::IpNet;
 use repoint_common::mac::GATEWAY_MAC;
 
 use super::{
-    LifecycleError, Node, Request,
+    Decline, LifecycleError, Node, Request,
     addresses::take_addresses,
     configuration::{configuration, template},
     del::detach,
+    in_force::{pool_id, pool_template, stored_template},
     node::now,
+    outcome::ordinary,
+    provide::Provided,
     release::release,
     reuse::{Reuse, reuse},
     room::{Room, lack},
 };
 use crate::{
-    bell::{self, NOTABLE},
+    bell,
     cni::{CniResult, Dns, Interface, IpConfig, Route},
-    conf::IpamConf,
+    conf::{IpamConf, User},
     datapath::Datapath,
     failpoint,
     ipam::resolv_conf,
     netlink,
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Slot, SlotState},
-    template::{NetworkConfig, NodeContext, gateway},
-    types::{Mac, NetnsPath},
+    store::{Mode, Slot, SlotState},
+    template::{NetworkConfig, NodeContext, Operation, Template, gateway},
+    types::{AttachmentId, Mac, NetnsPath, TemplateName},
 };
 
 /// Attaches a container: its interface, addresses and routes are there when this returns, and
 /// nothing is left when it fails.
+///
+/// It is ACTIVATE where a slot is at hand, PREPARE and ACTIVATE of one where none is and there may be
+/// one more, and otherwise what plugins do without slots: an interface in the container's own
+/// namespace.
 pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     let (path, netns) = container_netns(request)?;
+    let user = request.conf.user(&request.args)?;
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
         // Nothing is claimed that the plugin, missing, could not give back.
         drop(request.delegate(plugin)?);
     }
     let node = Node::open(&request.conf.directories)?;
-    let reuse = reuse(&node, request, path, &netns)?;
-    let (result, told) = match reuse {
-        Reuse::Slot(provided) => {
-            // A hit is nothing that the agent must know at once.
-            let told = (!provided.outcome.is_hit())
-                .then(|| format!("ADD {}: {}", request.attachment, provided.outcome.label()));
-            let result = prepared_result(request, path, &provided.slot);
-            if result.is_err() {
-                // As below.
-                drop(detach(&node, &provided.slot, request));
-            }
-            (result?, told)
-        }
-        Reuse::Declined(reason) => {
-            let label = reason.label();
-            let told = format!(
-                "{NOTABLE}ADD {} not from the pool ({label}): {reason}",
-                request.attachment
-            );
-            (add_cold(&node, request, path, &netns.own)?, Some(told))
-        }
-        Reuse::NoPool => (add_cold(&node, request, path, &netns.own)?, None),
+    let decline = match reuse(&node, request, &user, path, &netns)? {
+        Reuse::Slot(provided) => return add_slot(&node, request, path, &provided),
+        Reuse::Declined(decline) => Some(decline),
+        Reuse::NoPool => None,
     };
-    if let Some(told) = told {
-        bell::ring(&node.directories.run, &told);
+    let result = add_cold(&node, request, &user, decline, path, &netns.own)?;
+    if decline.is_some() {
+        bell::ring(&node.directories.run, "");
     }
     Ok(result)
 }
 
+/// Tells of a slot that a container was given.
+fn add_slot(
+    node: &Node,
+    request: &Request,
+    path: &NetnsPath,
+    provided: &Provided,
+) -> Result<CniResult, LifecycleError> {
+    let result = prepared_result(node, request, path, &provided.slot);
+    if result.is_err() {
+        // Why it cannot be told of is what counts.
+        drop(detach(node, &provided.slot, request));
+    } else if !provided.outcome.is_hit() {
+        // A hit is nothing that the agent must know at once.
+        bell::ring(&node.directories.run, "");
+    }
+    result
+}
+
 /// The result of a slot that was built before.
-fn prepared_result(
+pub(super) fn prepared_result(
+    node: &Node,
     request: &Request,
     path: &NetnsPath,
     slot: &Slot,
 ) -> Result<CniResult, LifecycleError> {
-    let (routes, dns) = match &request.conf.ipam {
+    let dns = match &request.conf.ipam {
         IpamConf::Own(own) => {
-            let dns = own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?;
-            (own.routes.as_slice(), dns)
+            own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?
         }
-        IpamConf::Delegated(_) => (Default::default(), Dns::default()),
+        IpamConf::Delegated(_) => Dns::default(),
     };
+    let stored = slot.template_name.is_some().then_some(&slot.template);
+    let template = pool_template(node, &request.conf, stored)?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
-    let config = template(&request.conf, routes).instantiate(&context);
-    Ok(result(slot, &config, path, request.conf.resolve_dns(dns)))
+    Ok(result(slot, &template.instantiate(&context), path, request.conf.resolve_dns(dns)))
 }
 
 /// Attaches a container by building an interface in its own namespace.
 fn add_cold(
     node: &Node,
     request: &Request,
+    user: &User,
+    decline: Option<Decline>,
     path: &NetnsPath,
     netns: &Netns,
 ) -> Result<CniResult, LifecycleError> {
-    let slot = claim_with_room(node, request, path, netns)?;
+    let name = pool_id(&request.conf, &request.attachment.ifname, user).template;
+    let template = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    let cold = Cold { request, user, decline, path, netns, name, template };
+    let slot = cold.claim_with_room(node)?;
     failpoint::hit("add:claimed");
-    let attached = attach(node, request, path, netns, &slot);
+    let attached = cold.attach(node, &slot);
     if attached.is_err() {
         // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
         // the caller wants to know why ADD failed.
@@ -113,7 +128,9 @@ pub(super) struct ContainerNetns {
     pub(super) home: Netns,
 }
 
-fn container_netns(request: &Request) -> Result<(&NetnsPath, ContainerNetns), LifecycleError> {
+pub(super) fn container_netns(
+    request: &Request,
+) -> Result<(&NetnsPath, ContainerNetns), LifecycleError> {
     let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
     let netns = ContainerNetns { own: Netns::open(path)?, home: Netns::current()? };
     if netns.own.inode() == netns.home.inode() {
@@ -122,84 +139,124 @@ fn container_netns(request: &Request) -> Result<(&NetnsPath, ContainerNetns), Li
     Ok((path, netns))
 }
 
-/// Records the intent; slots that wait give up their addresses where none is left.
-fn claim_with_room(
-    node: &Node,
-    request: &Request,
-    path: &NetnsPath,
-    netns: &Netns,
-) -> Result<Slot, LifecycleError> {
-    let room = Room::new(node, &request.conf.name);
-    loop {
-        let claimed = claim(node, request, path, netns);
-        match claimed.as_ref().err().and_then(lack) {
-            Some(lack) if room.make(lack)? => {}
-            _ => return claimed,
-        }
-    }
+/// A container that gets its interface in its own namespace.
+struct Cold<'a> {
+    request: &'a Request,
+    user: &'a User,
+    /// Why it is not given a slot of the pool, if there is one.
+    decline: Option<Decline>,
+    path: &'a NetnsPath,
+    netns: &'a Netns,
+    /// The stored template that it is made from, if it is made from one.
+    name: Option<TemplateName>,
+    template: Option<Template>,
 }
 
-/// Records the intent: the attachment, a slot for it and, where they are ours to give, addresses.
-fn claim(
-    node: &Node,
-    request: &Request,
-    path: &NetnsPath,
-    netns: &Netns,
-) -> Result<Slot, LifecycleError> {
-    let (conf, attachment) = (&request.conf, &request.attachment);
-    node.store.write(|transaction| {
-        let id = transaction.next_slot_id()?;
-        transaction.attach(attachment, id)?;
-        let mut slot =
-            Slot::building(id, attachment.network.clone(), attachment.ifname.clone(), now());
-        slot.container = Some(attachment.container.clone());
-        slot.netns_path = Some(path.as_path().to_owned());
-        slot.netns = Some(netns.inode());
-        slot.masquerade = conf.ip_masq;
-        slot.mac = conf.mac.unwrap_or(slot.mac);
-        slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
-        match &conf.ipam {
-            IpamConf::Own(own) => {
-                slot.addresses = {
-                    let requested = request.requested_addresses();
-                    take_addresses(transaction, &conf.name, own, &requested, id)?
-                };
+impl Cold<'_> {
+    /// Records the intent; slots that wait give up their addresses where none is left.
+    fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let room = Room::new(node, &self.request.conf);
+        loop {
+            let claimed = self.claim(node);
+            match claimed.as_ref().err().and_then(lack) {
+                Some(lack) if room.make(lack)? => {}
+                _ => return claimed,
             }
-            IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
         }
-        transaction.put_slot(&slot)?;
-        Ok(slot)
-    })
-}
-
-/// From the record to a working interface.
-fn attach(
-    node: &Node,
-    request: &Request,
-    path: &NetnsPath,
-    netns: &Netns,
-    slot: &Slot,
-) -> Result<CniResult, LifecycleError> {
-    let leased = addresses(node, request, slot)?;
-    failpoint::hit("add:addresses");
-    let template = template(&request.conf, &leased.routes);
-    let config = configuration(&template, &request.conf, &leased.slot.addresses)?;
-    if config.masquerade {
-        require_masquerade(&node.directories.run)?;
     }
-    let built = build(node, request, netns, &leased.slot, &config)?;
-    failpoint::hit("add:built");
-    let digest = template.digest()?;
-    let slot = node.store.write(|transaction| {
-        transaction.advance(slot.id, SlotState::Active, now(), |slot| {
-            slot.template = digest.0;
-            slot.host_ifindex = built.host_ifindex;
-            slot.mtu = config.mtu;
+
+    /// Records the intent: the attachment, a slot for it and, where they are ours to give,
+    /// addresses.
+    fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let (conf, attachment) = (&self.request.conf, &self.request.attachment);
+        node.store.write(|transaction| {
+            let id = transaction.next_slot_id()?;
+            transaction.attach(attachment, id)?;
+            let AttachmentId { network, ifname, .. } = attachment;
+            let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
+            self.give(&mut slot);
+            slot.masquerade = self.masquerades();
+            slot.mac = conf.mac.unwrap_or(slot.mac);
+            slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
+            match &conf.ipam {
+                IpamConf::Own(own) => {
+                    slot.addresses = {
+                        let requested = self.request.requested_addresses();
+                        take_addresses(transaction, &conf.name, own, &requested, id)?
+                    };
+                }
+                IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
+            }
+            let decision = ordinary(self.decline);
+            transaction.note(attachment, &decision, now())?;
+            slot.decision = Some(decision);
+            transaction.put_slot(&slot)?;
+            Ok(slot)
         })
-    })?;
-    failpoint::hit("add:active");
-    let dns = request.conf.resolve_dns(leased.dns);
-    Ok(result(&slot, &config, path, dns))
+    }
+
+    /// Records whose the slot is.
+    fn give(&self, slot: &mut Slot) {
+        slot.container = Some(self.request.attachment.container.clone());
+        slot.netns_path = Some(self.path.as_path().to_owned());
+        slot.netns = Some(self.netns.inode());
+        slot.function.clone_from(&self.user.function);
+        slot.tenant.clone_from(&self.user.tenant);
+        slot.template_name.clone_from(&self.name);
+        slot.mode = Mode::None;
+        slot.used = true;
+    }
+
+    fn masquerades(&self) -> bool {
+        let stored = self.template.as_ref();
+        stored.map_or(self.request.conf.ip_masq, |stored| {
+            stored.operations.contains(&Operation::Masquerade)
+        })
+    }
+
+    /// From the record to a working interface.
+    fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, LifecycleError> {
+        let request = self.request;
+        let leased = addresses(node, request, slot)?;
+        failpoint::hit("add:addresses");
+        let template = match &self.template {
+            Some(stored) => stored.clone(),
+            None => template(&request.conf, &leased.routes),
+        };
+        let config = configuration(&template, &leased.slot.addresses)?;
+        if config.masquerade {
+            require_masquerade(&node.directories.run)?;
+        }
+        let built = build(node, request, self.netns, &leased.slot, &config)?;
+        failpoint::hit("add:built");
+        let slot = self.activate(node, slot, &template, &config, &built)?;
+        failpoint::hit("add:active");
+        let dns = request.conf.resolve_dns(leased.dns);
+        Ok(result(&slot, &config, self.path, dns))
+    }
+
+    /// Records that the interface works, and what it was made from.
+    fn activate(
+        &self,
+        node: &Node,
+        slot: &Slot,
+        template: &Template,
+        config: &NetworkConfig,
+        built: &Built,
+    ) -> Result<Slot, LifecycleError> {
+        let digest = template.digest()?.0;
+        let stored = self.template.as_ref().map(Template::to_json).transpose()?;
+        node.store.write(|transaction| {
+            if let Some(text) = &stored {
+                transaction.put_template(&digest, text)?;
+            }
+            Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
+                slot.template = digest;
+                slot.host_ifindex = built.host_ifindex;
+                slot.mtu = config.mtu;
+            })?)
+        })
+    }
 }
 
 /// What address management gave.

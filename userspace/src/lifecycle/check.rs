@@ -3,6 +3,7 @@
 use super::{
     LifecycleError, Node, Request,
     configuration::{configuration, template},
+    in_force::pool_template,
 };
 use crate::{
     cni::{CniResult, Route},
@@ -21,8 +22,11 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
     let slot = active_slot(&node, request)?;
     let netns = container_netns(request, &slot)?;
     compare_result(request, &slot, previous)?;
-    let routes = routes(request, previous);
-    let config = configuration(&template(&request.conf, &routes), &request.conf, &slot.addresses)?;
+    let template = match &slot.template_name {
+        Some(_) => pool_template(&node, &request.conf, Some(&slot.template))?,
+        None => template(&request.conf, &routes(request, previous)),
+    };
+    let config = configuration(&template, &slot.addresses)?;
     let maps = node.maps()?.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
     inspect(&slot, &config, &netns, &maps).map_err(|error| match error {
         InspectError::Differs(difference) => differs(request, difference),

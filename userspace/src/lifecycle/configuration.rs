@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::{LifecycleError, node::uplink_mtu};
 use crate::{
     cni::Route,
-    conf::NetConf,
+    conf::{IpamConf, NetConf},
     netlink::RouteOptions,
     template::{
         AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
@@ -40,6 +40,14 @@ pub(super) fn template(conf: &NetConf, routes: &[Route]) -> Template {
     Template { version: VERSION, origin: format!("network {}", conf.name), operations }
 }
 
+/// The template that a network's configuration amounts to where nobody else gives routes.
+pub(super) fn template_of(conf: &NetConf) -> Template {
+    match &conf.ipam {
+        IpamConf::Own(own) => template(conf, &own.routes),
+        IpamConf::Delegated(_) => template(conf, &[]),
+    }
+}
+
 /// Neighbours of the network are reached through the gateway, as everything is. Last, so that a
 /// configured route to the same subnet is the one that counts.
 fn own_subnets() -> Operation {
@@ -53,13 +61,7 @@ fn own_subnets() -> Operation {
 /// What a template means on this node, now, for these addresses.
 pub(super) fn configuration(
     template: &Template,
-    conf: &NetConf,
     addresses: &[IpNet],
 ) -> Result<NetworkConfig, LifecycleError> {
-    Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: mtu(conf)? }))
-}
-
-/// MTU of the network's interfaces: the configured one, or else the uplink's.
-pub(super) fn mtu(conf: &NetConf) -> Result<u32, LifecycleError> {
-    conf.mtu.map_or_else(uplink_mtu, Ok)
+    Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: uplink_mtu()? }))
 }

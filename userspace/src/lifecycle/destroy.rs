@@ -1,6 +1,11 @@
 //! Giving slots of pools up, many at a time.
 
-use super::{LifecycleError, Node, node::now, release::summary};
+use super::{
+    LifecycleError, Node,
+    activate::pool_of_slot,
+    node::now,
+    release::{rest, summary},
+};
 use crate::{
     failpoint,
     netns::pop,
@@ -53,7 +58,13 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
     }
     failpoint::hit("destroy:namespaces");
     summary("a batch of slots", errors)?;
-    node.store.write(|transaction| slots.iter().try_for_each(|slot| transaction.forget(slot)))?;
+    node.store.write(|transaction| {
+        slots.iter().try_for_each(|slot| {
+            let pool = transaction.pool(&pool_of_slot(slot))?;
+            let cooldown = pool.map(|pool| pool.configured.cooldown).unwrap_or_default();
+            transaction.forget(slot, rest(slot, cooldown))
+        })
+    })?;
     failpoint::hit("destroy:forgotten");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::{ConfError, UserError},
+    conf::{Annotation, ConfError, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     netlink::NetlinkError,
@@ -15,8 +15,8 @@ use crate::{
         UsageError,
     },
     store::StoreError,
-    template::TemplateError,
-    types::{AttachmentId, SlotId},
+    template::{Digest, TemplateError},
+    types::{AttachmentId, InvalidValue, NetworkName, SlotId, TemplateName},
 };
 
 /// Why a verb failed.
@@ -92,6 +92,85 @@ pub enum LifecycleError {
     /// What the container asks for cannot be had.
     #[error(transparent)]
     User(#[from] UserError),
+    /// What the container asks for is more than the network allows.
+    #[error(
+        "annotation {annotation}={value} asks for more than network {network} allows, {limit}: \
+         ask for less, or change key pool of the network's configuration"
+    )]
+    TooWide {
+        /// The network.
+        network: NetworkName,
+        /// What is asked for.
+        annotation: Annotation,
+        /// How much.
+        value: String,
+        /// What is allowed.
+        limit: String,
+    },
+    /// Only a pool can serve so.
+    #[error(
+        "repoint.dev/mode={mode} cannot be had in network {network}, which has no pool: \
+         set key `pool` in its configuration, or run `repoint pool set`"
+    )]
+    ModeWithoutPool {
+        /// The network.
+        network: NetworkName,
+        /// The mode.
+        mode: &'static str,
+    },
+    /// A template cannot be called so.
+    #[error("name the template by repoint.dev/template: {0}")]
+    TemplateName(#[source] InvalidValue),
+    /// A slot in a runtime's namespace has no fingerprint that it could be compared with.
+    #[error(
+        "slot {slot} is in a namespace of its runtime's, where it cannot be told what was set since: \
+         replicate the network's configuration, or a container that has a slot of a pool"
+    )]
+    NotReplicable {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// What a slot's namespace was like when it was new is not on record.
+    #[error("the fingerprint of slot {slot} is not on record")]
+    NoFingerprint {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A template is asked for that is not stored here.
+    #[error(
+        "template {name} is not stored on this node: see `repoint template list`, and import it by \
+         `repoint template import`"
+    )]
+    NoTemplate {
+        /// Its name.
+        name: TemplateName,
+    },
+    /// The text of a template is not on record.
+    #[error("the template with digest {digest}, which slots were made from, is not on record")]
+    TemplateGone {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Nothing is at hand to be activated.
+    #[error(
+        "pool {pool} holds nothing inactive that could be activated here: PREPARE first, or ADD"
+    )]
+    NonePrepared {
+        /// The pool.
+        pool: String,
+    },
+    /// A pool has no room for so many slots.
+    #[error(
+        "pool {pool} has room for {room} more slots, not for {count}: raise its maximum (key pool.maxSlots, or `repoint pool set --max`)"
+    )]
+    NoRoom {
+        /// The pool.
+        pool: String,
+        /// How many are asked for.
+        count: u32,
+        /// How many it has room for.
+        room: u32,
+    },
     /// The network has no pool.
     #[error(
         "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
@@ -231,9 +310,16 @@ impl LifecycleError {
             | Self::OwnNetns { .. }
             | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
-            Self::NoPrevResult | Self::ResolvConf(_) | Self::User(UserError::NotAllowed { .. }) => {
-                ErrorCode::INVALID_CONFIGURATION
-            }
+            Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
+            Self::NoRoom { .. } => ErrorCode::POOL_FULL,
+            Self::TooWide { .. }
+            | Self::ModeWithoutPool { .. }
+            | Self::NoTemplate { .. }
+            | Self::NoPool { .. }
+            | Self::TemplateName(_)
+            | Self::NoPrevResult
+            | Self::ResolvConf(_)
+            | Self::User(UserError::NotAllowed { .. }) => ErrorCode::INVALID_CONFIGURATION,
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
                 ErrorCode::NO_ADDRESS
             }

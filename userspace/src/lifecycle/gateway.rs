@@ -12,14 +12,16 @@ use super::{
     Decline, LifecycleError, Node, Outcome,
     activate::Wanted,
     del::attached,
+    in_force::{pool_id, pool_in_force},
     park::park,
-    provide::{pool_in_force, provide},
+    provide::{Provided, provide, ready},
+    terms::Terms,
 };
 use crate::{
     bell,
     conf::{NetConf, User},
     netns::Netns,
-    store::{Slot, SlotState},
+    store::{Decision, Slot, SlotState},
     types::{AttachmentId, Mac, SlotId},
 };
 
@@ -35,6 +37,8 @@ pub struct ActivateRequest<'a> {
     pub user: &'a User,
     /// A file to mount the namespace on, for programs that want a path; made if it is not there.
     pub path: Option<&'a Path>,
+    /// Whether to fail where no slot is at hand, rather than to build one.
+    pub prepared_only: bool,
 }
 
 /// A container's network, ready.
@@ -54,6 +58,8 @@ pub struct Activation {
     pub host_ifname: String,
     /// Where the slot came from.
     pub outcome: Outcome,
+    /// What was decided, and why.
+    pub decision: Option<Decision>,
 }
 
 impl Node {
@@ -67,31 +73,25 @@ impl Node {
     /// [`LifecycleError::NoPool`] where the network has none, [`LifecycleError::Declined`] where
     /// the pool is full, and what building a slot may come to.
     pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, LifecycleError> {
-        let ActivateRequest { conf, attachment, user, path } = request;
-        let pool = pool_in_force(self, conf, attachment)?;
+        let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
+        let pool = pool_in_force(self, conf, &pool_id(conf, &attachment.ifname, user))?;
         let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+        let terms = Terms::new(conf, &pool.policy, user)?;
         if let Some(path) = path {
             create(path)?;
         }
-        let wanted = Wanted {
-            attachment,
-            key: pool.key,
-            scope: pool.size.scope,
-            user,
-            path: *path,
-            sysctls: None,
+        let wanted = Wanted { attachment, pool: &pool, terms, user, path: *path, sysctls: None };
+        let open = |slot| self.netns_through_door(slot);
+        let provided = if *prepared_only {
+            activate_ready(self, &wanted, &open)?
+        } else {
+            let provided = provide(self, conf, &wanted, &open)?;
+            provided.map_err(|reason| wanted.declined(reason))?
         };
-        let provided =
-            provide(self, conf, pool.size, &wanted, &|slot| self.netns_through_door(slot))?;
-        let provided = provided.map_err(|reason: Decline| LifecycleError::Declined {
-            attachment: Box::new((*attachment).clone()),
-            reason,
-        })?;
         if !provided.outcome.is_hit() {
-            let outcome = provided.outcome.label();
-            bell::ring(&self.directories.run, &format!("activated {attachment}: {outcome}"));
+            bell::ring(&self.directories.run, "");
         }
-        let Slot { id, addresses, mac, mtu, .. } = provided.slot;
+        let Slot { id, addresses, mac, mtu, decision, .. } = provided.slot;
         Ok(Activation {
             slot: id,
             netns: provided.netns,
@@ -100,6 +100,7 @@ impl Node {
             mtu,
             host_ifname: id.host_ifname(),
             outcome: provided.outcome,
+            decision,
         })
     }
 
@@ -116,8 +117,27 @@ impl Node {
     }
 }
 
+/// Gives a container a slot that is at hand.
+pub(super) fn activate_ready(
+    node: &Node,
+    wanted: &Wanted<'_>,
+    open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
+) -> Result<Provided, LifecycleError> {
+    match ready(node, wanted, open)? {
+        Some(provided) => provided.map_err(|reason| wanted.declined(reason)),
+        None => Err(LifecycleError::NonePrepared { pool: wanted.pool.id.to_string() }),
+    }
+}
+
+impl Wanted<'_> {
+    /// The error that it cannot have a slot.
+    pub(super) fn declined(&self, reason: Decline) -> LifecycleError {
+        LifecycleError::Declined { attachment: Box::new(self.attachment.clone()), reason }
+    }
+}
+
 /// Makes an empty file to mount on.
-fn create(path: &Path) -> Result<(), LifecycleError> {
+pub(super) fn create(path: &Path) -> Result<(), LifecycleError> {
     let failed = |source: io::Error| LifecycleError::Target { path: PathBuf::from(path), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;

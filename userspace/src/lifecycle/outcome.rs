@@ -2,9 +2,20 @@
 
 use std::fmt;
 
+use super::activate::Wanted;
+use crate::{
+    store::{Decision, Mode, Served},
+    types::FunctionKey,
+};
+
+/// Why a network without a pool serves nobody from one.
+pub const NO_POOL: &str = "the network has no pool";
+
 /// Why a container is not given a prepared slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decline {
+    /// The mode is `none`.
+    Asked,
     /// Another plugin gives the addresses, for one container id at a time.
     DelegatedIpam,
     /// A plugin before this one in the chain has made an interface already.
@@ -27,7 +38,8 @@ pub enum Decline {
 
 impl Decline {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Asked,
         Self::DelegatedIpam,
         Self::PrevResult,
         Self::Requested,
@@ -43,6 +55,7 @@ impl Decline {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Asked => "mode_none",
             Self::DelegatedIpam => "delegated_ipam",
             Self::PrevResult => "prev_result",
             Self::Requested => "requested",
@@ -59,6 +72,7 @@ impl Decline {
 impl fmt::Display for Decline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Asked => "mode none",
             Self::DelegatedIpam => "its addresses come from another plugin",
             Self::PrevResult => "a plugin before it in the chain has made an interface",
             Self::Requested => "the runtime asks for an address, a range or a MAC address",
@@ -112,6 +126,39 @@ impl Outcome {
         let all = [Self::Reused, Self::Warm, Self::Built];
         all.into_iter().chain(declined).find(|outcome| outcome.label() == label)
     }
+}
+
+/// What is told of an attachment that was given a slot, which somebody `used` before or nobody.
+pub(super) fn decision(wanted: &Wanted<'_>, outcome: Outcome, used: bool) -> Decision {
+    let function = wanted.user.function.as_ref();
+    let waits = |function: &FunctionKey| format!("no slot waits for function {function}: ");
+    let nothing = match (wanted.terms.mode, function) {
+        (Mode::Replicate, _) => "mode replicate: ".to_owned(),
+        (_, Some(function)) => waits(function),
+        (_, None) => String::new(),
+    };
+    let (served, reason) = match outcome {
+        Outcome::Reused => {
+            let function = function.map_or("", FunctionKey::as_str);
+            let reason = if used {
+                format!("function {function} had it before")
+            } else {
+                format!("it was prepared for function {function}")
+            };
+            (Served::Reused, reason)
+        }
+        Outcome::Warm if used => (Served::Reused, format!("{nothing}one that another left")),
+        Outcome::Warm => (Served::Replicated, format!("{nothing}a ready instance")),
+        Outcome::Built => (Served::Replicated, format!("{nothing}none was ready, one was built")),
+        Outcome::Declined(decline) => (Served::None, decline.to_string()),
+    };
+    Decision { served, reason }
+}
+
+/// What is told of an attachment in its own namespace.
+pub(super) fn ordinary(decline: Option<Decline>) -> Decision {
+    let reason = decline.map_or_else(|| NO_POOL.to_owned(), |decline| decline.to_string());
+    Decision { served: Served::None, reason }
 }
 
 #[cfg(test)]

@@ -8,167 +8,131 @@ use std::{
 
 use super::{
     LifecycleError, Node,
-    addresses::take_addresses,
-    configuration::{mtu, template},
+    blueprint::{Blueprint, Site},
     destroy::destroy,
+    in_force::pool_in_force,
     node::now,
+    pools::supply,
     room::lack,
 };
 use crate::{
-    conf::{IpamConf, NetConf, OwnIpam},
-    datapath::Datapath,
+    conf::{NetConf, User},
     failpoint,
     netns::{HiddenNamespaces, Netns},
-    slot::{BuildPermit, Builder, Built, Fingerprint, require_masquerade},
-    store::{Pool, PoolId, Slot, SlotState, Write},
-    template::{NodeContext, Template},
-    types::{Identity, IfName, PoolKey, SlotId},
+    slot::{Built, Fingerprint, require_masquerade},
+    store::{Pool, PoolId, SlotState},
+    types::{Identity, SlotId},
 };
 
 /// Slots recorded in one transaction: it should not keep others from writing for long.
 const BATCH: u32 = 64;
 
-/// What the slots of a pool are built from, on this node, now.
-#[derive(Debug, Clone)]
-pub(super) struct Blueprint<'a> {
-    pub(super) conf: &'a NetConf,
-    pub(super) own: &'a OwnIpam,
-    pub(super) ifname: &'a IfName,
-    pub(super) key: PoolKey,
-    pub(super) template: Template,
-    digest: [u8; 32],
-    mtu: u32,
+/// Slots to build.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// The network.
+    pub conf: &'a NetConf,
+    /// The pool, which is on record.
+    pub pool: &'a PoolId,
+    /// How many.
+    pub count: u32,
+    /// The function that they wait for, and its tenant; none: they are for anybody.
+    pub user: Option<&'a User>,
 }
 
-/// A slot on record, and its namespace, in which nothing is yet.
-#[derive(Debug)]
-pub(super) struct Site {
-    pub(super) slot: Slot,
-    pub(super) netns: Netns,
-}
-
-impl<'a> Blueprint<'a> {
-    pub(super) fn new(conf: &'a NetConf, ifname: &'a IfName) -> Result<Self, LifecycleError> {
-        let IpamConf::Own(own) = &conf.ipam else {
-            return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
-        };
-        let template = template(conf, &own.routes);
-        let digest = template.digest()?.0;
-        let key = conf.pool_key(ifname);
-        Ok(Self { conf, own, ifname, key, template, digest, mtu: mtu(conf)? })
+/// Builds slots for a pool and makes them ready. Returns their numbers: fewer than asked for where
+/// addresses run out.
+///
+/// # Errors
+/// Where the pool is not on record or has no room for so many, and where building fails half-way:
+/// what was begun is taken down then.
+pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleError> {
+    let pool = pool_in_force(node, order.conf, order.pool)?;
+    let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: order.pool.to_string() })?;
+    let room = pool.policy.max.saturating_sub(supply(node, pool.key)?.total);
+    if order.count > room {
+        return Err(LifecycleError::NoRoom { pool: pool.id.to_string(), count: order.count, room });
     }
-
-    pub(super) fn pool(&self) -> PoolId {
-        PoolId { network: self.conf.name.clone(), ifname: self.ifname.clone(), template: None }
-    }
-
-    /// Records the intent to build a slot.
-    pub(super) fn record(
-        &self,
-        transaction: &mut Write<'_>,
-        netns: &Netns,
-    ) -> Result<Slot, LifecycleError> {
-        let id = transaction.next_slot_id()?;
-        let mut slot = Slot::building(id, self.conf.name.clone(), self.ifname.clone(), now());
-        slot.owns_netns = true;
-        slot.netns = Some(netns.inode());
-        slot.masquerade = self.conf.ip_masq;
-        slot.identity = transaction.identity(&format!("network:{}", self.conf.name))?;
-        slot.pool = self.key;
-        slot.template = self.digest;
-        slot.mtu = self.mtu;
-        slot.addresses = take_addresses(transaction, &self.conf.name, self.own, &[], id)?;
-        transaction.put_slot(&slot)?;
-        Ok(slot)
-    }
-
-    /// Builds a slot on record, its packets passing under `identity`.
-    pub(super) fn build(
-        &self,
-        node: &Node,
-        hidden: &HiddenNamespaces,
-        datapath: &Datapath,
-        site: &Site,
-        identity: Identity,
-    ) -> Result<Built, LifecycleError> {
-        let Site { slot, netns } = site;
-        hidden.enter(|inside| inside.keep(slot.id, netns))??;
-        failpoint::hit("prepare:kept");
-        let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
-        let config = self.template.instantiate(&context);
-        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
-        let Datapath { programs, maps } = datapath;
-        let builder = Builder { slot, config: &config, netns, programs, maps, identity };
-        builder
-            .build()
-            .map_err(|source| LifecycleError::Prepare { slot: slot.id, source: Box::new(source) })
-    }
-}
-
-/// Builds `count` slots for a pool and makes them ready. Returns their numbers: fewer than asked for
-/// where building fails half-way, in which case what was begun is taken down, or where addresses
-/// run out.
-pub fn prepare(
-    node: &Node,
-    conf: &NetConf,
-    ifname: &IfName,
-    count: u32,
-) -> Result<Vec<SlotId>, LifecycleError> {
-    let blueprint = Blueprint::new(conf, ifname)?;
+    let blueprint = Blueprint::new(node, order.conf, &pool)?;
     let hidden = node.hidden()?;
     drop(node.load_datapath()?);
+    let mut batches = Batches { node, blueprint, hidden, user: order.user, fingerprint: None };
     let mut ready = Vec::new();
-    let mut left = count;
-    let mut fingerprint = None;
+    let mut left = order.count;
     while left > 0 {
         let batch = left.min(BATCH);
-        let built = prepare_batch(node, &blueprint, &hidden, batch, &mut fingerprint)?;
+        let built = batches.build(batch)?;
         left = if built.len() < batch as usize { 0 } else { left - batch };
         ready.extend(built);
     }
     Ok(ready)
 }
 
-fn prepare_batch(
-    node: &Node,
-    blueprint: &Blueprint<'_>,
-    hidden: &HiddenNamespaces,
-    count: u32,
-    fingerprint: &mut Option<[u8; 32]>,
-) -> Result<Vec<SlotId>, LifecycleError> {
-    let sites = sites(node, blueprint, count)?;
-    failpoint::hit("prepare:recorded");
-    if blueprint.conf.ip_masq {
-        require_masquerade(&node.directories.run)?;
-    }
-    let built = build_all(node, blueprint, hidden, &sites);
-    let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
-    for (site, built) in sites.into_iter().zip(built) {
-        match built {
-            Ok(built) => done.push((site, built)),
-            Err(error) => {
-                failed.push(site.slot);
-                first.get_or_insert(error);
+/// Slots that are built some at a time.
+struct Batches<'a> {
+    node: &'a Node,
+    blueprint: Blueprint<'a>,
+    hidden: HiddenNamespaces,
+    user: Option<&'a User>,
+    /// What their namespaces are like, once one is built.
+    fingerprint: Option<[u8; 32]>,
+}
+
+impl Batches<'_> {
+    /// Builds some slots. What could not be built is taken down.
+    fn build(&mut self, count: u32) -> Result<Vec<SlotId>, LifecycleError> {
+        let Self { node, blueprint, hidden, .. } = self;
+        let sites = sites(node, blueprint, count)?;
+        failpoint::hit("prepare:recorded");
+        if blueprint.masquerades() {
+            require_masquerade(&node.directories.run)?;
+        }
+        let built = build_all(node, blueprint, hidden, &sites);
+        let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
+        for (site, built) in sites.into_iter().zip(built) {
+            match built {
+                Ok(built) => done.push((site, built)),
+                Err(error) => {
+                    failed.push(site.slot);
+                    first.get_or_insert(error);
+                }
             }
         }
-    }
-    let ready = match done.first() {
-        Some((first, _)) => {
-            let digest = match *fingerprint {
-                Some(digest) => digest,
-                None => record_fingerprint(node, blueprint, first)?,
-            };
-            *fingerprint = Some(digest);
-            finish(node, &done, digest)?
+        let ready = self.finish(&done)?;
+        if let Some(error) = first {
+            // What cannot be removed stays on record, and the caller wants to know why building
+            // failed.
+            drop(destroy(self.node, &failed));
+            return Err(error);
         }
-        None => Vec::new(),
-    };
-    if let Some(error) = first {
-        // What cannot be removed stays on record, and the caller wants to know why building failed.
-        drop(destroy(node, &failed));
-        return Err(error);
+        Ok(ready)
     }
-    Ok(ready)
+
+    /// Records that slots are ready: for anybody, or for the function that they are meant for.
+    fn finish(&mut self, done: &[(Site, Built)]) -> Result<Vec<SlotId>, LifecycleError> {
+        let Some((first, _)) = done.first() else {
+            return Ok(Vec::new());
+        };
+        let fingerprint = match self.fingerprint {
+            Some(digest) => digest,
+            None => record_fingerprint(self.node, &self.blueprint, first)?,
+        };
+        self.fingerprint = Some(fingerprint);
+        let function = self.user.and_then(|user| user.function.as_ref());
+        let tenant = self.user.and_then(|user| user.tenant.as_ref());
+        let state = if function.is_some() { SlotState::Parked } else { SlotState::Warm };
+        self.node.store.write(|transaction| {
+            let finish = |(site, built): &(Site, Built)| {
+                transaction.advance(site.slot.id, state, now(), |slot| {
+                    slot.host_ifindex = built.host_ifindex;
+                    slot.fingerprint = fingerprint;
+                    slot.function = function.cloned();
+                    slot.tenant = tenant.cloned().filter(|_| function.is_some());
+                })
+            };
+            done.iter().map(finish).map(|ready| Ok(ready?.id)).collect()
+        })
+    }
 }
 
 /// Namespaces, and intents to build slots in them.
@@ -251,32 +215,13 @@ pub(super) fn record_fingerprint(
 ) -> Result<[u8; 32], LifecycleError> {
     let taken = site.netns.run(|| Fingerprint::take(&site.slot))??;
     let (digest, encoded) = (taken.digest(), taken.encode());
-    let id = blueprint.pool();
+    let id = &blueprint.pool.id;
     node.store.write(|transaction| {
         transaction.put_fingerprint(&digest, &encoded)?;
-        let pool = transaction.pool(&id)?.filter(|pool| pool.key == blueprint.key);
+        let pool = transaction.pool(id)?.filter(|pool| pool.key == blueprint.pool.key);
         if let Some(pool) = pool.filter(|pool| pool.fingerprint != digest) {
-            transaction.put_pool(&id, &Pool { fingerprint: digest, ..pool })?;
+            transaction.put_pool(id, &Pool { fingerprint: digest, ..pool })?;
         }
         Ok(digest)
-    })
-}
-
-/// Records that slots are ready.
-fn finish(
-    node: &Node,
-    done: &[(Site, Built)],
-    fingerprint: [u8; 32],
-) -> Result<Vec<SlotId>, LifecycleError> {
-    node.store.write(|transaction| {
-        done.iter()
-            .map(|(site, built)| {
-                let ready = transaction.advance(site.slot.id, SlotState::Warm, now(), |slot| {
-                    slot.host_ifindex = built.host_ifindex;
-                    slot.fingerprint = fingerprint;
-                })?;
-                Ok(ready.id)
-            })
-            .collect()
     })
 }

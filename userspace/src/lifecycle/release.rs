@@ -3,10 +3,12 @@
 use std::{
     path::Path,
     thread::{self, ScopedJoinHandle},
+    time::Duration,
 };
 
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
+    conf::NetConf,
     failpoint,
     netns::pop,
     slot::{release_masquerade, remove_interface, withdraw},
@@ -25,7 +27,7 @@ pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), Lifec
     errors.extend(release_addresses(&slot, request).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
-        forget(node, &slot)?;
+        forget(node, &slot, &request.conf)?;
         failpoint::hit("release:forgotten");
     }
     summary(&request.attachment.to_string(), errors)
@@ -85,8 +87,15 @@ fn release_addresses(slot: &Slot, request: &Request) -> Result<(), LifecycleErro
     Ok(request.delegate(plugin)?.del()?)
 }
 
-fn forget(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
-    node.store.write(|transaction| Ok(transaction.forget(slot)?))
+fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), LifecycleError> {
+    let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+    node.store.write(|transaction| Ok(transaction.forget(slot, rest(slot, cooldown))?))
+}
+
+/// Until when the addresses of a slot rest; none where nobody had them, or they need no rest.
+pub(super) fn rest(slot: &Slot, cooldown: Duration) -> Option<u64> {
+    let cooldown = u64::try_from(cooldown.as_nanos()).unwrap_or(u64::MAX);
+    (slot.used && cooldown > 0).then(|| now().saturating_add(cooldown))
 }
 
 /// One error out of many.

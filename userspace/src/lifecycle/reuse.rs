@@ -4,13 +4,16 @@ use std::{fs, io, os::unix::process::parent_id};
 
 use super::{
     Decline, LifecycleError, Node, Outcome, Request,
-    activate::{Wanted, pool_of},
+    activate::Wanted,
     add::ContainerNetns,
-    provide::{Provided, pool_in_force, provide},
+    in_force::{PoolInForce, pool_id, pool_in_force},
+    provide::{Provided, provide},
+    terms::{Terms, check_without_pool},
 };
 use crate::{
-    conf::IpamConf,
+    conf::{IpamConf, User},
     netns::{HiddenError, HiddenNamespaces, guard},
+    store::Mode,
     types::NetnsPath,
 };
 
@@ -29,23 +32,29 @@ pub(super) enum Reuse {
 pub(super) fn reuse(
     node: &Node,
     request: &Request,
+    user: &User,
     path: &NetnsPath,
     netns: &ContainerNetns,
 ) -> Result<Reuse, LifecycleError> {
-    let (conf, attachment) = (&request.conf, &request.attachment);
-    let Some(pool) = pool_in_force(node, conf, attachment)? else {
+    let conf = &request.conf;
+    let id = pool_id(conf, &request.attachment.ifname, user);
+    let Some(pool) = pool_in_force(node, conf, &id)? else {
+        check_without_pool(&conf.name, user)?;
         return Ok(Reuse::NoPool);
     };
+    let terms = Terms::new(conf, &pool.policy, user)?;
+    if terms.mode == Mode::None {
+        return declined(node, &pool, Decline::Asked);
+    }
     let guarded = match guard(request, path, netns)? {
         Ok(guarded) => guarded,
-        Err(reason) => return declined(node, request, reason),
+        Err(reason) => return declined(node, &pool, reason),
     };
-    let user = conf.user(&request.args)?;
     let wanted = Wanted {
-        attachment,
-        key: pool.key,
-        scope: pool.size.scope,
-        user: &user,
+        attachment: &request.attachment,
+        pool: &pool,
+        terms,
+        user,
         path: Some(path.as_path()),
         sysctls: guarded.sysctls.as_deref(),
     };
@@ -53,29 +62,28 @@ pub(super) fn reuse(
         Some(hidden) => Ok(hidden.netns(slot)?),
         None => Err(LifecycleError::NoHidden),
     };
-    match provide(node, conf, pool.size, &wanted, &open)? {
+    match provide(node, conf, &wanted, &open)? {
         Ok(provided) => Ok(Reuse::Slot(Box::new(provided))),
-        Err(reason) => declined(node, request, reason),
+        Err(reason) => declined(node, &pool, reason),
     }
 }
 
-fn declined(node: &Node, request: &Request, reason: Decline) -> Result<Reuse, LifecycleError> {
-    let pool = pool_of(&request.attachment);
+fn declined(node: &Node, pool: &PoolInForce, reason: Decline) -> Result<Reuse, LifecycleError> {
     let label = Outcome::Declined(reason).label();
-    node.store.write(|transaction| transaction.count_up(&pool, label))?;
+    node.store.write(|transaction| transaction.count_up(&pool.id, label))?;
     Ok(Reuse::Declined(reason))
 }
 
 /// What was found out of a container that can have a slot.
-struct Guarded {
+pub(super) struct Guarded {
     /// Where slots' namespaces are, if any is.
-    hidden: Option<HiddenNamespaces>,
+    pub(super) hidden: Option<HiddenNamespaces>,
     /// The sysctls that its own namespace has, where the runtime may have set some.
-    sysctls: Option<Vec<u8>>,
+    pub(super) sysctls: Option<Vec<u8>>,
 }
 
 /// What keeps a container from a slot's namespace, if anything does.
-fn guard(
+pub(super) fn guard(
     request: &Request,
     path: &NetnsPath,
     netns: &ContainerNetns,
@@ -114,7 +122,8 @@ fn may_have_sysctls(path: &NetnsPath) -> bool {
             .is_ok_and(|runtime| runtime.starts_with(b"crio"))
 }
 
-fn guard_request(request: &Request) -> Option<Decline> {
+/// What keeps a request from a slot, whatever its namespace.
+pub(super) fn guard_request(request: &Request) -> Option<Decline> {
     if matches!(request.conf.ipam, IpamConf::Delegated(_)) {
         return Some(Decline::DelegatedIpam);
     }

@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{LifecycleError, Node, destroy::destroy, node::now, scrub::scrub_now};
 use crate::{
+    conf::NetConf,
     ipam::AllocateError,
     netns::Netns,
     store::{Shelf, Slot, SlotState, StoreError},
@@ -57,12 +58,14 @@ pub(super) fn lack(error: &LifecycleError) -> Option<Lack> {
 pub(super) struct Room<'a> {
     node: &'a Node,
     network: &'a NetworkName,
+    cooldown: Duration,
     deadline: Instant,
 }
 
 impl<'a> Room<'a> {
-    pub(super) fn new(node: &'a Node, network: &'a NetworkName) -> Self {
-        Self { node, network, deadline: Instant::now() + PATIENCE }
+    pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
+        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+        Self { node, network: &conf.name, cooldown, deadline: Instant::now() + PATIENCE }
     }
 
     /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
@@ -87,7 +90,7 @@ impl<'a> Room<'a> {
     /// Gives up the slot that has waited longest, parked ones first.
     fn evict(&self, lack: Lack) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find(lack, &[state])? else {
+            let Some(found) = self.find(lack, &[state])?.filter(|slot| self.is_rested(slot)) else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
@@ -103,6 +106,11 @@ impl<'a> Room<'a> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.
+    fn is_rested(&self, slot: &Slot) -> bool {
+        !slot.used || u128::from(now().saturating_sub(slot.changed)) >= self.cooldown.as_nanos()
     }
 
     /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was

@@ -7,14 +7,14 @@ use std::{
 };
 
 use super::{
-    LifecycleError, Node, activate::pool_of_slot, configuration::template, destroy::destroy,
+    LifecycleError, Node, activate::pool_of_slot, destroy::destroy, in_force::pool_template,
     node::now, room::lock,
 };
 use crate::{
-    conf::{IpamConf, NetConf},
+    conf::NetConf,
     failpoint,
     slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
-    store::{Pool, Scope, Slot, SlotState},
+    store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, NodeContext},
     types::SlotId,
 };
@@ -132,7 +132,7 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
         return given_up("its namespace is another's by now");
     }
     let _lock = lock(&netns)?;
-    Ok(match scrub_netns(slot, &configuration(slot, &pool)?, &netns, &expected) {
+    Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
         Ok(Scrubbed::Clean { repaired }) => Fate::Ready { state, repaired },
         Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
         Ok(Scrubbed::Different(difference)) => Fate::GivenUp(difference.to_string()),
@@ -141,14 +141,11 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
 }
 
 /// What the slot was built as.
-fn configuration(slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
-    let conf = NetConf::parse(&pool.conf)?;
-    let routes = match &conf.ipam {
-        IpamConf::Own(own) => own.routes.as_slice(),
-        IpamConf::Delegated(_) => &[],
-    };
+fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
+    let stored = slot.template_name.is_some().then_some(&slot.template);
+    let template = pool_template(node, &NetConf::parse(&pool.conf)?, stored)?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
-    Ok(template(&conf, routes).instantiate(&context))
+    Ok(template.instantiate(&context))
 }
 
 /// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still.
@@ -177,24 +174,42 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<(), LifecycleError> {
         if current.is_none_or(|slot| slot.state() != SlotState::Scrubbing) {
             return Ok(());
         }
-        let advanced = transaction.advance(slot.id, state, when, |slot| {
-            if state == SlotState::Warm {
-                slot.function = None;
-                slot.tenant = None;
-            }
-        });
-        Ok(advanced.map(drop)?)
+        Ok(record_ready(transaction, slot.id, state, when)?)
     })
 }
 
+/// Records where a scrubbed slot waits, and for whom.
+pub(super) fn record_ready(
+    transaction: &mut Write<'_>,
+    id: SlotId,
+    state: SlotState,
+    when: u64,
+) -> Result<(), StoreError> {
+    let advanced = transaction.advance(id, state, when, |slot| {
+        if state == SlotState::Warm {
+            slot.tenant = None;
+        }
+        if state == SlotState::Warm || !keeps_function(slot) {
+            slot.function = None;
+        }
+    });
+    advanced.map(drop)
+}
+
 /// Where a scrubbed slot waits; none: nobody may have it.
-fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
+pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
     if pool.key != slot.pool {
         return None;
     }
-    match (pool.configured.scope, &slot.function) {
-        (_, Some(_)) | (Scope::Tenant, None) => Some(SlotState::Parked),
-        (Scope::Network, None) => Some(SlotState::Warm),
-        (Scope::Function, None) => None,
+    match slot.scope.min(pool.configured.scope) {
+        _ if keeps_function(slot) => Some(SlotState::Parked),
+        Scope::Tenant => Some(SlotState::Parked),
+        Scope::Network => Some(SlotState::Warm),
+        Scope::Function => None,
     }
+}
+
+/// Whether a slot waits for the function that had it.
+fn keeps_function(slot: &Slot) -> bool {
+    slot.function.is_some() && slot.mode == Mode::Reuse
 }

@@ -1,6 +1,6 @@
 //! STATUS: whether ADD would be served.
 
-use super::{LifecycleError, NetworkRequest, Node};
+use super::{LifecycleError, NetworkRequest, Node, node::now};
 use crate::{
     conf::{IpamConf, OwnIpam},
     ipam::{self, Pool},
@@ -34,10 +34,10 @@ fn address_left(
         if transaction.any_slot(|slot| slot.network == *name && slot.state().is_idle())? {
             return Ok(());
         }
-        let network = transaction.network(name)?;
+        let (network, now) = (transaction.network(name)?, now());
         let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
         ipam::allocate(&pool, &[], |address| {
-            Ok::<_, LifecycleError>(transaction.address_owner(address)?.is_some())
+            Ok::<_, LifecycleError>(transaction.is_taken(address, now)?)
         })
         .map(drop)
     })

@@ -10,6 +10,7 @@
 mod codec;
 mod decision;
 mod index;
+mod journal;
 mod pool;
 mod record;
 mod transaction;
@@ -17,6 +18,7 @@ mod transaction;
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};
 pub use index::{Parked, Shelf, Use};
+pub use journal::Entry;
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
 pub use transaction::{Read, Transaction, Write};
@@ -164,10 +166,16 @@ struct Tables {
     counters: Database,
     /// Digest to [`crate::slot::Fingerprint`].
     fingerprints: Database,
+    /// Digest to the JSON text of a template that slots were made from.
+    templates: Database,
+    /// Address to the time until which it rests, nanoseconds since the Unix epoch.
+    resting: Database,
+    /// Number of an entry, of [`journal`] to what it says.
+    journal: Database,
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 13] = [
     "meta",
     "networks",
     "slots",
@@ -178,6 +186,9 @@ const TABLES: [&str; 10] = [
     "pools",
     "counters",
     "fingerprints",
+    "templates",
+    "resting",
+    "journal",
 ];
 
 impl Tables {
@@ -195,6 +206,9 @@ impl Tables {
             pools,
             counters,
             fingerprints,
+            templates,
+            resting,
+            journal,
         ] = TABLES;
         Ok(Self {
             meta: table(meta)?,
@@ -207,6 +221,9 @@ impl Tables {
             pools: table(pools)?,
             counters: table(counters)?,
             fingerprints: table(fingerprints)?,
+            templates: table(templates)?,
+            resting: table(resting)?,
+            journal: table(journal)?,
         })
     }
 }

@@ -120,8 +120,8 @@ pub struct Pool {
     pub key: PoolKey,
     /// The same as the JSON text of a configuration, without what is one attachment's alone.
     pub conf: Vec<u8>,
-    /// The stored template that they are made from, as JSON text; empty: what `conf` says.
-    pub template: Vec<u8>,
+    /// Digest of the stored template that they are made from; zeros: what `conf` says.
+    pub template: [u8; 32],
     /// What the namespaces of its slots are like when they are new: digest of a recorded
     /// fingerprint; zeros before the first is built.
     pub fingerprint: [u8; 32],
@@ -147,7 +147,7 @@ impl Pool {
         encoder
             .raw(&self.key.0)
             .long(&self.conf)
-            .long(&self.template)
+            .raw(&self.template)
             .raw(&self.fingerprint)
             .u32(self.configured.warm)
             .u32(self.configured.max)
@@ -166,7 +166,7 @@ impl Pool {
         let pool = Self {
             key: PoolKey(decoder.array("key")?),
             conf: decoder.long("configuration")?.to_vec(),
-            template: decoder.long("template")?.to_vec(),
+            template: decoder.array("template")?,
             fingerprint: decoder.array("fingerprint")?,
             configured: PoolPolicy {
                 warm: decoder.u32("warm")?,
@@ -202,7 +202,7 @@ mod tests {
         let pool = Pool {
             key: PoolKey([3; 16]),
             conf: vec![b'x'; 70_000],
-            template: vec![b'{'; 70_000],
+            template: [5; 32],
             fingerprint: [4; 32],
             configured: PoolPolicy {
                 warm: 8,

@@ -178,8 +178,10 @@ pub struct Slot {
     pub tenant: Option<Tenant>,
     /// How its user is, or was, served.
     pub mode: Mode,
-    /// To whom it may be given after its user.
+    /// To whom it may be given after its user: the narrowest that one of its users asked for.
     pub scope: Scope,
+    /// Among whom it was used so far: one function, functions of one tenant, or anybody.
+    pub spread: Scope,
     /// How long it waits for its function after this use; none: as the pool's policy says.
     pub idle_ttl: Option<Duration>,
     /// What was decided about its user.
@@ -219,6 +221,7 @@ impl Slot {
             tenant: None,
             mode: Mode::default(),
             scope: Scope::default(),
+            spread: Scope::Function,
             idle_ttl: None,
             decision: None,
             created: now,
@@ -270,6 +273,7 @@ impl Slot {
             .option(self.tenant.as_ref().map(Tenant::as_str))
             .u8(self.mode as u8)
             .u8(self.scope as u8)
+            .u8(self.spread as u8)
             .duration(self.idle_ttl)
             .u64(self.created)
             .u64(self.changed)
@@ -307,6 +311,7 @@ impl Slot {
             tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
             mode: Mode::from_number(decoder.u8("mode")?)?,
             scope: scope(decoder.u8("scope")?)?,
+            spread: scope(decoder.u8("spread")?)?,
             idle_ttl: decoder.duration("idle time")?,
             created: decoder.u64("creation time")?,
             changed: decoder.u64("change time")?,

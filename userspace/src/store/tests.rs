@@ -41,7 +41,7 @@ fn what_is_recorded_is_read_and_forgotten() {
     let read = store.read(|t| t.slot(written.id)).unwrap().unwrap();
     assert_eq!(read, written);
     assert_eq!(records(&store), (1, 1, 1));
-    store.write(|t| t.forget(&written)).unwrap();
+    store.write(|t| t.forget(&written, None)).unwrap();
     assert_eq!(records(&store), (0, 0, 0));
 }
 

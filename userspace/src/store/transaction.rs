@@ -9,8 +9,8 @@ use std::{
 use lmdb::{Cursor as _, Database, RoCursor, RoTransaction, RwTransaction, WriteFlags};
 
 use super::{
-    CodecError, Network, Parked, Pool, PoolId, Shelf, Slot, StoreError, Tables, index,
-    record::SlotState,
+    CodecError, Decision, Entry, Network, Parked, Pool, PoolId, Shelf, Slot, StoreError, Tables,
+    index, journal, record::SlotState,
 };
 use crate::types::{
     AttachmentId, ContainerId, Identity, NetworkName, PoolKey, SlotId, TemplateName,
@@ -24,6 +24,7 @@ mod meta {
     /// The number given last, lower 32 bits.
     pub(super) const LAST_SLOT: &str = "last-slot";
     pub(super) const LAST_IDENTITY: &str = "last-identity";
+    pub(super) const LAST_DECISION: &str = "last-decision";
 }
 
 /// A transaction over LMDB's own.
@@ -33,7 +34,7 @@ pub struct Transaction<'env, T> {
 }
 
 /// A key and its value.
-type Entry<'txn> = Result<(&'txn [u8], &'txn [u8]), StoreError>;
+type Pair<'txn> = Result<(&'txn [u8], &'txn [u8]), StoreError>;
 
 /// A transaction that reads.
 pub type Read<'env> = Transaction<'env, RoTransaction<'env>>;
@@ -198,6 +199,42 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         Ok(found.map(<[u8]>::to_vec))
     }
 
+    /// The JSON text of a template that slots were made from.
+    pub fn template(&self, digest: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let found = self.get(self.tables.templates, digest, "read a template")?;
+        Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
+    }
+
+    /// Whether an address cannot be given at the time `now`, nanoseconds since the Unix epoch: it is
+    /// a slot's, or rests after its last use.
+    pub fn is_taken(&self, address: IpAddr, now: u64) -> Result<bool, StoreError> {
+        Ok(self.address_owner(address)?.is_some() || self.is_resting(address, now)?)
+    }
+
+    fn is_resting(&self, address: IpAddr, now: u64) -> Result<bool, StoreError> {
+        let found = self.get(self.tables.resting, &address_key(address), "read a rest")?;
+        let until = found.map(|bytes| number("rest", bytes).map(u64::from_le_bytes)).transpose()?;
+        Ok(until.is_some_and(|until| until > now))
+    }
+
+    /// The decisions after the one of this number, as far as they are kept; oldest first.
+    pub fn decisions(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
+        let last = self.number(meta::LAST_DECISION)?;
+        let first = after.max(last.saturating_sub(journal::LENGTH));
+        let entry = |number: u64| {
+            let key = (number % journal::LENGTH).to_be_bytes();
+            let found = self.get(self.tables.journal, &key, "read a decision")?;
+            let damaged = |source| StoreError::Record { what: "decision", source };
+            found.map(|bytes| Entry::decode(bytes).map_err(damaged)).transpose()
+        };
+        (first + 1..=last).filter_map(|number| entry(number).transpose()).collect()
+    }
+
+    fn number(&self, key: &'static str) -> Result<u64, StoreError> {
+        let bytes = self.get(self.tables.meta, key.as_bytes(), "read a counter")?;
+        bytes.map_or(Ok(0), |bytes| number("counter", bytes).map(u64::from_le_bytes))
+    }
+
     fn get(
         &self,
         table: Database,
@@ -215,7 +252,7 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         &self,
         table: Database,
         what: &'static str,
-    ) -> Result<impl Iterator<Item = Entry<'_>>, StoreError> {
+    ) -> Result<impl Iterator<Item = Pair<'_>>, StoreError> {
         Entries::open(&self.inner, table, &[], what)
     }
 }
@@ -243,9 +280,9 @@ impl<'txn> Entries<'txn> {
 }
 
 impl<'txn> Iterator for Entries<'txn> {
-    type Item = Entry<'txn>;
+    type Item = Pair<'txn>;
 
-    fn next(&mut self) -> Option<Entry<'txn>> {
+    fn next(&mut self) -> Option<Pair<'txn>> {
         let entry = self.iterator.next()?;
         Some(entry.map_err(|source| StoreError::Lmdb { what: self.what, source }))
     }
@@ -379,6 +416,44 @@ impl Write<'_> {
         self.put(self.tables.fingerprints, digest, encoded, "record a fingerprint")
     }
 
+    /// Keeps the JSON text of a template that slots are made from.
+    pub fn put_template(&mut self, digest: &[u8; 32], text: &str) -> Result<(), StoreError> {
+        if self.get(self.tables.templates, digest, "read a template")?.is_some() {
+            return Ok(());
+        }
+        self.put(self.tables.templates, digest, text.as_bytes(), "record a template")
+    }
+
+    /// Notes a decision, in the place of the oldest where there are many.
+    pub fn note(
+        &mut self,
+        attachment: &AttachmentId,
+        decision: &Decision,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let number = self.number(meta::LAST_DECISION)? + 1;
+        self.put_number(meta::LAST_DECISION, number)?;
+        let (attachment, decision) = (attachment.clone(), decision.clone());
+        let entry = Entry { number, time: now, attachment, decision };
+        let key = (number % journal::LENGTH).to_be_bytes();
+        self.put(self.tables.journal, &key, &entry.encode(), "note a decision")
+    }
+
+    /// Forgets rests that are over; says how many.
+    pub fn end_rests(&mut self, now: u64) -> Result<usize, StoreError> {
+        let mut over = Vec::new();
+        for entry in self.entries(self.tables.resting, "list rests")? {
+            let (key, value) = entry?;
+            if u64::from_le_bytes(number("rest", value)?) <= now {
+                over.push(key.to_vec());
+            }
+        }
+        for key in &over {
+            self.delete(self.tables.resting, key, "end a rest")?;
+        }
+        Ok(over.len())
+    }
+
     /// Records an attachment, unless it exists.
     pub fn attach(&mut self, id: &AttachmentId, slot: SlotId) -> Result<(), StoreError> {
         if let Some(taken) = self.attachment(id)? {
@@ -406,11 +481,17 @@ impl Write<'_> {
         self.put(self.tables.networks, key, &network.encode(), "record a network")
     }
 
-    /// Forgets a slot, its addresses and its attachment.
-    pub fn forget(&mut self, slot: &Slot) -> Result<(), StoreError> {
+    /// Forgets a slot, its addresses and its attachment. Its addresses rest until `rest`,
+    /// nanoseconds since the Unix epoch, if that is given.
+    pub fn forget(&mut self, slot: &Slot, rest: Option<u64>) -> Result<(), StoreError> {
         for address in &slot.addresses {
+            let key = address_key(address.addr());
             if self.address_owner(address.addr())? == Some(slot.id) {
-                self.delete(self.tables.ips, &address_key(address.addr()), "release an address")?;
+                self.delete(self.tables.ips, &key, "release an address")?;
+                if let Some(until) = rest {
+                    let until = until.to_le_bytes();
+                    self.put(self.tables.resting, &key, &until, "record a rest")?;
+                }
             }
         }
         self.detach(&mut slot.clone())?;
@@ -418,11 +499,6 @@ impl Write<'_> {
             self.delete(self.tables.index, &index::key(&recorded), "unshelve a slot")?;
         }
         self.delete(self.tables.slots, &slot_key(slot.id), "forget a slot")
-    }
-
-    fn number(&self, key: &'static str) -> Result<u64, StoreError> {
-        let bytes = self.get(self.tables.meta, key.as_bytes(), "read a counter")?;
-        bytes.map_or(Ok(0), |bytes| number("counter", bytes).map(u64::from_le_bytes))
     }
 
     fn put_number(&mut self, key: &'static str, value: u64) -> Result<(), StoreError> {

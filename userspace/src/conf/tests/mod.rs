@@ -187,9 +187,11 @@ fn what_is_common_to_all_attachments_is_kept_for_the_pool() {
 #[test]
 fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
     let (eth0, net1) = ("eth0".parse().unwrap(), "net1".parse().unwrap());
-    let key = |conf: &Value| parse(conf).unwrap().pool_key(&eth0);
+    let key = |conf: &Value| parse(conf).unwrap().pool_key(&eth0, None);
     let first = key(&least());
-    assert_ne!(parse(&least()).unwrap().pool_key(&net1), first);
+    assert_ne!(parse(&least()).unwrap().pool_key(&net1, None), first);
+    let with_template = parse(&least()).unwrap().pool_key(&eth0, Some(&[0; 32]));
+    assert_ne!(with_template, first);
     let same =
         [("cniVersion", json!("1.1.0")), ("pool", json!({"warm": 3})), ("coldBuilds", json!(9))];
     let others = [

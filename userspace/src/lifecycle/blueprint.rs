@@ -1,0 +1,105 @@
+//! What the slots of a pool are built from.
+
+use super::{
+    LifecycleError, Node,
+    addresses::take_addresses,
+    in_force::{PoolInForce, pool_template},
+    node::{now, uplink_mtu},
+};
+use crate::{
+    conf::{IpamConf, NetConf, OwnIpam},
+    datapath::Datapath,
+    failpoint,
+    netns::{HiddenNamespaces, Netns},
+    slot::{BuildPermit, Builder, Built},
+    store::{PoolId, Slot, Write},
+    template::{NetworkConfig, NodeContext, Template},
+    types::Identity,
+};
+
+/// What the slots of a pool are built from, on this node, now.
+#[derive(Debug, Clone)]
+pub(super) struct Blueprint<'a> {
+    pub(super) conf: &'a NetConf,
+    pub(super) pool: &'a PoolInForce,
+    own: &'a OwnIpam,
+    template: Template,
+    digest: [u8; 32],
+    mtu: u32,
+    masquerade: bool,
+}
+
+/// A slot on record, and its namespace, in which nothing is yet.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) slot: Slot,
+    pub(super) netns: Netns,
+}
+
+impl<'a> Blueprint<'a> {
+    pub(super) fn new(
+        node: &Node,
+        conf: &'a NetConf,
+        pool: &'a PoolInForce,
+    ) -> Result<Self, LifecycleError> {
+        let IpamConf::Own(own) = &conf.ipam else {
+            return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
+        };
+        let template = pool_template(node, conf, pool.template.as_ref())?;
+        let digest = template.digest()?.0;
+        let nobodys =
+            template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
+        let NetworkConfig { mtu, masquerade, .. } = nobodys;
+        Ok(Self { conf, pool, own, template, digest, mtu, masquerade })
+    }
+
+    /// Whether its slots are masqueraded.
+    pub(super) fn masquerades(&self) -> bool {
+        self.masquerade
+    }
+
+    /// Records the intent to build a slot.
+    pub(super) fn record(
+        &self,
+        transaction: &mut Write<'_>,
+        netns: &Netns,
+    ) -> Result<Slot, LifecycleError> {
+        let id = transaction.next_slot_id()?;
+        let PoolId { network, ifname, template } = &self.pool.id;
+        let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
+        slot.owns_netns = true;
+        slot.netns = Some(netns.inode());
+        slot.masquerade = self.masquerade;
+        slot.identity = transaction.identity(&format!("network:{network}"))?;
+        slot.pool = self.pool.key;
+        slot.template = self.digest;
+        slot.template_name.clone_from(template);
+        slot.scope = self.pool.policy.scope;
+        slot.mtu = self.mtu;
+        slot.addresses = take_addresses(transaction, network, self.own, &[], id)?;
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    }
+
+    /// Builds a slot on record, its packets passing under `identity`.
+    pub(super) fn build(
+        &self,
+        node: &Node,
+        hidden: &HiddenNamespaces,
+        datapath: &Datapath,
+        site: &Site,
+        identity: Identity,
+    ) -> Result<Built, LifecycleError> {
+        let Site { slot, netns } = site;
+        hidden.enter(|inside| inside.keep(slot.id, netns))??;
+        failpoint::hit("prepare:kept");
+        let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
+        let config = self.template.instantiate(&context);
+        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
+        let Datapath { programs, maps } = datapath;
+        let builder = Builder { slot, config: &config, netns, programs, maps, identity };
+        builder
+            .build()
+            .map_err(|source| LifecycleError::Prepare { slot: slot.id, source: Box::new(source) })
+    }
+}

@@ -1,0 +1,150 @@
+//! The pool that counts for an attachment, and what is on record of it.
+
+use super::{LifecycleError, Node, configuration::template_of};
+use crate::{
+    cni::CniArgs,
+    conf::{NetConf, User},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy},
+    template::Template,
+    types::{IfName, PoolKey},
+};
+
+/// A pool as it counts now.
+#[derive(Debug, Clone)]
+pub(super) struct PoolInForce {
+    /// Which one.
+    pub(super) id: PoolId,
+    /// What its slots are built from.
+    pub(super) key: PoolKey,
+    /// How many there may be, for whom, and for how long.
+    pub(super) policy: PoolPolicy,
+    /// The stored template that they are made from, if there is one: its digest.
+    pub(super) template: Option<[u8; 32]>,
+}
+
+/// The pool that a user's slot is of.
+pub(super) fn pool_id(conf: &NetConf, ifname: &IfName, user: &User) -> PoolId {
+    let template = user.template.as_ref().or(conf.pool_conf.template.as_ref());
+    PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: template.cloned() }
+}
+
+/// The pool of a user, if he has one: configured, or set up by an operator. What was configured
+/// anew is recorded, for the agent.
+pub(super) fn pool_in_force(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+) -> Result<Option<PoolInForce>, LifecycleError> {
+    let (recorded, operators) = node.store.read(|transaction| {
+        let recorded = transaction.pool(id)?;
+        let operators = match (&recorded, &id.template, &conf.pool) {
+            (None, Some(_), None) => transaction.pool(&PoolId { template: None, ..id.clone() })?,
+            _ => None,
+        };
+        Ok::<_, LifecycleError>((recorded, operators))
+    })?;
+    if conf.pool.is_none() && recorded.as_ref().is_some_and(was_configured) {
+        // The configuration had a pool, and has none any more. The agent gives its slots up.
+        node.store.write(|transaction| transaction.forget_pool(id))?;
+        return Ok(None);
+    }
+    let known = recorded.as_ref().or(operators.as_ref()).map(|pool| pool.configured);
+    let Some(configured) = conf.pool.or(known) else {
+        return Ok(None);
+    };
+    let is_same = |pool: &Pool| {
+        pool.key == conf.pool_key(&id.ifname, digest(pool).as_ref())
+            && pool.configured == configured
+    };
+    let pool = match recorded {
+        Some(pool) if is_same(&pool) => pool,
+        // Its ranges are this attachment's alone.
+        Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
+        _ => record_pool(node, conf, id, configured)?,
+    };
+    let template = digest(&pool);
+    Ok(Some(PoolInForce { id: id.clone(), key: pool.key, policy: pool.policy(), template }))
+}
+
+/// The digest of the stored template that a pool's slots are made from, if there is one.
+fn digest(pool: &Pool) -> Option<[u8; 32]> {
+    (pool.template != [0; 32]).then_some(pool.template)
+}
+
+/// Whether a pool is there because of the configuration, and not because an operator wants it.
+fn was_configured(pool: &Pool) -> bool {
+    pool.set == PoolOverride::default()
+        && NetConf::parse(&pool.conf).is_ok_and(|conf| conf.pool.is_some())
+}
+
+/// Records what a pool's slots are built from from now on, and how many there should be.
+///
+/// # Errors
+/// Where the pool is of a stored template, it must be stored on this node.
+pub fn record_pool(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+    configured: PoolPolicy,
+) -> Result<Pool, LifecycleError> {
+    let stored = id.template.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    put_pool(node, conf, id, configured, stored.as_ref())
+}
+
+/// The same, with the template at hand.
+pub(super) fn put_pool(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+    configured: PoolPolicy,
+    stored: Option<&Template>,
+) -> Result<Pool, LifecycleError> {
+    let digest = stored.map(Template::digest).transpose()?.map(|digest| digest.0);
+    let text = stored.map(Template::to_json).transpose()?;
+    let key = conf.pool_key(&id.ifname, digest.as_ref());
+    node.store.write(|transaction| {
+        let known = transaction.pool(id)?;
+        let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
+        let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);
+        if let (Some(digest), Some(text)) = (&digest, &text) {
+            transaction.put_template(digest, text)?;
+        }
+        let pool = Pool {
+            key,
+            conf: conf.common(),
+            template: digest.unwrap_or_default(),
+            fingerprint: fingerprint.unwrap_or_default(),
+            configured,
+            set,
+        };
+        transaction.put_pool(id, &pool)?;
+        Ok(pool)
+    })
+}
+
+/// A template that is stored on this node.
+pub(super) fn stored_template(
+    node: &Node,
+    name: &crate::types::TemplateName,
+) -> Result<Template, LifecycleError> {
+    let stored = node.templates_existing()?.map(|templates| templates.get(name)).transpose()?;
+    let stored = stored.flatten();
+    stored
+        .map(|stored| stored.template)
+        .ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
+}
+
+/// What a pool's slots are made from.
+pub(super) fn pool_template(
+    node: &Node,
+    conf: &NetConf,
+    digest: Option<&[u8; 32]>,
+) -> Result<Template, LifecycleError> {
+    let Some(digest) = digest else {
+        return Ok(template_of(conf));
+    };
+    let text = node.store.read(|transaction| transaction.template(digest))?;
+    let text =
+        text.ok_or(LifecycleError::TemplateGone { digest: crate::template::Digest(*digest) })?;
+    Ok(Template::from_json(&text)?)
+}

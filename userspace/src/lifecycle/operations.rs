@@ -1,0 +1,138 @@
+//! The operations beside the spec's verbs, as the plugin is asked for them: PREPARE, ACTIVATE and
+//! PARK. `docs/cni-extensions.md` specifies them; REPLICATE is told in [`super::replicate`].
+
+use std::{fs, io};
+
+use super::{
+    Decline, LifecycleError, Node, Order, Request,
+    activate::Wanted,
+    add::{container_netns, prepared_result},
+    gateway::{activate_ready, create},
+    in_force::{PoolInForce, pool_id, pool_in_force},
+    prepare::prepare,
+    reuse::{Guarded, guard, guard_request},
+    terms::Terms,
+};
+use crate::{
+    cni::{CniArgs, CniResult},
+    conf::{NetConf, User},
+    netns::{HiddenError, HiddenNamespaces, guard},
+    store::{Mode, Slot, StoreError},
+    types::{ContainerId, IfName, NetnsPath, SlotId},
+};
+
+/// A request that is not about one attachment: PREPARE or REPLICATE.
+#[derive(Debug, Clone)]
+pub struct OperationRequest {
+    /// The network's configuration.
+    pub conf: NetConf,
+    /// The interface in the containers to come.
+    pub ifname: IfName,
+    /// The container whose configuration is replicated; none: what `conf` says is.
+    pub container: Option<ContainerId>,
+    /// `CNI_ARGS`.
+    pub args: CniArgs,
+}
+
+/// PREPARE: makes configurations, and keeps them inactive. How many is asked for by
+/// `repoint.dev/count`, one by default; if a function is named, they wait for it.
+pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, LifecycleError> {
+    let OperationRequest { conf, ifname, args, .. } = request;
+    let (user, count) = (conf.user(args)?, conf.count(args)?);
+    prepare_for(&Node::open(&conf.directories)?, conf, ifname, &user, count.unwrap_or(1))
+}
+
+/// Makes `count` configurations for a user, or for anybody where he names no function.
+pub fn prepare_for(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    user: &User,
+    count: u32,
+) -> Result<Vec<Slot>, LifecycleError> {
+    let pool = pool(node, conf, ifname, user)?;
+    Terms::new(conf, &pool.policy, user)?;
+    let waiting = user.function.is_some().then_some(user);
+    let order = Order { conf, pool: &pool.id, count, user: waiting };
+    slots(node, &prepare(node, &order)?)
+}
+
+/// The records of slots that were made just now.
+pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, LifecycleError> {
+    Ok(node.store.read(|transaction| {
+        let slots = ids.iter().filter_map(|id| transaction.slot(*id).transpose());
+        slots.collect::<Result<_, StoreError>>()
+    })?)
+}
+
+/// The pool that somebody's slot would be of.
+pub(super) fn pool(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    user: &User,
+) -> Result<PoolInForce, LifecycleError> {
+    let pool = pool_in_force(node, conf, &pool_id(conf, ifname, user))?;
+    pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })
+}
+
+/// ACTIVATE: gives a container a configuration that is there and inactive. `CNI_NETNS` may be a path
+/// at which nothing is, or an empty file: the namespace is mounted there.
+pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> {
+    let conf = &request.conf;
+    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+    let user = conf.user(&request.args)?;
+    let node = Node::open(&conf.directories)?;
+    let pool = pool(&node, conf, &request.attachment.ifname, &user)?;
+    let terms = Terms::new(conf, &pool.policy, &user)?;
+    let mut wanted = Wanted {
+        attachment: &request.attachment,
+        pool: &pool,
+        terms,
+        user: &user,
+        path: Some(path.as_path()),
+        sysctls: None,
+    };
+    if terms.mode == Mode::None {
+        return Err(wanted.declined(Decline::Asked));
+    }
+    let guarded = target(request, path)?.map_err(|reason| wanted.declined(reason))?;
+    wanted.sysctls = guarded.sysctls.as_deref();
+    let hidden = guarded.hidden.as_ref();
+    let open = |slot| Ok(hidden.ok_or(LifecycleError::NoHidden)?.netns(slot)?);
+    let provided = activate_ready(&node, &wanted, &open)?;
+    prepared_result(&node, request, path, &provided.slot)
+}
+
+/// Where the namespace is to be mounted, looked at as ADD does, and made where nothing is.
+fn target(request: &Request, path: &NetnsPath) -> Result<Result<Guarded, Decline>, LifecycleError> {
+    let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
+    let is_free = match fs::symlink_metadata(path.as_path()) {
+        Ok(found) => {
+            found.is_file() && found.len() == 0 && !guard::is_mount(path.as_path()).map_err(look)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(look(error)),
+    };
+    if !is_free {
+        let (path, netns) = container_netns(request)?;
+        return guard(request, path, &netns);
+    }
+    if let Some(reason) = guard_request(request) {
+        return Ok(Err(reason));
+    }
+    create(path.as_path())?;
+    match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+        Err(HiddenError::Elsewhere { .. }) => Ok(Err(Decline::MountNamespace)),
+        hidden => Ok(Ok(Guarded { hidden: hidden?, sysctls: None })),
+    }
+}
+
+/// PARK: takes the configuration back from a container, and keeps it inactive. There being none is no
+/// error.
+pub fn park_request(request: &Request) -> Result<(), LifecycleError> {
+    match Node::open_existing(&request.conf.directories)? {
+        Some(node) => node.park(&request.attachment),
+        None => Ok(()),
+    }
+}

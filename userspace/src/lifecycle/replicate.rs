@@ -1,0 +1,169 @@
+//! REPLICATE: a configuration that exists becomes a template, which is stored, and of which any node
+//! makes configurations of its own.
+
+use std::time::SystemTime;
+
+use super::{
+    LifecycleError, Node, OperationRequest, Order,
+    del::attached,
+    in_force::{PoolInForce, pool_template, put_pool},
+    operations::{pool, slots},
+    pools::give_up,
+    prepare::prepare,
+};
+use crate::{
+    conf::{NetConf, User},
+    slot::{Fingerprint, capture},
+    store::{PoolId, Slot, SlotState},
+    template::{Digest, NodeContext, Template},
+    types::{AttachmentId, IfName, TemplateName},
+};
+
+/// What a template is made from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// What a network's configuration says.
+    Configuration,
+    /// What a slot has now: what it was made from, and what was set in its namespace since.
+    Slot(&'a Slot),
+}
+
+/// A template that was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The name under which it is stored.
+    pub name: TemplateName,
+    /// The template.
+    pub template: Template,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it is other than what was stored under that name before.
+    pub is_new: bool,
+    /// Slots that were made of it.
+    pub slots: Vec<Slot>,
+}
+
+/// REPLICATE, as the plugin is asked for it: makes a template of what the network's configuration
+/// says, or of what a container has, stores it under the name that `repoint.dev/template` gives, the
+/// network's by default, and makes as many inactive configurations of it as `repoint.dev/count`
+/// says, none by default.
+pub fn replicate_request(request: &OperationRequest) -> Result<Made, LifecycleError> {
+    let OperationRequest { conf, ifname, container, args } = request;
+    let (user, count) = (conf.user(args)?, conf.count(args)?.unwrap_or(0));
+    let name = match &user.template {
+        Some(name) => name.clone(),
+        None => conf.name.as_str().parse().map_err(LifecycleError::TemplateName)?,
+    };
+    let node = Node::open(&conf.directories)?;
+    let slot = container.as_ref().map(|container| {
+        let (network, ifname) = (conf.name.clone(), ifname.clone());
+        let attachment = AttachmentId { network, container: container.clone(), ifname };
+        let slot = attached(&node, &attachment)?;
+        slot.ok_or_else(|| LifecycleError::NotAttached { attachment: Box::new(attachment) })
+    });
+    let slot = slot.transpose()?;
+    let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
+    replicate(&node, conf, ifname, &name, source, count)
+}
+
+/// Makes a template, stores it, and makes `count` inactive configurations of it.
+pub fn replicate(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    name: &TemplateName,
+    source: Source<'_>,
+    count: u32,
+) -> Result<Made, LifecycleError> {
+    let template = match source {
+        Source::Configuration => super::configuration::template_of(conf),
+        Source::Slot(slot) => of_slot(node, conf, slot)?,
+    };
+    let template = Template { origin: origin(conf), ..template };
+    let is_new = store_template(node, name, &template)?;
+    let slots = if count == 0 {
+        Vec::new()
+    } else {
+        let user = User { template: Some(name.clone()), ..User::default() };
+        let PoolInForce { id, .. } = pool(node, conf, ifname, &user)?;
+        let made = prepare(node, &Order { conf, pool: &id, count, user: None })?;
+        slots(node, &made)?
+    };
+    let digest = template.digest()?;
+    Ok(Made { name: name.clone(), template, digest, is_new, slots })
+}
+
+/// What a slot was made from, and what was set in its namespace since.
+fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, LifecycleError> {
+    if !slot.owns_netns {
+        return Err(LifecycleError::NotReplicable { slot: slot.id });
+    }
+    let stored = slot.template_name.is_some().then_some(&slot.template);
+    let mut template = pool_template(node, conf, stored)?;
+    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
+    let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
+    let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let config = template.instantiate(&context);
+    let netns = node.netns_through_door(slot.id)?;
+    template.operations.extend(capture(slot, &config, &netns, &expected)?);
+    Ok(template)
+}
+
+/// Stores a template under a name; says whether it is another than before. Pools of that name have
+/// their slots made from it from now on: those that wait are given up at once, those in use when
+/// they come back.
+pub fn store_template(
+    node: &Node,
+    name: &TemplateName,
+    template: &Template,
+) -> Result<bool, LifecycleError> {
+    let is_new = node.templates()?.put(name, template)?;
+    for (id, pool) in pools_of(node, name)? {
+        let conf = NetConf::parse(&pool.conf)?;
+        let now = put_pool(node, &conf, &id, pool.configured, Some(template))?;
+        if now.key != pool.key {
+            drain(node, pool.key)?;
+        }
+    }
+    Ok(is_new)
+}
+
+/// Deletes a template; says whether there was one. Its pools end: slots that wait are given up at
+/// once, those in use when they come back.
+pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
+    let deleted = match node.templates_existing()? {
+        Some(templates) => templates.delete(name)?,
+        None => false,
+    };
+    for (id, pool) in pools_of(node, name)? {
+        node.store.write(|transaction| transaction.forget_pool(&id))?;
+        drain(node, pool.key)?;
+    }
+    Ok(deleted)
+}
+
+fn pools_of(
+    node: &Node,
+    name: &TemplateName,
+) -> Result<Vec<(PoolId, crate::store::Pool)>, LifecycleError> {
+    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    pools.retain(|(id, _)| id.template.as_ref() == Some(name));
+    Ok(pools)
+}
+
+/// Gives up the slots that wait and were made from what counts no more.
+fn drain(node: &Node, key: crate::types::PoolKey) -> Result<(), LifecycleError> {
+    for state in [SlotState::Warm, SlotState::Parked] {
+        give_up(node, key, state, u32::MAX)?;
+    }
+    Ok(())
+}
+
+/// Who made a template, for people.
+fn origin(conf: &NetConf) -> String {
+    let node = nix::sys::utsname::uname().ok();
+    let node =
+        node.as_ref().map_or_else(String::new, |n| n.nodename().to_string_lossy().into_owned());
+    crate::template::origin(&conf.name, &node, SystemTime::now())
+}

@@ -1,0 +1,69 @@
+//! On what terms a container is served: the network's, narrowed by what the container asks for.
+
+use std::time::Duration;
+
+use super::LifecycleError;
+use crate::{
+    conf::{Annotation, NetConf, User},
+    store::{Mode, PoolPolicy, Scope},
+    types::NetworkName,
+};
+
+/// How a container is served.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// With what.
+    pub(super) mode: Mode,
+    /// Whose slots it may get, and who may get its slot afterwards.
+    pub(super) scope: Scope,
+    /// How long its slot waits for its function afterwards, where it says so itself.
+    pub(super) idle_ttl: Option<Duration>,
+    /// How long a slot rests before another function gets it.
+    pub(super) cooldown: Duration,
+}
+
+impl Terms {
+    /// What counts for a user of a pool: nobody can widen what the network's configuration says.
+    pub(super) fn new(
+        conf: &NetConf,
+        policy: &PoolPolicy,
+        user: &User,
+    ) -> Result<Self, LifecycleError> {
+        let too_wide = |annotation, value: String, limit: String| LifecycleError::TooWide {
+            network: conf.name.clone(),
+            annotation,
+            value,
+            limit,
+        };
+        if let Some(scope) = user.scope.filter(|scope| *scope > policy.scope) {
+            let limit = format!("scope {}", policy.scope.name());
+            return Err(too_wide(Annotation::Scope, scope.name().to_owned(), limit));
+        }
+        if let (Some(ttl), Some(most)) = (user.idle_ttl, policy.idle_ttl)
+            && ttl > most
+        {
+            let shown = |time| humantime::format_duration(time).to_string();
+            return Err(too_wide(
+                Annotation::IdleTtl,
+                shown(ttl),
+                format!("idleTTL {}", shown(most)),
+            ));
+        }
+        Ok(Self {
+            mode: user.mode.unwrap_or(conf.pool_conf.mode),
+            scope: user.scope.unwrap_or(policy.scope),
+            idle_ttl: user.idle_ttl,
+            cooldown: policy.cooldown,
+        })
+    }
+}
+
+/// Refuses what only a pool can give, of a network without one.
+pub(super) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), LifecycleError> {
+    match user.mode {
+        Some(mode @ (Mode::Reuse | Mode::Replicate)) => {
+            Err(LifecycleError::ModeWithoutPool { network: network.clone(), mode: mode.name() })
+        }
+        Some(Mode::None) | None => Ok(()),
+    }
+}

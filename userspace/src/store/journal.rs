@@ -1,0 +1,53 @@
+//! The last decisions about containers: a ring, so that nobody need read it for it not to grow.
+
+use super::{
+    CodecError, Decision,
+    codec::{Decoder, Encoder},
+};
+use crate::types::AttachmentId;
+
+/// How many there are at most.
+pub(super) const LENGTH: u64 = 1024;
+const VERSION: u8 = 1;
+
+/// A decision that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number: they are counted from 1.
+    pub number: u64,
+    /// When, in nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// About whom.
+    pub attachment: AttachmentId,
+    /// What.
+    pub decision: Decision,
+}
+
+impl Entry {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let AttachmentId { network, container, ifname } = &self.attachment;
+        let mut encoder = Encoder::new(VERSION);
+        encoder.u64(self.number).u64(self.time);
+        for name in [network.as_str(), container.as_str(), ifname.as_str()] {
+            encoder.text(name.as_bytes());
+        }
+        self.decision.encode(&mut encoder);
+        encoder.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut decoder = Decoder::new(bytes, VERSION)?;
+        let entry = Self {
+            number: decoder.u64("number")?,
+            time: decoder.u64("time")?,
+            attachment: AttachmentId {
+                network: decoder.name("network")?,
+                container: decoder.name("container")?,
+                ifname: decoder.name("interface name")?,
+            },
+            decision: Decision::decode(&mut decoder)?,
+        };
+        decoder.finish()?;
+        Ok(entry)
+    }
+}
