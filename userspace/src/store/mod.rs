@@ -1,18 +1,19 @@
-//! The database of what repoint holds on this node: LMDB, one short transaction at a time.
+//! The databases of this node: what repoint holds on it, and templates. LMDB, one short transaction
+//! at a time.
 //!
-//! It describes kernel objects, which die with the boot as its file does (`/run` is a tmpfs), so
-//! it is never synced to a disk. Readers and writers are kept apart by a lock on a file
-//! (`flock(2)`), and not by LMDB's own: that is a mutex of the C library in shared memory, which
-//! executables of two C libraries do not understand alike, and a table of readers, in which killed
-//! ones stay. The kernel gives a lock back whose owner was killed. A transaction holds no system call but LMDB's own; kernel work is
-//! done between the one that records the intent and the one that records that it is done.
+//! [`Store`] describes kernel objects, which die with the boot as its file does (`/run` is a tmpfs),
+//! so it is never synced to a disk. [`Templates`] outlive the boot. A transaction holds no system
+//! call but LMDB's own; kernel work is done between the one that records the intent and the one that
+//! records that it is done.
 
 mod codec;
 mod decision;
+mod environment;
 mod index;
 mod journal;
 mod pool;
 mod record;
+mod templates;
 mod transaction;
 
 pub use codec::CodecError;
@@ -21,29 +22,32 @@ pub use index::{Parked, Shelf, Use};
 pub use journal::Entry;
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
+pub use templates::{Put, StoredTemplate, Templates};
 pub use transaction::{Read, Transaction, Write};
 
 use std::{
-    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
-use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction};
+use lmdb::Database;
 
-use crate::types::{AttachmentId, SlotId};
+use environment::{Environment, Layout, begin_reading, begin_writing};
+
+use crate::{
+    template::TemplateError,
+    types::{AttachmentId, SlotId, TemplateName},
+};
 
 /// Version of the tables and records; a database of another is refused.
 const SCHEMA: u32 = 3;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
-/// File in the folder that readers and writers lock.
-const LOCK: &str = "lock";
-/// LMDB's data file in the folder.
-const DATA: &str = "data.mdb";
+/// What to do about a database of another schema.
+const SCHEMA_ADVICE: &str =
+    "drain the node, run `repoint unload --force` of the version that made it, and try again";
+
 /// What is wrong with the database, or with what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -74,15 +78,16 @@ pub enum StoreError {
         source: lmdb::Error,
     },
     /// The database is of another version of repoint.
-    #[error(
-        "the database in {path} has schema version {found}, this is version {SCHEMA}: \
-         drain the node, run `repoint unload --force` of the version that made it, and try again"
-    )]
+    #[error("the database in {path} has schema version {found}, this is version {known}: {advice}")]
     Schema {
         /// The folder.
         path: PathBuf,
         /// The version found.
         found: u32,
+        /// The only known version.
+        known: u32,
+        /// What to do.
+        advice: &'static str,
     },
     /// LMDB refused.
     #[error("cannot {what} in the database: {source}{}", advice(*.source))]
@@ -99,6 +104,25 @@ pub enum StoreError {
         what: &'static str,
         /// What is wrong with it.
         source: CodecError,
+    },
+    /// The record of a template cannot be read.
+    #[error(
+        "the record of template {name} cannot be read: {source}: delete it with `repoint template \
+         delete {name}`, or use the version of repoint that stored it"
+    )]
+    StoredTemplate {
+        /// Its name.
+        name: TemplateName,
+        /// What is wrong with the record.
+        source: CodecError,
+    },
+    /// A template cannot be stored, or the one that is stored cannot be used.
+    #[error("template {name}: {source}")]
+    Template {
+        /// Its name.
+        name: TemplateName,
+        /// What is wrong with it.
+        source: TemplateError,
     },
     /// The attachment exists.
     #[error("{attachment} is attached already (slot {slot}): DEL it first")]
@@ -137,7 +161,7 @@ pub enum StoreError {
 /// What a person can do about an error of LMDB.
 fn advice(error: lmdb::Error) -> &'static str {
     match error {
-        lmdb::Error::MapFull => ": it is full, remove networks or slots",
+        lmdb::Error::MapFull => ": it is full, remove slots or templates",
         lmdb::Error::Other(libc::ENOSPC) => ": its file system is full",
         _ => "",
     }
@@ -191,7 +215,11 @@ const TABLES: [&str; 13] = [
     "journal",
 ];
 
-impl Tables {
+impl Layout for Tables {
+    const TABLES: &'static [&'static str] = &TABLES;
+    const MAP_SIZE: usize = MAP_SIZE;
+    const DURABLE: bool = false;
+
     fn collect(
         mut table: impl FnMut(&'static str) -> Result<Database, lmdb::Error>,
     ) -> Result<Self, lmdb::Error> {
@@ -226,52 +254,38 @@ impl Tables {
             journal: table(journal)?,
         })
     }
+
+    fn settle(&self, environment: &lmdb::Environment, path: &Path) -> Result<(), StoreError> {
+        let recorded = Transaction::new(begin_reading(environment)?, self).schema()?;
+        let found = if let Some(found) = recorded {
+            found
+        } else {
+            let mut transaction = Transaction::new(begin_writing(environment)?, self);
+            let recorded = transaction.initialise(SCHEMA)?;
+            transaction.commit()?;
+            recorded
+        };
+        if found != SCHEMA {
+            let (path, known, advice) = (path.to_owned(), SCHEMA, SCHEMA_ADVICE);
+            return Err(StoreError::Schema { path, found, known, advice });
+        }
+        Ok(())
+    }
 }
 
-/// The open database. A process opens it once.
+/// The open database of what this node holds. A process opens it once.
 #[derive(Debug)]
-pub struct Store {
-    environment: Environment,
-    tables: Tables,
-    path: PathBuf,
-    /// Whoever works with the database holds it; of a process, one thread at a time.
-    lock: Mutex<File>,
-}
+pub struct Store(Environment<Tables>);
 
 impl Store {
     /// Opens the database in a folder, and makes both where they are not there.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = match lock_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(path)
-                    .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
-                lock_file(path)
-            }
-            other => other,
-        };
-        let lock = lock.map_err(lock_failed(path, "open"))?;
-        // Nobody writes while it is made, or its newest state is looked for.
-        let held = Held::exclusive(&lock, path)?;
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
-        let environment = environment(path).map_err(open)?;
-        let tables = match Tables::collect(|name| environment.open_db(Some(name))) {
-            Err(lmdb::Error::NotFound) => {
-                Tables::collect(|name| environment.create_db(Some(name), DatabaseFlags::empty()))
-            }
-            other => other,
-        }
-        .map_err(open)?;
-        settle_schema(&environment, &tables, path)?;
-        drop(held);
-        Ok(Self { environment, tables, path: path.to_owned(), lock: Mutex::new(lock) })
+        Environment::open(path).map(Self)
     }
 
     /// Opens the database in a folder if there is one.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
-        if path.join(DATA).exists() { Self::open(path).map(Some) } else { Ok(None) }
+        Ok(Environment::open_existing(path)?.map(Self))
     }
 
     /// Calls `work` with a consistent view.
@@ -279,9 +293,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Read<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::shared(&file, &self.path)?;
-        work(&Transaction::new(begin_reading(&self.environment)?, &self.tables))
+        self.0.read(|inner, tables| work(&Transaction::new(inner, tables)))
     }
 
     /// Calls `work`, the only one on the node that works with the database meanwhile, and commits
@@ -290,92 +302,13 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::exclusive(&file, &self.path)?;
-        let mut transaction = Transaction::new(begin_writing(&self.environment)?, &self.tables);
-        let value = work(&mut transaction)?;
-        transaction.commit()?;
-        Ok(value)
+        self.0.write(|inner, tables| {
+            let mut transaction = Transaction::new(inner, tables);
+            let value = work(&mut transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
     }
-}
-
-/// Checks the schema's version, and records it in a new database. The caller holds the lock.
-fn settle_schema(
-    environment: &Environment,
-    tables: &Tables,
-    path: &Path,
-) -> Result<(), StoreError> {
-    let recorded = Transaction::new(begin_reading(environment)?, tables).schema()?;
-    let found = if let Some(found) = recorded {
-        found
-    } else {
-        let mut transaction = Transaction::new(begin_writing(environment)?, tables);
-        let recorded = transaction.initialise(SCHEMA)?;
-        transaction.commit()?;
-        recorded
-    };
-    if found != SCHEMA {
-        return Err(StoreError::Schema { path: path.to_owned(), found });
-    }
-    Ok(())
-}
-
-fn begin_reading(environment: &Environment) -> Result<RoTransaction<'_>, StoreError> {
-    let begun = environment.begin_ro_txn();
-    begun.map_err(|source| StoreError::Lmdb { what: "begin reading", source })
-}
-
-fn begin_writing(environment: &Environment) -> Result<RwTransaction<'_>, StoreError> {
-    let begun = environment.begin_rw_txn();
-    begun.map_err(|source| StoreError::Lmdb { what: "begin writing", source })
-}
-
-/// The lock, held until this is dropped.
-struct Held<'a>(&'a File);
-
-impl<'a> Held<'a> {
-    /// Waits until nobody writes.
-    fn shared(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock_shared().map_err(lock_failed(path, "flock"))?;
-        Ok(Self(file))
-    }
-
-    /// Waits until nobody reads or writes.
-    fn exclusive(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock().map_err(lock_failed(path, "flock"))?;
-        Ok(Self(file))
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // The kernel unlocks an open file always, and when the process ends at the latest.
-        drop(self.0.unlock());
-    }
-}
-
-fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path.join(LOCK))
-}
-
-fn lock_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.join(LOCK);
-    move |source| StoreError::Lock { path, call, source }
-}
-
-/// Opens the environment.
-fn environment(path: &Path) -> Result<Environment, lmdb::Error> {
-    let tables = TABLES.len().try_into().unwrap_or(u32::MAX);
-    Environment::new()
-        .set_flags(
-            EnvironmentFlags::NO_SYNC
-                | EnvironmentFlags::NO_META_SYNC
-                | EnvironmentFlags::NO_LOCK
-                | EnvironmentFlags::NO_TLS,
-        )
-        .set_map_size(MAP_SIZE)
-        .set_max_dbs(tables)
-        .open_with_permissions(path, 0o600)
 }
 
 #[cfg(test)]

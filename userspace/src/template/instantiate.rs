@@ -5,28 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
 
-use super::{Operation, RouteTarget, RouteVia, Template, VERSION};
+use super::{Operation, RouteTarget, RouteVia, Sysctl, Template};
 use crate::{
     netlink::{Route, RouteOptions},
     types::{Mac, host_prefix},
 };
-
-/// Why a template yields nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// It is of a form that this version does not know.
-    #[error("template version {found} is not supported: this is version {VERSION}")]
-    Version {
-        /// The template's version.
-        found: u32,
-    },
-    /// It is not the JSON of a template.
-    #[error("not a template: {0}")]
-    Decode(#[source] serde_json::Error),
-    /// It has no JSON form.
-    #[error("cannot write the template as JSON: {0}")]
-    Encode(#[source] serde_json::Error),
-}
 
 /// What is particular to a node, for one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +31,8 @@ pub struct NetworkConfig {
     pub routes: Vec<Route>,
     /// Permanent neighbours in the container.
     pub neighbours: Vec<(IpAddr, Mac)>,
+    /// Sysctls of the container's namespace, in the order in which they are set.
+    pub sysctls: Vec<Sysctl>,
     /// Whether the data plane's programs run on the host's end.
     pub programs: bool,
     /// Whether the container reaches the outside under the node's address.
@@ -82,6 +67,10 @@ impl NetworkConfig {
             Operation::AssignAddress { .. } => self.addresses.clone_from(&node.addresses),
             Operation::AddGateway => self.add_gateways(),
             Operation::AddRoute { to, via, options } => self.add_routes(to, via, options),
+            Operation::AddNeighbour { address, mac } => self.add_neighbour(*address, *mac),
+            Operation::SetSysctl { key, value } => {
+                self.sysctls.push(Sysctl { key: key.clone(), value: value.clone() });
+            }
             Operation::AttachPrograms => self.programs = true,
             Operation::Masquerade => self.masquerade = true,
         }
@@ -91,7 +80,9 @@ impl NetworkConfig {
         for destination in self.destinations(to) {
             let gateway = match via {
                 RouteVia::Gateway => gateway(destination.addr()),
-                RouteVia::Router(address) => self.add_router(*address),
+                // The subnets of both families have no router in common.
+                RouteVia::Router(router) if !is_of_family(destination.addr(), *router) => continue,
+                RouteVia::Router(router) => self.add_router(*router),
             };
             self.add_route(Route { destination, gateway: Some(gateway), options: *options });
         }
@@ -103,6 +94,14 @@ impl NetworkConfig {
         let key = |route: &Route| (route.destination, route.options.table, route.options.priority);
         if !self.routes.iter().any(|known| key(known) == key(&route)) {
             self.routes.push(route);
+        }
+    }
+
+    /// A neighbour that is named counts, also where it is a router.
+    fn add_neighbour(&mut self, address: IpAddr, mac: Mac) {
+        if self.has_family(address) {
+            self.neighbours.retain(|(known, _)| *known != address);
+            self.neighbours.push((address, mac));
         }
     }
 
@@ -132,12 +131,17 @@ impl NetworkConfig {
         }
     }
 
+    /// Whether the instance has an address of the family that `address` is of.
+    fn has_family(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| is_of_family(own.addr(), address))
+    }
+
     /// The prefixes that a target means here, of families that the instance has addresses of.
     fn destinations(&self, target: &RouteTarget) -> Vec<IpNet> {
         match target {
             RouteTarget::Prefix(prefix) => {
-                let reachable = |own: &IpNet| own.addr().is_ipv4() == prefix.addr().is_ipv4();
-                self.addresses.iter().any(reachable).then_some(prefix.trunc()).into_iter().collect()
+                let reachable = self.has_family(prefix.addr());
+                reachable.then_some(prefix.trunc()).into_iter().collect()
             }
             RouteTarget::OwnSubnets => {
                 let mut subnets: Vec<_> = self.addresses.iter().map(IpNet::trunc).collect();
@@ -148,6 +152,10 @@ impl NetworkConfig {
             }
         }
     }
+}
+
+fn is_of_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
 }
 
 /// The prefix that holds one address only.
@@ -162,7 +170,7 @@ pub fn host_net(address: IpAddr) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::AddressSource;
+    use crate::template::{AddressSource, VERSION};
 
     fn template() -> Template {
         let route = |to, via| Operation::AddRoute { to, via, options: RouteOptions::default() };
@@ -221,17 +229,23 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_the_digest_and_a_newer_version_is_refused() {
-        let template = template();
-        let text = template.to_json().unwrap();
-        let read = Template::from_json(&text).unwrap();
-        assert_eq!(read, template);
-        assert_eq!(read.digest().unwrap(), template.digest().unwrap());
-
-        let newer = text.replace("\"version\": 1", "\"version\": 2");
-        assert!(matches!(Template::from_json(&newer), Err(TemplateError::Version { found: 2 })));
-        let unknown = text.replace("attachPrograms", "makeCoffee");
-        let error = Template::from_json(&unknown).unwrap_err().to_string();
-        assert!(error.contains("makeCoffee"), "{error}");
+    fn neighbours_that_are_named_count_and_families_that_are_missing_do_not() {
+        let mac: Mac = "02:00:00:00:00:09".parse().unwrap();
+        let router = "192.0.2.1".parse().unwrap();
+        let neighbour =
+            |address: &str| Operation::AddNeighbour { address: address.parse().unwrap(), mac };
+        let mut template = template();
+        let via = RouteVia::Router(router);
+        let to = RouteTarget::OwnSubnets;
+        let options = RouteOptions { table: Some(9), ..RouteOptions::default() };
+        template.operations.push(Operation::AddRoute { to, via, options });
+        template.operations.extend([neighbour("192.0.2.1"), neighbour("2001:db8::7")]);
+        let both = template.instantiate(&node(&["10.1.0.5/24", "fd01::5/64"], 1500));
+        assert_eq!(both.neighbours[2..], [(router, mac), ("2001:db8::7".parse().unwrap(), mac)]);
+        let own = both.routes.iter().filter(|route| route.options.table == Some(9));
+        let own: Vec<_> = own.map(|route| route.destination.to_string()).collect();
+        assert_eq!(own, ["10.1.0.0/24"], "the router is of IPv4");
+        let v4 = template.instantiate(&node(&["10.1.0.5/24"], 1500));
+        assert_eq!(v4.neighbours[1..], [(router, mac)]);
     }
 }

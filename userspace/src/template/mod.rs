@@ -3,16 +3,26 @@
 //! A template is a list of operations. Given what is particular to a node ([`NodeContext`]) it
 //! yields a [`NetworkConfig`], and the same node context yields the same configuration always.
 
+mod diff;
+mod error;
 mod instantiate;
+mod json;
 mod operation;
+mod origin;
+mod sysctl;
+mod validate;
 
-pub use instantiate::{NetworkConfig, NodeContext, TemplateError, gateway, host_net};
+pub use diff::{Change, Diff};
+pub use error::TemplateError;
+pub use instantiate::{NetworkConfig, NodeContext, gateway, host_net};
 pub use operation::{AddressSource, Operation, RouteTarget, RouteVia};
+pub use origin::origin;
+pub use sysctl::{Sysctl, SysctlKey};
+pub use validate::MTU;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Version of the form of templates; a newer one is refused.
+/// Version of the form of templates; another is refused.
 pub const VERSION: u32 = 1;
 
 /// SHA-256 of a template's operations: two templates of one digest do the same.
@@ -26,12 +36,11 @@ impl std::fmt::Display for Digest {
 }
 
 /// A node-independent network configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// Version of the form, [`VERSION`].
     pub version: u32,
-    /// What it was made from, for people: "network NAME".
+    /// What it was made from, for people; see [`origin()`].
     pub origin: String,
     /// What to do, in this order.
     pub operations: Vec<Operation>,
@@ -44,18 +53,7 @@ impl Template {
             serde_json::to_vec(&(self.version, &self.operations)).map_err(TemplateError::Encode)?;
         Ok(Digest(Sha256::digest(&text).into()))
     }
-
-    /// Reads a template from JSON.
-    pub fn from_json(text: &str) -> Result<Self, TemplateError> {
-        let template: Self = serde_json::from_str(text).map_err(TemplateError::Decode)?;
-        if template.version != VERSION {
-            return Err(TemplateError::Version { found: template.version });
-        }
-        Ok(template)
-    }
-
-    /// Writes it as JSON.
-    pub fn to_json(&self) -> Result<String, TemplateError> {
-        serde_json::to_string_pretty(self).map_err(TemplateError::Encode)
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use std::{
+    env,
+    process::{Child, Command, Stdio},
+};
+
+use super::*;
+use crate::template::{AddressSource, Operation, TemplateError, VERSION};
+
+/// Names the folder to the process that [`two_processes_store_at_once`] starts.
+const FOLDER: &str = "REPOINT_TEST_TEMPLATES";
+/// How many templates each process stores.
+const EACH: u32 = 20;
+
+fn template(mtu: u32) -> Template {
+    let operations = vec![
+        Operation::CreateLink { mtu: Some(mtu) },
+        Operation::AssignAddress { from: AddressSource::Ipam },
+        Operation::AttachPrograms,
+    ];
+    Template { version: VERSION, origin: format!("mtu {mtu}"), operations }
+}
+
+fn name(text: &str) -> TemplateName {
+    text.parse().unwrap()
+}
+
+/// Writes a record as it is.
+fn put_raw(templates: &Templates, key: &str, record: &[u8]) {
+    let put = templates.0.write(|mut transaction, tables| {
+        transaction.put(tables.templates, &key, &record, WriteFlags::empty()).unwrap();
+        transaction.commit().map_err(failed("commit"))
+    });
+    put.unwrap();
+}
+
+#[test]
+fn what_is_stored_outlives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/templates");
+    assert!(Templates::open_existing(&path).unwrap().is_none());
+    assert!(!path.exists(), "looking makes no folder");
+    let templates = Templates::open(&path).unwrap();
+    assert_eq!(templates.put(&name("resize"), &template(1400), 7).unwrap(), Put::New);
+    drop(templates);
+    let templates = Templates::open_existing(&path).unwrap().unwrap();
+    let stored = templates.get(&name("resize")).unwrap().unwrap();
+    assert_eq!(stored.template, template(1400));
+    assert_eq!((stored.digest, stored.stored), (template(1400).digest().unwrap(), 7));
+    assert_eq!(templates.get(&name("thumbs")).unwrap(), None);
+}
+
+#[test]
+fn a_template_is_replaced_by_another_digest_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let resize = name("resize");
+    assert_eq!(templates.put(&resize, &template(1400), 1).unwrap(), Put::New);
+    let renamed = Template { origin: "another".to_owned(), ..template(1400) };
+    assert_eq!(templates.put(&resize, &renamed, 2).unwrap(), Put::Unchanged);
+    let stored = templates.get(&resize).unwrap().unwrap();
+    assert_eq!((stored.template.origin.as_str(), stored.stored), ("mtu 1400", 1));
+    assert_eq!(templates.put(&resize, &template(1300), 3).unwrap(), Put::Changed);
+    assert_eq!(templates.get(&resize).unwrap().unwrap().stored, 3);
+    assert_eq!(templates.put(&name("a.first"), &template(1400), 4).unwrap(), Put::New);
+    let listed = templates.list().unwrap();
+    let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["a.first", "resize"]);
+    assert!(templates.delete(&resize).unwrap());
+    assert!(!templates.delete(&resize).unwrap());
+    assert_eq!(templates.get(&resize).unwrap(), None);
+}
+
+#[test]
+fn what_makes_no_sense_is_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let error = templates.put(&name("resize"), &template(1), 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "template resize: operation 1 (createLink): mtu 1 is not between 68 and 65535"
+    );
+    assert_eq!(templates.list().unwrap(), []);
+}
+
+#[test]
+fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    templates.put(&name("good"), &template(1400), 1).unwrap();
+    let digest = template(1400).digest().unwrap();
+    let mut record = encode(digest, 1, &template(1400).to_json().unwrap());
+    record[0] += 1;
+    put_raw(&templates, "newer", &record);
+    let text = template(1400).to_json().unwrap().replace("\"version\": 1", "\"version\": 2");
+    put_raw(&templates, "newest", &encode(digest, 1, &text));
+
+    let told = templates.get(&name("newer")).unwrap_err().to_string();
+    assert!(told.contains("newer") && told.contains("its version is 2, known is 1"), "{told}");
+    assert_eq!(templates.list().unwrap_err().to_string(), told);
+    let error = templates.get(&name("newest")).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Template { source: TemplateError::Version { found: 2 }, .. }),
+        "{error}"
+    );
+    assert!(templates.delete(&name("newer")).unwrap());
+    // One that cannot be read can be replaced as well.
+    assert_eq!(templates.put(&name("newest"), &template(1300), 2).unwrap(), Put::Changed);
+    assert_eq!(templates.list().unwrap().len(), 2);
+}
+
+#[test]
+fn damaged_records_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let whole = encode(template(1400).digest().unwrap(), 1, &template(1400).to_json().unwrap());
+    for length in 0..whole.len() {
+        put_raw(&templates, "broken", &whole[..length]);
+        assert!(templates.get(&name("broken")).is_err(), "{length} bytes of {}", whole.len());
+    }
+}
+
+#[test]
+fn another_schema_is_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let put = templates.0.write(|mut transaction, tables| {
+        let next = (SCHEMA + 1).to_le_bytes();
+        transaction.put(tables.meta, &SCHEMA_KEY, &next, WriteFlags::empty()).unwrap();
+        transaction.commit().map_err(failed("commit"))
+    });
+    put.unwrap();
+    drop(templates);
+    let error = Templates::open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("repoint template export"), "{error}");
+    assert!(matches!(error, StoreError::Schema { found, .. } if found == SCHEMA + 1), "{error}");
+}
+
+#[test]
+fn threads_that_store_the_same_agree_on_who_was_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let put = || templates.put(&name("resize"), &template(1400), 1).unwrap();
+    let puts: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(put)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(puts.iter().filter(|put| **put == Put::New).count(), 1, "{puts:?}");
+    assert_eq!(puts.iter().filter(|put| **put == Put::Unchanged).count(), 7, "{puts:?}");
+}
+
+/// Stores some templates of its own and one that all processes store.
+fn store_some(templates: &Templates, process: &str) {
+    for number in 0..EACH {
+        let own = name(&format!("{process}-{number}"));
+        assert_eq!(templates.put(&own, &template(1000 + number), 1).unwrap(), Put::New);
+        templates.put(&name("shared"), &template(1000 + number), 1).unwrap();
+        assert_eq!(templates.get(&own).unwrap().unwrap().template, template(1000 + number));
+    }
+}
+
+#[test]
+fn two_processes_store_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |name: &str| -> Child {
+        Command::new(env::current_exe().unwrap())
+            .args(["--exact", "store::templates::tests::a_process_that_stores"])
+            .env(FOLDER, folder.path())
+            .env("NAME", name)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let children = ["one", "two"].map(start);
+    let templates = Templates::open(folder.path()).unwrap();
+    store_some(&templates, "three");
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(templates.list().unwrap().len(), 3 * EACH as usize + 1);
+}
+
+/// The other side of [`two_processes_store_at_once`]; it does nothing of its own.
+#[test]
+fn a_process_that_stores() {
+    if let Some(folder) = env::var_os(FOLDER) {
+        let templates = Templates::open(Path::new(&folder)).unwrap();
+        store_some(&templates, &env::var("NAME").unwrap());
+    }
+}
