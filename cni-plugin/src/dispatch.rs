@@ -162,7 +162,7 @@ fn replica(version: &str, replicated: &Made) -> Value {
             "digest": replicated.digest.to_string(),
             "version": replicated.template.version,
             "origin": replicated.template.origin,
-            "isNew": replicated.is_new,
+            "stored": replicated.put.name(),
         },
         "slots": listed(&replicated.slots),
     })

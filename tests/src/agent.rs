@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::net::UnixDatagram,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -61,7 +61,7 @@ impl Agent {
         let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
         let file = File::create_new(&log).with_context(|| format!("create {}", log.display()))?;
         let process = Command::new(dist::agent())
-            .args([Path::new("--run-dir"), &dirs.run, Path::new("--bpf-dir"), &dirs.bpf])
+            .args(dirs.arguments())
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("duplicate the log's descriptor")?)
             .stderr(file)

@@ -80,7 +80,8 @@ fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)
         .collect::<Result<_>>()?;
     let user = User::default();
     let activated = attachments.iter().map(|attachment| {
-        let request = ActivateRequest { conf, attachment, user: &user, path: None };
+        let request =
+            ActivateRequest { conf, attachment, user: &user, path: None, prepared_only: false };
         let start = Instant::now();
         let activation = node.activate(&request)?;
         let activated = start.elapsed();
@@ -94,7 +95,7 @@ fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)
         Ok(start.elapsed())
     });
     let parked = parked.collect::<Result<_>>()?;
-    let key = conf.pool_key(&"eth0".parse()?);
+    let key = conf.pool_key(&"eth0".parse()?, None);
     wait::until(Duration::from_secs(10), "bringing slots back", || {
         let supply = supply(node, key)?;
         ensure!(supply.warm + supply.parked == supply.total, "{supply:?}");

@@ -10,7 +10,7 @@ use repoint::{
     conf::NetConf,
     lifecycle::{
         Fate, LifecycleError, Node, Order, demanded, give_up, give_up_abandoned, give_up_stale,
-        prepare, resume_scrubbing, scrub, supply, uplink_mtu,
+        mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
     },
     policy::{Demand, plan},
     slot::require_masquerade,
@@ -18,6 +18,8 @@ use repoint::{
     types::{PoolKey, SlotId},
 };
 use tracing::{debug, info, warn};
+
+use crate::journal::Journal;
 
 /// How often stale and abandoned slots are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -35,6 +37,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Keeper {
     node: Node,
+    journal: Journal,
     pools: HashMap<PoolId, Memory>,
     retries: HashMap<SlotId, Retry>,
     last_housekeeping: Option<Instant>,
@@ -65,6 +68,7 @@ impl Keeper {
     pub(crate) fn new(node: Node) -> Result<Self, LifecycleError> {
         resume_scrubbing(&node)?;
         Ok(Self {
+            journal: Journal::new(&node)?,
             node,
             pools: HashMap::new(),
             retries: HashMap::new(),
@@ -96,6 +100,7 @@ impl Keeper {
         if done.is_err() {
             warn!("a round of the keeper ended early");
         }
+        log_failure("read the journal", self.journal.log(&self.node));
         self.retries.values().map(|retry| retry.at).min()
     }
 }
@@ -223,7 +228,7 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
     let mut current: HashMap<PoolKey, Option<u32>> = HashMap::new();
     let uplink = uplink_mtu()?;
     for (_, pool) in &pools {
-        let mtu = NetConf::parse(&pool.conf).ok().map(|conf| conf.mtu.unwrap_or(uplink));
+        let mtu = mtu_of_pool(node, pool, uplink).ok();
         current.insert(pool.key, mtu);
     }
     let is_stale = |slot: &Slot| {
@@ -232,6 +237,7 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
     log_number("that nobody would ask for any more", give_up_stale(node, is_stale)?);
     resume_abandoned(node, scrubbing)?;
     restore_masquerade(node)?;
+    node.store.write(|transaction| transaction.end_rests(now()))?;
     let after = u64::try_from(ABANDONED_AFTER.as_nanos()).unwrap_or(u64::MAX);
     log_number("whose builder or remover was killed", give_up_abandoned(node, after)?);
     Ok(())

@@ -4,6 +4,7 @@
 //! `tracing`, and sees to it that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
+mod journal;
 mod keeper;
 
 use std::{
@@ -40,10 +41,14 @@ const REST: Duration = Duration::from_millis(200);
 /// The environment variable `RUST_LOG` chooses what is logged (default: `info`).
 #[derive(Debug, Parser)]
 #[command(version)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the options")]
 struct Arguments {
     /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
     #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().run)]
     run_dir: PathBuf,
+    /// Where the state is that outlives it (key `stateDir`)
+    #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().state)]
+    state_dir: PathBuf,
     /// Where maps and programs are pinned (key `bpfDir`)
     #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().bpf)]
     bpf_dir: PathBuf,
@@ -75,8 +80,8 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
     let directories = Directories {
         run: arguments.run_dir.clone(),
+        state: arguments.state_dir.clone(),
         bpf: arguments.bpf_dir.clone(),
-        ..Directories::default()
     };
     let keeper = Keeper::new(Node::open(&directories)?)?;
     tokio::select! {

@@ -95,7 +95,7 @@ fn main() -> ExitCode {
         Command::Slots { json } => slots::run(&directories, json),
         Command::Pool { action, json } => pool::run(&directories, action, json),
         Command::Prepare(wanted) => replicate::prepare(&directories, wanted),
-        Command::Replicate(wanted) => replicate::run(&directories, wanted),
+        Command::Replicate(wanted) => replicate::run(&directories, &wanted),
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Endpoints { json } => endpoints::run(&directories, json),

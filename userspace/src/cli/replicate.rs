@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use repoint::{
     conf::{Directories, NetConf, User},
     lifecycle::{Made, Node, Source, prepare_for, replicate},
-    store::{Slot, StoreError},
+    store::Slot,
     types::{
         AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, SlotId, TemplateName, Tenant,
     },
@@ -107,7 +107,7 @@ struct Told {
     template: TemplateName,
     digest: String,
     origin: String,
-    is_new: bool,
+    stored: &'static str,
     slots: Vec<Row>,
 }
 
@@ -134,13 +134,13 @@ fn list(rows: Vec<Row>) -> Result<(), CommandError> {
 }
 
 /// Makes a template, stores it, and makes configurations of it.
-pub(crate) fn run(directories: &Directories, wanted: Replicate) -> Result<(), CommandError> {
+pub(crate) fn run(directories: &Directories, wanted: &Replicate) -> Result<(), CommandError> {
     let node = Node::open(directories)?;
     let conf = wanted.which.conf(&node)?;
-    let slot = source(&node, &conf, &wanted)?;
+    let slot = source(&node, &conf, wanted)?;
     let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
     let ifname = &wanted.which.interface;
-    let Made { name, template, digest, is_new, slots } =
+    let Made { name, template, digest, put, slots } =
         replicate(&node, &conf, ifname, &wanted.name, source, wanted.count)?;
     let rows: Vec<Row> = slots.iter().map(Row::from).collect();
     if wanted.json {
@@ -148,12 +148,11 @@ pub(crate) fn run(directories: &Directories, wanted: Replicate) -> Result<(), Co
             template: name,
             digest: digest.to_string(),
             origin: template.origin,
-            is_new,
+            stored: put.name(),
             slots: rows,
         });
     }
-    let change = if is_new { "stored" } else { "unchanged" };
-    said(&format!("template {name} is {change}, digest {digest}"))?;
+    said(&format!("template {name} is {}, digest {digest}", put.name()))?;
     if rows.is_empty() { Ok(()) } else { list(rows) }
 }
 

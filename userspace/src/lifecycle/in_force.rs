@@ -5,7 +5,7 @@ use crate::{
     cni::CniArgs,
     conf::{NetConf, User},
     store::{Pool, PoolId, PoolOverride, PoolPolicy},
-    template::Template,
+    template::{NodeContext, Template},
     types::{IfName, PoolKey},
 };
 
@@ -127,11 +127,16 @@ pub(super) fn stored_template(
     node: &Node,
     name: &crate::types::TemplateName,
 ) -> Result<Template, LifecycleError> {
-    let stored = node.templates_existing()?.map(|templates| templates.get(name)).transpose()?;
-    let stored = stored.flatten();
+    let stored = node.template(name)?;
     stored
         .map(|stored| stored.template)
         .ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
+}
+
+/// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
+pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, LifecycleError> {
+    let template = pool_template(node, &NetConf::parse(&pool.conf)?, digest(pool).as_ref())?;
+    Ok(template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink }).mtu)
 }
 
 /// What a pool's slots are made from.

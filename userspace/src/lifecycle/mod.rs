@@ -35,7 +35,7 @@ pub use destroy::destroy;
 pub use error::LifecycleError;
 pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
-pub use in_force::record_pool;
+pub use in_force::{mtu_of_pool, record_pool};
 pub use node::{Node, now, uplink_mtu};
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,

@@ -1,7 +1,7 @@
 //! A node: its directories, its database and its data plane.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,10 +11,12 @@ use crate::{
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
-    store::Store,
-    types::SlotId,
+    store::{Store, StoredTemplate, Templates},
+    types::{SlotId, TemplateName},
 };
 
+/// Folder of the templates.
+const TEMPLATES: &str = "templates";
 /// MTU of a node that has no way out, bytes: Ethernet's.
 const MTU_WITHOUT_UPLINK: u32 = 1500;
 
@@ -27,6 +29,8 @@ pub struct Node {
     pub store: Store,
     /// The way to slots' namespaces of a program that activates more than one.
     door: Mutex<Option<Door>>,
+    /// The templates, once somebody has asked for them: a process opens them once.
+    templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
     maps: Mutex<Option<(u64, Maps)>>,
 }
@@ -39,14 +43,34 @@ impl Node {
     }
 
     fn new(directories: &Directories, store: Store) -> Self {
-        let (door, maps) = (Mutex::new(None), Mutex::new(None));
-        Self { directories: directories.clone(), store, door, maps }
+        let directories = directories.clone();
+        let (door, templates, maps) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        Self { directories, store, door, templates, maps }
     }
 
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
         let store = Store::open_existing(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
+    }
+
+    /// The templates that are stored on this node, with a database made where there is none.
+    pub fn templates(&self) -> Result<Arc<Templates>, LifecycleError> {
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = templates.as_ref() {
+            return Ok(Arc::clone(open));
+        }
+        let open = Arc::new(Templates::open(&self.directories.state.join(TEMPLATES))?);
+        *templates = Some(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// The template of this name, if it is stored on this node.
+    pub fn template(&self, name: &TemplateName) -> Result<Option<StoredTemplate>, LifecycleError> {
+        if !self.directories.state.join(TEMPLATES).exists() {
+            return Ok(None);
+        }
+        Ok(self.templates()?.get(name)?)
     }
 
     /// The data plane, loaded if it is not.

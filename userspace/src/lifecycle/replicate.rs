@@ -7,6 +7,7 @@ use super::{
     LifecycleError, Node, OperationRequest, Order,
     del::attached,
     in_force::{PoolInForce, pool_template, put_pool},
+    node::now,
     operations::{pool, slots},
     pools::give_up,
     prepare::prepare,
@@ -14,9 +15,9 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     slot::{Fingerprint, capture},
-    store::{PoolId, Slot, SlotState},
+    store::{Pool, PoolId, Put, Slot, SlotState},
     template::{Digest, NodeContext, Template},
-    types::{AttachmentId, IfName, TemplateName},
+    types::{AttachmentId, IfName, PoolKey, TemplateName},
 };
 
 /// What a template is made from.
@@ -37,8 +38,8 @@ pub struct Made {
     pub template: Template,
     /// Its digest.
     pub digest: Digest,
-    /// Whether it is other than what was stored under that name before.
-    pub is_new: bool,
+    /// What was stored under that name before.
+    pub put: Put,
     /// Slots that were made of it.
     pub slots: Vec<Slot>,
 }
@@ -80,7 +81,7 @@ pub fn replicate(
         Source::Slot(slot) => of_slot(node, conf, slot)?,
     };
     let template = Template { origin: origin(conf), ..template };
-    let is_new = store_template(node, name, &template)?;
+    let put = store_template(node, name, &template)?;
     let slots = if count == 0 {
         Vec::new()
     } else {
@@ -90,7 +91,7 @@ pub fn replicate(
         slots(node, &made)?
     };
     let digest = template.digest()?;
-    Ok(Made { name: name.clone(), template, digest, is_new, slots })
+    Ok(Made { name: name.clone(), template, digest, put, slots })
 }
 
 /// What a slot was made from, and what was set in its namespace since.
@@ -110,15 +111,15 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, Lifecyc
     Ok(template)
 }
 
-/// Stores a template under a name; says whether it is another than before. Pools of that name have
+/// Stores a template under a name. Pools of that name have
 /// their slots made from it from now on: those that wait are given up at once, those in use when
 /// they come back.
 pub fn store_template(
     node: &Node,
     name: &TemplateName,
     template: &Template,
-) -> Result<bool, LifecycleError> {
-    let is_new = node.templates()?.put(name, template)?;
+) -> Result<Put, LifecycleError> {
+    let put = node.templates()?.put(name, template, now())?;
     for (id, pool) in pools_of(node, name)? {
         let conf = NetConf::parse(&pool.conf)?;
         let now = put_pool(node, &conf, &id, pool.configured, Some(template))?;
@@ -126,16 +127,13 @@ pub fn store_template(
             drain(node, pool.key)?;
         }
     }
-    Ok(is_new)
+    Ok(put)
 }
 
 /// Deletes a template; says whether there was one. Its pools end: slots that wait are given up at
 /// once, those in use when they come back.
 pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
-    let deleted = match node.templates_existing()? {
-        Some(templates) => templates.delete(name)?,
-        None => false,
-    };
+    let deleted = node.templates()?.delete(name)?;
     for (id, pool) in pools_of(node, name)? {
         node.store.write(|transaction| transaction.forget_pool(&id))?;
         drain(node, pool.key)?;
@@ -143,17 +141,14 @@ pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, Lifecyc
     Ok(deleted)
 }
 
-fn pools_of(
-    node: &Node,
-    name: &TemplateName,
-) -> Result<Vec<(PoolId, crate::store::Pool)>, LifecycleError> {
+fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, LifecycleError> {
     let mut pools = node.store.read(|transaction| transaction.pools())?;
     pools.retain(|(id, _)| id.template.as_ref() == Some(name));
     Ok(pools)
 }
 
 /// Gives up the slots that wait and were made from what counts no more.
-fn drain(node: &Node, key: crate::types::PoolKey) -> Result<(), LifecycleError> {
+fn drain(node: &Node, key: PoolKey) -> Result<(), LifecycleError> {
     for state in [SlotState::Warm, SlotState::Parked] {
         give_up(node, key, state, u32::MAX)?;
     }

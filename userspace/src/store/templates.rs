@@ -88,6 +88,18 @@ pub enum Put {
     Unchanged,
 }
 
+impl Put {
+    /// As commands tell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
 /// The open database of templates. A process opens it once.
 #[derive(Debug)]
 pub struct Templates(Environment<Tables>);

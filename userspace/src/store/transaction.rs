@@ -217,9 +217,14 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
         Ok(until.is_some_and(|until| until > now))
     }
 
+    /// The number of the last decision; 0 where there was none.
+    pub fn last_decision(&self) -> Result<u64, StoreError> {
+        self.number(meta::LAST_DECISION)
+    }
+
     /// The decisions after the one of this number, as far as they are kept; oldest first.
     pub fn decisions(&self, after: u64) -> Result<Vec<Entry>, StoreError> {
-        let last = self.number(meta::LAST_DECISION)?;
+        let last = self.last_decision()?;
         let first = after.max(last.saturating_sub(journal::LENGTH));
         let entry = |number: u64| {
             let key = (number % journal::LENGTH).to_be_bytes();
