@@ -1,7 +1,7 @@
 //! The keeper: fills pools, drains them, and scrubs what comes back.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt, thread,
     time::{Duration, Instant},
 };
@@ -10,9 +10,11 @@ use repoint::{
     conf::NetConf,
     lifecycle::{
         Fate, LifecycleError, Node, Order, demanded, give_up, give_up_abandoned, give_up_stale,
-        mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
+        mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
     },
-    policy::{Demand, plan},
+    policy::{
+        Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
+    },
     slot::require_masquerade,
     store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
     types::{PoolKey, SlotId},
@@ -25,8 +27,6 @@ use crate::journal::Journal;
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// How long a slot may be on its way before its builder or remover is taken for killed.
 const ABANDONED_AFTER: Duration = Duration::from_mins(1);
-/// Over how long the rate of ADDs is taken.
-const OBSERVATION: Duration = Duration::from_secs(1);
 /// The first wait before a slot that is still in use is tried again; each is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -49,9 +49,8 @@ pub(crate) struct Keeper {
 #[derive(Debug)]
 struct Memory {
     demand: Demand,
-    /// ADDs that were counted when the rate was last taken.
+    /// ADDs that were counted at the last look.
     counted: u64,
-    observed: Instant,
     looked: Instant,
     /// Until when it is left alone, since building failed.
     until: Option<Instant>,
@@ -89,26 +88,27 @@ impl Keeper {
             scope
                 .spawn(|| {
                     log_failure("scrub slots", scrub_dirty(node, retries));
-                    log_failure("look after the pools", look_after_pools(node, pools));
+                    let more = log_failure("look after the pools", look_after_pools(node, pools));
                     if last.is_none_or(|last| last.elapsed() >= HOUSEKEEPING) {
                         *last = Some(Instant::now());
                         log_failure("give up stale slots", keep_house(node, scrubbing));
                     }
+                    more.unwrap_or(false)
                 })
                 .join()
         });
-        if done.is_err() {
+        let more = done.unwrap_or_else(|_| {
             warn!("a round of the keeper ended early");
-        }
+            false
+        });
         log_failure("read the journal", self.journal.log(&self.node));
-        self.retries.values().map(|retry| retry.at).min()
+        let retry = self.retries.values().map(|retry| retry.at).min();
+        if more { Some(Instant::now()) } else { retry }
     }
 }
 
-fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) {
-    if let Err(error) = result {
-        warn!("cannot {what}: {error}");
-    }
+fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
+    result.inspect_err(|error| warn!("cannot {what}: {error}")).ok()
 }
 
 /// Scrubs the slots that came back, those that were in use a moment ago when their time has come.
@@ -157,68 +157,103 @@ fn dirty(node: &Node) -> Result<Vec<Slot>, LifecycleError> {
     })?)
 }
 
+/// Looks after every pool. Says whether one has more to do than is done at a time.
 fn look_after_pools(
     node: &Node,
     memories: &mut HashMap<PoolId, Memory>,
-) -> Result<(), LifecycleError> {
+) -> Result<bool, LifecycleError> {
     let pools = node.store.read(|transaction| transaction.pools())?;
     memories.retain(|id, _| pools.iter().any(|(known, _)| known == id));
+    let mut more = false;
     for (id, pool) in pools {
         let counted = demanded(node, &id)?;
         let memory = memories.entry(id.clone()).or_insert_with(|| Memory {
             demand: Demand::default(),
             counted,
-            observed: Instant::now(),
             looked: Instant::now(),
             until: None,
         });
-        log_failure(
-            &format!("look after pool {id}"),
-            look_after(node, &id, &pool, memory, counted),
-        );
+        let done = look_after(node, &id, &pool, memory, counted);
+        more |= log_failure(&format!("look after pool {id}"), done).unwrap_or(false);
     }
-    Ok(())
+    Ok(more)
 }
 
+/// Looks after one pool: some steps at a time, so that what came back is scrubbed in between, and what
+/// is built is ready soon.
 fn look_after(
     node: &Node,
     id: &PoolId,
     pool: &Pool,
     memory: &mut Memory,
     counted: u64,
-) -> Result<(), LifecycleError> {
+) -> Result<bool, LifecycleError> {
     let interval = memory.looked.elapsed();
     memory.looked = Instant::now();
-    let observed = memory.observed.elapsed();
-    if observed >= OBSERVATION {
-        memory.demand.observe(counted.saturating_sub(memory.counted), observed);
-        (memory.counted, memory.observed) = (counted, Instant::now());
-    }
+    memory.demand.observe(counted.saturating_sub(memory.counted), interval);
+    memory.counted = counted;
     if memory.until.is_some_and(|until| Instant::now() < until) {
-        return Ok(());
+        return Ok(false);
     }
-    let plan = plan(pool.policy(), supply(node, pool.key)?, &mut memory.demand, interval);
-    for (state, count) in [(SlotState::Parked, plan.evict), (SlotState::Warm, plan.drain)] {
-        if count > 0 {
-            let number = give_up(node, pool.key, state, count)?;
-            info!("pool {id}: gave up {number} {state} slots");
-        }
-    }
-    if plan.build > 0 {
-        let conf = NetConf::parse(&pool.conf)?;
-        let began = Instant::now();
-        match prepare(node, &Order { conf: &conf, pool: id, count: plan.build, user: None }) {
-            Ok(slots) => {
-                let (number, rate) = (slots.len(), memory.demand.rate());
-                info!("pool {id}: built {number} slots in {:?}, {rate:.1} ADD/s", began.elapsed());
-            }
-            Err(error) => {
-                memory.until = Some(Instant::now() + AFTER_FAILURE);
-                return Err(error);
-            }
-        }
+    let policy = pool.policy();
+    let (stock, parked) = node.stock(pool)?;
+    let plan = plan(&policy, stock, &mut memory.demand, interval);
+    let retirements = retire(&parked, now(), &policy, plan.evict());
+    let retired = node.retire(pool, &retirements, plan.need())?;
+    log_retired(id, &retired);
+    drain(node, id, pool, &plan)?;
+    let became = |wanted| {
+        let number = retired.iter().filter(|(_, disposal)| *disposal == wanted).count();
+        u32::try_from(number).unwrap_or(u32::MAX)
+    };
+    let count = plan.build(became(Disposal::Recycled), became(Disposal::GivenUp));
+    build(node, id, pool, memory, count)?;
+    Ok(count == MOST_BUILT || plan.drain == MOST_DRAINED || retirements.len() == MOST_RETIRED)
+}
+
+fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), LifecycleError> {
+    if plan.drain > 0 {
+        let number = give_up(node, pool.key, SlotState::Warm, plan.drain)?;
+        info!("pool {id}: gave up {number} warm slots");
     }
     Ok(())
+}
+
+/// Builds slots. A pool for which that fails is left alone for a while.
+fn build(
+    node: &Node,
+    id: &PoolId,
+    pool: &Pool,
+    memory: &mut Memory,
+    count: u32,
+) -> Result<(), LifecycleError> {
+    if count == 0 {
+        return Ok(());
+    }
+    let conf = NetConf::parse(&pool.conf)?;
+    let began = Instant::now();
+    let order = Order { conf: &conf, pool: id, count, user: None };
+    let slots = prepare(node, &order).inspect_err(|_| {
+        memory.until = Some(Instant::now() + AFTER_FAILURE);
+    })?;
+    let (number, took) = (slots.len(), began.elapsed());
+    memory.demand.built(u32::try_from(number).unwrap_or(u32::MAX), took);
+    info!("pool {id}: built {number} slots in {took:?}, {:.1} ADD/s", memory.demand.rate());
+    Ok(())
+}
+
+/// Tells how many slots were retired, for which reasons.
+fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
+    let mut numbers: BTreeMap<(Disposal, Reason), usize> = BTreeMap::new();
+    for (reason, disposal) in retired {
+        *numbers.entry((*disposal, *reason)).or_default() += 1;
+    }
+    for ((disposal, reason), number) in numbers {
+        match disposal {
+            Disposal::Recycled => info!("pool {id}: {number} parked slots are warm: {reason}"),
+            Disposal::GivenUp => info!("pool {id}: gave up {number} parked slots: {reason}"),
+        }
+    }
 }
 
 /// Gives up what was built from what is configured no more, and what others left when they were

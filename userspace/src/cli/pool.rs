@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use repoint::{
-    conf::{Directories, NetConf},
-    lifecycle::{Node, Order, Outcome, give_up, prepare, record_pool, supply},
+    conf::{Directories, NetConf, User},
+    lifecycle::{Node, Outcome, give_up, prepare_for, record_pool, supply},
     policy::Supply,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
     types::{IfName, NetworkName, TemplateName},
@@ -158,7 +158,8 @@ fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError
     let room = pool.policy().max.saturating_sub(total);
     let missing = pool.policy().warm.saturating_sub(warm);
     let count = count.unwrap_or_else(|| missing.min(room));
-    let built = prepare(node, &Order { conf: &conf, pool: id, count, user: None })?;
+    let user = User { template: id.template.clone(), ..User::default() };
+    let built = prepare_for(node, &conf, &id.ifname, &user, count)?;
     said(&format!("built {} slots for {id}", built.len()))
 }
 

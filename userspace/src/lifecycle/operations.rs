@@ -9,7 +9,7 @@ use super::{
     add::{container_netns, prepared_result},
     gateway::{activate_ready, create},
     in_force::{PoolInForce, pool_id, pool_in_force},
-    prepare::prepare,
+    prepare::{check_room, prepare},
     reuse::{Guarded, guard, guard_request},
     terms::Terms,
 };
@@ -52,6 +52,7 @@ pub fn prepare_for(
 ) -> Result<Vec<Slot>, LifecycleError> {
     let pool = pool(node, conf, ifname, user)?;
     Terms::new(conf, &pool.policy, user)?;
+    check_room(node, &pool, count)?;
     let waiting = user.function.is_some().then_some(user);
     let order = Order { conf, pool: &pool.id, count, user: waiting };
     slots(node, &prepare(node, &order)?)

@@ -10,7 +10,7 @@ use super::{
     LifecycleError, Node,
     blueprint::{Blueprint, Site},
     destroy::destroy,
-    in_force::pool_in_force,
+    in_force::{PoolInForce, pool_in_force},
     node::now,
     pools::supply,
     room::lack,
@@ -44,15 +44,11 @@ pub struct Order<'a> {
 /// addresses run out.
 ///
 /// # Errors
-/// Where the pool is not on record or has no room for so many, and where building fails half-way:
-/// what was begun is taken down then.
+/// Where the pool is not on record, and where building fails half-way: what was begun is taken down
+/// then.
 pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleError> {
     let pool = pool_in_force(node, order.conf, order.pool)?;
     let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: order.pool.to_string() })?;
-    let room = pool.policy.max.saturating_sub(supply(node, pool.key)?.total);
-    if order.count > room {
-        return Err(LifecycleError::NoRoom { pool: pool.id.to_string(), count: order.count, room });
-    }
     let blueprint = Blueprint::new(node, order.conf, &pool)?;
     let hidden = node.hidden()?;
     drop(node.load_datapath()?);
@@ -66,6 +62,19 @@ pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleE
         ready.extend(built);
     }
     Ok(ready)
+}
+
+/// Refuses to build more slots than a pool may have.
+pub(super) fn check_room(
+    node: &Node,
+    pool: &PoolInForce,
+    count: u32,
+) -> Result<(), LifecycleError> {
+    let room = pool.policy.max.saturating_sub(supply(node, pool.key)?.total);
+    if count > room {
+        return Err(LifecycleError::NoRoom { pool: pool.id.to_string(), count, room });
+    }
+    Ok(())
 }
 
 /// Slots that are built some at a time.

@@ -4,13 +4,12 @@
 use std::time::SystemTime;
 
 use super::{
-    LifecycleError, Node, OperationRequest, Order,
+    LifecycleError, Node, OperationRequest,
     del::attached,
-    in_force::{PoolInForce, pool_template, put_pool},
+    in_force::{pool_template, put_pool},
     node::now,
-    operations::{pool, slots},
+    operations::prepare_for,
     pools::give_up,
-    prepare::prepare,
 };
 use crate::{
     conf::{NetConf, User},
@@ -86,9 +85,7 @@ pub fn replicate(
         Vec::new()
     } else {
         let user = User { template: Some(name.clone()), ..User::default() };
-        let PoolInForce { id, .. } = pool(node, conf, ifname, &user)?;
-        let made = prepare(node, &Order { conf, pool: &id, count, user: None })?;
-        slots(node, &made)?
+        prepare_for(node, conf, ifname, &user, count)?
     };
     let digest = template.digest()?;
     Ok(Made { name: name.clone(), template, digest, put, slots })

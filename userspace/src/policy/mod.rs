@@ -1,5 +1,7 @@
 //! Decisions about slots, as pure functions of what is on record.
 
 mod refill;
+mod retention;
 
-pub use refill::{Demand, Plan, Supply, plan};
+pub use refill::{Demand, MOST_BUILT, MOST_DRAINED, Plan, Stock, Supply, plan};
+pub use retention::{Disposal, MOST_RETIRED, Need, Reason, Retirement, retire};

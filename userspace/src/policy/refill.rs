@@ -1,20 +1,45 @@
-//! How many slots a pool should build, and how many give up.
+//! How many slots a pool should keep ready, how many to build for that, and how many give up.
+//!
+//! Slots that are ready must last until the next ones are. The keeper looks at a pool every so often;
+//! what has been asked for since is built then, which takes time, in which more are asked for. With
+//! ADDs coming at `rate` a second, a look every `look` seconds and `each` seconds a slot, building
+//! takes the share `rate × each` of all time, and so
+//!
+//! ```text
+//! lead   = look / (1 − rate × each)        seconds from one refill to the next
+//! demand = rate × lead                     ADDs in that time, on average
+//! target = demand + 3 × √demand            at least `warm`, at most `maxSlots`
+//! ```
+//!
+//! Arrivals of independent callers are a Poisson process, whose standard deviation is the root of
+//! the mean: with three of them one lead in some hundreds runs short, by an ADD or two. Where ADDs come
+//! faster than slots can be built, no stock is enough, and the target is `maxSlots`.
+//!
+//! All three are measured. `rate` is the greater of two averages: one that follows a ramp within a
+//! second, and one that does not forget in a pause of some seconds.
 
 use std::time::Duration;
 
+use super::Need;
 use crate::store::{PoolPolicy, SlotState};
 
-/// For how long the slots that are ready should last when ADDs come at the present rate and none
-/// comes back: building is a few milliseconds each, and bursts are uneven.
-const LEAD: Duration = Duration::from_secs(2);
-/// Time constant of the average rate.
-const MEMORY: Duration = Duration::from_secs(10);
+/// Time constants of the two average rates.
+const FAST: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(10);
+/// How far apart looks are when nobody rings: the least that is reckoned with.
+const LOOK: Duration = Duration::from_millis(200);
+/// Time to build a slot before any was measured.
+const EACH: Duration = Duration::from_micros(2500);
+/// Over how many slots the time to build one is averaged.
+const MEASURED: f64 = 32.0;
+/// Standard deviations of the demand that are kept beyond its mean.
+const MARGIN: f64 = 3.0;
 /// How long a pool holds more ready slots than it needs before it gives them up.
 const SURPLUS_AFTER: Duration = Duration::from_mins(1);
-/// Most slots built by one decision: the next one knows better.
-const MOST_BUILT: u32 = 256;
-/// Most slots given up by one decision.
-const MOST_GIVEN_UP: u32 = 256;
+/// Most slots built by one decision: they are ready together, and the next decision knows better.
+pub const MOST_BUILT: u32 = 32;
+/// Most ready slots given up by one decision.
+pub const MOST_DRAINED: u32 = 64;
 
 /// How many slots of a pool are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,142 +64,179 @@ impl Supply {
     }
 }
 
-/// How many ADDs come.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// What a pool has at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// How many slots in which state.
+    pub supply: Supply,
+    /// How many of the warm ones were used and have not rested for the policy's cooldown: nobody can
+    /// have them yet.
+    pub resting: u32,
+}
+
+impl Stock {
+    /// How many slots somebody who comes now could have.
+    #[must_use]
+    pub fn ready(&self) -> u32 {
+        self.supply.warm.saturating_sub(self.resting)
+    }
+}
+
+/// What is remembered of a pool from one decision to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
-    /// ADDs a second, averaged.
-    rate: f64,
+    /// ADDs a second that want a slot for anybody, over [`FAST`] and over [`SLOW`].
+    fast: f64,
+    slow: f64,
+    /// Seconds between looks, building left out, over [`SLOW`].
+    look: f64,
+    /// Seconds that a slot takes to build, over the last [`MEASURED`] slots.
+    each: f64,
+    /// How long was built since the last look.
+    building: Duration,
     /// For how long there have been more ready slots than needed.
     surplus: Duration,
 }
 
+impl Default for Demand {
+    /// Before anything was measured.
+    fn default() -> Self {
+        Self {
+            fast: 0.0,
+            slow: 0.0,
+            look: LOOK.as_secs_f64(),
+            each: EACH.as_secs_f64(),
+            building: Duration::ZERO,
+            surplus: Duration::ZERO,
+        }
+    }
+}
+
 impl Demand {
-    /// ADDs a second, averaged over the last ten.
+    /// ADDs a second that are reckoned with.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.rate
+        self.fast.max(self.slow)
     }
 
-    /// Takes note of `count` ADDs in the last `interval`, which should not be shorter than a second:
-    /// a few in some milliseconds are no rate.
+    /// Takes note of `count` ADDs in the `interval` since the last look, however short: each counts
+    /// for as much as the time constant allows.
     pub fn observe(&mut self, count: u64, interval: Duration) {
+        let seconds = interval.as_secs_f64().max(f64::EPSILON);
         #[expect(clippy::cast_precision_loss, reason = "nobody starts 2^52 containers")]
-        let current = count as f64 / interval.as_secs_f64().max(1.0);
-        let kept = (-interval.as_secs_f64() / MEMORY.as_secs_f64()).exp();
-        self.rate = self.rate * kept + current * (1.0 - kept);
+        let current = count as f64 / seconds;
+        blend(&mut self.fast, current, seconds / FAST.as_secs_f64());
+        blend(&mut self.slow, current, seconds / SLOW.as_secs_f64());
+        let look = interval.saturating_sub(std::mem::take(&mut self.building)).as_secs_f64();
+        // By its length, since more ADDs fall into a long one.
+        blend(&mut self.look, look, look / SLOW.as_secs_f64());
     }
+
+    /// Takes note that `count` slots were built in `time`.
+    pub fn built(&mut self, count: u32, time: Duration) {
+        self.building += time;
+        if count > 0 {
+            let slots = f64::from(count);
+            blend(&mut self.each, time.as_secs_f64() / slots, slots / MEASURED);
+        }
+    }
+
+    /// How many slots should be ready, as far as demand tells.
+    fn target(&self) -> u32 {
+        let rate = self.rate();
+        let idle = 1.0 - rate * self.each;
+        if idle <= 0.0 {
+            return u32::MAX;
+        }
+        let demand = rate * self.look.max(LOOK.as_secs_f64()) / idle;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is no less than 0, and more than a u32 saturates"
+        )]
+        let target = (demand + MARGIN * demand.sqrt()).ceil() as u32;
+        target
+    }
+}
+
+/// Lets `value` into an average; `weight` is its length, as a multiple of what the average remembers.
+fn blend(average: &mut f64, value: f64, weight: f64) {
+    // Exact for small weights, too.
+    *average += (value - *average) * -(-weight).exp_m1();
 }
 
 /// What is to be done to a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// Slots to build.
-    pub build: u32,
-    /// Parked slots to give up, those that have rested longest first.
-    pub evict: u32,
-    /// Ready slots to give up, likewise.
+    /// Slots that should be ready.
+    pub target: u32,
+    /// How many of them are not.
+    pub lack: u32,
+    /// How many more slots there may be.
+    pub room: u32,
+    /// How many more there are than there may be.
+    pub excess: u32,
+    /// Ready slots to give up, those that have rested longest first.
     pub drain: u32,
+}
+
+impl Plan {
+    /// How many parked slots have to go, so that there is room for ready ones.
+    #[must_use]
+    pub fn evict(&self) -> u32 {
+        self.excess.saturating_add(self.lack.saturating_sub(self.room))
+    }
+
+    /// What the pool needs of the parked slots that it retires.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        Need { excess: self.excess, lack: self.lack }
+    }
+
+    /// Slots to build, after of the retired ones `recycled` were made ready and `given_up` are gone.
+    #[must_use]
+    pub fn build(&self, recycled: u32, given_up: u32) -> u32 {
+        let room = self.room.saturating_add(given_up).saturating_sub(self.excess);
+        self.lack.saturating_sub(recycled).min(room).min(MOST_BUILT)
+    }
 }
 
 /// Decides what is to be done to a pool, `interval` after the last decision.
 #[must_use]
-pub fn plan(size: PoolPolicy, supply: Supply, demand: &mut Demand, interval: Duration) -> Plan {
-    let target = target(size, demand.rate);
-    demand.surplus = if supply.warm > target { demand.surplus + interval } else { Duration::ZERO };
-    let room = size.max.saturating_sub(supply.total);
-    let missing = target.saturating_sub(supply.warm);
-    let excess = supply.total.saturating_sub(size.max);
+pub fn plan(policy: &PoolPolicy, stock: Stock, demand: &mut Demand, interval: Duration) -> Plan {
+    let target = target(policy, demand);
+    let surplus = stock.ready() > target;
+    demand.surplus = if surplus { demand.surplus + interval } else { Duration::ZERO };
+    let total = stock.supply.total;
+    let excess = total.saturating_sub(policy.max);
     Plan {
-        build: missing.min(room).min(MOST_BUILT),
-        evict: missing.saturating_sub(room).max(excess).min(supply.parked).min(MOST_GIVEN_UP),
-        drain: drain(size, supply, demand, target).min(MOST_GIVEN_UP),
+        target,
+        lack: target.saturating_sub(stock.ready()),
+        room: policy.max.saturating_sub(total),
+        excess,
+        drain: drain(policy, stock, demand, target, excess).min(MOST_DRAINED),
     }
 }
 
 /// How many slots should be ready.
-fn target(size: PoolPolicy, rate: f64) -> u32 {
-    if size.warm == 0 {
+fn target(policy: &PoolPolicy, demand: &Demand) -> u32 {
+    if policy.warm == 0 {
         // Nobody wants slots that nobody has used.
         return 0;
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate is no less than 0, and more than a u32 saturates"
-    )]
-    let demanded = (rate * LEAD.as_secs_f64()).ceil() as u32;
-    demanded.max(size.warm).min(size.max)
+    demand.target().max(policy.warm).min(policy.max)
 }
 
 /// What is beyond the maximum goes at once, what is beyond the need when it has lasted.
-fn drain(size: PoolPolicy, supply: Supply, demand: &Demand, target: u32) -> u32 {
-    let beyond = supply.total.saturating_sub(size.max).saturating_sub(supply.parked);
-    let surplus = supply.warm.saturating_sub(target);
-    let lasting = demand.surplus >= SURPLUS_AFTER || size.warm == 0;
-    beyond.min(supply.warm).max(if lasting { surplus } else { 0 })
+fn drain(policy: &PoolPolicy, stock: Stock, demand: &Demand, target: u32, excess: u32) -> u32 {
+    let Supply { warm, parked, .. } = stock.supply;
+    if policy.warm == 0 {
+        return warm;
+    }
+    let lasting = demand.surplus >= SURPLUS_AFTER;
+    let surplus = if lasting { stock.ready().saturating_sub(target) } else { 0 };
+    excess.saturating_sub(parked).min(warm).max(surplus)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn size(warm: u32, max: u32) -> PoolPolicy {
-        PoolPolicy { warm, max, ..PoolPolicy::default() }
-    }
-
-    fn supply(warm: u32, parked: u32, busy: u32) -> Supply {
-        Supply { warm, parked, total: warm + parked + busy }
-    }
-
-    #[test]
-    fn a_pool_is_filled_to_its_low_water_mark_and_no_further() {
-        let mut demand = Demand::default();
-        for (have, build) in [(0, 8), (5, 3), (8, 0), (20, 0)] {
-            let plan = plan(size(8, 100), supply(have, 0, 0), &mut demand, SECOND);
-            assert_eq!(plan, Plan { build, ..Plan::default() }, "{have} warm");
-        }
-    }
-
-    #[test]
-    fn demand_raises_the_target_to_the_maximum_and_no_further() {
-        let mut demand = Demand::default();
-        for _ in 0..30 {
-            demand.observe(50, SECOND);
-        }
-        assert!((45.0..=50.0).contains(&demand.rate()), "{demand:?}");
-        assert!(plan(size(8, 1000), supply(8, 0, 0), &mut demand, SECOND).build > 80);
-        assert_eq!(plan(size(8, 40), supply(8, 0, 10), &mut demand, SECOND).build, 22);
-        for _ in 0..120 {
-            demand.observe(0, SECOND);
-        }
-        assert_eq!(plan(size(8, 1000), supply(8, 0, 0), &mut demand, SECOND).build, 0);
-    }
-
-    #[test]
-    fn a_surplus_goes_when_it_has_lasted() {
-        let mut demand = Demand::default();
-        let full = supply(20, 0, 0);
-        for _ in 0..59 {
-            assert_eq!(plan(size(8, 100), full, &mut demand, SECOND).drain, 0);
-        }
-        assert_eq!(plan(size(8, 100), full, &mut demand, SECOND).drain, 12);
-        // A pool that is switched off is emptied at once.
-        assert_eq!(plan(size(0, 100), full, &mut Demand::default(), SECOND).drain, 20);
-    }
-
-    #[test]
-    fn parked_slots_make_room_for_ready_ones() {
-        let mut demand = Demand::default();
-        let plan = plan(size(8, 100), supply(3, 90, 7), &mut demand, SECOND);
-        assert_eq!(plan, Plan { build: 0, evict: 5, drain: 0 });
-    }
-
-    #[test]
-    fn more_than_the_maximum_is_given_up_parked_first_and_busy_never() {
-        let mut demand = Demand::default();
-        let plan = plan(size(4, 10), supply(4, 3, 8), &mut demand, SECOND);
-        assert_eq!(plan, Plan { build: 0, evict: 3, drain: 2 });
-    }
-}
+mod tests;

@@ -141,6 +141,24 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
             .map(|entry| slot_of_index(entry?.0)))
     }
 
+    /// The slots on a shelf, each with the time when its state changed last, in nanoseconds since
+    /// the Unix epoch; 0 for slots in use.
+    pub fn since(
+        &self,
+        place: Shelf<'_>,
+    ) -> Result<impl Iterator<Item = Result<(SlotId, u64), StoreError>>, StoreError> {
+        let prefix = place.prefix();
+        let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
+        Ok(entries
+            .take_while(move |entry| {
+                entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
+            })
+            .map(|entry| {
+                let found = index::parked(entry?.0, &[]).ok_or_else(damaged_index)?;
+                Ok((found.slot, found.since))
+            }))
+    }
+
     /// The slots of a pool that wait for a function.
     pub fn parked(&self, pool: PoolKey) -> Result<Vec<Parked>, StoreError> {
         let prefix = Shelf::Pool(SlotState::Parked, pool).prefix();
