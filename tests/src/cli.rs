@@ -14,6 +14,9 @@ pub struct Pool {
     pub network: String,
     /// The interface in the container.
     pub interface: String,
+    /// The stored template that its slots are made from.
+    #[serde(default)]
+    pub template: Option<String>,
     /// Slots that are ready for anybody.
     pub warm: u32,
     /// Slots that wait for their function.
@@ -62,6 +65,74 @@ pub struct Slot {
     pub addresses: Vec<String>,
     /// Inode number of its namespace.
     pub netns_inode: Option<u64>,
+    /// Whom it waits for, or who has it.
+    #[serde(default)]
+    pub function: Option<String>,
+    /// Whose function that is.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// The stored template that it was made from.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// Digest of the template, stored or not.
+    #[serde(default)]
+    pub template_digest: String,
+    /// How its user was to be served.
+    #[serde(default)]
+    pub mode: String,
+    /// Whom it may be given to.
+    #[serde(default)]
+    pub scope: String,
+    /// What was decided about its last user.
+    #[serde(default)]
+    pub decision: Option<Decision>,
+}
+
+impl Slot {
+    /// How its last user was served; nothing, where nobody had it.
+    #[must_use]
+    pub fn served(&self) -> &str {
+        self.decision.as_ref().map_or("", |decision| decision.served.as_str())
+    }
+
+    /// What its last user found in it again: the slot, and all that is its own.
+    #[must_use]
+    pub fn character(&self) -> (&str, &str, &[String], Option<u64>) {
+        (&self.slot, &self.mac, &self.addresses, self.netns_inode)
+    }
+}
+
+/// What was decided about a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Decision {
+    /// How it was served.
+    pub served: String,
+    /// Why so.
+    pub reason: String,
+}
+
+/// What `repoint replicate --json` tells.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Replicated {
+    /// The template's name.
+    pub template: String,
+    /// Its digest.
+    pub digest: String,
+    /// What the name stood for before: `new`, `changed` or `unchanged`.
+    pub stored: String,
+    /// Instances that were made.
+    pub slots: Vec<Instance>,
+}
+
+/// A slot that was made just now, as `repoint prepare` and `repoint replicate` show it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Instance {
+    /// Its number.
+    pub slot: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<String>,
 }
 
 /// What `repoint activate --json` tells.
@@ -95,10 +166,18 @@ pub fn pools(node: &Node) -> Result<Vec<Pool>> {
     tell(node, &["pool"])
 }
 
-/// The pool of a network's `eth0`.
+/// The pool of a network's `eth0`, of slots that are made as the configuration says.
 pub fn pool(node: &Node, network: &str) -> Result<Pool> {
-    let found = pools(node)?.into_iter().find(|p| p.network == network && p.interface == "eth0");
-    found.with_context(|| format!("no pool of network {network}"))
+    pool_of(node, network, None)
+}
+
+/// The pool of a network's `eth0`, of slots that are made from this stored template.
+pub fn pool_of(node: &Node, network: &str, template: Option<&str>) -> Result<Pool> {
+    let is_meant = |pool: &Pool| {
+        pool.network == network && pool.interface == "eth0" && pool.template.as_deref() == template
+    };
+    let found = pools(node)?.into_iter().find(is_meant);
+    found.with_context(|| format!("no pool of network {network} and template {template:?}"))
 }
 
 /// Every slot.

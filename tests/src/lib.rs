@@ -29,5 +29,5 @@ pub use container::Container;
 pub use dist::{dist, example, missing};
 pub use netns::Netns;
 pub use node::Node;
-pub use pooled::{Pooled, with_pool};
+pub use pooled::{Pooled, with_network, with_pool};
 pub use snapshot::Snapshot;

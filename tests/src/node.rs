@@ -44,20 +44,70 @@ use crate::{
     wait,
 };
 
-/// Name of the node's interface to the outside, and of the outside's to the node.
-pub const UPLINK: &str = "uplink";
-/// The node's IPv4 address on the uplink, a /24.
-pub const NODE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
-/// The node's IPv6 address on the uplink, a /64.
-pub const NODE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
-/// The outside host's IPv4 address.
-pub const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-/// The outside host's IPv6 address.
-pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-/// Both addresses of the node.
-pub const NODE: [IpAddr; 2] = [IpAddr::V4(NODE_V4), IpAddr::V6(NODE_V6)];
-/// Both addresses of the outside host.
-pub const OUTSIDE: [IpAddr; 2] = [IpAddr::V4(OUTSIDE_V4), IpAddr::V6(OUTSIDE_V6)];
+/// Name of a node's interface to the outside, where nothing else is said.
+pub const UPLINK: &str = Uplink::FIRST.name;
+/// Such a node's IPv4 address on the uplink.
+pub const NODE_V4: Ipv4Addr = Uplink::FIRST.node_v4;
+/// Its IPv6 address on the uplink.
+pub const NODE_V6: Ipv6Addr = Uplink::FIRST.node_v6;
+/// Its outside host's IPv4 address.
+pub const OUTSIDE_V4: Ipv4Addr = Uplink::FIRST.outside_v4;
+/// Its outside host's IPv6 address.
+pub const OUTSIDE_V6: Ipv6Addr = Uplink::FIRST.outside_v6;
+/// Both addresses of such a node.
+pub const NODE: [IpAddr; 2] = Uplink::FIRST.node();
+/// Both addresses of its outside host.
+pub const OUTSIDE: [IpAddr; 2] = Uplink::FIRST.outside();
+
+/// A node's way to the outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uplink {
+    /// Name of the node's interface, and of the outside host's.
+    pub name: &'static str,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// The node's IPv4 address, in a /24.
+    pub node_v4: Ipv4Addr,
+    /// The node's IPv6 address, in a /64.
+    pub node_v6: Ipv6Addr,
+    /// The outside host's IPv4 address.
+    pub outside_v4: Ipv4Addr,
+    /// The outside host's IPv6 address.
+    pub outside_v6: Ipv6Addr,
+}
+
+impl Uplink {
+    /// What a node has where nothing else is said.
+    pub const FIRST: Self = Self {
+        name: "uplink",
+        mtu: 1500,
+        node_v4: Ipv4Addr::new(198, 51, 100, 2),
+        node_v6: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2),
+        outside_v4: Ipv4Addr::new(198, 51, 100, 1),
+        outside_v6: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1),
+    };
+    /// One that has nothing in common with it.
+    pub const SECOND: Self = Self {
+        name: "wan0",
+        mtu: 1420,
+        node_v4: Ipv4Addr::new(203, 0, 113, 7),
+        node_v6: Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 7),
+        outside_v4: Ipv4Addr::new(203, 0, 113, 254),
+        outside_v6: Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0xfe),
+    };
+
+    /// Both addresses of the node.
+    #[must_use]
+    pub const fn node(&self) -> [IpAddr; 2] {
+        [IpAddr::V4(self.node_v4), IpAddr::V6(self.node_v6)]
+    }
+
+    /// Both addresses of the outside host.
+    #[must_use]
+    pub const fn outside(&self) -> [IpAddr; 2] {
+        [IpAddr::V4(self.outside_v4), IpAddr::V6(self.outside_v6)]
+    }
+}
 
 /// Folders of the machine that a node has empty ones of.
 const FRESH: [&str; 2] = ["/run", "/var/lib"];
@@ -69,6 +119,7 @@ pub struct Node {
     netns: File,
     mounts: File,
     outside: File,
+    uplink: Uplink,
     dirs: Dirs,
 }
 
@@ -111,9 +162,14 @@ impl Dirs {
 impl Node {
     /// Makes a node and its outside host, with addresses, default routes and `lo` up.
     pub fn new() -> Result<Self> {
+        Self::with(Uplink::FIRST)
+    }
+
+    /// The same with another uplink.
+    pub fn with(uplink: Uplink) -> Result<Self> {
         let (netns, mounts) = in_thread(make_machine).context("make a node")?;
         let outside = in_thread(make_netns).context("make an outside host")?;
-        let node = Self { netns, mounts, outside, dirs: Dirs::new() };
+        let node = Self { netns, mounts, outside, uplink, dirs: Dirs::new() };
         node.connect().context("connect a node to its outside host")?;
         Ok(node)
     }
@@ -161,35 +217,43 @@ impl Node {
         &self.dirs
     }
 
+    /// Its way to the outside.
+    #[must_use]
+    pub fn uplink(&self) -> &Uplink {
+        &self.uplink
+    }
+
     fn connect(&self) -> Result<()> {
         self.make_link()?;
+        let Uplink { name, mtu, node_v4, node_v6, outside_v4, outside_v6 } = self.uplink;
         self.outside(|| {
             ip_batch(&format!(
                 "link set lo up
-                 addr add {OUTSIDE_V4}/24 dev {UPLINK}
-                 addr add {OUTSIDE_V6}/64 dev {UPLINK} nodad
-                 link set {UPLINK} addrgenmode none up"
+                 addr add {outside_v4}/24 dev {name}
+                 addr add {outside_v6}/64 dev {name} nodad
+                 link set {name} mtu {mtu} addrgenmode none up"
             ))
         })?;
         self.run(|| {
             ip_batch(&format!(
-                "addr add {NODE_V4}/24 dev {UPLINK}
-                 addr add {NODE_V6}/64 dev {UPLINK} nodad
-                 link set {UPLINK} addrgenmode none up
-                 route add default via {OUTSIDE_V4}
-                 route add default via {OUTSIDE_V6}"
+                "addr add {node_v4}/24 dev {name}
+                 addr add {node_v6}/64 dev {name} nodad
+                 link set {name} mtu {mtu} addrgenmode none up
+                 route add default via {outside_v4}
+                 route add default via {outside_v6}"
             ))?;
-            wait_until_local(NODE_V6)
+            wait_until_local(node_v6)
         })?;
-        self.outside(|| wait_until_local(OUTSIDE_V6))
+        self.outside(|| wait_until_local(outside_v6))
     }
 
     fn make_link(&self) -> Result<()> {
         let outside = format!("/proc/{}/fd/{}", process::id(), self.outside.as_raw_fd());
+        let name = self.uplink.name;
         self.run(|| {
             ip_batch(&format!(
                 "link set lo up
-                 link add {UPLINK} type veth peer name {UPLINK} netns {outside}"
+                 link add {name} type veth peer name {name} netns {outside}"
             ))
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -10,16 +11,19 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Agent, Container, Node, Snapshot,
+    Agent, Container, Netns, Node, Snapshot,
     cli::{self, Pool, Slot, repoint},
     dist, missing,
-    plugin::{Attachment, Network},
+    node::Uplink,
+    plugin::{Attachment, CniError, Network, Outcome},
     wait,
     web::BUSYBOX,
 };
 
 /// Name of the network.
 pub const NAME: &str = "functions";
+/// The capability by which runtimes pass a pod's annotations.
+pub const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 /// Where its configuration is, for the CLI.
 const CONFIGURATION: &str = "/run/functions.json";
 /// How long the agent may take to do what is due.
@@ -38,24 +42,35 @@ pub struct Pooled<'a> {
 /// `repoint unload` leaves nothing then. It refuses to go while there is a container or an agent:
 /// `test` ends those that it started.
 pub fn with_pool(pool: &Value, test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> {
+    with_network(Uplink::FIRST, |configuration| configuration["pool"] = pool.clone(), test)
+}
+
+/// The same on a node with this uplink, with the network's configuration changed.
+pub fn with_network(
+    uplink: Uplink,
+    change: impl FnOnce(&mut Value),
+    test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send,
+) -> Result<()> {
     if missing([dist::plugin(), dist::cli(), dist::agent(), BUSYBOX.into()]) {
         return Ok(());
     }
-    let node = Node::new()?;
+    let node = Node::with(uplink)?;
+    let mut configuration = configuration(&node);
+    change(&mut configuration);
     node.run(|| {
         let before = Snapshot::take(node.dirs())?;
-        let pooled = Pooled::new(&node, pool)?;
+        let pooled = Pooled::new(&node, configuration)?;
         test(&pooled)?;
         pooled.unload()?;
         before.wait_until_restored(node.dirs())
     })
 }
 
-/// A network's configuration: both families, masqueraded.
-fn configuration(node: &Node, pool: &Value) -> Value {
+/// The network's configuration: both families, masqueraded.
+fn configuration(node: &Node) -> Value {
     let mut configuration = json!({
-        "cniVersion": "1.1.0", "name": NAME, "type": "repoint-cni", "ipMasq": true, "pool": pool,
-        "capabilities": { "ips": true, "mac": true },
+        "cniVersion": "1.1.0", "name": NAME, "type": "repoint-cni", "ipMasq": true,
+        "capabilities": { "ips": true, "mac": true, ANNOTATIONS: true },
         "ipam": {
             "ranges": [[{ "subnet": "10.217.9.0/24" }], [{ "subnet": "fd00:217:9::/64" }]],
             "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
@@ -66,8 +81,7 @@ fn configuration(node: &Node, pool: &Value) -> Value {
 }
 
 impl<'a> Pooled<'a> {
-    fn new(node: &'a Node, pool: &Value) -> Result<Self> {
-        let configuration = configuration(node, pool);
+    fn new(node: &'a Node, configuration: Value) -> Result<Self> {
         fs::write(CONFIGURATION, configuration.to_string())
             .with_context(|| format!("write {CONFIGURATION}"))?;
         let network = Network::new(&configuration, dist::cni_path())?;
@@ -93,6 +107,11 @@ impl<'a> Pooled<'a> {
         let mut configuration = self.configuration.clone();
         change(&mut configuration);
         Network::new(&configuration, dist::cni_path())
+    }
+
+    /// The network with another pool.
+    pub fn network_with_pool(&self, pool: Value) -> Result<Network> {
+        self.network_with(|configuration| configuration["pool"] = pool)
     }
 
     /// The network with its plugins elsewhere: `CNI_PATH`.
@@ -159,6 +178,37 @@ impl<'a> Pooled<'a> {
     /// ADDs a container for a function.
     pub fn add_function(&self, function: &str) -> Result<Container<'_>> {
         self.add_with(|attachment| attachment.args(&format!("repoint.dev/function={function}")))
+    }
+
+    /// ADDs a pod with these annotations, as a runtime passes them on.
+    pub fn add_annotated(&self, annotations: &Value) -> Result<Container<'_>> {
+        self.add_with(|pod| pod.capability(ANNOTATIONS, annotations.clone()))
+    }
+
+    /// One call of the plugin that must fail before it attaches anything: nothing may be left of it.
+    pub fn refused(
+        &self,
+        verb: &str,
+        ask: impl FnOnce(Attachment) -> Attachment,
+    ) -> Result<CniError> {
+        let name = self.name();
+        let netns = Netns::create(&name)?;
+        let attachment = ask(Attachment::new(&name, netns.path()));
+        let before = Snapshot::take(self.node.dirs())?;
+        let error = self.network.call_single(verb, &attachment, None)?.error()?;
+        println!("{verb}: code {}: {} {}", error.code, error.msg, error.details);
+        let difference = before.difference(&Snapshot::take(self.node.dirs())?);
+        ensure!(difference.is_empty(), "after {verb}, which failed:\n{difference}");
+        // As runtimes do after an ADD that failed.
+        self.network.del(&attachment, None)?;
+        netns.remove()?;
+        Ok(error)
+    }
+
+    /// PREPARE or REPLICATE of the network, about no container, with these `CNI_ARGS`.
+    pub fn operate(&self, verb: &str, args: &str) -> Result<Outcome> {
+        let nobody = Attachment::new("", Path::new("")).args(args);
+        self.network.call_single(verb, &nobody, None)
     }
 
     /// ADDs a container for a tenant's function.

@@ -49,6 +49,8 @@ fn annotations_of_a_pod_name_its_function() -> Result<()> {
         pooled.fill()?;
         let network = pooled.network_with(|configuration| {
             configuration["capabilities"][ANNOTATIONS] = json!(true);
+            let allowed = json!(["repoint.dev/function", "repoint.dev/tenant"]);
+            configuration["pool"]["annotations"] = allowed;
         })?;
         let annotated = |name: &str, tenant: &str| {
             let annotations =
