@@ -24,6 +24,7 @@ mod nodes;
 pub mod page;
 pub mod plot;
 mod pool;
+pub mod replication;
 pub mod report;
 pub mod stats;
 pub mod table;
@@ -46,7 +47,7 @@ pub struct Plan {
     pub seed: u64,
     /// Names of the contestants; empty for all.
     pub only: Vec<String>,
-    /// Whether to measure [`density`].
+    /// Whether to measure [`density`] and [`replication`].
     pub density: bool,
 }
 
@@ -67,6 +68,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let bursts = burst::run(&nodes, &contestants, &mut pace)?;
     nodes.end()?;
     let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
+    let replication = replication(&all, plan, &mut pace)?;
     let growth = growth(&contestants, &mut pace)?;
     let mut report = Report {
         machine,
@@ -79,6 +81,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         trace,
         bursts,
         density,
+        replication,
         growth,
     };
     report.targets = targets::judge(&report);
@@ -92,6 +95,18 @@ fn find<'a>(contestants: &'a [Contestant], name: &str) -> Option<&'a Contestant>
 fn density(all: &[Contestant], pace: &mut Pace) -> Result<density::Density> {
     let of = |name| find(all, name).with_context(|| format!("no contestant {name}"));
     density::run(of(FLOOR)?, of(WARM)?, pace)
+}
+
+/// With what [`density`] is measured with.
+fn replication(
+    all: &[Contestant],
+    plan: &Plan,
+    pace: &mut Pace,
+) -> Result<Vec<replication::Replication>> {
+    if !plan.density {
+        return Ok(Vec::new());
+    }
+    replication::run(find(all, WARM).with_context(|| format!("no contestant {WARM}"))?, pace)
 }
 
 fn growth(contestants: &[Contestant], pace: &mut Pace) -> Result<Vec<growth::Growth>> {

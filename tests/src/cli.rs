@@ -202,3 +202,38 @@ pub fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
     let counters: Vec<Counter> = tell(node, &["counters"])?;
     Ok(counters.into_iter().map(|counter| (counter.reason, counter.packets)).collect())
 }
+
+/// Stored templates: `repoint template`.
+pub mod template {
+    use std::fs;
+
+    use anyhow::{Context as _, Result};
+    use serde_json::Value;
+
+    use super::{Node, repoint, tell};
+
+    /// The template as it goes to other nodes.
+    pub fn export(node: &Node, name: &str) -> Result<String> {
+        repoint(node, &["template", "export", name])
+    }
+
+    /// Stores what another node exported.
+    pub fn import(node: &Node, name: &str, json: &str) -> Result<String> {
+        let file = format!("/run/{name}.json");
+        fs::write(&file, json).with_context(|| format!("write {file}"))?;
+        repoint(node, &["template", "import", name, &file])
+    }
+
+    /// Deletes a template.
+    pub fn delete(node: &Node, name: &str) -> Result<String> {
+        repoint(node, &["template", "delete", name])
+    }
+
+    /// The digest by which a template is listed.
+    pub fn digest(node: &Node, name: &str) -> Result<String> {
+        let listed: Vec<Value> = tell(node, &["template", "list"])?;
+        let found = listed.iter().find(|template| template["name"] == name);
+        let digest = found.and_then(|template| template["digest"].as_str());
+        Ok(digest.with_context(|| format!("{name} is not in {listed:?}"))?.to_owned())
+    }
+}

@@ -153,6 +153,16 @@ pub fn udp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
     seen.context("no datagram was sent")
 }
 
+/// One datagram from `client` to `server` at `address`, and one back.
+pub fn first_datagram(client: &Host, server: &Host, address: IpAddr) -> Result<()> {
+    let listening = server.bind_udp((address, 0).into())?;
+    let target = listening.local_addr().context("address of a socket")?;
+    let socket = client.bind_udp(unspecified(address))?;
+    socket.connect(target).with_context(|| format!("{}: route to {target}", client.name))?;
+    let what = || format!("a first datagram from {} to {target}", client.name);
+    datagram(&socket, &listening, 64).with_context(what).map(drop)
+}
+
 /// Both protocols from `client` to `server` at each address; fails at the first that does not pass.
 pub fn all(client: &Host, server: &Host, addresses: &[IpAddr]) -> Result<()> {
     for &address in addresses {

@@ -7,6 +7,7 @@ use super::{
     density::{self, Density, MANY},
     growth::{ATTACHMENTS, EDGE},
     library::{self, LibraryCalls},
+    replication::{self, Replication},
     report::Report,
     table,
     trace::Trace,
@@ -20,6 +21,9 @@ pub fn page(report: &Report) -> String {
     page.extend(report.trace.as_ref().map(trace));
     page.push_str(&bursts(report));
     page.extend(report.density.as_ref().map(density));
+    if let Some(first) = report.replication.first() {
+        page.push_str(&replication(report, first));
+    }
     page.push_str(&growth(report));
     page.push_str(&closing(report));
     page
@@ -124,6 +128,26 @@ turns: the floor, which takes turns with both, says how the machine fared. `moun
 a node's process's `/proc/self/mountinfo`.
 
 {calls}
+```json
+{configuration:#}
+```
+"
+    )
+}
+
+fn replication(report: &Report, first: &Replication) -> String {
+    let (rounds, table) = (replication::ROUNDS, table::replication(&report.replication));
+    let configuration = &first.configuration;
+    format!(
+        "
+## Instances of a template
+
+`repoint replicate NAME --count N`, {rounds} times each, whole processes: a template of the network's
+configuration is made and stored, and N instances of it, with addresses of both families. `first
+answer` is what comes right after: `repoint activate` of one of them, as a whole process, and the
+answer to the first datagram that is sent to it. The run fails when that gets no answer.
+
+{table}
 ```json
 {configuration:#}
 ```

@@ -53,6 +53,16 @@ impl<'a> Pool<'a> {
         self.at_length(&["drain", &self.network])
     }
 
+    /// Gives all slots of a stored template up.
+    pub fn drain_template(&self, template: &str) -> Result<()> {
+        self.at_length(&["drain", &self.network, "--template", template])
+    }
+
+    /// The network.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
     /// Waits until the pool has the slots that it is to keep ready.
     pub fn until_full(&self) -> Result<()> {
         wait::until(PATIENCE, "filling a pool", || {

@@ -10,6 +10,7 @@ use super::{
     latency::{self, Latency},
     library::LibraryCalls,
     machine::Machine,
+    replication::Replication,
     report::Report,
     stats::{Summary, milliseconds, ratio},
     targets::Target,
@@ -26,6 +27,7 @@ pub fn all(report: &Report) -> String {
     tables.extend(report.library.as_ref().map(library));
     tables.push(bursts(&report.bursts));
     tables.extend(report.density.iter().flat_map(|of| [slots(of), density(of)]));
+    tables.push(replication(&report.replication));
     tables.extend([growth(&report.growth), targets(&report.targets)]);
     tables.join("\n")
 }
@@ -163,6 +165,21 @@ pub(super) fn slots(density: &Density) -> String {
     let rows =
         rows.map(|(what, figure, unit)| [what.to_owned(), two_digits(figure), unit.to_owned()]);
     markdown([&format!("{MANY} slots"), "", ""], rows)
+}
+
+/// Instances of a template.
+pub(super) fn replication(replication: &[Replication]) -> String {
+    let header = ["instances", "call p50", "call min", "each", "first answer p50"];
+    let rows = replication.iter().map(|made| {
+        [
+            made.size.to_string(),
+            time(made.call.p50),
+            time(made.call.min),
+            two_digits(made.each()),
+            time(made.first_answer.p50),
+        ]
+    });
+    markdown(header, rows)
 }
 
 /// Calls with few and with many of them.

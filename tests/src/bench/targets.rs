@@ -12,6 +12,7 @@ use super::{
     growth::{ATTACHMENTS, EDGE, Growth},
     latency::{self, Latency},
     library::LibraryCalls,
+    replication::Replication,
     report::Report,
     stats::ratio,
 };
@@ -70,6 +71,8 @@ const BUILDING: f64 = 12.0;
 const DESTROYING: f64 = 20.0;
 /// Limit of a slot's memory, kibibytes.
 const MEMORY: f64 = 350.0;
+/// Limit of making an instance of a template, one of many in a call, milliseconds.
+const INSTANCE: f64 = 2.5;
 /// Limit of ADD with [`MANY`] slots against ADD with [`FEW`].
 const DENSE: f64 = 1.15;
 /// Limit of ADD on a full node against ADD on an empty one.
@@ -81,9 +84,16 @@ pub fn judge(report: &Report) -> Vec<Target> {
     let crowd = crowded(&report.bursts);
     let library = report.library.iter().map(activated);
     let density = report.density.iter().flat_map(dense);
+    let replicated = report.replication.iter().map(replicated);
     let grown = report.growth.iter().filter(|growth| growth.contestant == REPOINT);
     let single = single_calls(&report.latencies);
-    single.chain(crowd).chain(library).chain(density).chain(grown.flat_map(grown_targets)).collect()
+    single
+        .chain(crowd)
+        .chain(library)
+        .chain(density)
+        .chain(replicated)
+        .chain(grown.flat_map(grown_targets))
+        .collect()
 }
 
 fn single_calls(latencies: &[Latency]) -> impl Iterator<Item = Target> {
@@ -121,6 +131,11 @@ fn dense(density: &Density) -> [Target; 5] {
         ),
         Target::new("mounts that they add to the node".to_owned(), "", count(added), 0.0),
     ]
+}
+
+fn replicated(made: &Replication) -> Target {
+    let what = format!("each of {} instances of a template", made.size);
+    Target::new(what, "ms", made.each(), INSTANCE)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "lines of a table, not 2^52")]

@@ -1,0 +1,237 @@
+//! REPLICATE, as `docs/cni-extensions.md` specifies it, by the plugin and by the CLI.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use repoint_tests::{
+    Container, Pooled,
+    cli::{self, Activated, Instance, Replicated},
+    plugin::{Attachment, Outcome},
+    pooled::NAME,
+    with_pool,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    CHANGES, INVALID_CONFIGURATION, NODE_FAILURE, NONE_PREPARED, ensure_changed, ensure_says, shell,
+    talk,
+};
+
+fn bare() -> Value {
+    json!({ "warm": 0, "maxSlots": 16 })
+}
+
+/// REPLICATE of a container.
+fn replicate(pooled: &Pooled<'_>, container: &str, args: &str) -> Result<Outcome> {
+    let attachment = Attachment::new(container, Path::new("")).args(args);
+    pooled.network().call_single("REPLICATE", &attachment, None)
+}
+
+/// ADDs a container from a template.
+fn add_from<'a>(pooled: &'a Pooled<'_>, template: &str) -> Result<Container<'a>> {
+    pooled.add_with(|own| own.args(&format!("repoint.dev/template={template}")))
+}
+
+#[test]
+fn the_configuration_of_a_network_becomes_a_template() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let made = pooled.operate("REPLICATE", "repoint.dev/count=2")?.json()?;
+        println!("{made}");
+        let template = &made["template"];
+        ensure!(template["name"] == NAME && template["stored"] == "new", "{template}");
+        ensure!(template["origin"].as_str().is_some_and(|origin| origin.contains(NAME)));
+        let again = pooled.operate("REPLICATE", "")?.json()?;
+        ensure!(again["template"]["stored"] == "unchanged", "{again}");
+        ensure!(again["slots"] == json!([]), "{again}");
+        // Replacing a template by the same one leaves what was made from it.
+        ensure!(cli::pool_of(pooled.node(), NAME, Some(NAME))?.warm == 2, "slots are gone");
+        let (one, two) = (add_from(pooled, NAME)?, add_from(pooled, NAME)?);
+        talk(pooled, &one, &two)?;
+        let plain = pooled.add()?;
+        let (slot, plains) = (pooled.slot_of(&one)?, pooled.slot_of(&plain)?);
+        ensure!(template["digest"] == slot.template_digest, "{slot:?}");
+        // It says the same as the configuration.
+        ensure!(slot.template_digest == plains.template_digest, "{plains:?}");
+        ensure!(plains.template.is_none(), "{plains:?}");
+        [one, two, plain].into_iter().try_for_each(|container| {
+            container.check()?;
+            container.remove()
+        })
+    })
+}
+
+#[test]
+fn what_a_container_set_is_set_in_every_instance() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let source = pooled.add()?;
+        shell(&source, CHANGES)?;
+        let id = &source.attachment().container_id;
+        let made = replicate(pooled, id, "repoint.dev/template=tuned;repoint.dev/count=3")?.json()?;
+        println!("{made}");
+        let slots = made["slots"].as_array().context("no slots")?;
+        ensure!(slots.len() == 3, "{made}");
+        ensure!(slots.iter().all(|slot| slot["template"] == made["template"]["digest"]), "{made}");
+        // The source goes on, and what is left of it afterwards is what it was made from.
+        ensure_changed(&source)?;
+        source.check()?;
+        source.remove()?;
+        let plain = pooled.add()?;
+        ensure!(ensure_changed(&plain).is_err(), "an instance of the network is changed, too");
+        let (one, two) = (add_from(pooled, "tuned")?, add_from(pooled, "tuned")?);
+        talk(pooled, &one, &two)?;
+        for container in [&one, &two] {
+            ensure_changed(container)?;
+            container.check()?;
+        }
+        [one, two, plain].into_iter().try_for_each(Container::remove)
+    })
+}
+
+/// An instance comes back to what its template says, and not to what the network's configuration
+/// says.
+#[test]
+fn the_scrub_brings_an_instance_back_to_its_template() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let source = pooled.add()?;
+        shell(&source, CHANGES)?;
+        let id = &source.attachment().container_id;
+        replicate(pooled, id, "repoint.dev/template=tuned")?.success()?;
+        source.remove()?;
+        let asked = "repoint.dev/template=tuned;repoint.dev/function=resize";
+        let first = pooled.add_with(|own| own.args(asked))?;
+        let slot = pooled.slot_of(&first)?;
+        shell(
+            &first,
+            "echo 99 > /proc/sys/net/ipv4/tcp_keepalive_time; ip route del 192.0.2.0/25
+             ip neigh del 192.0.2.200 dev eth0; ip route add 192.0.2.128/25 via 169.254.1.1",
+        )?;
+        first.remove()?;
+        pooled.wait_for_slot(&slot.slot, &["parked"])?;
+        let again = pooled.add_with(|own| own.args(asked))?;
+        ensure!(pooled.slot_of(&again)?.character() == slot.character(), "not {slot:?}");
+        ensure_changed(&again)?;
+        let routes = shell(&again, "ip route")?;
+        ensure!(!routes.contains("192.0.2.128/25"), "{routes}");
+        again.check()?;
+        again.remove()
+    })
+}
+
+/// Nothing is stored of what a template cannot say, and of what is not there.
+#[test]
+fn what_cannot_be_replicated_is_named() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let replicate = |id: &str| replicate(pooled, id, "repoint.dev/template=never")?.error();
+        ensure_says(&replicate("unknown")?, 3, &["unknown"])?;
+        let cold = pooled.add_with(|own| own.args("repoint.dev/mode=none"))?;
+        let error = replicate(&cold.attachment().container_id)?;
+        println!("{error:?}");
+        ensure_says(&error, NODE_FAILURE, &["namespace of its runtime's", "replicate"])?;
+        cold.check()?;
+        cold.remove()?;
+        for (script, named) in [
+            ("nft add table inet mine", "mine"),
+            ("ip address add 192.0.2.9/32 dev eth0", "192.0.2.9"),
+            ("ip route add 10.217.9.128/25 via 169.254.1.1", "subnet of this node"),
+            (
+                "ip neigh add 10.217.9.99 lladdr 02:00:00:00:00:99 dev eth0 nud permanent",
+                "subnet of this node",
+            ),
+        ] {
+            let container = pooled.add()?;
+            shell(&container, script)?;
+            let error = replicate(&container.attachment().container_id)?;
+            println!("{script}: {error:?}");
+            ensure_says(&error, NODE_FAILURE, &["no template can say", named])?;
+            container.remove()?;
+        }
+        let absent = pooled.operate("PREPARE", "repoint.dev/template=never")?.error()?;
+        ensure_says(&absent, INVALID_CONFIGURATION, &["template never is not stored"])
+    })
+}
+
+/// A template that is not there: the error says where to look for it, and how to get it.
+#[test]
+fn an_unknown_template_is_named_with_advice() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let advice = ["template nowhere", "not stored", "template list", "template import"];
+        for verb in ["ADD", "ACTIVATE"] {
+            let annotated = json!({ "repoint.dev/template": "nowhere" });
+            let ask = |own: Attachment| own.capability(repoint_tests::pooled::ANNOTATIONS, annotated);
+            ensure_says(&pooled.refused(verb, ask)?, INVALID_CONFIGURATION, &advice)?;
+        }
+        let cold = |own: Attachment| own.args("repoint.dev/template=nowhere;repoint.dev/mode=none");
+        ensure_says(&pooled.refused("ADD", cold)?, INVALID_CONFIGURATION, &advice)?;
+        let error = pooled.operate("PREPARE", "repoint.dev/template=nowhere")?.error()?;
+        ensure_says(&error, INVALID_CONFIGURATION, &advice)?;
+        let said = pooled.repoint(&["prepare", "--template", "nowhere"]);
+        let said = format!("{:#}", said.err().context("prepared from nothing")?);
+        ensure!(advice.iter().all(|part| said.contains(part)), "{said}");
+        Ok(())
+    })
+}
+
+/// A container in its own namespace gets what its template says, too.
+#[test]
+fn a_template_counts_in_the_containers_own_namespace() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let source = pooled.add()?;
+        shell(&source, CHANGES)?;
+        let id = &source.attachment().container_id;
+        let made = replicate(pooled, id, "repoint.dev/template=tuned")?.json()?;
+        source.remove()?;
+        let asked = "repoint.dev/template=tuned;repoint.dev/mode=none";
+        let [one, two] = [0, 1].map(|_| pooled.add_with(|own| own.args(asked)));
+        let (one, two) = (one?, two?);
+        for container in [&one, &two] {
+            let slot = pooled.slot_of(container)?;
+            ensure!(slot.served() == "none" && slot.template.as_deref() == Some("tuned"));
+            ensure!(made["template"]["digest"] == slot.template_digest, "{slot:?}");
+            ensure_changed(container)?;
+            container.check()?;
+        }
+        talk(pooled, &one, &two)?;
+        one.remove()?;
+        two.remove()
+    })
+}
+
+/// The CLI does the same: replicates a slot, prepares for a function, activates what is prepared.
+#[test]
+fn an_operator_replicates_prepares_and_activates() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let node = pooled.node();
+        let source = pooled.add()?;
+        shell(&source, CHANGES)?;
+        let slot = pooled.slot_of(&source)?.slot;
+        let words = ["replicate", "tuned", "--slot", &slot, "--count", "2"];
+        let made: Replicated = cli::tell(node, &words)?;
+        println!("{made:?}");
+        ensure!(made.stored == "new" && made.slots.len() == 2, "{made:?}");
+        source.remove()?;
+        let words = ["prepare", "--function", "resize", "--template", "tuned", "--count", "1"];
+        let prepared: Vec<Instance> = cli::tell(node, &words)?;
+        ensure!(prepared.len() == 1 && prepared[0].state == "parked", "{prepared:?}");
+        let activate = |id: &str, more: &[&str]| {
+            let words = ["activate", "--function", "resize", "--template", "tuned", "--id", id];
+            cli::tell::<Activated>(node, &[&words, more].concat())
+        };
+        let own = activate("own", &["--prepared-only"])?;
+        ensure!(own.slot == prepared[0].slot && own.outcome == "reused", "{own:?}");
+        let new = activate("new", &["--mode", "replicate", "--prepared-only"])?;
+        ensure!(made.slots.iter().any(|slot| slot.slot == new.slot), "{new:?}");
+        activate("other", &["--prepared-only"])?;
+        let refusal = activate("none", &["--prepared-only"]).err();
+        let said = format!("{:#}", refusal.context("activated what was not prepared")?);
+        ensure!(said.contains("PREPARE first"), "{said}");
+        activate("built", &[])?;
+        ["own", "new", "other", "built"].into_iter().try_for_each(|id| {
+            pooled.repoint(&["park", id])?;
+            Ok(())
+        })?;
+        let nobody = Attachment::new("late", Path::new("/run/late"));
+        let asked = nobody.args("repoint.dev/mode=replicate;repoint.dev/template=tuned");
+        let error = pooled.network().call_single("ACTIVATE", &asked, None)?.error()?;
+        ensure_says(&error, NONE_PREPARED, &["PREPARE"])
+    })
+}
