@@ -1,7 +1,8 @@
 //! A node: its directories, its database and its data plane.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,7 +12,7 @@ use crate::{
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
-    store::Store,
+    store::{Store, StoreError, Templates},
     types::SlotId,
 };
 
@@ -29,6 +30,8 @@ pub struct Node {
     door: Mutex<Option<Door>>,
     /// Maps that are open, with the inode number of the folder of their pins.
     maps: Mutex<Option<(u64, Maps)>>,
+    /// The database of templates, once somebody has asked for it: a process opens it once.
+    templates: Mutex<Option<Arc<Templates>>>,
 }
 
 impl Node {
@@ -39,14 +42,31 @@ impl Node {
     }
 
     fn new(directories: &Directories, store: Store) -> Self {
-        let (door, maps) = (Mutex::new(None), Mutex::new(None));
-        Self { directories: directories.clone(), store, door, maps }
+        let (door, maps, templates) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        Self { directories: directories.clone(), store, door, maps, templates }
     }
 
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
         let store = Store::open_existing(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
+    }
+
+    /// The folder of the database of templates.
+    #[must_use]
+    pub fn templates_folder(directories: &Directories) -> PathBuf {
+        directories.state.join("templates")
+    }
+
+    /// The templates that are stored on the node; a database of them is made where there is none.
+    pub fn templates(&self) -> Result<Arc<Templates>, StoreError> {
+        let mut open = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(templates) = &*open {
+            return Ok(Arc::clone(templates));
+        }
+        let templates = Arc::new(Templates::open(&Self::templates_folder(&self.directories))?);
+        *open = Some(Arc::clone(&templates));
+        Ok(templates)
     }
 
     /// The data plane, loaded if it is not.
