@@ -9,6 +9,7 @@ mod output;
 mod pool;
 mod slots;
 mod status;
+mod template;
 mod unload;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -60,6 +61,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List templates; show, compare, delete, export and import them
+    Template {
+        #[command(subcommand)]
+        action: Option<template::Action>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a function a slot of a pool and print the path of its network namespace
     Activate(activate::Activate),
     /// Take the slot back that `activate` gave
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         Command::Status => status::run(&directories),
         Command::Slots { json } => slots::run(&directories, json),
         Command::Pool { action, json } => pool::run(&directories, action, json),
+        Command::Template { action, json } => template::run(&directories, action, json),
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Endpoints { json } => endpoints::run(&directories, json),
