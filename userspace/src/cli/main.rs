@@ -11,6 +11,7 @@ mod pool;
 mod replicate;
 mod slots;
 mod status;
+mod template;
 mod unload;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -66,6 +67,14 @@ enum Command {
     Prepare(replicate::Prepare),
     /// Make a template of a network's configuration, or of what a container has, and slots of it
     Replicate(replicate::Replicate),
+    /// List templates; show, compare, delete, export and import them
+    Template {
+        #[command(subcommand)]
+        action: Option<template::Action>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Give a function a slot of a pool and print the path of its network namespace
     Activate(activate::Activate),
     /// Take the slot back that `activate` gave
@@ -96,6 +105,7 @@ fn main() -> ExitCode {
         Command::Pool { action, json } => pool::run(&directories, action, json),
         Command::Prepare(wanted) => replicate::prepare(&directories, wanted),
         Command::Replicate(wanted) => replicate::run(&directories, &wanted),
+        Command::Template { action, json } => template::run(&directories, action, json),
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Endpoints { json } => endpoints::run(&directories, json),

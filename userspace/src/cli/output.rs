@@ -52,6 +52,20 @@ pub(crate) enum CommandError {
     OtherNode { path: std::path::PathBuf, run_dir: std::path::PathBuf },
     #[error("cannot take down slot {slot}: {reason}")]
     Slot { slot: repoint::types::SlotId, reason: String },
+    #[error("there is no template {name}: `repoint template` lists those that are stored")]
+    NoTemplate { name: repoint::types::TemplateName },
+    #[error("{text:?} is neither the name of a stored template nor a file")]
+    NeitherNameNorFile { text: String },
+    #[error("cannot read {path}: {source}")]
+    ReadTemplate { path: std::path::PathBuf, source: io::Error },
+    #[error("cannot write {path}: {source}")]
+    WriteTemplate { path: std::path::PathBuf, source: io::Error },
+    #[error("{path}: {source}")]
+    Template { path: std::path::PathBuf, source: repoint::template::TemplateError },
+    #[error(transparent)]
+    Encode(#[from] repoint::template::TemplateError),
+    #[error("{path} gives no name for the template: name it with --name: {source}")]
+    FileIsNoName { path: std::path::PathBuf, source: repoint::types::InvalidValue },
     #[error("cannot remove {path}: {source}")]
     Remove { path: std::path::PathBuf, source: io::Error },
     #[error("cannot list interfaces: {0}")]

@@ -11,8 +11,8 @@ use crate::{
     netlink::NetlinkError,
     netns::{HiddenError, NetnsError, StackError},
     slot::{
-        BuildError, FingerprintError, InspectError, MasqueradeError, PermitError, TeardownError,
-        UsageError,
+        BuildError, CaptureError, FingerprintError, InspectError, MasqueradeError, PermitError,
+        TeardownError, UsageError,
     },
     store::StoreError,
     template::{Digest, TemplateError},
@@ -136,6 +136,9 @@ pub enum LifecycleError {
         /// The slot.
         slot: SlotId,
     },
+    /// What is in a slot cannot be told by a template.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     /// A template is asked for that is not stored here.
     #[error(
         "template {name} is not stored on this node: see `repoint template list`, and import it by \

@@ -1,6 +1,7 @@
 //! A node: its directories, its database and its data plane.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -15,8 +16,6 @@ use crate::{
     types::{SlotId, TemplateName},
 };
 
-/// Folder of the templates.
-const TEMPLATES: &str = "templates";
 /// MTU of a node that has no way out, bytes: Ethernet's.
 const MTU_WITHOUT_UPLINK: u32 = 1500;
 
@@ -54,20 +53,26 @@ impl Node {
         Ok(store.map(|store| Self::new(directories, store)))
     }
 
+    /// The folder of the database of templates.
+    #[must_use]
+    pub fn templates_folder(directories: &Directories) -> PathBuf {
+        directories.state.join("templates")
+    }
+
     /// The templates that are stored on this node, with a database made where there is none.
     pub fn templates(&self) -> Result<Arc<Templates>, LifecycleError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = templates.as_ref() {
             return Ok(Arc::clone(open));
         }
-        let open = Arc::new(Templates::open(&self.directories.state.join(TEMPLATES))?);
+        let open = Arc::new(Templates::open(&Self::templates_folder(&self.directories))?);
         *templates = Some(Arc::clone(&open));
         Ok(open)
     }
 
     /// The template of this name, if it is stored on this node.
     pub fn template(&self, name: &TemplateName) -> Result<Option<StoredTemplate>, LifecycleError> {
-        if !self.directories.state.join(TEMPLATES).exists() {
+        if !Self::templates_folder(&self.directories).exists() {
             return Ok(None);
         }
         Ok(self.templates()?.get(name)?)

@@ -24,7 +24,7 @@ use crate::{
     },
     netns::{Netns, NetnsError},
     store::Slot,
-    template::{NetworkConfig, host_net},
+    template::{NetworkConfig, Sysctl, host_net},
     types::{Identity, Mac},
 };
 
@@ -37,6 +37,24 @@ pub enum BuildError {
     /// The kernel refused something in the container's namespace.
     #[error("in the container: {0}")]
     Container(#[source] NetlinkError),
+    /// The container's sysctls cannot be reached.
+    #[error("cannot open the sysctls of the container: {0}")]
+    Sysctls(#[source] io::Error),
+    /// A sysctl of the container's cannot be set.
+    #[error(
+        "cannot set sysctl {} of the container to {:?}: {call}: {source}",
+        sysctl.key,
+        sysctl.value
+    )]
+    Sysctl {
+        /// What was to be set.
+        sysctl: Sysctl,
+        /// The system call that failed. Where it is `open`, the kernel has no such sysctl, or none
+        /// for each namespace.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
     /// An interface that was just made is not there.
     #[error("interface {name} vanished while it was set up: {source}")]
     Vanished {
@@ -152,8 +170,11 @@ impl Builder<'_> {
         ]
     }
 
-    /// Addresses, neighbours and routes, from inside the container's namespace.
+    /// Sysctls, addresses, neighbours and routes, from inside the container's namespace. Sysctls
+    /// come first: some of them forbid addresses, or allow them.
     fn equip_container_end(&self) -> Result<(), BuildError> {
+        container_end::set_sysctls(self.slot, self.config)?;
+        failpoint::hit("build:sysctls");
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
         let equipment = container_end::equip(self.slot, self.config, ifindex);

@@ -1,7 +1,14 @@
 //! What belongs on the container's end of a slot: for building it, and for bringing it back.
 
-use netlink_packet_route::RouteNetlinkMessage;
+use std::{io, os::fd::AsFd, path::Path};
 
+use netlink_packet_route::RouteNetlinkMessage;
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    io::Errno,
+};
+
+use super::{BuildError, fingerprint::mount_proc};
 use crate::{
     netlink::{Request, add_address, add_neighbour, append_route, bring_up, configure_link},
     store::Slot,
@@ -34,4 +41,41 @@ pub(super) fn add_routes(
     ifindex: u32,
 ) -> Vec<Request<RouteNetlinkMessage>> {
     config.routes.iter().map(|route| append_route(ifindex, route)).collect()
+}
+
+/// Sets its sysctls, in a `/proc` mounted for it. The node's own remembers each until memory is
+/// short, and finds it among those of the same name of all namespaces, one after the other
+/// (`proc_sys_compare`): with 1,500 namespaces that takes twice as long, 0.8 ms for three sysctls.
+pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), BuildError> {
+    if config.sysctls.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = mount_proc().and_then(|proc| openat(proc, "sys/net", flags, Mode::empty()));
+    let folder = folder.map_err(|errno| BuildError::Sysctls(errno.into()))?;
+    for sysctl in &config.sysctls {
+        write_sysctl(&folder, &sysctl.key.path(&slot.ifname), &sysctl.value).map_err(
+            |(call, source)| BuildError::Sysctl { sysctl: sysctl.clone(), call, source },
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes a value whole; or else tells the system call that failed.
+fn write_sysctl(
+    folder: impl AsFd,
+    path: &Path,
+    value: &str,
+) -> Result<(), (&'static str, io::Error)> {
+    let failed = |call| move |errno: Errno| (call, errno.into());
+    let file = openat(folder, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let written = rustix::io::write(file.map_err(failed("open"))?, value.as_bytes());
+    match written.map_err(failed("write"))? {
+        // A sysctl of one number takes the first of several, and leaves the rest.
+        taken if taken < value.len() => {
+            let why = format!("it takes only {:?} of it", value.get(..taken).unwrap_or_default());
+            Err(("write", io::Error::new(io::ErrorKind::InvalidInput, why)))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,8 @@
-//! Slots as kernel objects: building one from a configuration, inspecting it, taking it down.
+//! Slots as kernel objects: building one from a configuration, inspecting it, telling what
+//! was changed in it, taking it down.
 
 mod builder;
+mod capture;
 mod container_end;
 mod entries;
 mod fingerprint;
@@ -13,6 +15,7 @@ mod teardown;
 mod usage;
 
 pub use builder::{BuildError, Builder, Built};
+pub use capture::{CaptureError, Uncapturable, capture};
 pub use entries::point;
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
 pub use host_end::host_end_difference;

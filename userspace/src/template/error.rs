@@ -56,8 +56,8 @@ pub enum TemplateError {
     },
     /// The digest in the file is not that of its operations.
     #[error(
-        "it was changed after its digest was taken: the digest of its operations is {found}, it \
-         says {stated:?}"
+        "it was changed after its digest was taken: its operations have digest {found}, it says \
+         {stated:?}; to use it as it is, remove its key `digest`"
     )]
     Changed {
         /// The digest of the operations.

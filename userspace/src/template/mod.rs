@@ -53,6 +53,19 @@ impl Template {
             serde_json::to_vec(&(self.version, &self.operations)).map_err(TemplateError::Encode)?;
         Ok(Digest(Sha256::digest(&text).into()))
     }
+
+    /// The template that does this as well, at last. Of two values of a sysctl the new one counts.
+    #[must_use]
+    pub fn extended(mut self, operations: Vec<Operation>) -> Self {
+        let key = |operation: &Operation| match operation {
+            Operation::SetSysctl { key, .. } => Some(key.clone()),
+            _ => None,
+        };
+        let set: Vec<_> = operations.iter().filter_map(key).collect();
+        self.operations.retain(|old| key(old).is_none_or(|key| !set.contains(&key)));
+        self.operations.extend(operations);
+        self
+    }
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ mod render;
 mod sysctls;
 
 pub use difference::Difference;
-pub(super) use objects::{Class, Link, list};
+pub(super) use names::IFNAME;
+pub(super) use objects::{Class, Link, Object, list};
 pub use observation::FingerprintError;
 pub(super) use observation::Observation;
-pub(super) use sysctls::write_sysctl;
+pub(super) use sysctls::{mount_proc, sysctl_of, write_sysctl};
 
 use sha2::{Digest as _, Sha256};
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{store::Slot, types::Mac};
 
 /// Stands for the name of the slot's interface.
-pub(super) const IFNAME: &str = "{ifname}";
+pub(in crate::slot) const IFNAME: &str = "{ifname}";
 
 /// How values of one slot are told.
 pub(super) struct Names<'a> {

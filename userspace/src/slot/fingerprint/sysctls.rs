@@ -45,18 +45,20 @@ pub(super) fn lines(names: &Names<'_>) -> Result<Vec<String>, FingerprintError> 
 }
 
 /// A `/proc` that nobody else sees, gone when the descriptor is closed.
-fn mount_proc() -> Result<OwnedFd, Errno> {
+pub(in crate::slot) fn mount_proc() -> Result<OwnedFd, Errno> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
+/// The path below `/proc/sys/net` and the value, if a line is one of a sysctl.
+pub(in crate::slot) fn sysctl_of(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix(PREFIX)?.split_once(" = ")
+}
+
 /// Writes the value that a line tells, if it is one of a sysctl.
 pub(in crate::slot) fn write_sysctl(line: &str, ifname: &str) -> io::Result<()> {
-    let Some((path, value)) = line.strip_prefix(PREFIX).and_then(|rest| rest.split_once(" = "))
-    else {
-        return Ok(());
-    };
+    let Some((path, value)) = sysctl_of(line) else { return Ok(()) };
     let own = |part| if part == names::IFNAME { ifname } else { part };
     let path: PathBuf = iter::once(FOLDER).chain(path.split('/').map(own)).collect();
     fs::write(path, value)

@@ -1,0 +1,44 @@
+//! Links that came, went, or are not as they were. No operation says anything of these.
+
+use super::Capture;
+
+/// Folders of sysctls below which each link has one of its own.
+const PER_LINK: [&str; 2] = ["conf", "neigh"];
+
+impl Capture<'_> {
+    /// Takes in the line of a link that is new, or is not as it was: lines of links are long, and of
+    /// one that was changed only the words are told that are others, each behind its name.
+    pub(super) fn link(&mut self, line: &str) {
+        let Some(name) = name(line) else { return };
+        let old = self.difference.missing.iter().find(|old| self::name(old) == Some(name));
+        let Some(old) = old else {
+            return self.things.push(format!("added: link {name} (there is no such operation)"));
+        };
+        let (old, new): (Vec<_>, Vec<_>) = (old.split(' ').collect(), line.split(' ').collect());
+        let pairs = old.windows(2).zip(new.windows(2));
+        let changes = pairs.filter(|(old, new)| old[1] != new[1]);
+        let changes: Vec<_> =
+            changes.map(|(old, new)| format!("{} is now {}", old.join(" "), new[1])).collect();
+        let told = if old.len() == new.len() { changes.join(", ") } else { line.to_owned() };
+        self.things.push(format!("changed: link {name}: {told} (there is no such operation)"));
+    }
+
+    /// Whether a link is there now that was not as it is.
+    pub(super) fn has_link(&self, wanted: &str) -> bool {
+        self.difference.added.iter().any(|line| name(line) == Some(wanted))
+    }
+
+    /// Whether a sysctl is that of a link which these lines, and not their counterpart, tell of.
+    pub(super) fn is_of(&self, path: &str, lines: &[String]) -> bool {
+        let mut parts = path.split('/').skip(1);
+        let (Some(folder), Some(link)) = (parts.next(), parts.next()) else { return false };
+        let count = |lines: &[String]| lines.iter().filter(|line| name(line) == Some(link)).count();
+        let both = count(&self.difference.added) + count(&self.difference.missing);
+        PER_LINK.contains(&folder) && count(lines) == 1 && both == 1
+    }
+}
+
+/// The name that the line of a link tells.
+pub(super) fn name(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("link ")?.split_once(": ")?.0)
+}

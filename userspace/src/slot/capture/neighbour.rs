@@ -1,0 +1,54 @@
+//! Permanent neighbours that were added.
+
+use netlink_packet_core::Parseable as _;
+use netlink_packet_route::{
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
+    route::RouteProtocol,
+};
+
+use super::{Capture, Refusal};
+use crate::{template::Operation, types::Mac};
+
+impl Capture<'_> {
+    pub(super) fn neighbour(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        let message = NeighbourMessage::parse(payload).map_err(|error| error.to_string())?;
+        if Some(message.header.ifindex) != self.ifindex {
+            return Err("it is of another interface than the slot's".into());
+        }
+        if message.header.flags != NeighbourFlags::empty() {
+            return Err(format!("no operation can say {:?}", message.header.flags).into());
+        }
+        let (mut address, mut mac) = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
+                    address = Some((*ip).into());
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
+                    address = Some((*ip).into());
+                }
+                NeighbourAttribute::LinkLayerAddress(octets) => mac = Some(unicast(octets)?),
+                NeighbourAttribute::CacheInfo(_)
+                | NeighbourAttribute::Probes(_)
+                | NeighbourAttribute::Protocol(RouteProtocol::Unspec) => {}
+                other => return Err(format!("no operation can say {other:?}").into()),
+            }
+        }
+        let (Some(address), Some(mac)) = (address, mac) else {
+            return Err("it has no Ethernet address".into());
+        };
+        if self.is_own(address) {
+            return Err("it is in a subnet of this node".into());
+        }
+        if mac == self.slot.mac {
+            return Err("its Ethernet address is the slot's own".into());
+        }
+        self.operations.push(Operation::AddNeighbour { address, mac });
+        Ok(())
+    }
+}
+
+fn unicast(octets: &[u8]) -> Result<Mac, Refusal> {
+    let octets = <[u8; 6]>::try_from(octets).map_err(|_| "it has no Ethernet address")?;
+    Mac(octets).to_string().parse::<Mac>().map_err(|error| error.to_string().into())
+}

@@ -1,0 +1,62 @@
+//! Sysctls that were set.
+
+use super::Capture;
+use crate::{
+    slot::fingerprint::{IFNAME, sysctl_of},
+    template::SysctlKey,
+};
+
+/// Sysctls that hold keys. Who reads a template should not learn them, and two instances should not
+/// share them.
+const SECRETS: [&str; 2] = ["stable_secret", "tcp_fastopen_key"];
+/// What sysctls of interfaces are named for that set others, too (`devinet_copy_dflt_conf`,
+/// `inet_forward_change`, `neigh_copy_dflt_parms`).
+const SEVERAL: [&str; 2] = ["all", "default"];
+/// Whose they set.
+const OTHERS: [&str; 3] = ["default", "lo", IFNAME];
+
+impl Capture<'_> {
+    pub(super) fn sysctl(&mut self, path: &str, value: &str) {
+        // Those of an interface come with it.
+        if self.is_of(path, &self.difference.added) {
+            return;
+        }
+        if path.rsplit('/').next().is_some_and(|name| SECRETS.contains(&name)) {
+            return self.things.push(format!("set: sysctl {path} (it is a secret)"));
+        }
+        let Ok(key) = SysctlKey::of_path(path, IFNAME) else {
+            let why = "no template can name it";
+            return self.things.push(format!("set: sysctl {path} = {value} ({why})"));
+        };
+        self.put(path.to_owned(), key, value);
+        self.keep_others(path);
+    }
+
+    fn put(&mut self, path: String, key: SysctlKey, value: &str) {
+        // Some are told with tabs between their numbers, and all take spaces.
+        self.sysctls.insert(path, (key, value.replace('\t', " ")));
+    }
+
+    /// Says also what others are that setting this one may set, though they are what they were.
+    fn keep_others(&mut self, path: &str) {
+        let parts: Vec<_> = path.split('/').collect();
+        let [family, folder, name, last] = parts.as_slice() else { return };
+        if !SEVERAL.contains(name) {
+            return;
+        }
+        for other in OTHERS {
+            let path = format!("{family}/{folder}/{other}/{last}");
+            let mut values = self.now.lines().iter().filter_map(|line| sysctl_of(line));
+            let value = values.find_map(|(of, value)| (of == path).then_some(value));
+            if let (Some(value), Ok(key)) = (value, SysctlKey::of_path(&path, IFNAME)) {
+                self.put(path, key, value);
+            }
+        }
+    }
+
+    /// Whether a sysctl has a value now that it had not.
+    pub(super) fn is_set(&self, path: &str) -> bool {
+        let mut added = self.difference.added.iter().filter_map(|line| sysctl_of(line));
+        added.any(|(set, _)| set == path)
+    }
+}
