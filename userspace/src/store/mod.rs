@@ -11,10 +11,13 @@ mod decision;
 mod environment;
 mod index;
 mod journal;
+mod keys;
 mod pool;
+mod read;
 mod record;
 mod templates;
 mod transaction;
+mod write;
 
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};

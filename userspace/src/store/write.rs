@@ -1,0 +1,237 @@
+//! What can be written.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher as _, Hasher as _},
+    net::IpAddr,
+};
+
+use super::{
+    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, index, journal,
+    keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
+    record::SlotState,
+    transaction::{Write, meta},
+};
+use crate::types::{AttachmentId, Identity, NetworkName, SlotId};
+
+impl Write<'_> {
+    /// Records the schema and draws the epoch of slot numbers; returns the schema's version, which
+    /// another process may have recorded first.
+    pub(super) fn initialise(&mut self, schema: u32) -> Result<u32, StoreError> {
+        if let Some(found) = self.schema()? {
+            return Ok(found);
+        }
+        // The only randomness of the standard library: the keys of a hash map, from the kernel.
+        let epoch = RandomState::new().build_hasher().finish() & 0xffff;
+        self.put_number(meta::EPOCH, epoch)?;
+        self.put(
+            self.tables.meta,
+            meta::SCHEMA.as_bytes(),
+            &schema.to_le_bytes(),
+            "record the schema",
+        )?;
+        Ok(schema)
+    }
+
+    /// A number that no slot of this database has.
+    pub fn next_slot_id(&mut self) -> Result<SlotId, StoreError> {
+        let epoch = self.number(meta::EPOCH)?;
+        loop {
+            let counter = self.number(meta::LAST_SLOT)?.wrapping_add(1) & 0xffff_ffff;
+            self.put_number(meta::LAST_SLOT, counter)?;
+            let id = SlotId((epoch << 32) | counter);
+            if self.slot(id)?.is_none() {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// The identity that stands for `label`, given once and kept.
+    pub fn identity(&mut self, label: &str) -> Result<Identity, StoreError> {
+        let known = self.get(self.tables.identities, label.as_bytes(), "read an identity")?;
+        if let Some(bytes) = known {
+            return number("identity", bytes).map(|bytes| Identity(u32::from_le_bytes(bytes)));
+        }
+        let next = self.number(meta::LAST_IDENTITY)? + 1;
+        self.put_number(meta::LAST_IDENTITY, next)?;
+        let identity = u32::try_from(next).map_err(|_| StoreError::Lmdb {
+            what: "give an identity: all are taken",
+            source: lmdb::Error::MapFull,
+        })?;
+        let table = self.tables.identities;
+        self.put(table, label.as_bytes(), &identity.to_le_bytes(), "record an identity")?;
+        Ok(Identity(identity))
+    }
+
+    /// Records a slot, new or changed, and where it is found.
+    pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
+        let old = self.slot(slot.id)?.map(|old| index::key(&old));
+        self.replace_slot(old.as_deref(), slot)
+    }
+
+    fn replace_slot(&mut self, old: Option<&[u8]>, slot: &Slot) -> Result<(), StoreError> {
+        let new = index::key(slot);
+        if old != Some(new.as_slice()) {
+            if let Some(old) = old {
+                self.delete(self.tables.index, old, "unshelve a slot")?;
+            }
+            self.put(self.tables.index, &new, &index::value(slot), "shelve a slot")?;
+        }
+        self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
+    }
+
+    /// Moves a slot on, changes what `change` says, and returns it.
+    pub fn advance(
+        &mut self,
+        id: SlotId,
+        next: SlotState,
+        now: u64,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<Slot, StoreError> {
+        let mut slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
+        let old = index::key(&slot);
+        slot.become_state(next, now)?;
+        change(&mut slot);
+        self.replace_slot(Some(&old), &slot)?;
+        Ok(slot)
+    }
+
+    /// Forgets the attachment of a slot, which keeps its addresses.
+    pub fn detach(&mut self, slot: &mut Slot) -> Result<(), StoreError> {
+        if let Some(container) = slot.container.take() {
+            let id = attachment_of(slot, &container);
+            if self.attachment(&id)? == Some(slot.id) {
+                let key = attachment_key(&id);
+                self.delete(self.tables.attachments, &key, "forget an attachment")?;
+            }
+        }
+        slot.netns_path = None;
+        Ok(())
+    }
+
+    /// Records a pool.
+    pub fn put_pool(&mut self, id: &PoolId, pool: &Pool) -> Result<(), StoreError> {
+        self.put(self.tables.pools, &pool_key(id), &pool.encode(), "record a pool")
+    }
+
+    /// Forgets a pool, and what was counted of it.
+    pub fn forget_pool(&mut self, id: &PoolId) -> Result<(), StoreError> {
+        for (name, _) in self.counters(id)? {
+            let key = counter_key(id, &name);
+            self.delete(self.tables.counters, &key, "forget a counter")?;
+        }
+        self.delete(self.tables.pools, &pool_key(id), "forget a pool")
+    }
+
+    /// Counts one more of `name` for a pool.
+    pub fn count_up(&mut self, id: &PoolId, name: &str) -> Result<(), StoreError> {
+        let key = counter_key(id, name);
+        let table = self.tables.counters;
+        let count = match self.get(table, &key, "read a counter")? {
+            Some(bytes) => u64::from_le_bytes(number("counter", bytes)?),
+            None => 0,
+        };
+        self.put(table, &key, &(count + 1).to_le_bytes(), "record a counter")
+    }
+
+    /// Records a fingerprint under its digest.
+    pub fn put_fingerprint(&mut self, digest: &[u8; 32], encoded: &[u8]) -> Result<(), StoreError> {
+        if self.get(self.tables.fingerprints, digest, "read a fingerprint")?.is_some() {
+            return Ok(());
+        }
+        self.put(self.tables.fingerprints, digest, encoded, "record a fingerprint")
+    }
+
+    /// Keeps the JSON text of a template that slots are made from.
+    pub fn put_template(&mut self, digest: &[u8; 32], text: &str) -> Result<(), StoreError> {
+        if self.get(self.tables.templates, digest, "read a template")?.is_some() {
+            return Ok(());
+        }
+        self.put(self.tables.templates, digest, text.as_bytes(), "record a template")
+    }
+
+    /// Notes a decision, in the place of the oldest where there are many.
+    pub fn note(
+        &mut self,
+        attachment: &AttachmentId,
+        decision: &Decision,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let number = self.number(meta::LAST_DECISION)? + 1;
+        self.put_number(meta::LAST_DECISION, number)?;
+        let (attachment, decision) = (attachment.clone(), decision.clone());
+        let entry = Entry { number, time: now, attachment, decision };
+        let key = (number % journal::LENGTH).to_be_bytes();
+        self.put(self.tables.journal, &key, &entry.encode(), "note a decision")
+    }
+
+    /// Forgets rests that are over; says how many.
+    pub fn end_rests(&mut self, now: u64) -> Result<usize, StoreError> {
+        let mut over = Vec::new();
+        for entry in self.entries(self.tables.resting, "list rests")? {
+            let (key, value) = entry?;
+            if u64::from_le_bytes(number("rest", value)?) <= now {
+                over.push(key.to_vec());
+            }
+        }
+        for key in &over {
+            self.delete(self.tables.resting, key, "end a rest")?;
+        }
+        Ok(over.len())
+    }
+
+    /// Records an attachment, unless it exists.
+    pub fn attach(&mut self, id: &AttachmentId, slot: SlotId) -> Result<(), StoreError> {
+        if let Some(taken) = self.attachment(id)? {
+            return Err(StoreError::AttachmentTaken { attachment: id.clone(), slot: taken });
+        }
+        let (table, key) = (self.tables.attachments, attachment_key(id));
+        self.put(table, &key, &slot_key(slot), "record an attachment")
+    }
+
+    /// Records that an address is a slot's, unless it is another's.
+    pub fn take_address(&mut self, address: IpAddr, slot: SlotId) -> Result<(), StoreError> {
+        match self.address_owner(address)? {
+            Some(owner) if owner == slot => Ok(()),
+            Some(owner) => Err(StoreError::AddressTaken { address, slot: owner }),
+            None => {
+                let (table, key) = (self.tables.ips, address_key(address));
+                self.put(table, &key, &slot_key(slot), "record an address")
+            }
+        }
+    }
+
+    /// Records a network.
+    pub fn put_network(&mut self, name: &NetworkName, network: &Network) -> Result<(), StoreError> {
+        let key = name.as_str().as_bytes();
+        self.put(self.tables.networks, key, &network.encode(), "record a network")
+    }
+
+    /// Forgets a slot, its addresses and its attachment. Its addresses rest until `rest`,
+    /// nanoseconds since the Unix epoch, if that is given.
+    pub fn forget(&mut self, slot: &Slot, rest: Option<u64>) -> Result<(), StoreError> {
+        for address in &slot.addresses {
+            let key = address_key(address.addr());
+            if self.address_owner(address.addr())? == Some(slot.id) {
+                self.delete(self.tables.ips, &key, "release an address")?;
+                if let Some(until) = rest {
+                    let until = until.to_le_bytes();
+                    self.put(self.tables.resting, &key, &until, "record a rest")?;
+                }
+            }
+        }
+        self.detach(&mut slot.clone())?;
+        if let Some(recorded) = self.slot(slot.id)? {
+            self.delete(self.tables.index, &index::key(&recorded), "unshelve a slot")?;
+        }
+        self.delete(self.tables.slots, &slot_key(slot.id), "forget a slot")
+    }
+}
+
+#[cfg(test)]
+impl Write<'_> {
+    /// What a database of another version looks like.
+    pub(super) fn put_schema_for_test(&mut self, schema: u32) -> Result<(), StoreError> {
+        self.put(self.tables.meta, meta::SCHEMA.as_bytes(), &schema.to_le_bytes(), "record")
+    }
+}
