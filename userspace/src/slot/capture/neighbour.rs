@@ -1,5 +1,7 @@
 //! Permanent neighbours that were added.
 
+use std::net::IpAddr;
+
 use netlink_packet_core::Parseable as _;
 use netlink_packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage},
@@ -18,25 +20,7 @@ impl Capture<'_> {
         if message.header.flags != NeighbourFlags::empty() {
             return Err(format!("no operation can say {:?}", message.header.flags).into());
         }
-        let (mut address, mut mac) = (None, None);
-        for attribute in &message.attributes {
-            match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
-                    address = Some((*ip).into());
-                }
-                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
-                    address = Some((*ip).into());
-                }
-                NeighbourAttribute::LinkLayerAddress(octets) => mac = Some(unicast(octets)?),
-                NeighbourAttribute::CacheInfo(_)
-                | NeighbourAttribute::Probes(_)
-                | NeighbourAttribute::Protocol(RouteProtocol::Unspec) => {}
-                other => return Err(format!("no operation can say {other:?}").into()),
-            }
-        }
-        let (Some(address), Some(mac)) = (address, mac) else {
-            return Err("it has no Ethernet address".into());
-        };
+        let (address, mac) = read(&message)?;
         if self.is_own(address) {
             return Err("it is in a subnet of this node".into());
         }
@@ -46,6 +30,27 @@ impl Capture<'_> {
         self.operations.push(Operation::AddNeighbour { address, mac });
         Ok(())
     }
+}
+
+/// Reads a neighbour of which everything can be said by an operation.
+fn read(message: &NeighbourMessage) -> Result<(IpAddr, Mac), Refusal> {
+    let (mut address, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
+                address = Some(IpAddr::V4(*ip));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
+                address = Some(IpAddr::V6(*ip));
+            }
+            NeighbourAttribute::LinkLayerAddress(octets) => mac = Some(unicast(octets)?),
+            NeighbourAttribute::CacheInfo(_)
+            | NeighbourAttribute::Probes(_)
+            | NeighbourAttribute::Protocol(RouteProtocol::Unspec) => {}
+            other => return Err(format!("no operation can say {other:?}").into()),
+        }
+    }
+    Ok((address.ok_or("it has no IP address")?, mac.ok_or("it has no Ethernet address")?))
 }
 
 fn unicast(octets: &[u8]) -> Result<Mac, Refusal> {

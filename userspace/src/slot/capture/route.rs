@@ -30,16 +30,7 @@ impl Capture<'_> {
             return Ok(());
         }
         let route = read(&message, self.ifindex)?;
-        let Some(hop) = route.gateway else {
-            return Err("it has no gateway".into());
-        };
-        let via = if hop == gateway(hop) {
-            RouteVia::Gateway
-        } else if self.is_own(hop) {
-            return Err(format!("router {hop} is in a subnet of this node").into());
-        } else {
-            RouteVia::Router(hop)
-        };
+        let via = self.way(&route)?;
         let destination = route.destination;
         if !self.routes.insert(RouteKey::of(&route)) {
             return Err("there is another one to this destination".into());
@@ -55,6 +46,18 @@ impl Capture<'_> {
         let to = RouteTarget::Prefix(destination);
         self.operations.push(Operation::AddRoute { to, via, options: route.options });
         Ok(())
+    }
+
+    /// Which way it goes, if that is the same on every node.
+    fn way(&self, route: &Route) -> Result<RouteVia, Refusal> {
+        match route.gateway {
+            None => Err("it has no gateway".into()),
+            Some(hop) if hop == gateway(hop) => Ok(RouteVia::Gateway),
+            Some(hop) if self.is_own(hop) => {
+                Err(format!("router {hop} is in a subnet of this node").into())
+            }
+            Some(hop) => Ok(RouteVia::Router(hop)),
+        }
     }
 
     /// Whether a route is to the anycast address that all routers of an own subnet have (RFC 4291,
