@@ -61,7 +61,8 @@ impl IpamConf {
     }
 
     /// Whether it is known to give IPv6 addresses.
-    pub(super) fn gives_ipv6(&self) -> bool {
+    #[must_use]
+    pub fn gives_ipv6(&self) -> bool {
         match self {
             Self::Own(own) => own.range_sets.iter().any(|set| !set.is_ipv4()),
             Self::Delegated(_) => false,

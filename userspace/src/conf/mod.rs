@@ -38,13 +38,12 @@ use crate::{
         json::{KeyError, Node, Object},
     },
     store::PoolPolicy,
+    template::MTU,
     types::{AttachmentId, IfName, Mac, NetworkName, PoolKey},
 };
 
-/// Smallest and largest MTU of a veth, bytes (the kernel's `ETH_MIN_MTU` and `ETH_MAX_MTU`).
-const MTU: std::ops::RangeInclusive<u32> = 68..=65_535;
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
-const LEAST_MTU_V6: u32 = 1280;
+pub const LEAST_MTU_V6: u32 = 1280;
 /// Most cold builds at a time that can be asked for.
 const MOST_COLD_BUILDS: u32 = 256;
 

@@ -7,7 +7,7 @@ use super::{
     node::{now, uplink_mtu},
 };
 use crate::{
-    conf::{IpamConf, NetConf, OwnIpam},
+    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
     netns::{HiddenNamespaces, Netns},
@@ -50,6 +50,9 @@ impl<'a> Blueprint<'a> {
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
+        if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
+            return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
+        }
         Ok(Self { conf, pool, own, template, digest, mtu, masquerade })
     }
 

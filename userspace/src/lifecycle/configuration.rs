@@ -21,17 +21,10 @@ pub(super) fn template(conf: &NetConf, routes: &[Route]) -> Template {
         Operation::AssignAddress { from: AddressSource::Ipam },
         Operation::AddGateway,
     ];
-    operations.extend(routes.iter().map(|route| Operation::AddRoute {
-        to: RouteTarget::Prefix(route.dst),
-        via: route.gw.map_or(RouteVia::Gateway, RouteVia::Router),
-        options: RouteOptions {
-            mtu: route.mtu,
-            advmss: route.advmss,
-            priority: route.priority,
-            table: route.table,
-            scope: route.scope,
-        },
-    }));
+    // Of routes with one destination, table and metric the kernel has the first.
+    let key = |route: &Route| (route.dst.trunc(), route.table, route.priority);
+    let is_first = |at: &usize| routes[..*at].iter().all(|other| key(other) != key(&routes[*at]));
+    operations.extend((0..routes.len()).filter(is_first).map(|at| add_route(&routes[at])));
     operations.push(own_subnets());
     operations.push(Operation::AttachPrograms);
     if conf.ip_masq {
@@ -45,6 +38,20 @@ pub(super) fn template_of(conf: &NetConf) -> Template {
     match &conf.ipam {
         IpamConf::Own(own) => template(conf, &own.routes),
         IpamConf::Delegated(_) => template(conf, &[]),
+    }
+}
+
+fn add_route(route: &Route) -> Operation {
+    Operation::AddRoute {
+        to: RouteTarget::Prefix(route.dst),
+        via: route.gw.map_or(RouteVia::Gateway, RouteVia::Router),
+        options: RouteOptions {
+            mtu: route.mtu,
+            advmss: route.advmss,
+            priority: route.priority,
+            table: route.table,
+            scope: route.scope,
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::{Annotation, ConfError, UserError},
+    conf::{Annotation, ConfError, LEAST_MTU_V6, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     netlink::NetlinkError,
@@ -147,6 +147,17 @@ pub enum LifecycleError {
     NoTemplate {
         /// Its name.
         name: TemplateName,
+    },
+    /// A template does not go with the network's addresses.
+    #[error(
+        "pool {pool} has slots of MTU {mtu}, with which an interface has no IPv6 (RFC 8200: \
+         {LEAST_MTU_V6} at least): change the template, or remove the network's IPv6 ranges"
+    )]
+    TemplateMtu {
+        /// The pool.
+        pool: String,
+        /// The MTU, in bytes.
+        mtu: u32,
     },
     /// The text of a template is not on record.
     #[error("the template with digest {digest}, which slots were made from, is not on record")]
@@ -320,6 +331,7 @@ impl LifecycleError {
             | Self::NoTemplate { .. }
             | Self::NoPool { .. }
             | Self::TemplateName(_)
+            | Self::TemplateMtu { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
             | Self::User(UserError::NotAllowed { .. }) => ErrorCode::INVALID_CONFIGURATION,

@@ -97,15 +97,14 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, Lifecyc
         return Err(LifecycleError::NotReplicable { slot: slot.id });
     }
     let stored = slot.template_name.is_some().then_some(&slot.template);
-    let mut template = pool_template(node, conf, stored)?;
+    let template = pool_template(node, conf, stored)?;
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
     let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
     let config = template.instantiate(&context);
     let netns = node.netns_through_door(slot.id)?;
-    template.operations.extend(capture(slot, &config, &netns, &expected)?);
-    Ok(template)
+    Ok(template.extended(capture(slot, &config, &netns, &expected)?))
 }
 
 /// Stores a template under a name. Pools of that name have
