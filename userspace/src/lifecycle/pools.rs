@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{LifecycleError, Node, Outcome, destroy::destroy, node::now};
 use crate::{
+    failpoint,
     policy::{Disposal, Need, Reason, Retirement, Stock, Supply},
     store::{
         Parked, Pool, PoolId, PoolPolicy, Read, Shelf, Slot, SlotState, StoreError, Use, Write,
@@ -60,6 +61,7 @@ impl Node {
             }
             Ok::<_, StoreError>(retired)
         })?;
+        failpoint::hit("retire:recorded");
         let condemned = |(slot, _, disposal): &(Slot, Reason, Disposal)| {
             (*disposal == Disposal::GivenUp).then(|| slot.clone())
         };

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     conf::{NetConf, User},
+    failpoint,
     slot::{Fingerprint, capture},
     store::{Pool, PoolId, Put, Slot, SlotState},
     template::{Digest, NodeContext, Template},
@@ -107,21 +108,17 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, Lifecyc
     Ok(template.extended(capture(slot, &config, &netns, &expected)?))
 }
 
-/// Stores a template under a name. Pools of that name have
-/// their slots made from it from now on: those that wait are given up at once, those in use when
-/// they come back.
+/// Stores a template under a name. Pools of that name have their slots made from it from now on:
+/// those that wait are given up at once, those in use when they come back.
 pub fn store_template(
     node: &Node,
     name: &TemplateName,
     template: &Template,
 ) -> Result<Put, LifecycleError> {
     let put = node.templates()?.put(name, template, now())?;
+    failpoint::hit("replicate:stored");
     for (id, pool) in pools_of(node, name)? {
-        let conf = NetConf::parse(&pool.conf)?;
-        let now = put_pool(node, &conf, &id, pool.configured, Some(template))?;
-        if now.key != pool.key {
-            drain(node, pool.key)?;
-        }
+        rebase(node, &id, &pool, template)?;
     }
     Ok(put)
 }
@@ -130,11 +127,44 @@ pub fn store_template(
 /// once, those in use when they come back.
 pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
     let deleted = node.templates()?.delete(name)?;
+    failpoint::hit("replicate:deleted");
     for (id, pool) in pools_of(node, name)? {
-        node.store.write(|transaction| transaction.forget_pool(&id))?;
-        drain(node, pool.key)?;
+        end(node, &id, &pool)?;
     }
     Ok(deleted)
+}
+
+/// Has pools follow templates that somebody changed or deleted who was killed before he came to
+/// the pools.
+pub fn follow_templates(node: &Node) -> Result<(), LifecycleError> {
+    for (id, pool) in node.store.read(|transaction| transaction.pools())? {
+        let Some(name) = &id.template else { continue };
+        match node.template(name)? {
+            None => end(node, &id, &pool)?,
+            Some(stored) if stored.digest.0 == pool.template => {}
+            Some(stored) => rebase(node, &id, &pool, &stored.template)?,
+        }
+    }
+    Ok(())
+}
+
+/// Has a pool's slots made from this template.
+fn rebase(
+    node: &Node,
+    id: &PoolId,
+    pool: &Pool,
+    template: &Template,
+) -> Result<(), LifecycleError> {
+    let conf = NetConf::parse(&pool.conf)?;
+    let now = put_pool(node, &conf, id, pool.configured, Some(template))?;
+    failpoint::hit("replicate:pool");
+    if now.key == pool.key { Ok(()) } else { drain(node, pool.key) }
+}
+
+fn end(node: &Node, id: &PoolId, pool: &Pool) -> Result<(), LifecycleError> {
+    node.store.write(|transaction| transaction.forget_pool(id))?;
+    failpoint::hit("replicate:forgotten");
+    drain(node, pool.key)
 }
 
 fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, LifecycleError> {
