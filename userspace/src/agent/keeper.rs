@@ -9,8 +9,8 @@ use std::{
 use repoint::{
     conf::NetConf,
     lifecycle::{
-        Fate, LifecycleError, Node, Order, demanded, give_up, give_up_abandoned, give_up_stale,
-        mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
+        Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_abandoned,
+        give_up_stale, mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
     },
     policy::{
         Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
@@ -259,6 +259,7 @@ fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
 /// Gives up what was built from what is configured no more, and what others left when they were
 /// killed.
 fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), LifecycleError> {
+    follow_templates(node)?;
     let pools = node.store.read(|transaction| transaction.pools())?;
     let mut current: HashMap<PoolKey, Option<u32>> = HashMap::new();
     let uplink = uplink_mtu()?;

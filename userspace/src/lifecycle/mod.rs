@@ -45,7 +45,9 @@ pub use park::park;
 pub use pools::{demanded, give_up, give_up_abandoned, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare};
 pub use release::release;
-pub use replicate::{Made, Source, delete_template, replicate, replicate_request, store_template};
+pub use replicate::{
+    Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,
+};
 pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, scrub};
 pub use status::status;
