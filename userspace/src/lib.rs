@@ -12,6 +12,7 @@ pub mod netns;
 pub mod policy;
 pub mod slot;
 pub mod store;
+pub mod sweep;
 pub mod template;
 pub mod types;
 

@@ -11,6 +11,7 @@ mod pool;
 mod replicate;
 mod slots;
 mod status;
+mod sweep;
 mod template;
 mod unload;
 
@@ -79,6 +80,8 @@ enum Command {
     Activate(activate::Activate),
     /// Take the slot back that `activate` gave
     Park(activate::Park),
+    /// Find what is stale in the database, the kernel and the maps, and put it right
+    Sweep(sweep::Sweep),
     /// List the addresses in the maps and where packets to them go
     Endpoints {
         /// As JSON
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
     let directories =
         Directories { run: arguments.run_dir, state: arguments.state_dir, bpf: arguments.bpf_dir };
     let done = match arguments.command {
+        Command::Sweep(wanted) => return exit(sweep::run(&directories, &wanted)),
         Command::Load => load::run(&directories),
         Command::Unload { force } => unload::run(&directories, force),
         Command::Status => status::run(&directories),
@@ -111,8 +115,12 @@ fn main() -> ExitCode {
         Command::Endpoints { json } => endpoints::run(&directories, json),
         Command::Counters { json } => counters::run(&directories, json),
     };
+    exit(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit(done: Result<ExitCode, output::CommandError>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("repoint: {error}");
             ExitCode::FAILURE

@@ -28,9 +28,48 @@ const LOCK: &str = "load.lock";
 pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
     let _lock = lock(run_dir)?;
     let pins = Pins::below(bpf_dir);
+    if pins.exist()? { Ok(()) } else { load_locked(bpf_dir, &pins) }
+}
+
+/// Loads a new data plane in the place of one that is not whole, or where there is none. Its maps are
+/// empty, and what is attached keeps the old one's until it is attached anew.
+///
+/// Of one that is whole nothing is touched.
+pub fn reload(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
+    let _lock = lock(run_dir)?;
+    let pins = Pins::below(bpf_dir);
     if pins.exist()? {
-        return Ok(());
+        if pins.missing(maps::NAMES.into_iter().chain(programs::NAMES))?.is_empty() {
+            return Ok(());
+        }
+        pins.clear_partial()?;
+        rename(pins.folder(), &pins.partial())?;
+        failpoint::hit("reload:renamed");
     }
+    load_locked(bpf_dir, &pins)
+}
+
+/// Removes what a loader or unloader left that was killed. One that is at it is waited for.
+pub fn clear_abandoned(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
+    let _lock = lock(run_dir)?;
+    Pins::below(bpf_dir).clear_partial()
+}
+
+/// Whether somebody loads or unloads at this moment.
+pub(super) fn is_loading(run_dir: &Path) -> Result<bool, DatapathError> {
+    let path = run_dir.join(LOCK);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(DatapathError::folder("open", &path))?,
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, errno)) => Err(DatapathError::folder("lock", &path)(errno)),
+    }
+}
+
+fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     bpf_file_system::provide(bpf_dir)?;
     pins.clear_partial()?;
     let partial = pins.partial();

@@ -20,14 +20,16 @@ mod maps;
 mod pinned_map;
 mod pins;
 mod programs;
+mod survey;
 
 use std::path::Path;
 
 pub use error::DatapathError;
-pub use load::unload;
+pub use load::{clear_abandoned, reload, unload};
 pub use log::LogReader;
 pub use maps::Maps;
 pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER};
+pub use survey::PinsSeen;
 
 use pins::Pins;
 

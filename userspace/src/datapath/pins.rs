@@ -62,6 +62,22 @@ impl Pins {
         self.folder.with_file_name(format!("v{LAYOUT_VERSION}-partial"))
     }
 
+    /// Which of these names are not pinned in the folder.
+    pub fn missing(
+        &self,
+        names: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Vec<&'static str>, DatapathError> {
+        let mut missing = Vec::new();
+        for name in names {
+            let path = self.path(name);
+            let found = path.try_exists().map_err(DatapathError::folder("look for", &path))?;
+            if !found {
+                missing.push(name);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Removes what there is of [`Self::partial`].
     pub fn clear_partial(&self) -> Result<(), DatapathError> {
         let partial = self.partial();

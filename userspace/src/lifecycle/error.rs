@@ -86,6 +86,16 @@ pub enum LifecycleError {
         /// Why not.
         source: io::Error,
     },
+    /// A file or folder of ours cannot be seen to.
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Sysctls of a namespace cannot be read.
     #[error("cannot read sysctls of a network namespace: {0}")]
     Sysctls(#[source] io::Error),

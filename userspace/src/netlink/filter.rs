@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     tc::{TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
@@ -55,9 +55,29 @@ pub fn add_filter(
     program: BorrowedFd<'_>,
     name: &str,
 ) -> Request<RouteNetlinkMessage> {
-    let mut message = message(ifindex, direction.parent());
-    message.header.handle = TcHandle { major: 0, minor: 1 };
-    message.header.info = (PRIORITY << 16) | ALL_PROTOCOLS;
+    put_filter(ifindex, direction, program, name, NLM_F_EXCL)
+}
+
+/// Attaches a loaded program in the place of the one that is attached, if one is: no packet is seen
+/// by neither.
+#[must_use]
+pub fn replace_filter(
+    ifindex: u32,
+    direction: Direction,
+    program: BorrowedFd<'_>,
+    name: &str,
+) -> Request<RouteNetlinkMessage> {
+    put_filter(ifindex, direction, program, name, NLM_F_REPLACE)
+}
+
+fn put_filter(
+    ifindex: u32,
+    direction: Direction,
+    program: BorrowedFd<'_>,
+    name: &str,
+    flags: u16,
+) -> Request<RouteNetlinkMessage> {
+    let mut message = our_filter(ifindex, direction);
     // A file descriptor is never negative.
     let fd = program.as_raw_fd().unsigned_abs();
     message.attributes = vec![
@@ -69,7 +89,49 @@ pub fn add_filter(
         ]),
     ];
     let request = RouteNetlinkMessage::NewTrafficFilter(message);
-    Request::new(format!("attach program {name}"), request, NLM_F_CREATE | NLM_F_EXCL)
+    Request::new(format!("attach program {name}"), request, NLM_F_CREATE | flags)
+}
+
+/// Requests that are made at once: as many as their answers fit into a socket's buffer.
+const AT_ONCE: usize = 64;
+
+/// Numbers of the programs that are attached to interfaces, each in one direction, where ours are;
+/// none where none is, or the interface is gone.
+pub fn attached_programs(
+    socket: &mut RouteSocket,
+    places: &[(u32, Direction)],
+) -> Result<Vec<Option<u32>>, NetlinkError> {
+    let mut programs = Vec::with_capacity(places.len());
+    for some in places.chunks(AT_ONCE) {
+        let requests = some.iter().map(|(ifindex, direction)| {
+            let mut message = our_filter(*ifindex, *direction);
+            message.attributes = vec![TcAttribute::Kind(TcFilterBpf::KIND.to_owned())];
+            let request = RouteNetlinkMessage::GetTrafficFilter(message);
+            Request::new("look for the filter of an interface", request, 0)
+        });
+        for answer in socket.query_each(requests.collect())? {
+            programs.push(match answer {
+                Ok(RouteNetlinkMessage::NewTrafficFilter(message)) => program_number(message),
+                Ok(other) => {
+                    let (what, reason) =
+                        ("look for a filter".to_owned(), format!("it is {other:?}"));
+                    return Err(NetlinkError::Answer { what, reason });
+                }
+                // No clsact, no filter, or no interface.
+                Err(error) if error.is_absent() || error.errno() == Some(libc::EINVAL) => None,
+                Err(error) => return Err(error),
+            });
+        }
+    }
+    Ok(programs)
+}
+
+/// A message about our filter of an interface.
+fn our_filter(ifindex: u32, direction: Direction) -> TcMessage {
+    let mut message = message(ifindex, direction.parent());
+    message.header.handle = TcHandle { major: 0, minor: 1 };
+    message.header.info = (PRIORITY << 16) | ALL_PROTOCOLS;
+    message
 }
 
 /// Names of the programs attached to an interface in one direction, in the order of their filters.
@@ -130,12 +192,29 @@ fn message(ifindex: u32, parent: TcHandle) -> TcMessage {
 }
 
 fn program_name(message: TcMessage) -> Option<String> {
+    program_option(message, |option| match option {
+        TcFilterBpfOption::ProgName(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn program_number(message: TcMessage) -> Option<u32> {
+    program_option(message, |option| match option {
+        TcFilterBpfOption::ProgId(number) => Some(number),
+        _ => None,
+    })
+}
+
+fn program_option<T>(
+    message: TcMessage,
+    wanted: impl Fn(TcFilterBpfOption) -> Option<T>,
+) -> Option<T> {
     let options = message.attributes.into_iter().find_map(|attribute| match attribute {
         TcAttribute::Options(options) => Some(options),
         _ => None,
     })?;
     options.into_iter().find_map(|option| match option {
-        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
+        TcOption::Bpf(option) => wanted(option),
         _ => None,
     })
 }

@@ -147,6 +147,8 @@ pub struct LinkInfo {
     pub mac: Option<Mac>,
     /// Largest packet, in bytes.
     pub mtu: u32,
+    /// Its group; 0: the one that all links are in by default.
+    pub group: u32,
     /// Whether it is administratively up.
     pub up: bool,
     /// Kind of its queueing discipline.
@@ -161,6 +163,17 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
         RouteNetlinkMessage::NewLink(message) => Ok(link_info(message)),
         other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
     }
+}
+
+/// Every link in the socket's namespace.
+pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let objects = socket.dump("list interfaces", &request)?;
+    let link = |object| match object {
+        RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
+        _ => None,
+    };
+    Ok(objects.into_iter().filter_map(link).collect())
 }
 
 /// Largest packet of the link of this index, in bytes.
@@ -181,6 +194,7 @@ fn link_info(message: LinkMessage) -> LinkInfo {
         alias: String::new(),
         mac: None,
         mtu: 0,
+        group: 0,
         qdisc: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
     };
@@ -190,6 +204,7 @@ fn link_info(message: LinkMessage) -> LinkInfo {
             LinkAttribute::IfAlias(alias) => info.alias = alias,
             LinkAttribute::Address(octets) => info.mac = octets.try_into().ok().map(Mac),
             LinkAttribute::Mtu(mtu) => info.mtu = mtu,
+            LinkAttribute::Group(group) => info.group = group,
             LinkAttribute::Qdisc(kind) => info.qdisc = kind,
             _ => {}
         }

@@ -17,11 +17,13 @@ mod untyped;
 mod xfrm;
 
 pub use address::{add_address, addresses};
-pub use filter::{Direction, add_clsact, add_filter, filter_names, filters};
+pub use filter::{
+    Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
+};
 pub use generic::forget_tcp_metrics;
 pub use link::{
     LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
-    delete_no_link, get_link, move_to_group, mtu_of,
+    delete_no_link, get_link, links, move_to_group, mtu_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{

@@ -212,6 +212,36 @@ where
         }
     }
 
+    /// Asks for one object each, all at once: what the kernel answers, in the order of the requests.
+    /// They should not be so many that the answers do not fit into the socket's buffer.
+    pub fn query_each(
+        &mut self,
+        requests: Vec<Request<M>>,
+    ) -> Result<Vec<Result<M, NetlinkError>>, NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut names = Vec::with_capacity(requests.len());
+        let mut datagram = Vec::with_capacity(256 * requests.len());
+        for request in requests {
+            self.append(&mut datagram, request.message, request.flags);
+            names.push(request.what);
+        }
+        let Some(what) = names.first() else { return Ok(Vec::new()) };
+        self.send(&datagram, what)?;
+        let mut answers: Vec<Option<Result<M, NetlinkError>>> =
+            names.iter().map(|_| None).collect();
+        while answers.iter().any(Option::is_none) {
+            for answer in self.datagram(what)? {
+                let number = answer.message.header.sequence_number.wrapping_sub(first) as usize;
+                let Some(what) = names.get(number) else { continue };
+                answers[number] = match answer.refusal(what) {
+                    Some(refusal) => Some(Err(refusal)),
+                    None => answer.object().map(Ok),
+                };
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
     /// Asks for all objects. A table that changed meanwhile is read again.
     pub fn dump(&mut self, what: &str, message: &M) -> Result<Vec<M>, NetlinkError>
     where
@@ -304,6 +334,14 @@ impl<M: NetlinkDeserializable> Answer<M> {
         let message = NetlinkMessage::deserialize(bytes)?;
         let words = has_attributes(&message).then(|| kernel_words(bytes)).flatten();
         Ok((Self { message, words }, length))
+    }
+
+    /// The object, if it is one.
+    fn object(self) -> Option<M> {
+        match self.message.payload {
+            NetlinkPayload::InnerMessage(object) => Some(object),
+            _ => None,
+        }
     }
 
     /// The refusal of `what`, if it is one.

@@ -230,11 +230,30 @@ impl Inside {
         }
     }
 
-    /// The slots whose namespaces are kept.
-    pub fn slots(&self) -> Result<Vec<SlotId>, HiddenError> {
+    /// What is kept, each with what tells it from others: namespaces, and files on which none is
+    /// mounted. What is not named for a slot comes by its name.
+    pub fn kept(&self) -> Result<(Vec<(SlotId, NetnsInode)>, Vec<String>), HiddenError> {
         let root = Path::new("/");
         let entries = fs::read_dir(root).map_err(HiddenError::call("list", root, "open"))?;
-        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+        let (mut kept, mut strange) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let entry = entry.map_err(HiddenError::call("list", root, "getdents"))?;
+            let name = entry.file_name();
+            let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else {
+                strange.push(name.to_string_lossy().into_owned());
+                continue;
+            };
+            // An entry's own metadata are those of what is under the mount.
+            match fs::metadata(entry.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                found => {
+                    let path = entry.path();
+                    let found = found.map_err(HiddenError::call("look at", &path, "stat"))?;
+                    kept.push((slot, NetnsInode::of(&found)));
+                }
+            }
+        }
+        Ok((kept, strange))
     }
 }
 

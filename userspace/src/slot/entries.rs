@@ -26,15 +26,23 @@ pub fn point(
     identity: Identity,
     maps: &Maps,
 ) -> Result<(), DatapathError> {
-    let endpoint = Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, padding: [0; 2] };
+    let endpoint = endpoint_of(slot, ifindex, identity);
     for address in &slot.addresses {
         maps.insert_endpoint(address.addr(), &endpoint)?;
     }
     failpoint::hit("point:endpoints");
-    maps.insert_interface(ifindex, &interface(slot, identity))
+    maps.insert_interface(ifindex, &interface_of(slot, identity))
 }
 
-fn interface(slot: &Slot, identity: Identity) -> Interface {
+/// The entry of each of a slot's addresses.
+#[must_use]
+pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
+    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, padding: [0; 2] }
+}
+
+/// The entry of a slot's interface.
+#[must_use]
+pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
     let (v4, v6) = by_family(&slot.addresses);
     let more = v4.len() > 1 || v6.len() > 1;
     Interface {

@@ -16,7 +16,7 @@ mod usage;
 
 pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
-pub use entries::point;
+pub use entries::{endpoint_of, interface_of, point};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
 pub use host_end::host_end_difference;
 pub use inspect::{InspectError, inspect};
@@ -25,11 +25,14 @@ pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
 pub use scrub::{ScrubError, Scrubbed, scrub};
 pub use teardown::{
     REMOVE_INTERFACE, TeardownError, remove_for_another, remove_interface, remove_interfaces,
-    tear_down, withdraw,
+    remove_links_named, tear_down, withdraw,
 };
 pub use usage::{SocketsError, UsageError, User, users};
 
-use crate::{store::Slot, types::SlotId};
+use crate::{
+    store::Slot,
+    types::{NetworkName, SlotId},
+};
 
 /// Link group of every slot's host-side interface ("rp").
 pub const GROUP: u32 = 0x7270;
@@ -46,4 +49,26 @@ pub fn alias(slot: &Slot) -> String {
 
 fn alias_of(network: &str, slot: SlotId) -> String {
     format!("repoint:{network}:{slot}")
+}
+
+/// The network and the slot that an alias names, if it is one of ours.
+#[must_use]
+pub fn slot_of_alias(alias: &str) -> Option<(NetworkName, SlotId)> {
+    // Neither holds a colon.
+    let (network, slot) = alias.strip_prefix("repoint:")?.split_once(':')?;
+    Some((network.parse().ok()?, slot.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_tells_network_and_slot() {
+        let alias = alias_of("my.net", SlotId(0xab_cdef));
+        assert_eq!(slot_of_alias(&alias), Some(("my.net".parse().unwrap(), SlotId(0xab_cdef))));
+        for other in ["", "repoint", "repoint:n", "repoint:n:1", "repoint::000000000001", "x"] {
+            assert_eq!(slot_of_alias(other), None, "{other:?}");
+        }
+    }
 }

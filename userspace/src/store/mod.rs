@@ -6,6 +6,7 @@
 //! call but LMDB's own; kernel work is done between the one that records the intent and the one that
 //! records that it is done.
 
+mod boot;
 mod codec;
 mod decision;
 mod environment;
@@ -15,16 +16,19 @@ mod keys;
 mod pool;
 mod read;
 mod record;
+mod survey;
 mod templates;
 mod transaction;
 mod write;
 
+pub use boot::boot_id;
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};
 pub use index::{Parked, Shelf, Use};
 pub use journal::Entry;
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
+pub use survey::{IndexFault, RawSurvey, Survey};
 pub use templates::{Put, StoredTemplate, Templates};
 pub use transaction::{Read, Transaction, Write};
 

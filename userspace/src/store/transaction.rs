@@ -12,6 +12,8 @@ pub(super) mod meta {
     /// The number given last, lower 32 bits.
     pub(in crate::store) const LAST_SLOT: &str = "last-slot";
     pub(in crate::store) const LAST_IDENTITY: &str = "last-identity";
+    /// The boot that the database is of.
+    pub(in crate::store) const BOOT: &str = "boot";
     pub(in crate::store) const LAST_DECISION: &str = "last-decision";
 }
 
@@ -129,5 +131,10 @@ impl Write<'_> {
             Ok(()) | Err(lmdb::Error::NotFound) => Ok(()),
             Err(source) => Err(StoreError::Lmdb { what, source }),
         }
+    }
+
+    /// Deletes all entries of a table.
+    pub(super) fn clear(&mut self, table: Database, what: &'static str) -> Result<(), StoreError> {
+        self.inner.clear_db(table).map_err(|source| StoreError::Lmdb { what, source })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, index, journal,
+    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, boot_id, index, journal,
     keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
     record::SlotState,
     transaction::{Write, meta},
@@ -15,7 +15,7 @@ use super::{
 use crate::types::{AttachmentId, Identity, NetworkName, SlotId};
 
 impl Write<'_> {
-    /// Records the schema and draws the epoch of slot numbers; returns the schema's version, which
+    /// Records the schema and the boot, and draws the epoch of slot numbers; returns the schema's version, which
     /// another process may have recorded first.
     pub(super) fn initialise(&mut self, schema: u32) -> Result<u32, StoreError> {
         if let Some(found) = self.schema()? {
@@ -24,6 +24,9 @@ impl Write<'_> {
         // The only randomness of the standard library: the keys of a hash map, from the kernel.
         let epoch = RandomState::new().build_hasher().finish() & 0xffff;
         self.put_number(meta::EPOCH, epoch)?;
+        if let Some(boot) = boot_id() {
+            self.put_boot(&boot)?;
+        }
         self.put(
             self.tables.meta,
             meta::SCHEMA.as_bytes(),

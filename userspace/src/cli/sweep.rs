@@ -1,0 +1,114 @@
+//! `repoint sweep`.
+
+use std::{process::ExitCode, time::Duration};
+
+use repoint::{
+    conf::Directories,
+    lifecycle::Node,
+    sweep::{Fate, Patience, Report, Sweeper, Told},
+};
+use serde::Serialize;
+
+use crate::output::{CommandError, json, said, table};
+
+/// Exit status where there is something that a dry run would have put right.
+const SOMETHING_DUE: u8 = 2;
+
+/// Arguments of `repoint sweep`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sweep {
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long a slot may be on its way before whoever moves it is taken for killed; one that waits
+    /// for DEL has ten times as long
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
+    grace: Duration,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Swept<'a> {
+    dry_run: bool,
+    looked_microseconds: u128,
+    locked_microseconds: u128,
+    took_microseconds: u128,
+    findings: Vec<Line<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    kind: &'static str,
+    name: &'a str,
+    why: &'a str,
+    remedy: &'static str,
+    fate: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<String>,
+}
+
+/// Sweeps the node once, and tells what was found, why, and what was done.
+pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode, CommandError> {
+    let mut sweeper = Sweeper::new(Patience::new(wanted.grace));
+    let report = if wanted.dry_run {
+        sweeper.dry_run(directories)?
+    } else {
+        sweeper.sweep(&Node::open(directories)?)?
+    };
+    let lines: Vec<_> = report.told.iter().map(line).collect();
+    if wanted.json {
+        let Report { looked, locked, took, .. } = report;
+        json(&Swept {
+            dry_run: wanted.dry_run,
+            looked_microseconds: looked.as_micros(),
+            locked_microseconds: locked.as_micros(),
+            took_microseconds: took.as_micros(),
+            findings: lines,
+        })?;
+    } else {
+        print(&lines)?;
+    }
+    Ok(match () {
+        () if report.has_failures() => ExitCode::FAILURE,
+        () if report.has_due() => ExitCode::from(SOMETHING_DUE),
+        () => ExitCode::SUCCESS,
+    })
+}
+
+fn line(told: &Told) -> Line<'_> {
+    let Told { finding, fate, .. } = told;
+    let (fate, told) = match fate {
+        Fate::Done(done) => ("done", Some(done.clone())),
+        Fate::Gone => ("gone", None),
+        Fate::Failed(error) => ("failed", Some(error.to_string())),
+        Fate::Due => ("due", None),
+        Fate::Waits => ("waits", None),
+        Fate::Left => ("left", None),
+    };
+    let (kind, remedy) = (finding.kind.name(), finding.remedy.words());
+    Line { kind, name: &finding.name, why: &finding.why, remedy, fate, told }
+}
+
+fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
+    if lines.is_empty() {
+        return said("nothing is stale");
+    }
+    table(
+        ["KIND", "NAME", "WHY", "OUTCOME"],
+        lines.iter().map(|line| {
+            let Line { kind, name, why, remedy, fate, told } = line;
+            let outcome = match (*fate, told) {
+                ("due", _) => format!("would: {remedy}"),
+                ("waits", _) => format!("waits, then: {remedy}"),
+                ("left", _) => "left alone".to_owned(),
+                ("gone", _) => "gone meanwhile".to_owned(),
+                (fate, Some(told)) => format!("{fate}: {told}"),
+                (fate, None) => fate.to_owned(),
+            };
+            [(*kind).to_owned(), (*name).to_owned(), (*why).to_owned(), outcome]
+        }),
+    )
+}

@@ -1,0 +1,49 @@
+//! Map entries that are no slot's.
+
+use std::net::IpAddr;
+
+use repoint_common::{endpoint::Endpoint, interface::Interface};
+
+use super::{Finding, Kind, Link, Remedy, View, When, of_node};
+use crate::{store::SlotState, types::SlotId};
+
+pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
+    let Some(entries) = &view.seen.entries else { return };
+    // Whose they are cannot be told where a slot's record cannot be read.
+    if !view.seen.records.damaged.is_empty() {
+        return;
+    }
+    findings.extend(entries.endpoints.iter().filter_map(|(to, entry)| endpoint(view, *to, entry)));
+    let interfaces = entries.interfaces.iter();
+    findings.extend(interfaces.filter_map(|(index, entry)| interface(view, *index, entry)));
+}
+
+fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Finding> {
+    let why = if view.holders.contains(&address) {
+        let owner = view.owners.get(&address).and_then(|owner| view.slots.get(owner))?;
+        let gone = owner.state() == SlotState::Active && matches!(view.link(owner), Link::Gone);
+        gone.then_some("the interface that it leads to is gone")?
+    } else {
+        "no slot on record has this address"
+    };
+    let remedy = Remedy::RemoveEndpoint(address, entry.ifindex);
+    Some(of_node(Kind::Endpoint, address.to_string(), why, remedy, When::Again))
+}
+
+fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding> {
+    let why = match view.slots.get(&SlotId(entry.slot)) {
+        None => "its slot is not on record",
+        // What it is to be is not on record yet, or no more.
+        Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Condemned) => {
+            return None;
+        }
+        Some(slot) if slot.host_ifindex != ifindex => "its slot has another interface",
+        Some(slot) if slot.state() == SlotState::Active => match view.link(slot) {
+            Link::Gone => "the interface is gone",
+            Link::Own | Link::Strange => return None,
+        },
+        Some(_) => return None,
+    };
+    let remedy = Remedy::RemoveInterface(ifindex, SlotId(entry.slot));
+    Some(of_node(Kind::Interface, format!("index {ifindex}"), why, remedy, When::Again))
+}

@@ -1,0 +1,57 @@
+//! Interfaces and namespaces that are no slot's.
+
+use super::{Finding, Kind, Remedy, View, When, of_node};
+use crate::{
+    netlink::LinkInfo,
+    slot::{GROUP, GROUP_DOOMED, GROUP_MASQUERADED, slot_of_alias},
+    sweep::observe::Namespaces,
+    types::{NetworkName, SlotId},
+};
+
+pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
+    findings.extend(view.seen.links.iter().filter_map(|link| compare_link(view, link)));
+    let Namespaces::Kept { slots, strange } = &view.seen.namespaces else { return };
+    findings.extend(slots.keys().filter(|slot| !view.is_on_record(**slot)).map(|slot| {
+        let why = "it is kept, and its slot is not on record";
+        let remedy = Remedy::ReleaseNamespace(*slot);
+        of_node(Kind::Namespace, slot.to_string(), why, remedy, When::Again)
+    }));
+    findings.extend(strange.iter().map(|name| {
+        let why = "it is in the place of slots' namespaces, and not repoint's";
+        of_node(Kind::Namespace, name, why, Remedy::Leave, When::Now)
+    }));
+}
+
+fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
+    let named: Option<SlotId> = link.name.strip_prefix("rp").and_then(|digits| digits.parse().ok());
+    let in_group = matches!(link.group, GROUP | GROUP_MASQUERADED | GROUP_DOOMED);
+    let foreign = |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Now));
+    match (named, slot_of_alias(&link.alias)) {
+        // What it is like is compared with the slot's record.
+        (Some(slot), _) if view.is_on_record(slot) => None,
+        (Some(slot), Some((network, aliased))) if slot == aliased && in_group => {
+            Some(stray(link, slot, network))
+        }
+        _ if in_group => foreign("it is in repoint's group, and not named as its interfaces are"),
+        _ if view
+            .seen
+            .attached
+            .get(&link.ifindex)
+            .is_some_and(|on| on.iter().any(Option::is_some)) =>
+        {
+            foreign("it has a filter in the place of repoint's, and is not repoint's")
+        }
+        _ => None,
+    }
+}
+
+fn stray(link: &LinkInfo, slot: SlotId, network: NetworkName) -> Finding {
+    Finding {
+        kind: Kind::Link,
+        name: link.name.clone(),
+        why: format!("slot {slot} of network {network} is not on record"),
+        remedy: Remedy::RemoveLink(slot, link.ifindex),
+        when: When::Again,
+        network: Some(network),
+    }
+}

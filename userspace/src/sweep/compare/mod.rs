@@ -1,0 +1,150 @@
+//! What in an observation is not as it should be: pure functions, with nothing of the machine.
+
+mod entries;
+mod kernel;
+mod plane;
+mod records;
+mod slots;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use super::{
+    finding::{Finding, Kind, Remedy, Version, When},
+    observe::Observation,
+};
+use crate::{
+    netlink::LinkInfo,
+    slot::alias,
+    store::{Slot, SlotState},
+    types::SlotId,
+};
+
+/// How patient a sweep is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a slot may be on its way before whoever moves it is taken for killed.
+    pub grace: Duration,
+    /// How long a slot waits for the DEL or GC that is due to it.
+    pub abandoned: Duration,
+}
+
+impl Patience {
+    /// One that gives slots on their way this time, and those that wait for DEL ten times as much.
+    #[must_use]
+    pub const fn new(grace: Duration) -> Self {
+        Self { grace, abandoned: grace.saturating_mul(10) }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::new(Duration::from_mins(1))
+    }
+}
+
+pub(super) use slots::identity;
+
+/// Everything that is not as it should be, by kind and name.
+#[must_use]
+pub fn compare(seen: &Observation, patience: &Patience) -> Vec<Finding> {
+    if let Some(finding) = records::other_boot(seen) {
+        // All on record ended with that boot. What is there beside is seen when that is forgotten.
+        return vec![finding];
+    }
+    let view = View::new(seen, patience);
+    let mut findings = Vec::new();
+    records::compare(&view, &mut findings);
+    plane::compare(&view, &mut findings);
+    for slot in &seen.records.slots {
+        slots::compare(&view, slot, &mut findings);
+    }
+    entries::compare(&view, &mut findings);
+    kernel::compare(&view, &mut findings);
+    findings.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+    findings
+}
+
+/// An observation, with what is looked up in it often.
+struct View<'a> {
+    seen: &'a Observation,
+    patience: &'a Patience,
+    slots: HashMap<SlotId, &'a Slot>,
+    links: HashMap<&'a str, &'a LinkInfo>,
+    /// Whose an address is on record; where two slots have it, whose it may be.
+    owners: HashMap<IpAddr, SlotId>,
+    /// All who have an address.
+    holders: HashSet<IpAddr>,
+}
+
+impl<'a> View<'a> {
+    fn new(seen: &'a Observation, patience: &'a Patience) -> Self {
+        let slots: HashMap<_, _> = seen.records.slots.iter().map(|slot| (slot.id, slot)).collect();
+        let addresses = slots.values().flat_map(|slot| &slot.addresses);
+        Self {
+            seen,
+            patience,
+            links: seen.links.iter().map(|link| (link.name.as_str(), link)).collect(),
+            owners: seen.records.addresses.iter().copied().collect(),
+            holders: addresses.map(|address| address.addr()).collect(),
+            slots,
+        }
+    }
+
+    /// Whether a slot is on record, be it that its record cannot be read.
+    fn is_on_record(&self, slot: SlotId) -> bool {
+        self.slots.contains_key(&slot) || self.seen.records.damaged.contains(&slot)
+    }
+
+    /// The interface of a slot, if it is there and the one that is on record.
+    fn link(&self, slot: &Slot) -> Link {
+        match self.links.get(slot.id.host_ifname().as_str()) {
+            None => Link::Gone,
+            Some(link) if link.ifindex == slot.host_ifindex && link.alias == alias(slot) => {
+                Link::Own
+            }
+            Some(_) => Link::Strange,
+        }
+    }
+}
+
+/// What became of a slot's interface.
+enum Link {
+    Own,
+    Gone,
+    /// One of its name has another index, or another alias.
+    Strange,
+}
+
+/// A slot as it was seen.
+fn version(slot: &Slot) -> Version {
+    Version { slot: slot.id, state: slot.state(), changed: slot.changed }
+}
+
+/// A finding about a slot.
+fn of_slot(slot: &Slot, kind: Kind, why: impl Into<String>, remedy: Remedy, when: When) -> Finding {
+    Finding {
+        kind,
+        name: slot.id.to_string(),
+        why: why.into(),
+        remedy,
+        when,
+        network: Some(slot.network.clone()),
+    }
+}
+
+/// A finding that is of no network, or of one that cannot be told.
+fn of_node(kind: Kind, name: impl Into<String>, why: &str, remedy: Remedy, when: When) -> Finding {
+    Finding { kind, name: name.into(), why: why.to_owned(), remedy, when, network: None }
+}
+
+/// Whether a slot is in a state in which slots stay, so that all that is said of it must hold.
+fn is_settled(state: SlotState) -> bool {
+    matches!(state, SlotState::Warm | SlotState::Parked | SlotState::Dirty | SlotState::Active)
+}
+
+#[cfg(test)]
+mod tests;

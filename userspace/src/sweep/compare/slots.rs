@@ -1,0 +1,176 @@
+//! A slot's record against what the kernel and the maps have of it.
+
+use super::{Finding, Kind, Link, Remedy, View, When, is_settled, of_slot, version};
+use crate::{
+    slot::{endpoint_of, interface_of},
+    store::{Slot, SlotState},
+    sweep::observe::Namespaces,
+    types::Identity,
+};
+
+pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>) {
+    findings.extend(stuck(view, slot));
+    if !is_settled(slot.state()) {
+        return;
+    }
+    findings.extend(namespace(view, slot));
+    findings.extend(abandoned(view, slot));
+    match view.link(slot) {
+        Link::Gone => findings.push(link_gone(view, slot)),
+        Link::Strange => {
+            let why = format!("interface {} is another's by now", slot.id.host_ifname());
+            findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Now));
+        }
+        Link::Own => {
+            findings.extend(entries(view, slot));
+            findings.extend(filter(view, slot));
+        }
+    }
+}
+
+/// A slot that stays in a state in which slots pass: whoever had it in hand was killed.
+fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
+    use SlotState::{Building, Claimed, Condemned, Dirty, Scrubbing};
+    let (seen, state) = (version(slot), slot.state());
+    let age = u128::from(view.seen.now.saturating_sub(slot.changed));
+    if age < view.patience.grace.as_nanos() {
+        return None;
+    }
+    let aged = |grace| When::Aged { since: slot.changed, grace };
+    let finding = |why: &str, remedy, when| Some(of_slot(slot, Kind::Stuck, why, remedy, when));
+    let soon = aged(view.patience.grace);
+    match (state, &slot.container) {
+        (Building, None) => finding("its builder was killed", Remedy::GiveUp(seen), soon),
+        (Condemned, None) => finding("whoever removed it was killed", Remedy::GiveUp(seen), soon),
+        (Scrubbing, None) => finding("whoever scrubbed it was killed", Remedy::Resume(seen), soon),
+        (Dirty, None) => finding("it came back, and nobody scrubbed it", Remedy::Scrub(seen), soon),
+        (Building | Claimed | Condemned, Some(container)) => {
+            let why = format!("it is {state}: an ADD or DEL of {container} ended half-way");
+            Some(useless(view, slot, Kind::Stuck, why, aged(view.patience.abandoned)))
+        }
+        (Claimed, None) => finding("no container claims it", Remedy::GiveUp(seen), soon),
+        _ => None,
+    }
+}
+
+/// Says that a slot with a container is of no use, and is to be given up, unless somebody uses it,
+/// or another plugin has given it its addresses, which only DEL and GC can give back.
+pub(super) fn useless(
+    view: &View<'_>,
+    slot: &Slot,
+    kind: Kind,
+    why: String,
+    when: When,
+) -> Finding {
+    let user = slot.netns.filter(|_| slot.owns_netns).and_then(|own| view.seen.used.get(&own));
+    if let Some(user) = user {
+        return of_slot(slot, kind, format!("{why}; {user}"), Remedy::Leave, when);
+    }
+    if let Some(plugin) = &slot.ipam {
+        let why = format!("{why}; DEL or GC is needed, for plugin {plugin}");
+        return of_slot(slot, kind, why, Remedy::Leave, when);
+    }
+    of_slot(slot, kind, why, Remedy::GiveUp(version(slot)), when)
+}
+
+/// A slot whose container's namespace is gone from the runtime's path: DEL was missed, or is due.
+fn abandoned(view: &View<'_>, slot: &Slot) -> Option<Finding> {
+    if slot.state() != SlotState::Active || !view.seen.off_path.contains(&slot.id) {
+        return None;
+    }
+    // While somebody is inside, it is not: runtimes may unmount the path first.
+    if slot.netns.is_some_and(|own| view.seen.used.contains_key(&own)) {
+        return None;
+    }
+    let path = slot.netns_path.as_deref().unwrap_or_else(|| std::path::Path::new("?"));
+    let why = format!(
+        "its namespace is not at {} any more, nobody is in it, and DEL has not come",
+        path.display()
+    );
+    let when = When::Seen(view.patience.abandoned);
+    Some(of_slot(slot, Kind::Abandoned, why, Remedy::GiveUp(version(slot)), when))
+}
+
+fn link_gone(view: &View<'_>, slot: &Slot) -> Finding {
+    let name = slot.id.host_ifname();
+    if slot.state() == SlotState::Active {
+        let why = format!("interface {name} is gone, and DEL has not come");
+        return useless(view, slot, Kind::SlotLink, why, When::Seen(view.patience.abandoned));
+    }
+    let why = format!("interface {name} is gone");
+    of_slot(slot, Kind::SlotLink, why, Remedy::GiveUp(version(slot)), When::Again)
+}
+
+/// A slot of a pool whose namespace is not kept.
+fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
+    let found = match &view.seen.namespaces {
+        Namespaces::Elsewhere => return None,
+        Namespaces::None => None,
+        Namespaces::Kept { slots, .. } => slots.get(&slot.id).copied(),
+    };
+    if !slot.owns_netns || found.is_some() && found == slot.netns {
+        return None;
+    }
+    let why = if found.is_some() { "its namespace is another's" } else { "its namespace is gone" };
+    let (why, remedy) = if slot.state() == SlotState::Active {
+        let why = format!("{why}; its container has it still, and it is given up after DEL");
+        (why, Remedy::Leave)
+    } else {
+        (why.to_owned(), Remedy::GiveUp(version(slot)))
+    };
+    Some(of_slot(slot, Kind::SlotNamespace, why, remedy, When::Again))
+}
+
+/// What the maps say of a slot that they should not.
+fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
+    let entries = view.seen.entries.as_ref()?;
+    let identity = identity(slot);
+    let expected = interface_of(slot, identity);
+    let mut why = match entries.interfaces.get(&slot.host_ifindex) {
+        None => Some("its interface is not in the maps".to_owned()),
+        Some(found) if *found != expected => {
+            Some(disagreement(slot, "interface", found.identity, identity))
+        }
+        Some(_) => None,
+    };
+    let expected = endpoint_of(slot, slot.host_ifindex, identity);
+    for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
+        // An address that is another's on record is told of elsewhere.
+        if why.is_some() || view.owners.get(&address).is_some_and(|owner| *owner != slot.id) {
+            continue;
+        }
+        why = match entries.endpoints.get(&address) {
+            None => Some(format!("address {address} is not in the maps")),
+            Some(found) if *found != expected => {
+                Some(disagreement(slot, &address.to_string(), found.identity, identity))
+            }
+            Some(_) => None,
+        };
+    }
+    Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), When::Again))
+}
+
+/// The identity that a slot's packets pass under, as its record says.
+pub(in crate::sweep) fn identity(slot: &Slot) -> Identity {
+    if slot.state() == SlotState::Active { slot.identity } else { Identity::PARKED }
+}
+
+fn disagreement(slot: &Slot, what: &str, found: u32, expected: Identity) -> String {
+    if found == expected.0 {
+        return format!("the map entry of {what} is not as it was written");
+    }
+    let state = slot.state();
+    format!("it is {state}, and the map entry of {what} has identity {found}, not {}", expected.0)
+}
+
+/// A slot's interface that runs other programs than those that are pinned, or none.
+fn filter(view: &View<'_>, slot: &Slot) -> Option<Finding> {
+    let [from, to] = view.seen.pins.programs?;
+    let attached = view.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
+    let why = match attached {
+        [Some(one), Some(other)] if [one, other] == [from, to] => return None,
+        [Some(_), Some(_)] => "its interface runs programs of another data plane",
+        _ => "its interface lacks a program",
+    };
+    Some(of_slot(slot, Kind::Filter, why, Remedy::Attach(version(slot)), When::Again))
+}

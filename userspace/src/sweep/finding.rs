@@ -1,0 +1,309 @@
+//! What a sweep finds, and what is to be done about it.
+
+use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    store::{IndexFault, SlotState},
+    types::{AttachmentId, NetworkName, SlotId},
+};
+
+/// Which kind of thing is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The database is of another boot than this one.
+    Boot,
+    /// A record that cannot be read.
+    Record,
+    /// An entry of the index of slots that is wrong, or missing.
+    Index,
+    /// An attachment of a slot that is not on record or not its own, or the other way round.
+    Attachment,
+    /// An address of a slot that is not on record or has it not, or the other way round.
+    Address,
+    /// Something of the data plane's pins.
+    Pin,
+    /// A slot's map entries are missing, or say something else than its record.
+    Entries,
+    /// A slot's interface does not run the pinned programs.
+    Filter,
+    /// A slot that stays in a state in which slots pass.
+    Stuck,
+    /// A slot whose container is gone.
+    Abandoned,
+    /// A slot whose interface is gone or another's.
+    SlotLink,
+    /// A slot whose namespace is gone or another's.
+    SlotNamespace,
+    /// An endpoint in the maps that is no slot's.
+    Endpoint,
+    /// An interface in the maps that is no slot's.
+    Interface,
+    /// An interface on the node that is no slot's.
+    Link,
+    /// A namespace that is kept for no slot.
+    Namespace,
+    /// The masquerade rule is missing, or there for nobody.
+    Masquerade,
+    /// A file in `runDir` that nobody has a use for.
+    File,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Boot,
+        Self::Record,
+        Self::Index,
+        Self::Attachment,
+        Self::Address,
+        Self::Pin,
+        Self::Entries,
+        Self::Filter,
+        Self::Stuck,
+        Self::Abandoned,
+        Self::SlotLink,
+        Self::SlotNamespace,
+        Self::Endpoint,
+        Self::Interface,
+        Self::Link,
+        Self::Namespace,
+        Self::Masquerade,
+        Self::File,
+    ];
+
+    /// As tables, logs and JSON have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Record => "record",
+            Self::Index => "index",
+            Self::Attachment => "attachment",
+            Self::Address => "address",
+            Self::Pin => "pin",
+            Self::Entries => "entries",
+            Self::Filter => "filter",
+            Self::Stuck => "stuck",
+            Self::Abandoned => "abandoned",
+            Self::SlotLink => "slot-link",
+            Self::SlotNamespace => "slot-namespace",
+            Self::Endpoint => "endpoint",
+            Self::Interface => "interface",
+            Self::Link => "link",
+            Self::Namespace => "namespace",
+            Self::Masquerade => "masquerade",
+            Self::File => "file",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A slot as it was when something was found of it. One that has changed since is another matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Its number.
+    pub slot: SlotId,
+    /// Where it was in its life.
+    pub state: SlotState,
+    /// When that changed last, nanoseconds since the Unix epoch.
+    pub changed: u64,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Remedy {
+    /// Nothing: it is not ours, or a person has to look at it, or somebody uses it.
+    Leave,
+    /// Forget all slots: they ended with the boot.
+    ForgetBoot,
+    /// Put an entry of the index right.
+    MendIndex(IndexFault),
+    /// Forget an attachment that leads to this slot.
+    ForgetAttachment(AttachmentId, SlotId),
+    /// Record the attachment of a slot.
+    RecordAttachment(Version),
+    /// Forget the container of a slot that waits.
+    Detach(Version),
+    /// Forget that an address is this slot's.
+    ForgetAddress(IpAddr, SlotId),
+    /// Record that an address is this slot's.
+    RecordAddress(IpAddr, Version),
+    /// Load a new data plane.
+    Reload,
+    /// Remove a folder of pins that is not whole.
+    ClearPins,
+    /// Write a slot's map entries as its record says.
+    Point(Version),
+    /// Attach the programs to a slot's interface.
+    Attach(Version),
+    /// Remove all there is of a slot.
+    GiveUp(Version),
+    /// Have a slot scrubbed whose scrubbing was interrupted.
+    Resume(Version),
+    /// Scrub a slot that came back.
+    Scrub(Version),
+    /// Remove an endpoint from the maps that leads to this interface.
+    RemoveEndpoint(IpAddr, u32),
+    /// Remove an interface from the maps that is said to be this slot's.
+    RemoveInterface(u32, SlotId),
+    /// Remove this slot's interface from the node.
+    RemoveLink(SlotId, u32),
+    /// Let go of the namespace that is kept for this slot.
+    ReleaseNamespace(SlotId),
+    /// Add the masquerade rule.
+    AddRule,
+    /// Remove the masquerade rule.
+    RemoveRule,
+    /// Remove the file that a namespace was mounted on.
+    RemoveFile(PathBuf),
+    /// Remove the socket of an agent that is gone.
+    RemoveSocket,
+}
+
+impl Remedy {
+    /// What is done, in words.
+    #[must_use]
+    pub const fn words(&self) -> &'static str {
+        match self {
+            Self::Leave => "left alone",
+            Self::ForgetBoot => "forget all slots",
+            Self::MendIndex(_) => "put the index right",
+            Self::ForgetAttachment(..) => "forget the attachment",
+            Self::RecordAttachment(_) => "record the attachment",
+            Self::Detach(_) => "forget the container",
+            Self::ForgetAddress(..) => "release the address",
+            Self::RecordAddress(..) => "record the address",
+            Self::Reload => "load the data plane anew",
+            Self::ClearPins => "remove the pins",
+            Self::Point(_) => "write the map entries",
+            Self::Attach(_) => "attach the programs",
+            Self::GiveUp(_) => "give the slot up",
+            Self::Resume(_) => "have it scrubbed again",
+            Self::Scrub(_) => "scrub the slot",
+            Self::RemoveEndpoint(..) | Self::RemoveInterface(..) => "remove the map entry",
+            Self::RemoveLink(..) => "remove the interface",
+            Self::ReleaseNamespace(_) => "let the namespace go",
+            Self::AddRule => "add the rule",
+            Self::RemoveRule => "remove the rule",
+            Self::RemoveFile(_) | Self::RemoveSocket => "remove the file",
+        }
+    }
+}
+
+/// When something is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At once: it was all seen in one moment.
+    Now,
+    /// When it is seen again: one that comes or goes at the moment looks alike.
+    Again,
+    /// The same, and not before it has been so for a while.
+    Aged {
+        /// Since when it is so, nanoseconds since the Unix epoch.
+        since: u64,
+        /// For how long it may be.
+        grace: Duration,
+    },
+    /// When it has been seen for as long.
+    Seen(Duration),
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which kind of thing.
+    pub kind: Kind,
+    /// Which one.
+    pub name: String,
+    /// Why it counts as stale, or as foreign.
+    pub why: String,
+    /// What is to be done.
+    pub remedy: Remedy,
+    /// When.
+    pub when: When,
+    /// The network that it is of, where that can be told.
+    pub network: Option<NetworkName>,
+}
+
+/// What tells a finding from others: seen again, it is the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    kind: Kind,
+    name: String,
+    remedy: Remedy,
+}
+
+impl Finding {
+    /// What tells it from others.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key { kind: self.kind, name: self.name.clone(), remedy: self.remedy.clone() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.kind, self.name, self.why)
+    }
+}
+
+/// What was found before, and when it was found first, nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Suspects(HashMap<Key, u64>);
+
+/// What is to be done about a finding at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ripeness {
+    /// It is to be put right.
+    Due,
+    /// It waits: for being seen again, or for its time to come.
+    Waits,
+    /// It is reported, and left.
+    Left,
+}
+
+impl Suspects {
+    /// Which findings are due at the time `now`.
+    #[must_use]
+    pub fn ripeness(&self, finding: &Finding, now: u64) -> Ripeness {
+        if finding.remedy == Remedy::Leave {
+            return Ripeness::Left;
+        }
+        let first = self.0.get(&finding.key());
+        let lasted =
+            |since: u64, grace: Duration| u128::from(now.saturating_sub(since)) >= grace.as_nanos();
+        let due = match finding.when {
+            When::Now => true,
+            When::Again => first.is_some(),
+            When::Aged { since, grace } => first.is_some() && lasted(since, grace),
+            When::Seen(grace) => first.is_some_and(|first| lasted(*first, grace)),
+        };
+        if due { Ripeness::Due } else { Ripeness::Waits }
+    }
+
+    /// What is remembered for the next time: these findings, and since when they were there.
+    #[must_use]
+    pub fn succeed(&self, findings: &[Finding], now: u64) -> Self {
+        let remember = |finding: &Finding| {
+            let key = finding.key();
+            let first = self.0.get(&key).copied().unwrap_or(now);
+            (key, first)
+        };
+        Self(findings.iter().map(remember).collect())
+    }
+
+    /// Whether a finding is known.
+    #[must_use]
+    pub fn know(&self, finding: &Finding) -> bool {
+        self.0.contains_key(&finding.key())
+    }
+}

@@ -1,0 +1,281 @@
+//! One look at the three worlds: the database, the kernel, the maps and pins.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use repoint_common::{endpoint::Endpoint, interface::Interface};
+
+use crate::{
+    bell,
+    conf::Directories,
+    datapath::{Maps, PinsSeen},
+    lifecycle::{LifecycleError, now},
+    netlink::{
+        Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
+    },
+    netns::{HiddenError, HiddenNamespaces, NetnsInode, guard},
+    slot::{User, users},
+    store::{Slot, SlotState, Store, Survey, boot_id},
+    types::SlotId,
+};
+
+/// Folder in `runDir` where `repoint activate` mounts namespaces.
+const NETNS: &str = "netns";
+/// Other names in `runDir` that are ours, beside lock files.
+const OWN: [&str; 4] = ["state", "mnt", NETNS, "agent.sock"];
+
+/// How long an ADD or DEL takes at most that is not held up.
+const LATE: Duration = Duration::from_secs(5);
+
+/// What was seen, about at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Observation {
+    /// When the database was read, nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// The number of this boot, where the kernel tells it.
+    pub boot: Option<String>,
+    /// What is on record.
+    pub records: Survey,
+    /// Every interface of the node.
+    pub links: Vec<LinkInfo>,
+    /// Numbers of the programs that are attached to interfaces in our place: from the container, to
+    /// it.
+    pub attached: HashMap<u32, [Option<u32>; 2]>,
+    /// Slots' namespaces.
+    pub namespaces: Namespaces,
+    /// Slots of pools whose namespace is not at their containers' paths.
+    pub off_path: HashSet<SlotId>,
+    /// Who uses the namespaces of slots that seem to be abandoned.
+    pub used: HashMap<NetnsInode, String>,
+    /// Whether the masquerade rule is there.
+    pub masquerades: bool,
+    /// What is pinned.
+    pub pins: PinsSeen,
+    /// Entries of the maps, where the data plane is whole.
+    pub entries: Option<Entries>,
+    /// Files in `runDir`.
+    pub files: Files,
+    /// How long it took.
+    pub took: Duration,
+    /// How long nobody could write to the database for it.
+    pub locked: Duration,
+}
+
+/// Slots' namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// There is no place where they are kept.
+    #[default]
+    None,
+    /// They are kept in another mount namespace: nothing is known of them, nor of runtimes' paths.
+    Elsewhere,
+    /// What is kept.
+    Kept {
+        /// For slots.
+        slots: HashMap<SlotId, NetnsInode>,
+        /// Under other names.
+        strange: Vec<String>,
+    },
+}
+
+/// Entries of the maps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// Addresses.
+    pub endpoints: HashMap<IpAddr, Endpoint>,
+    /// Interfaces.
+    pub interfaces: HashMap<u32, Interface>,
+}
+
+/// Files in `runDir`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Whether there is an agent's socket that nobody listens at.
+    pub deaf_socket: bool,
+    /// Where `repoint activate` mounts namespaces.
+    pub netns: Vec<NetnsFile>,
+    /// What is not ours.
+    pub unknown: Vec<String>,
+}
+
+/// A file to mount a namespace on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetnsFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether something is mounted on it.
+    pub mounted: bool,
+    /// When it was made, nanoseconds since the Unix epoch.
+    pub made: u64,
+}
+
+/// Looks at everything, without a database where there is none. On a thread of its own, since it goes
+/// in and out of namespaces.
+///
+/// The kernel comes before the database: what is made in the kernel is on record before, so that
+/// something without a record is no newcomer.
+pub fn observe(
+    directories: &Directories,
+    store: Option<&Store>,
+) -> Result<Observation, LifecycleError> {
+    std::thread::scope(|scope| scope.spawn(|| look(directories, store)).join())
+        .unwrap_or(Err(LifecycleError::Thread))
+}
+
+fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, LifecycleError> {
+    let begun = Instant::now();
+    let mut socket = RouteSocket::open()?;
+    let links = links(&mut socket)?;
+    let attached = attached(&mut socket, &links)?;
+    let namespaces = namespaces(&directories.run)?;
+    let pins = PinsSeen::look(&directories.bpf, &directories.run)?;
+    let entries = if pins.is_whole() { entries(&directories.bpf)? } else { None };
+    let masquerades = NetfilterSocket::open_netfilter().and_then(|mut s| masquerades(&mut s))?;
+    let files = files(&directories.run)?;
+    let (records, locked) = records(store)?;
+    let mut seen = Observation {
+        now: now(),
+        boot: boot_id(),
+        records,
+        links,
+        attached,
+        namespaces,
+        masquerades,
+        pins,
+        entries,
+        files,
+        locked,
+        ..Observation::default()
+    };
+    seen.look_at_paths(&directories.run)?;
+    seen.took = begun.elapsed();
+    Ok(seen)
+}
+
+fn records(store: Option<&Store>) -> Result<(Survey, Duration), LifecycleError> {
+    let Some(store) = store else { return Ok((Survey::default(), Duration::ZERO)) };
+    let (raw, locked) = store.read(|transaction| {
+        let begun = Instant::now();
+        let raw = transaction.survey()?;
+        Ok::<_, LifecycleError>((raw, begun.elapsed()))
+    })?;
+    Ok((raw.read(), locked))
+}
+
+fn attached(
+    socket: &mut RouteSocket,
+    links: &[LinkInfo],
+) -> Result<HashMap<u32, [Option<u32>; 2]>, LifecycleError> {
+    let both =
+        |link: &LinkInfo| [(link.ifindex, Direction::Ingress), (link.ifindex, Direction::Egress)];
+    let places: Vec<_> = links.iter().flat_map(both).collect();
+    let programs = attached_programs(socket, &places)?;
+    let pairs = links.iter().zip(programs.chunks_exact(2));
+    Ok(pairs.map(|(link, pair)| (link.ifindex, [pair[0], pair[1]])).collect())
+}
+
+fn namespaces(run: &Path) -> Result<Namespaces, LifecycleError> {
+    let hidden = match HiddenNamespaces::open_existing(run) {
+        Err(HiddenError::Elsewhere { .. }) => return Ok(Namespaces::Elsewhere),
+        Ok(None) => return Ok(Namespaces::None),
+        found => found?,
+    };
+    let Some(hidden) = hidden else { return Ok(Namespaces::None) };
+    let (slots, strange) = hidden.enter(|inside| inside.kept())??;
+    Ok(Namespaces::Kept { slots: slots.into_iter().collect(), strange })
+}
+
+fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
+    let Some(maps) = Maps::open_existing(bpf)? else { return Ok(None) };
+    let (endpoints, interfaces) = (maps.endpoints()?, maps.interfaces()?);
+    Ok(Some(Entries {
+        endpoints: endpoints.into_iter().collect(),
+        interfaces: interfaces.into_iter().collect(),
+    }))
+}
+
+fn files(run: &Path) -> Result<Files, LifecycleError> {
+    let mut files =
+        Files { deaf_socket: bell::path(run).exists() && !bell::is_heard(run), ..Files::default() };
+    for entry in folder(run)? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_lock = Path::new(&name).extension().is_some_and(|suffix| suffix == "lock");
+        if !is_lock && !OWN.contains(&name.as_str()) {
+            files.unknown.push(name);
+        }
+    }
+    for entry in folder(&run.join(NETNS))? {
+        let path = entry.path();
+        let mounted = guard::is_mount(&path).unwrap_or(false);
+        // The file's own time, and not that of what is mounted on it.
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let made = modified.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        let made = made.map_or(u64::MAX, |made| u64::try_from(made.as_nanos()).unwrap_or(u64::MAX));
+        files.netns.push(NetnsFile { path, mounted, made });
+    }
+    files.unknown.sort_unstable();
+    files.netns.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    Ok(files)
+}
+
+/// What is in a folder; nothing where it is not there.
+fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, LifecycleError> {
+    let failed = |source| LifecycleError::File { what: "read", path: path.to_owned(), source };
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.map_err(failed)?.collect::<io::Result<_>>().map_err(failed),
+    }
+}
+
+impl Observation {
+    /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
+    /// those that are not, or that have been on their way for long.
+    fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
+        if !matches!(self.namespaces, Namespaces::Kept { .. }) {
+            return Ok(());
+        }
+        let slots = &self.records.slots;
+        self.off_path = slots.iter().filter(|slot| is_off_path(slot)).map(|slot| slot.id).collect();
+        let doubtful = |slot: &&Slot| self.off_path.contains(&slot.id) || is_late(slot, self.now);
+        let doubtful: HashMap<NetnsInode, &Slot> =
+            slots.iter().filter(doubtful).filter_map(|slot| Some((slot.netns?, slot))).collect();
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let hidden = HiddenNamespaces::open_existing(run)?;
+        let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
+        let users = users(&doubtful.keys().copied().collect::<Vec<_>>(), inode)?;
+        // Its own mount over a runtime's path is no use that somebody makes of a slot.
+        let stacked = |inode: &NetnsInode, user: &User| match user {
+            User::Mount { path, .. } => {
+                doubtful.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))
+            }
+            _ => false,
+        };
+        let users = users.into_iter().filter(|(inode, user)| !stacked(inode, user));
+        self.used = users.map(|(inode, user)| (inode, user.to_string())).collect();
+        Ok(())
+    }
+}
+
+/// Whether a slot of a pool that is in use is not where its container's namespace should be.
+fn is_off_path(slot: &Slot) -> bool {
+    let in_use = slot.owns_netns && slot.state() == SlotState::Active;
+    slot.netns_path.as_deref().filter(|_| in_use).is_some_and(|path| {
+        let found = fs::metadata(path).ok();
+        found.map(|found| NetnsInode::of(&found)) != slot.netns
+    })
+}
+
+/// Whether a slot of a pool has been on its way to a container for longer than that takes.
+fn is_late(slot: &Slot, now: u64) -> bool {
+    slot.owns_netns
+        && slot.container.is_some()
+        && !matches!(slot.state(), SlotState::Active)
+        && u128::from(now.saturating_sub(slot.changed)) > LATE.as_nanos()
+}

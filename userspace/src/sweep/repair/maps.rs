@@ -1,0 +1,116 @@
+//! Map entries.
+//!
+//! They are written and removed while nobody can write to the database: a slot that is not in use at
+//! that moment cannot come into use before the entry is written, and whoever uses it then writes
+//! after. Some system calls of 2 µs each are the price, and the one exception to the rule that a
+//! transaction makes none.
+
+use std::net::IpAddr;
+
+use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
+use crate::{
+    datapath::Maps,
+    lifecycle::{LifecycleError, Node},
+    slot::point,
+    store::{Read, Slot, SlotState},
+    sweep::{Version, compare::identity},
+    types::SlotId,
+};
+
+pub(super) fn is_of_maps(remedy: &Remedy) -> bool {
+    matches!(remedy, Remedy::Point(_) | Remedy::RemoveEndpoint(..) | Remedy::RemoveInterface(..))
+}
+
+pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
+    let maps = match node.maps() {
+        Ok(Some(maps)) => maps,
+        Ok(None) => return due.into_iter().map(|finding| (finding, Fate::Gone)).collect(),
+        Err(error) => return failed(&due, error),
+    };
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        let written = node.store.read(|transaction| {
+            let write = |finding: &Finding| {
+                let fate = match write(transaction, &maps, &finding.remedy) {
+                    Ok(true) => done(&finding.remedy),
+                    Ok(false) => Fate::Gone,
+                    Err(error) => Fate::Failed(error),
+                };
+                (finding.clone(), fate)
+            };
+            Ok::<_, LifecycleError>(batch.iter().map(write).collect::<Vec<_>>())
+        });
+        match written {
+            Ok(written) => fates.extend(written),
+            Err(error) => fates.extend(failed(batch, error)),
+        }
+    }
+    fates
+}
+
+fn write(transaction: &Read<'_>, maps: &Maps, remedy: &Remedy) -> Result<bool, LifecycleError> {
+    match remedy {
+        Remedy::Point(seen) => point_again(transaction, maps, seen),
+        Remedy::RemoveEndpoint(address, ifindex) => {
+            remove_endpoint(transaction, maps, *address, *ifindex)
+        }
+        Remedy::RemoveInterface(ifindex, slot) => {
+            remove_interface(transaction, maps, *ifindex, *slot)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn point_again(
+    transaction: &Read<'_>,
+    maps: &Maps,
+    seen: &Version,
+) -> Result<bool, LifecycleError> {
+    let Some(slot) = unchanged(transaction, seen)? else { return Ok(false) };
+    point(&slot, slot.host_ifindex, identity(&slot), maps)?;
+    Ok(true)
+}
+
+fn remove_endpoint(
+    transaction: &Read<'_>,
+    maps: &Maps,
+    address: IpAddr,
+    ifindex: u32,
+) -> Result<bool, LifecycleError> {
+    let owner = transaction.address_owner(address)?;
+    let owner = owner.map(|owner| transaction.slot(owner)).transpose()?.flatten();
+    if owner.is_some_and(|owner| !has_lost_interface(&owner)) {
+        return Ok(false);
+    }
+    if maps.endpoint(address)?.is_none_or(|entry| entry.ifindex != ifindex) {
+        return Ok(false);
+    }
+    maps.remove_endpoint(address)?;
+    Ok(true)
+}
+
+fn remove_interface(
+    transaction: &Read<'_>,
+    maps: &Maps,
+    ifindex: u32,
+    slot: SlotId,
+) -> Result<bool, LifecycleError> {
+    let used = |slot: Slot| {
+        matches!(slot.state(), SlotState::Building | SlotState::Condemned)
+            || slot.host_ifindex == ifindex && !has_lost_interface(&slot)
+    };
+    if transaction.slot(slot)?.is_some_and(used) {
+        return Ok(false);
+    }
+    if maps.interface(ifindex)?.is_none_or(|entry| entry.slot != slot.0) {
+        return Ok(false);
+    }
+    maps.remove_interface(ifindex)?;
+    Ok(true)
+}
+
+/// Whether a slot is in use, and its interface is gone.
+fn has_lost_interface(slot: &Slot) -> bool {
+    slot.state() == SlotState::Active
+        && nix::net::if_::if_nametoindex(slot.id.host_ifname().as_str()).is_err()
+}

@@ -1,0 +1,218 @@
+//! Putting findings right: by kind, many of a kind together, each looked at again before it is
+//! touched. What was claimed meanwhile is left alone.
+
+mod maps;
+mod plane;
+mod records;
+mod slots;
+
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::finding::{Finding, Remedy};
+use crate::{
+    failpoint,
+    lifecycle::{LifecycleError, Node},
+    store::{Slot, StoreError, Transaction},
+    sweep::Version,
+};
+
+/// Findings that are put right in one transaction: nobody else waits for longer than a few ms.
+const BATCH: usize = 64;
+
+/// What became of a finding.
+#[derive(Debug)]
+pub enum Fate {
+    /// It was put right, so.
+    Done(String),
+    /// It was not so any more.
+    Gone,
+    /// It could not be put right.
+    Failed(LifecycleError),
+    /// It would have been put right.
+    Due,
+    /// It waits: for being seen again, or for its time to come.
+    Waits,
+    /// It is told of, and left.
+    Left,
+}
+
+/// What became of each finding of some.
+type Fates = Vec<(Finding, Fate)>;
+
+/// The right to put things right on a node: one sweep has it at a time.
+pub(super) struct Repairs<'a> {
+    node: &'a Node,
+    _lock: Flock<File>,
+}
+
+impl<'a> Repairs<'a> {
+    /// Waits for others that sweep.
+    pub(super) fn begin(node: &'a Node) -> Result<Self, LifecycleError> {
+        let path = node.directories.run.join("sweep.lock");
+        let failed = |what| {
+            let path = path.clone();
+            move |source| LifecycleError::File { what, path, source }
+        };
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(failed("open"))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| failed("lock")(errno.into()))?;
+        Ok(Self { node, _lock: lock })
+    }
+
+    /// Puts findings right: what others stand on comes first. On a thread of its own, since it goes
+    /// in and out of namespaces.
+    pub(super) fn put_right(&self, due: Vec<Finding>) -> Fates {
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let node = self.node;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| put_right(node, due.clone()));
+            let lost = |finding| (finding, Fate::Failed(LifecycleError::Thread));
+            thread.join().unwrap_or_else(|_| due.iter().cloned().map(lost).collect())
+        })
+    }
+}
+
+/// A way of putting findings right.
+struct Way {
+    /// Name of its failpoints, before and after.
+    before: &'static str,
+    after: &'static str,
+    /// What it puts right.
+    puts_right: fn(&Remedy) -> bool,
+    put_right: fn(&Node, Vec<Finding>) -> Fates,
+}
+
+/// Every way, in their order.
+const WAYS: [Way; 10] = [
+    Way {
+        before: "sweep:boot",
+        after: "sweep:boot-done",
+        puts_right: |remedy| matches!(remedy, Remedy::ForgetBoot),
+        put_right: |node, due| each(due, |_| records::forget_boot(node)),
+    },
+    Way {
+        before: "sweep:pins",
+        after: "sweep:pins-done",
+        puts_right: |remedy| matches!(remedy, Remedy::Reload | Remedy::ClearPins),
+        put_right: |node, due| each(due, |remedy| plane::pins(node, remedy)),
+    },
+    Way {
+        before: "sweep:records",
+        after: "sweep:records-done",
+        puts_right: records::is_of_records,
+        put_right: records::put_right,
+    },
+    Way {
+        before: "sweep:entries",
+        after: "sweep:entries-done",
+        puts_right: maps::is_of_maps,
+        put_right: maps::put_right,
+    },
+    Way {
+        before: "sweep:filters",
+        after: "sweep:filters-done",
+        puts_right: |remedy| matches!(remedy, Remedy::Attach(_)),
+        put_right: plane::attach,
+    },
+    Way {
+        before: "sweep:slots",
+        after: "sweep:slots-done",
+        puts_right: slots::is_of_slots,
+        put_right: slots::put_right,
+    },
+    Way {
+        before: "sweep:links",
+        after: "sweep:links-done",
+        puts_right: |remedy| matches!(remedy, Remedy::RemoveLink(..)),
+        put_right: slots::remove_links,
+    },
+    Way {
+        before: "sweep:namespaces",
+        after: "sweep:namespaces-done",
+        puts_right: |remedy| matches!(remedy, Remedy::ReleaseNamespace(_)),
+        put_right: slots::release_namespaces,
+    },
+    Way {
+        before: "sweep:masquerade",
+        after: "sweep:masquerade-done",
+        puts_right: |remedy| matches!(remedy, Remedy::AddRule | Remedy::RemoveRule),
+        put_right: |node, due| each(due, |remedy| plane::masquerade(node, remedy)),
+    },
+    Way {
+        before: "sweep:files",
+        after: "sweep:files-done",
+        puts_right: |remedy| matches!(remedy, Remedy::RemoveFile(_) | Remedy::RemoveSocket),
+        put_right: |node, due| each(due, |remedy| plane::file(node, remedy)),
+    },
+];
+
+fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
+    let mut fates = Vec::with_capacity(due.len());
+    for way in &WAYS {
+        let (some, others): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|finding| (way.puts_right)(&finding.remedy));
+        due = others;
+        if some.is_empty() {
+            continue;
+        }
+        failpoint::hit(way.before);
+        fates.extend((way.put_right)(node, some));
+        failpoint::hit(way.after);
+    }
+    fates
+}
+
+/// Puts findings right one by one. `work` says what was done; nothing, where it was not needed.
+fn each(
+    due: Vec<Finding>,
+    work: impl Fn(&Remedy) -> Result<Option<String>, LifecycleError>,
+) -> Fates {
+    let told = |finding: Finding| {
+        let fate = match work(&finding.remedy) {
+            Ok(Some(done)) => Fate::Done(done),
+            Ok(None) => Fate::Gone,
+            Err(error) => Fate::Failed(error),
+        };
+        (finding, fate)
+    };
+    due.into_iter().map(told).collect()
+}
+
+/// What becomes of findings that were to be put right together: the first has the error, and all are
+/// tried again by the next sweep.
+fn failed(due: &[Finding], error: impl Into<LifecycleError>) -> Fates {
+    let mut error = Some(error.into());
+    let mut fate = || error.take().map_or(Fate::Waits, Fate::Failed);
+    due.iter().map(|finding| (finding.clone(), fate())).collect()
+}
+
+/// What was done, in the words of the remedy.
+fn done(remedy: &Remedy) -> Fate {
+    Fate::Done(remedy.words().to_owned())
+}
+
+/// Whether a file is there to be removed.
+fn remove(path: &Path) -> Result<Option<String>, LifecycleError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(Some("removed the file".to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LifecycleError::File { what: "remove", path: path.to_owned(), source }),
+    }
+}
+
+/// The slot, if it is as it was seen.
+fn unchanged<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    seen: &Version,
+) -> Result<Option<Slot>, StoreError> {
+    let same = |slot: &Slot| slot.state() == seen.state && slot.changed == seen.changed;
+    Ok(transaction.slot(seen.slot)?.filter(same))
+}

@@ -1,0 +1,111 @@
+//! Pins, programs, the masquerade rule and files.
+
+use std::fs::File;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged};
+use crate::{
+    bell,
+    datapath::{self, Datapath, FROM_CONTAINER, Programs, TO_CONTAINER},
+    lifecycle::{LifecycleError, Node},
+    netlink::{Direction, RouteSocket, add_clsact, replace_filter},
+    slot::{release_masquerade, require_masquerade},
+    store::{Slot, StoreError},
+};
+
+pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+    let (bpf, run) = (&node.directories.bpf, &node.directories.run);
+    match remedy {
+        Remedy::Reload => {
+            datapath::reload(bpf, run)?;
+            Ok(Some("loaded a new data plane".to_owned()))
+        }
+        _ => {
+            datapath::clear_abandoned(bpf, run)?;
+            Ok(Some("removed the folder".to_owned()))
+        }
+    }
+}
+
+/// Attaches the pinned programs to slots' interfaces, in the place of others: no packet meets none.
+pub(super) fn attach(node: &Node, due: Vec<Finding>) -> Fates {
+    let programs = Datapath::open_existing(&node.directories.bpf);
+    let (programs, mut socket) = match (programs, RouteSocket::open()) {
+        (Ok(Some(datapath)), Ok(socket)) => (datapath.programs, socket),
+        (Ok(None), _) => return due.into_iter().map(|finding| (finding, Fate::Gone)).collect(),
+        (Err(error), _) => return failed(&due, error),
+        (_, Err(error)) => return failed(&due, error),
+    };
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        match attach_some(node, &programs, &mut socket, batch) {
+            Ok(some) => fates.extend(some),
+            Err(error) => fates.extend(failed(batch, error)),
+        }
+    }
+    fates
+}
+
+fn attach_some(
+    node: &Node,
+    programs: &Programs,
+    socket: &mut RouteSocket,
+    batch: &[Finding],
+) -> Result<Fates, LifecycleError> {
+    let slots: Vec<Option<Slot>> = node.store.read(|transaction| {
+        let slot = |finding: &Finding| match &finding.remedy {
+            Remedy::Attach(seen) => unchanged(transaction, seen),
+            _ => Ok(None),
+        };
+        batch.iter().map(slot).collect::<Result<_, StoreError>>()
+    })?;
+    let mut requests = Vec::with_capacity(3 * slots.len());
+    for ifindex in slots.iter().flatten().map(|slot| slot.host_ifindex) {
+        let from = (Direction::Ingress, programs.from_container(), FROM_CONTAINER);
+        let to = (Direction::Egress, programs.to_container(), TO_CONTAINER);
+        requests.push(add_clsact(ifindex));
+        for (direction, program, name) in [from, to] {
+            requests.push(replace_filter(ifindex, direction, program, name));
+        }
+    }
+    let refusals = socket.execute_each(requests)?;
+    // The place is there already, or the interface was removed meanwhile.
+    let harmless =
+        |refusal: &crate::netlink::NetlinkError| refusal.is_present() || refusal.is_absent();
+    if let Some(refusal) = refusals.into_iter().find(|refusal| !harmless(refusal)) {
+        return Err(refusal.into());
+    }
+    let fate = |slot: Option<Slot>, finding: &Finding| match slot {
+        Some(_) => done(&finding.remedy),
+        None => Fate::Gone,
+    };
+    Ok(slots.into_iter().zip(batch).map(|(slot, one)| (one.clone(), fate(slot, one))).collect())
+}
+
+/// Both look for slots that need it again, under a lock.
+pub(super) fn masquerade(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+    let run = &node.directories.run;
+    if *remedy == Remedy::AddRule {
+        require_masquerade(run)?;
+        return Ok(Some("added the rule".to_owned()));
+    }
+    release_masquerade(run, &node.store)?;
+    Ok(Some("removed the rule".to_owned()))
+}
+
+pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+    if let Remedy::RemoveFile(path) = remedy {
+        let has = |slot: &Slot| slot.netns_path.as_ref() == Some(path);
+        let used = node.store.read(|transaction| transaction.any_slot(has))?;
+        return if used { Ok(None) } else { remove(path) };
+    }
+    // An agent has its lock before it makes its socket.
+    let path = node.directories.run.join("agent.lock");
+    let failed = |source| LifecycleError::File { what: "open", path: path.clone(), source };
+    let lock = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
+        return Ok(None);
+    };
+    remove(&bell::path(&node.directories.run))
+}

@@ -1,0 +1,103 @@
+//! The database against itself.
+
+use super::{BATCH, Fate, Fates, Finding, Remedy, done, unchanged};
+use crate::{
+    lifecycle::{LifecycleError, Node},
+    netns::HiddenNamespaces,
+    store::{StoreError, Write, boot_id},
+};
+
+pub(super) fn is_of_records(remedy: &Remedy) -> bool {
+    matches!(
+        remedy,
+        Remedy::MendIndex(_)
+            | Remedy::ForgetAttachment(..)
+            | Remedy::RecordAttachment(_)
+            | Remedy::Detach(_)
+            | Remedy::ForgetAddress(..)
+            | Remedy::RecordAddress(..)
+    )
+}
+
+pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
+    // What is to be recorded may stand where something is to be forgotten first.
+    due.sort_by_key(|finding| {
+        matches!(finding.remedy, Remedy::RecordAttachment(_) | Remedy::RecordAddress(..))
+    });
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        let mended = node.store.write(|transaction| {
+            let mend = |finding: &Finding| mend(transaction, &finding.remedy);
+            batch.iter().map(mend).collect::<Result<Vec<_>, StoreError>>()
+        });
+        match mended {
+            Ok(mended) => fates.extend(batch.iter().zip(mended).map(|(finding, mended)| {
+                (finding.clone(), if mended { done(&finding.remedy) } else { Fate::Gone })
+            })),
+            // One that cannot be put right does not keep the others from it.
+            Err(_) => {
+                fates.extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))))
+            }
+        }
+    }
+    fates
+}
+
+fn alone(node: &Node, finding: &Finding) -> Fate {
+    match node.store.write(|transaction| mend(transaction, &finding.remedy)) {
+        Ok(true) => done(&finding.remedy),
+        Ok(false) => Fate::Gone,
+        Err(error) => Fate::Failed(error.into()),
+    }
+}
+
+/// Puts one record right; says whether it had to be.
+fn mend(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreError> {
+    match remedy {
+        Remedy::MendIndex(fault) => transaction.mend_index(fault).map(|()| true),
+        Remedy::ForgetAttachment(id, slot) => transaction.mend_attachment(id, *slot),
+        Remedy::ForgetAddress(address, slot) => transaction.mend_address(*address, *slot),
+        Remedy::RecordAttachment(seen) => {
+            let slot = unchanged(transaction, seen)?;
+            let Some(id) = slot.as_ref().and_then(|slot| slot.attachment()) else {
+                return Ok(false);
+            };
+            if transaction.attachment(&id)?.is_some() {
+                return Ok(false);
+            }
+            transaction.attach(&id, seen.slot).map(|()| true)
+        }
+        Remedy::Detach(seen) => {
+            let Some(mut slot) = unchanged(transaction, seen)? else { return Ok(false) };
+            transaction.detach(&mut slot)?;
+            transaction.put_slot(&slot).map(|()| true)
+        }
+        Remedy::RecordAddress(address, seen) => {
+            if unchanged(transaction, seen)?.is_none()
+                || transaction.address_owner(*address)?.is_some()
+            {
+                return Ok(false);
+            }
+            transaction.take_address(*address, seen.slot).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Forgets the slots of a boot that is over, and the place where their namespaces were.
+pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, LifecycleError> {
+    let Some(boot) = boot_id() else { return Ok(None) };
+    let forgotten = node.store.write(|transaction| {
+        if transaction.boot()?.is_some_and(|recorded| recorded == boot) {
+            return Ok::<_, StoreError>(false);
+        }
+        transaction.forget_all_slots()?;
+        transaction.put_boot(&boot)?;
+        Ok(true)
+    })?;
+    if !forgotten {
+        return Ok(None);
+    }
+    HiddenNamespaces::remove(&node.directories.run)?;
+    Ok(Some("forgot all slots, which ended with that boot".to_owned()))
+}

@@ -1,0 +1,194 @@
+//! Slots as a whole, and interfaces and namespaces of slots that are not on record.
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
+use crate::{
+    lifecycle::{self, LifecycleError, Node, destroy, now},
+    netlink::{RouteSocket, get_link},
+    slot::{release_masquerade, remove_links_named, slot_of_alias, tear_down},
+    store::{Slot, SlotState, StoreError},
+    sweep::Version,
+    types::SlotId,
+};
+
+pub(super) fn is_of_slots(remedy: &Remedy) -> bool {
+    matches!(remedy, Remedy::GiveUp(_) | Remedy::Resume(_) | Remedy::Scrub(_))
+}
+
+pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
+    let mut fates = Vec::with_capacity(due.len());
+    let (given_up, others): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|finding| matches!(finding.remedy, Remedy::GiveUp(_)));
+    for batch in given_up.chunks(BATCH) {
+        fates.extend(give_up(node, batch));
+    }
+    fates.extend(super::each(others, |remedy| match remedy {
+        Remedy::Resume(seen) => resume(node, seen),
+        Remedy::Scrub(seen) => scrub(node, seen),
+        _ => Ok(None),
+    }));
+    fates
+}
+
+/// Removes all there is of some slots that are as they were seen.
+fn give_up(node: &Node, batch: &[Finding]) -> Fates {
+    let condemned = match condemn(node, batch) {
+        Ok(condemned) => condemned,
+        Err(error) => return failed(batch, error),
+    };
+    let (own, others): (Vec<_>, Vec<_>) =
+        condemned.iter().flatten().cloned().partition(|slot| slot.owns_netns);
+    let (mut failure, mut kept) = (destroy(node, &own).err(), false);
+    let mut fates = Vec::with_capacity(batch.len());
+    for (slot, finding) in condemned.into_iter().zip(batch) {
+        let fate = match &slot {
+            None => Fate::Gone,
+            Some(slot) if !slot.owns_netns => {
+                remove(node, slot).map_or_else(Fate::Failed, |()| done(&finding.remedy))
+            }
+            Some(_) => match failure.take() {
+                Some(error) => {
+                    kept = true;
+                    Fate::Failed(error)
+                }
+                None if kept => Fate::Waits,
+                None => done(&finding.remedy),
+            },
+        };
+        fates.push((finding.clone(), fate));
+    }
+    if others.iter().any(|slot| slot.masquerade) {
+        // One that stays is found by the next look.
+        drop(release_masquerade(&node.directories.run, &node.store));
+    }
+    fates
+}
+
+/// Marks slots given up that are as they were seen.
+fn condemn(node: &Node, batch: &[Finding]) -> Result<Vec<Option<Slot>>, StoreError> {
+    node.store.write(|transaction| {
+        let mut condemned = Vec::with_capacity(batch.len());
+        for finding in batch {
+            let Remedy::GiveUp(seen) = &finding.remedy else { continue };
+            let slot = unchanged(transaction, seen)?;
+            let condemn =
+                |slot: Slot| transaction.advance(slot.id, SlotState::Condemned, now(), |_| ());
+            condemned.push(slot.map(condemn).transpose()?);
+        }
+        Ok(condemned)
+    })
+}
+
+/// Removes all there is of a slot that is in a namespace of its runtime's.
+fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    let maps = node.maps()?;
+    if let Some(error) = tear_down(slot, maps.as_ref()).into_iter().next() {
+        return Err(error.into());
+    }
+    Ok(node.store.write(|transaction| transaction.forget(slot, None))?)
+}
+
+/// Has a slot scrubbed again, unless somebody is at it: he holds the lock on the namespace's file.
+fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
+    let netns = node.hidden()?.netns(seen.slot).ok();
+    let _lock = match netns.map(lock).transpose()? {
+        Some(Held::Others) => return Ok(None),
+        held => held,
+    };
+    let resumed = node.store.write(|transaction| {
+        let Some(slot) = unchanged(transaction, seen)? else { return Ok(false) };
+        // The time stays that of its parking, so that patience ends.
+        transaction.advance(slot.id, SlotState::Dirty, slot.changed, |_| ())?;
+        Ok::<_, StoreError>(true)
+    })?;
+    Ok(resumed.then(|| "it will be scrubbed again".to_owned()))
+}
+
+enum Held {
+    Ours(#[expect(dead_code, reason = "it is held, not looked at")] Flock<std::fs::File>),
+    Others,
+}
+
+fn lock(netns: crate::netns::Netns) -> Result<Held, LifecycleError> {
+    use std::os::fd::AsFd as _;
+    let own = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
+    match Flock::lock(own.into(), FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Held::Ours(lock)),
+        Err((_, nix::Error::EWOULDBLOCK)) => Ok(Held::Others),
+        Err((_, errno)) => Err(LifecycleError::LockNetns(errno.into())),
+    }
+}
+
+/// Scrubs a slot that came back; it is given up if it is in use for too long.
+fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
+    let slot = node.store.read(|transaction| unchanged(transaction, seen))?;
+    let Some(slot) = slot else { return Ok(None) };
+    let fates = lifecycle::scrub(node, &[slot])?;
+    Ok(fates.into_iter().next().and_then(|(_, fate)| match fate {
+        lifecycle::Fate::Ready { state, .. } => Some(format!("scrubbed: it is {state}")),
+        lifecycle::Fate::GivenUp(why) => Some(format!("gave it up: {why}")),
+        lifecycle::Fate::InUse(_) => None,
+    }))
+}
+
+/// Removes interfaces of slots that are not on record.
+pub(super) fn remove_links(node: &Node, due: Vec<Finding>) -> Fates {
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        match remove_some(node, batch) {
+            Ok(some) => fates.extend(some),
+            Err(error) => fates.extend(failed(batch, error)),
+        }
+    }
+    fates
+}
+
+fn remove_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError> {
+    let mut socket = RouteSocket::open()?;
+    let mut names = Vec::with_capacity(batch.len());
+    let mut fates = Vec::with_capacity(batch.len());
+    for finding in batch {
+        let Remedy::RemoveLink(slot, ifindex) = finding.remedy else { continue };
+        let stray = is_stray(node, &mut socket, slot, ifindex)?;
+        if stray {
+            names.push(slot.host_ifname());
+        }
+        fates.push((finding.clone(), if stray { done(&finding.remedy) } else { Fate::Gone }));
+    }
+    remove_links_named(&names)?;
+    Ok(fates)
+}
+
+/// Whether an interface is still what it was seen to be.
+fn is_stray(
+    node: &Node,
+    socket: &mut RouteSocket,
+    slot: SlotId,
+    ifindex: u32,
+) -> Result<bool, LifecycleError> {
+    if node.store.read(|transaction| transaction.slot(slot))?.is_some() {
+        return Ok(false);
+    }
+    match get_link(socket, &slot.host_ifname()) {
+        Err(error) if error.is_absent() => Ok(false),
+        link => {
+            let link = link?;
+            let is_its = slot_of_alias(&link.alias).is_some_and(|(_, aliased)| aliased == slot);
+            Ok(link.ifindex == ifindex && is_its)
+        }
+    }
+}
+
+/// Lets go of namespaces that are kept for slots that are not on record.
+pub(super) fn release_namespaces(node: &Node, due: Vec<Finding>) -> Fates {
+    super::each(due, |remedy| {
+        let Remedy::ReleaseNamespace(slot) = remedy else { return Ok(None) };
+        if node.store.read(|transaction| transaction.slot(*slot))?.is_some() {
+            return Ok(None);
+        }
+        let Some(hidden) = node.hidden_existing()? else { return Ok(None) };
+        hidden.enter(|inside| inside.release(*slot))??;
+        Ok(Some("let the namespace go".to_owned()))
+    })
+}
