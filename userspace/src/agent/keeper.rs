@@ -2,15 +2,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt, thread,
+    fmt,
+    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use repoint::{
     conf::NetConf,
     lifecycle::{
-        Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_abandoned,
-        give_up_stale, mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
+        Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_stale,
+        mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
     },
     policy::{
         Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
@@ -25,8 +27,6 @@ use crate::journal::Journal;
 
 /// How often stale and abandoned slots are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// How long a slot may be on its way before its builder or remover is taken for killed.
-const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 /// The first wait before a slot that is still in use is tried again; each is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// What the keeper remembers from round to round.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    node: Node,
+    node: Arc<Node>,
     journal: Journal,
     pools: HashMap<PoolId, Memory>,
     retries: HashMap<SlotId, Retry>,
@@ -64,7 +64,7 @@ struct Retry {
 }
 
 impl Keeper {
-    pub(crate) fn new(node: Node) -> Result<Self, LifecycleError> {
+    pub(crate) fn new(node: Arc<Node>) -> Result<Self, LifecycleError> {
         resume_scrubbing(&node)?;
         Ok(Self {
             journal: Journal::new(&node)?,
@@ -256,8 +256,8 @@ fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
     }
 }
 
-/// Gives up what was built from what is configured no more, and what others left when they were
-/// killed.
+/// Gives up what was built from what is configured no more, and has scrubbed again what others left
+/// when they were killed. What is stale otherwise is for the sweeper, which looks less often.
 fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), LifecycleError> {
     follow_templates(node)?;
     let pools = node.store.read(|transaction| transaction.pools())?;
@@ -274,8 +274,6 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
     resume_abandoned(node, scrubbing)?;
     restore_masquerade(node)?;
     node.store.write(|transaction| transaction.end_rests(now()))?;
-    let after = u64::try_from(ABANDONED_AFTER.as_nanos()).unwrap_or(u64::MAX);
-    log_number("whose builder or remover was killed", give_up_abandoned(node, after)?);
     Ok(())
 }
 

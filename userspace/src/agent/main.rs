@@ -6,12 +6,14 @@
 
 mod journal;
 mod keeper;
+mod sweeper;
 
 use std::{
     fs::{self, File},
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,6 +30,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UnixDatagram,
     signal::unix::{SignalKind, signal},
+    sync::Notify,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, error, info};
@@ -41,7 +44,6 @@ const REST: Duration = Duration::from_millis(200);
 /// The environment variable `RUST_LOG` chooses what is logged (default: `info`).
 #[derive(Debug, Parser)]
 #[command(version)]
-#[expect(clippy::struct_field_names, reason = "they are the names of the options")]
 struct Arguments {
     /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
     #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().run)]
@@ -52,6 +54,9 @@ struct Arguments {
     /// Where maps and programs are pinned (key `bpfDir`)
     #[arg(long, value_name = "DIR", default_value_os_t = Directories::default().bpf)]
     bpf_dir: PathBuf,
+    /// How long after a sweep the next one begins
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    sweep_interval: Duration,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -83,10 +88,13 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
         state: arguments.state_dir.clone(),
         bpf: arguments.bpf_dir.clone(),
     };
-    let keeper = Keeper::new(Node::open(&directories)?)?;
+    let node = Arc::new(Node::open(&directories)?);
+    let keeper = Keeper::new(Arc::clone(&node))?;
+    let reloaded = Notify::new();
     tokio::select! {
-        ended = drain_log(&arguments.bpf_dir) => return ended,
+        ended = drain_logs(&arguments.bpf_dir, &reloaded) => return ended,
         ended = keep(keeper, &bell) => return ended,
+        () = sweeper::sweep(node, arguments.sweep_interval, &reloaded) => {}
         _ = interrupt.recv() => info!("ending: interrupted"),
         _ = terminate.recv() => info!("ending: asked to terminate"),
     }
@@ -148,6 +156,16 @@ fn log_message(message: &[u8]) {
         info!("{text}");
     } else {
         debug!("{text}");
+    }
+}
+
+/// Reads the programs' log, that of new ones when they are `reloaded`; returns on failure only.
+async fn drain_logs(bpf_dir: &Path, reloaded: &Notify) -> Result<(), AgentError> {
+    loop {
+        tokio::select! {
+            ended = drain_log(bpf_dir) => return ended,
+            () = reloaded.notified() => info!("the data plane was loaded anew"),
+        }
     }
 }
 

@@ -1,15 +1,17 @@
-//! GC: give up the attachments that the runtime no longer knows.
+//! GC: give up the attachments that the runtime no longer knows, and what is stale of the network.
 
 use super::{LifecycleError, NetworkRequest, Node, Request, del::detach, release::summary};
 use crate::{
     cni::CniArgs,
     conf::IpamConf,
     store::Slot,
+    sweep::{Fate, Patience, Sweeper, unlisted},
     types::{AttachmentId, NetnsPath, SlotId},
 };
 
-/// Releases each attachment of the network that is not in the runtime's list; without a list,
-/// none. One that fails does not keep the others from being released.
+/// Releases each attachment of the network that is not in the runtime's list, and sweeps the
+/// network's things; without a list, neither. One that fails does not keep the others from being
+/// released.
 pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let mut errors = Vec::new();
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
@@ -19,6 +21,9 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
             };
             let request = single(request, attachment, &slot);
             errors.extend(detach(&node, &slot, &request).err());
+        }
+        if request.conf.valid_attachments.is_some() {
+            errors.extend(sweep(&node, request));
         }
     }
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
@@ -36,9 +41,20 @@ fn stale(
     let Some(valid) = &request.conf.valid_attachments else {
         return Ok(Vec::new());
     };
-    let mut attachments = node.store.read(|transaction| transaction.attachments())?;
-    attachments.retain(|(id, _)| id.network == request.conf.name && !valid.contains(id));
-    Ok(attachments)
+    let attachments = node.store.read(|transaction| transaction.attachments())?;
+    Ok(unlisted(attachments, &request.conf.name, valid))
+}
+
+/// Puts right what is stale of the network, and says what cannot be.
+fn sweep(node: &Node, request: &NetworkRequest) -> Vec<LifecycleError> {
+    let mut sweeper = Sweeper::of_network(Patience::default(), request.conf.name.clone());
+    match sweeper.sweep(node) {
+        Ok(report) => {
+            let failure = |fate| if let Fate::Failed(error) = fate { Some(error) } else { None };
+            report.told.into_iter().filter_map(|told| failure(told.fate)).collect()
+        }
+        Err(error) => vec![error],
+    }
 }
 
 /// The request that DEL would have been.

@@ -42,7 +42,7 @@ pub use operations::{
 };
 pub use outcome::{Decline, NO_POOL, Outcome};
 pub use park::park;
-pub use pools::{demanded, give_up, give_up_abandoned, give_up_stale, resume_scrubbing, supply};
+pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare};
 pub use release::release;
 pub use replicate::{

@@ -178,28 +178,6 @@ pub fn give_up_stale(
     Ok(number)
 }
 
-/// Gives up what a builder or remover left that was killed: slots that nobody asked for by name and
-/// that have been on their way for longer than `after`, in nanoseconds.
-pub fn give_up_abandoned(node: &Node, after: u64) -> Result<usize, LifecycleError> {
-    let abandoned = node.store.read(|transaction| {
-        let mut abandoned = Vec::new();
-        for state in [SlotState::Building, SlotState::Condemned] {
-            for id in transaction.on_shelf(Shelf::State(state))? {
-                let slot = transaction.slot(id?)?;
-                abandoned.extend(slot.filter(|slot| {
-                    slot.owns_netns
-                        && slot.container.is_none()
-                        && now().saturating_sub(slot.changed) > after
-                }));
-            }
-        }
-        Ok::<_, StoreError>(abandoned)
-    })?;
-    let number = abandoned.len();
-    destroy(node, &abandoned)?;
-    Ok(number)
-}
-
 /// Has slots scrubbed again whose scrubbing was interrupted. For the only process that scrubs.
 pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
     Ok(node.store.write(|transaction| {

@@ -13,10 +13,10 @@ use super::{
 use crate::{
     conf::NetConf,
     failpoint,
-    slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
+    slot::{Fingerprint, Scrubbed, User, host_end_difference, point, scrub as scrub_netns, users},
     store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, NodeContext},
-    types::SlotId,
+    types::{Identity, SlotId},
 };
 
 /// How long a slot may stay in use after it was parked: runtimes that take the network away before
@@ -120,6 +120,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     let Some(state) = destination(slot, &pool) else {
         return given_up("its pool has no use for it");
     };
+    // A sweep that met the DEL half-way may have written an entry once more.
+    node.with_maps(|maps| Ok(point(slot, slot.host_ifindex, Identity::PARKED, maps)?))?;
     if let Some(difference) = host_end_difference(slot)? {
         return Ok(Fate::GivenUp(difference));
     }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use compare::{Patience, compare};
+pub use compare::{Patience, compare, unlisted};
 pub use finding::{Finding, Key, Kind, Remedy, Ripeness, Suspects, Version, When};
 pub use observe::{Entries, Files, Namespaces, NetnsFile, Observation, observe};
 pub use repair::Fate;

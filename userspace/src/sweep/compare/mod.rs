@@ -46,6 +46,7 @@ impl Default for Patience {
     }
 }
 
+pub use records::unlisted;
 pub(super) use slots::identity;
 
 /// Everything that is not as it should be, by kind and name.

@@ -1,13 +1,26 @@
 //! The database against itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Finding, Kind, Remedy, View, When, of_node, of_slot, version};
 use crate::{
     store::{IndexFault, Slot, SlotState},
     sweep::observe::Observation,
-    types::{AttachmentId, SlotId},
+    types::{AttachmentId, NetworkName, SlotId},
 };
+
+/// The attachments of a network that the runtime does not list among those that are valid. Slots that
+/// wait are no attachments, and what is of another network is none of this one's business.
+#[must_use]
+#[expect(clippy::implicit_hasher, reason = "the configuration's set is of the standard hasher")]
+pub fn unlisted(
+    mut attachments: Vec<(AttachmentId, SlotId)>,
+    network: &NetworkName,
+    valid: &HashSet<AttachmentId>,
+) -> Vec<(AttachmentId, SlotId)> {
+    attachments.retain(|(id, _)| id.network == *network && !valid.contains(id));
+    attachments
+}
 
 /// Whether the database is of another boot.
 pub(super) fn other_boot(seen: &Observation) -> Option<Finding> {

@@ -1,0 +1,325 @@
+//! Slots that are not what their record says: those that wait are put right or given up, those in use
+//! are put right.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use repoint::{
+    netns::HiddenNamespaces,
+    slot::{endpoint_of, interface_of},
+    store::SlotState,
+    types::{Identity, SlotId},
+};
+use repoint_tests::{
+    Container, Pooled, cli, command,
+    plugin::Attachment,
+    traffic::{self, Host},
+    with_pool,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    maps, record,
+    report::{dry_run, sweep},
+    slot_in, with_records,
+};
+
+fn few() -> Value {
+    json!({ "warm": 3, "maxSlots": 16 })
+}
+
+/// Breaks a slot that waits, or is in use.
+type Break = fn(&Pooled<'_>, &cli::Slot) -> Result<()>;
+
+/// Damage that is put right, of slots that wait and of slots in use.
+const MENDED: [(&str, &str, Break); 7] = [
+    ("entries", "an address is not in the maps", |pooled, slot| {
+        let address = record(pooled, slot)?.addresses[0].addr();
+        Ok(maps(pooled)?.remove_endpoint(address)?)
+    }),
+    ("entries", "the interface is not in the maps", |pooled, slot| {
+        Ok(maps(pooled)?.remove_interface(record(pooled, slot)?.host_ifindex)?)
+    }),
+    ("entries", "an address leads to another interface", |pooled, slot| {
+        let slot = record(pooled, slot)?;
+        let wrong = endpoint_of(&slot, slot.host_ifindex + 1, slot.identity);
+        Ok(maps(pooled)?.insert_endpoint(slot.addresses[1].addr(), &wrong)?)
+    }),
+    ("entries", "the interface has another identity", |pooled, slot| {
+        let slot = record(pooled, slot)?;
+        let wrong = interface_of(&slot, Identity(99));
+        Ok(maps(pooled)?.insert_interface(slot.host_ifindex, &wrong)?)
+    }),
+    ("filter", "a program is not attached", |_, slot| {
+        command::run("tc", ["filter", "del", "dev", &slot.host_ifname, "egress"]).map(drop)
+    }),
+    ("filter", "no program is attached", |_, slot| {
+        command::run("tc", ["qdisc", "del", "dev", &slot.host_ifname, "clsact"]).map(drop)
+    }),
+    ("address", "an address is recorded to be free", |pooled, slot| {
+        let whole = record(pooled, slot)?;
+        let mut without = whole.clone();
+        let lost = without.addresses.remove(0).addr();
+        with_records(pooled, |transaction| {
+            transaction.put_slot(&without)?;
+            transaction.mend_address(lost, whole.id)?;
+            transaction.put_slot(&whole)
+        })
+    }),
+];
+
+#[test]
+fn slots_that_wait_and_slots_in_use_are_put_right() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let (one, two) = (pooled.add()?, pooled.add_function("resize")?);
+        let used = pooled.slot_of(&one)?;
+        for (kind, what, damage) in MENDED {
+            for slot in [slot_in(pooled, "warm")?, used.clone()] {
+                println!("{what}, of a slot that is {}:", slot.state);
+                damage(pooled, &slot)?;
+                dry_run(pooled)?.ensure(kind, "due")?;
+                let swept = sweep(pooled, &[])?;
+                swept.ensure(kind, "done")?;
+                ensure!(swept.status == 0, "{swept:#?}");
+                dry_run(pooled)?.ensure_empty()?;
+                ensure!(pooled.slot(&slot.slot)?.is_some_and(|now| now == slot), "{slot:?}");
+            }
+            for container in [&one, &two] {
+                container.check()?;
+            }
+            traffic::all(&one.host()?, &two.host()?, &two.addresses()?)?;
+            traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
+        }
+        one.remove()?;
+        two.remove()
+    })
+}
+
+/// A DEL was killed after it had stopped the traffic: the record has the last word.
+#[test]
+fn a_slot_in_use_that_seems_parked_has_traffic_again() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let slot = record(pooled, &pooled.slot_of(&one)?)?;
+        repoint::slot::point(&slot, slot.host_ifindex, Identity::PARKED, &maps(pooled)?)?;
+        sweep(pooled, &[])?.ensure("entries", "done")?;
+        traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
+        one.remove()
+    })
+}
+
+/// Damage of slots that wait for which they are given up.
+const GIVEN_UP: [(&str, &str, Break); 3] = [
+    ("slot-link", "its interface is gone", |_, slot| {
+        command::run("ip", ["link", "del", &slot.host_ifname]).map(drop)
+    }),
+    ("slot-namespace", "its namespace is gone", |pooled, slot| {
+        let hidden = HiddenNamespaces::open(&pooled.node().dirs().run)?;
+        let id: SlotId = slot.slot.parse()?;
+        Ok(hidden.enter(|inside| inside.release(id))??)
+    }),
+    ("address", "another has its address", |pooled, slot| {
+        let mut own = record(pooled, slot)?;
+        let slots = pooled.slots()?;
+        let other = slots.iter().find(|other| other.slot != slot.slot).context("it is alone")?;
+        own.addresses.push(record(pooled, other)?.addresses[0]);
+        with_records(pooled, |transaction| transaction.put_slot(&own))
+    }),
+];
+
+#[test]
+fn slots_that_wait_and_do_not_work_are_given_up() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        for (kind, what, damage) in GIVEN_UP {
+            println!("{what}:");
+            let slot = slot_in(pooled, "warm")?;
+            damage(pooled, &slot)?;
+            dry_run(pooled)?.ensure(kind, "due")?;
+            sweep(pooled, &[])?.ensure(kind, "done")?;
+            ensure!(pooled.slot(&slot.slot)?.is_none(), "{slot:?} is there");
+            dry_run(pooled)?.ensure_empty()?;
+            pooled.fill()?;
+        }
+        one.check()?;
+        one.remove()
+    })
+}
+
+/// What of a slot in use cannot be put right is told, and DEL ends it.
+#[test]
+fn slots_in_use_that_do_not_work_wait_for_del() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let slot = pooled.slot_of(&one)?;
+        command::run("ip", ["link", "del", &slot.host_ifname])?;
+        let swept = sweep(pooled, &[])?;
+        swept.ensure("slot-link", "waits")?;
+        ensure!(pooled.slot(&slot.slot)?.is_some() && swept.status == 0);
+        one.remove()?;
+        sweep(pooled, &["--grace", "0s"])?;
+        dry_run(pooled)?.ensure_empty()
+    })
+}
+
+/// The runtime was killed: nobody is in the container's namespace, and DEL does not come.
+#[test]
+fn a_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let slot = pooled.slot_of(&one)?;
+        let addresses = slot.addresses.clone();
+        drop(one);
+        sweep(pooled, &[])?.ensure("abandoned", "waits")?;
+        ensure!(pooled.slot(&slot.slot)?.is_some(), "it was given up at once");
+        sweep(pooled, &["--grace", "0s"])?.ensure("abandoned", "done")?;
+        ensure!(pooled.slots()?.iter().all(|other| other.addresses != addresses));
+        dry_run(pooled)?.ensure_empty()
+    })
+}
+
+/// The same in a namespace of the runtime's: its end takes the interface along.
+#[test]
+fn a_cold_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        let network = pooled.network_with(|configuration| {
+            configuration["name"] = json!("ordinary");
+            configuration.as_object_mut().map(|keys| keys.remove("pool"));
+            configuration["ipam"]["ranges"] = json!([[{ "subnet": "10.218.9.0/24" }]]);
+        })?;
+        drop(Container::add(&network, "lost")?);
+        let gone = repoint_tests::wait::until(repoint_tests::pooled::SOON, "it is seen", || {
+            let told = sweep(pooled, &[])?;
+            told.ensure("slot-link", "waits")?;
+            Ok(told)
+        })?;
+        ensure!(gone.status == 0, "{gone:#?}");
+        sweep(pooled, &["--grace", "0s"])?.ensure("slot-link", "done")?;
+        ensure!(pooled.slots()?.is_empty(), "{:?}", pooled.slots()?);
+        dry_run(pooled)?.ensure_empty()
+    })
+}
+
+/// Whoever had it in hand was killed.
+#[test]
+fn slots_that_are_stuck_go_on() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        for states in [
+            &[SlotState::Condemned][..],
+            &[SlotState::Claimed, SlotState::Dirty],
+            &[SlotState::Claimed, SlotState::Dirty, SlotState::Scrubbing],
+        ] {
+            let slot = slot_in(pooled, "warm")?;
+            let id = slot.slot.parse()?;
+            let last = states.last().context("no state")?;
+            let put = |time| {
+                with_records(pooled, |transaction| {
+                    states.iter().try_for_each(|state| {
+                        transaction.advance(id, *state, time, |_| ()).map(drop)
+                    })
+                })
+            };
+            put(repoint::lifecycle::now())?;
+            dry_run(pooled)?.ensure_empty()?;
+            let old = |slot: &mut repoint::store::Slot| slot.changed = 1;
+            with_records(pooled, |transaction| {
+                let mut found = transaction.slot(id)?;
+                found.iter_mut().for_each(old);
+                found.iter().try_for_each(|slot| transaction.put_slot(slot))
+            })?;
+            println!("{last}:");
+            dry_run(pooled)?.ensure("stuck", "due")?;
+            sweep(pooled, &[])?.ensure("stuck", "done")?;
+            dry_run(pooled)?.ensure_empty()?;
+            pooled.fill()?;
+        }
+        Ok(())
+    })
+}
+
+/// A slot without its attachment could not be found by DEL.
+#[test]
+fn an_attachment_that_is_not_on_record_is_recorded() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let slot = record(pooled, &pooled.slot_of(&one)?)?;
+        with_records(pooled, |transaction| transaction.detach(&mut slot.clone()))?;
+        sweep(pooled, &[])?.ensure("attachment", "done")?;
+        one.check()?;
+        one.remove()?;
+        ensure!(pooled.slots()?.iter().all(|slot| slot.container.is_none()));
+        dry_run(pooled)?.ensure_empty()
+    })
+}
+
+#[test]
+fn the_masquerade_rule_is_there_if_a_slot_needs_it_and_only_then() -> Result<()> {
+    let rule = || command::run("nft", ["list", "table", "inet", "repoint"]);
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        command::run("nft", ["delete", "table", "inet", "repoint"])?;
+        sweep(pooled, &[])?.ensure("masquerade", "done")?;
+        rule()?;
+        pooled.repoint(&["pool", "drain", repoint_tests::pooled::NAME])?;
+        ensure!(rule().is_err(), "it is there without a slot");
+        repoint::slot::require_masquerade(&pooled.node().dirs().run)?;
+        sweep(pooled, &[])?.ensure("masquerade", "done")?;
+        ensure!(rule().is_err(), "it is left");
+        dry_run(pooled)?.ensure_empty()
+    })
+}
+
+/// The GC verb cleans up behind what was killed, for its own network.
+#[test]
+fn gc_sweeps_its_own_network_if_it_is_given_a_list() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let broken = slot_in(pooled, "warm")?;
+        command::run("ip", ["link", "del", &broken.host_ifname])?;
+        let nobody = Attachment::new("", std::path::Path::new(""));
+        pooled.network().call_single("GC", &nobody, None)?.success()?;
+        ensure!(pooled.slot(&broken.slot)?.is_some(), "without a list");
+        let kept = json!([{ "containerID": one.attachment().container_id, "ifname": "eth0" }]);
+        let other = pooled.network_with(|configuration| {
+            configuration["name"] = json!("other");
+            configuration["cni.dev/attachments"] = kept.clone();
+        })?;
+        other.call_single("GC", &nobody, None)?.success()?;
+        ensure!(pooled.slot(&broken.slot)?.is_some(), "of another network");
+        let own =
+            pooled.network_with(|configuration| configuration["cni.dev/attachments"] = kept)?;
+        own.call_single("GC", &nobody, None)?.success()?;
+        ensure!(pooled.slot(&broken.slot)?.is_none(), "it is there still");
+        one.check()?;
+        one.remove()
+    })
+}
+
+/// A pin that somebody removed.
+#[test]
+fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let (one, two) = (pooled.add()?, pooled.add()?);
+        for pin in ["endpoints_v4", "to_container"] {
+            fs::remove_file(pooled.node().dirs().bpf.join("v1").join(pin))?;
+            dry_run(pooled)?.ensure("pin", "due")?;
+            let swept = sweep(pooled, &[])?;
+            swept.ensure("pin", "done")?;
+            swept.ensure("filter", "done")?;
+            dry_run(pooled)?.ensure_empty()?;
+            traffic::all(&one.host()?, &two.host()?, &two.addresses()?)?;
+            one.check()?;
+        }
+        one.remove()?;
+        two.remove()
+    })
+}

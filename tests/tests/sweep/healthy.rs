@@ -1,0 +1,103 @@
+//! Nothing of a healthy node is ever a finding.
+
+use std::{
+    panic,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use repoint_tests::{
+    Container, Pooled,
+    traffic::{self, Host},
+    web::Server,
+    with_pool,
+};
+use serde_json::json;
+
+use crate::report::{dry_run, sweep};
+
+/// ADDs and DELs at the same time.
+const THREADS: usize = 8;
+/// For how long.
+const BUSY: Duration = Duration::from_secs(8);
+
+#[test]
+fn slots_in_every_state_of_rest_are_no_finding() -> Result<()> {
+    with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
+        dry_run(pooled)?.ensure_empty()?;
+        pooled.fill()?;
+        let (one, parked, dirty) = (pooled.add()?, pooled.add_function("f")?, pooled.add()?);
+        parked.remove()?;
+        let slot = pooled.slot_of(&dirty)?.slot;
+        let server = Server::start(&dirty.host()?)?;
+        dirty.remove()?;
+        pooled.wait_for_slot(&slot, &["dirty"])?;
+        let ordinary = pooled.network_with(|configuration| {
+            configuration["name"] = json!("ordinary");
+            configuration.as_object_mut().map(|keys| keys.remove("pool"));
+            configuration["ipam"]["ranges"] = json!([[{ "subnet": "10.218.9.0/24" }]]);
+        })?;
+        let cold = Container::add(&ordinary, "cold")?;
+        let mut states: Vec<_> = pooled.slots()?.into_iter().map(|slot| slot.state).collect();
+        states.sort_unstable();
+        states.dedup();
+        ensure!(states == ["active", "dirty", "parked", "warm"], "{states:?}");
+        for _ in 0..3 {
+            sweep(pooled, &[])?.ensure_empty()?;
+        }
+        one.check()?;
+        cold.check()?;
+        cold.remove()?;
+        drop(server);
+        one.remove()
+    })
+}
+
+/// Sweeps come and go between ADDs and DELs, by the agent and by hand, and harm nobody.
+#[test]
+fn sweeps_harm_nobody_who_comes_or_goes() -> Result<()> {
+    with_pool(&json!({ "warm": 8, "maxSlots": 64 }), |pooled| {
+        let agent = pooled.agent()?;
+        let steady = pooled.add()?;
+        let (over, rounds) = (AtomicBool::new(false), AtomicU32::new(0));
+        let deadline = Instant::now() + BUSY;
+        let sweeps = thread::scope(|scope| {
+            let busy = || {
+                let done = come_and_go(pooled, deadline, &rounds);
+                if done.is_err() {
+                    over.store(true, Ordering::Relaxed);
+                }
+                done
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(busy)).collect();
+            let mut sweeps = 0;
+            while Instant::now() < deadline && !over.load(Ordering::Relaxed) {
+                sweep(pooled, &[])?.ensure_empty()?;
+                sweeps += 1;
+            }
+            for thread in threads {
+                thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))?;
+            }
+            Ok::<_, anyhow::Error>(sweeps)
+        })?;
+        println!("{} ADDs and DELs, {sweeps} sweeps", rounds.load(Ordering::Relaxed));
+        ensure!(sweeps > 1, "{sweeps} sweeps only");
+        steady.check()?;
+        traffic::all(&Host::here("node")?, &steady.host()?, &steady.addresses()?)?;
+        steady.remove()?;
+        ensure!(!agent.log()?.contains("sweep:"), "the agent found something:\n{}", agent.log()?);
+        agent.stop()
+    })
+}
+
+fn come_and_go(pooled: &Pooled<'_>, deadline: Instant, rounds: &AtomicU32) -> Result<()> {
+    while Instant::now() < deadline {
+        let container = pooled.add()?;
+        container.check()?;
+        container.remove()?;
+        rounds.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}

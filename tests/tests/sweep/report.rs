@@ -1,0 +1,69 @@
+//! Running `repoint sweep`, and what it tells.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use repoint_tests::{Pooled, command, dist};
+use serde::Deserialize;
+
+/// What `repoint sweep --json` tells.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Exit status.
+    #[serde(skip)]
+    pub status: i32,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// A finding.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Finding {
+    pub kind: String,
+    pub name: String,
+    pub why: String,
+    pub fate: String,
+    #[serde(default)]
+    pub told: Option<String>,
+}
+
+impl Report {
+    /// Findings of a kind with this fate.
+    pub fn count(&self, kind: &str, fate: &str) -> usize {
+        self.findings.iter().filter(|one| one.kind == kind && one.fate == fate).count()
+    }
+
+    /// Fails unless there is one of this kind and fate.
+    pub fn ensure(&self, kind: &str, fate: &str) -> Result<()> {
+        ensure!(self.count(kind, fate) > 0, "no {kind} is {fate}: {self:#?}");
+        Ok(())
+    }
+
+    /// Fails if there is any finding.
+    pub fn ensure_empty(&self) -> Result<()> {
+        ensure!(self.findings.is_empty() && self.status == 0, "{self:#?}");
+        Ok(())
+    }
+}
+
+/// Sweeps.
+pub fn sweep(pooled: &Pooled<'_>, arguments: &[&str]) -> Result<Report> {
+    let mut command = Command::new(dist::cli());
+    command.args(pooled.node().dirs().arguments()).args(["sweep", "--json"]).args(arguments);
+    let output = command::output_with_input(&mut command, &[])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let mut report: Report = serde_json::from_str(&text)
+        .with_context(|| format!("it printed {text} and said {said}"))?;
+    report.status = output.status.code().context("it was killed")?;
+    for Finding { kind, name, why, fate, told } in &report.findings {
+        println!("  {kind} {name}: {why}: {fate} {}", told.as_deref().unwrap_or_default());
+    }
+    Ok(report)
+}
+
+/// Tells what a sweep would do.
+pub fn dry_run(pooled: &Pooled<'_>) -> Result<Report> {
+    sweep(pooled, &["--dry-run"])
+}
