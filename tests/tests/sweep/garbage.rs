@@ -162,9 +162,10 @@ fn what_is_not_repoints_is_told_of_and_left() -> Result<()> {
         let pin = dirs.bpf.join("v1/from_container");
         let pin = pin.to_string_lossy().into_owned();
         let group = GROUP.to_string();
-        command::run("ip", ["link", "add", "guest", "group", &group, "type", "dummy"])?;
-        command::run("ip", ["link", "add", "rp00000000000x", "type", "dummy"])?;
-        command::run("ip", ["link", "add", "other", "type", "dummy"])?;
+        for name in ["guest", "rp00000000000x", "other"] {
+            command::run("ip", ["link", "add", name, "type", "veth"])?;
+        }
+        command::run("ip", ["link", "set", "guest", "group", &group])?;
         command::run("tc", ["qdisc", "add", "dev", "other", "clsact"])?;
         let filter = ["filter", "add", "dev", "other", "ingress", "pref", "29296", "handle", "0x1"];
         let program = ["bpf", "object-pinned", &pin, "direct-action"];

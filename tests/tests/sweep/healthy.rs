@@ -25,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(8);
 
 #[test]
 fn slots_in_every_state_of_rest_are_no_finding() -> Result<()> {
-    with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
+    with_pool(&json!({ "warm": 4, "maxSlots": 16 }), |pooled| {
         dry_run(pooled)?.ensure_empty()?;
         pooled.fill()?;
         let (one, parked, dirty) = (pooled.add()?, pooled.add_function("f")?, pooled.add()?);

@@ -25,7 +25,7 @@ pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify
                 match report {
                     Ok(report) => {
                         log(&report);
-                        if report.reloaded {
+                        if report.has_reloaded() {
                             reloaded.notify_one();
                         }
                     }

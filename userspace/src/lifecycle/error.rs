@@ -286,6 +286,21 @@ pub enum LifecycleError {
     /// STATUS: ADD would not be served.
     #[error("not ready for ADD: {0}")]
     NotReady(#[source] Box<Self>),
+    /// STATUS: ADD would not be served, and containers that are there may have lost packets.
+    #[error("not ready for ADD, and containers of this network may lack connections: {0}")]
+    Limited(#[source] Box<Self>),
+    /// The data plane is not whole.
+    #[error(
+        "the data plane in {folder} lacks {missing}: run `repoint sweep`, which loads it anew and \
+         attaches all slots to it, or wait for repoint-agent to do so",
+        folder = folder.display()
+    )]
+    PinsMissing {
+        /// `bpfDir`.
+        folder: PathBuf,
+        /// What is missing.
+        missing: String,
+    },
     /// A step of taking a slot down failed.
     #[error(transparent)]
     Teardown(#[from] TeardownError),
@@ -324,6 +339,7 @@ impl LifecycleError {
             Self::Delegate(error) => error.to_cni(),
             Self::Release { first, .. } => CniError { msg: self.to_string(), ..first.to_cni() },
             Self::NotReady(_) => CniError::new(ErrorCode::NOT_AVAILABLE, self.to_string()),
+            Self::Limited(_) => CniError::new(ErrorCode::LIMITED_CONNECTIVITY, self.to_string()),
             other => CniError::from_error(other.code(), other),
         }
     }

@@ -2,43 +2,92 @@
 
 use super::{LifecycleError, NetworkRequest, Node, node::now};
 use crate::{
-    conf::{IpamConf, OwnIpam},
+    conf::{IpamConf, NetConf, OwnIpam},
+    datapath::PinsSeen,
     ipam::{self, Pool},
+    store::{Read, Shelf, Slot, SlotState, StoreError},
 };
 
 /// Whether the node can attach one more container to the network: its database and data plane
-/// work, and there is an address.
+/// work, and there is an address. A pool of which all slots are in use is no hindrance: the ordinary
+/// way is.
+///
+/// # Errors
+/// [`LifecycleError::NotReady`] where ADD would fail, [`LifecycleError::Limited`] where the data plane
+/// cannot be had while containers depend on it.
 pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
-    try_all(request).map_err(|error| LifecycleError::NotReady(Box::new(error)))
+    let not_ready = |error| LifecycleError::NotReady(Box::new(error));
+    let node = Node::open(&request.conf.directories).map_err(not_ready)?;
+    if let Err(error) = data_plane(&node) {
+        let used = node.store.read(|transaction| is_in_use(transaction, &request.conf));
+        return Err(match used {
+            Ok(true) => LifecycleError::Limited(Box::new(error)),
+            _ => not_ready(error),
+        });
+    }
+    addresses(&node, request).map_err(not_ready)
 }
 
-fn try_all(request: &NetworkRequest) -> Result<(), LifecycleError> {
-    let node = Node::open(&request.conf.directories)?;
-    drop(node.load_datapath()?);
+/// Sees to it that the data plane is loaded, and looks whether it is whole.
+fn data_plane(node: &Node) -> Result<(), LifecycleError> {
+    let directories = &node.directories;
+    let missing = PinsSeen::look(&directories.bpf, &directories.run)?.missing.unwrap_or_default();
+    if !missing.is_empty() {
+        return Err(LifecycleError::PinsMissing {
+            folder: directories.bpf.clone(),
+            missing: missing.join(", "),
+        });
+    }
+    node.load_datapath().map(drop)
+}
+
+/// Whether a container has a slot of the network.
+fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, LifecycleError> {
+    for id in transaction.on_shelf(Shelf::State(SlotState::Active))? {
+        if transaction.slot(id?)?.is_some_and(|slot| slot.network == conf.name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError> {
     match &request.conf.ipam {
         // Ranges may all come from the runtime, with ADD (capability `ipRanges`).
         IpamConf::Own(own) if own.range_sets.is_empty() => Ok(()),
-        IpamConf::Own(own) => address_left(&node, request, own),
+        IpamConf::Own(own) => address_left(node, &request.conf, own),
         IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.status()?),
     }
 }
 
-fn address_left(
-    node: &Node,
-    request: &NetworkRequest,
-    own: &OwnIpam,
-) -> Result<(), LifecycleError> {
-    let name = &request.conf.name;
+fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
     node.store.read(|transaction| {
-        // An ADD that finds no address is given that of a slot that waits.
-        if transaction.any_slot(|slot| slot.network == *name && slot.state().is_idle())? {
-            return Ok(());
-        }
-        let (network, now) = (transaction.network(name)?, now());
-        let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
-        ipam::allocate(&pool, &[], |address| {
+        let (network, now) = (transaction.network(&conf.name)?, now());
+        let pool = Pool { network: &conf.name, sets: &own.range_sets, last: &network.last_given };
+        let free = ipam::allocate(&pool, &[], |address| {
             Ok::<_, LifecycleError>(transaction.is_taken(address, now)?)
-        })
-        .map(drop)
+        });
+        match free {
+            // An ADD that finds no address is given that of a slot that waits.
+            Err(_) if makes_room(transaction, conf, now)? => Ok(()),
+            other => other.map(drop),
+        }
     })
+}
+
+/// Whether a slot of the network waits that can be given up for a container.
+fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, StoreError> {
+    let cooldown = conf.pool.map(|policy| policy.cooldown.as_nanos()).unwrap_or_default();
+    let can_go = |slot: &Slot| {
+        let rested = u128::from(now.saturating_sub(slot.changed)) >= cooldown;
+        slot.network == conf.name && (!slot.used || rested)
+    };
+    for state in [SlotState::Parked, SlotState::Warm] {
+        for id in transaction.on_shelf(Shelf::State(state))? {
+            if transaction.slot(id?)?.is_some_and(|slot| can_go(&slot)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

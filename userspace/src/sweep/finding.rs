@@ -265,29 +265,34 @@ pub struct Suspects(HashMap<Key, u64>);
 pub enum Ripeness {
     /// It is to be put right.
     Due,
-    /// It waits: for being seen again, or for its time to come.
+    /// It was seen once only: one that comes or goes at the moment looks alike.
+    Unsure,
+    /// It waits for its time to come.
     Waits,
     /// It is reported, and left.
     Left,
 }
 
 impl Suspects {
-    /// Which findings are due at the time `now`.
+    /// What is to be done about a finding at the time `now`.
     #[must_use]
     pub fn ripeness(&self, finding: &Finding, now: u64) -> Ripeness {
-        if finding.remedy == Remedy::Leave {
-            return Ripeness::Left;
+        let first = self.0.get(&finding.key()).copied();
+        if first.is_none() && finding.when != When::Now {
+            return Ripeness::Unsure;
         }
-        let first = self.0.get(&finding.key());
         let lasted =
             |since: u64, grace: Duration| u128::from(now.saturating_sub(since)) >= grace.as_nanos();
         let due = match finding.when {
-            When::Now => true,
-            When::Again => first.is_some(),
-            When::Aged { since, grace } => first.is_some() && lasted(since, grace),
-            When::Seen(grace) => first.is_some_and(|first| lasted(*first, grace)),
+            When::Now | When::Again => true,
+            When::Aged { since, grace } => lasted(since, grace),
+            When::Seen(grace) => first.is_some_and(|first| lasted(first, grace)),
         };
-        if due { Ripeness::Due } else { Ripeness::Waits }
+        match &finding.remedy {
+            Remedy::Leave => Ripeness::Left,
+            _ if due => Ripeness::Due,
+            _ => Ripeness::Waits,
+        }
     }
 
     /// What is remembered for the next time: these findings, and since when they were there.

@@ -55,11 +55,28 @@ pub struct Report {
     pub locked: Duration,
     /// How long all of it took.
     pub took: Duration,
-    /// Whether a new data plane was loaded.
-    pub reloaded: bool,
 }
 
 impl Report {
+    /// Forgets what the look before told of and did not put right: the next one tells again.
+    fn keep_done(&mut self) {
+        self.told.retain(|told| matches!(told.fate, Fate::Done(_)));
+    }
+
+    fn tell(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &Suspects) {
+        let tell = |(finding, fate)| Told { again: known.know(&finding), finding, fate };
+        self.told.extend(fates.into_iter().map(tell));
+    }
+
+    /// Whether a new data plane was loaded.
+    #[must_use]
+    pub fn has_reloaded(&self) -> bool {
+        let reloaded = |told: &Told| {
+            told.finding.remedy == Remedy::Reload && matches!(told.fate, Fate::Done(_))
+        };
+        self.told.iter().any(reloaded)
+    }
+
     /// Whether something could not be put right.
     #[must_use]
     pub fn has_failures(&self) -> bool {
@@ -100,26 +117,15 @@ impl Sweeper {
         let begun = Instant::now();
         let node = Node::open_existing(directories)?;
         let store = node.as_ref().map(|node| &node.store);
-        let mut report = Report::default();
-        let mut seen = observe(directories, store)?;
-        (report.looked, report.locked) = (seen.took, seen.locked);
-        let mut findings = self.findings(&seen);
         let known = self.suspects.clone();
-        if self.has_waiting(&findings, seen.now) {
-            self.remember(&findings, seen.now);
+        let mut look = self.look(observe(directories, store)?);
+        let mut report = Report { looked: look.took, locked: look.locked, ..Report::default() };
+        if look.is_unsure {
             thread::park_timeout(MOMENT);
-            seen = observe(directories, store)?;
-            findings = self.findings(&seen);
+            look = self.look(observe(directories, store)?);
         }
-        for finding in findings {
-            let fate = match self.suspects.ripeness(&finding, seen.now) {
-                Ripeness::Due => Fate::Due,
-                Ripeness::Waits => Fate::Waits,
-                Ripeness::Left => Fate::Left,
-            };
-            let again = known.know(&finding);
-            report.told.push(Told { finding, fate, again });
-        }
+        report.tell(look.due.into_iter().map(|finding| (finding, Fate::Due)), &known);
+        report.tell(look.rest, &known);
         report.took = begun.elapsed();
         Ok(report)
     }
@@ -131,32 +137,24 @@ impl Sweeper {
         let repairs = Repairs::begin(node)?;
         let known = self.suspects.clone();
         let mut report = Report::default();
-        for look in 0..LOOKS {
-            let seen = observe(&node.directories, Some(&node.store))?;
-            if look == 0 {
-                (report.looked, report.locked) = (seen.took, seen.locked);
+        let mut idle = false;
+        for number in 0..LOOKS {
+            let look = self.look(observe(&node.directories, Some(&node.store))?);
+            if number == 0 {
+                (report.looked, report.locked) = (look.took, look.locked);
             }
-            let findings = self.findings(&seen);
-            let (due, others): (Vec<_>, Vec<_>) = findings
-                .iter()
-                .cloned()
-                .partition(|one| self.suspects.ripeness(one, seen.now) == Ripeness::Due);
-            let seen_once = self.has_waiting(&others, seen.now);
-            let rest = self.told(others, &known, seen.now);
-            self.remember(&findings, seen.now);
-            let put_right = repairs.put_right(due);
-            report.reloaded |= put_right.iter().any(|(finding, fate)| {
-                finding.remedy == Remedy::Reload && matches!(fate, Fate::Done(_))
-            });
-            let progress = put_right.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)));
-            let tell = |(finding, fate)| Told { again: known.know(&finding), finding, fate };
-            report.told.retain(|told: &Told| matches!(told.fate, Fate::Done(_)));
-            report.told.extend(put_right.into_iter().map(tell));
-            report.told.extend(rest);
-            if !progress && !seen_once {
+            let fates = repairs.put_right(look.due);
+            let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)));
+            report.keep_done();
+            report.tell(fates, &known);
+            report.tell(look.rest, &known);
+            // What was put right may bring other things to light. On a busy node there is always
+            // something that was seen once: it is the next sweep's.
+            if !progress && (idle || !look.is_unsure) {
                 break;
             }
-            if look + 1 < LOOKS && seen_once && !progress {
+            idle = !progress;
+            if idle && number + 1 < LOOKS {
                 thread::park_timeout(MOMENT);
             }
         }
@@ -164,32 +162,39 @@ impl Sweeper {
         Ok(report)
     }
 
-    fn findings(&self, seen: &Observation) -> Vec<Finding> {
-        let mut findings = compare(seen, &self.patience);
+    /// Makes out what is to be done about what was seen, and remembers it.
+    fn look(&mut self, seen: Observation) -> Look {
+        let mut findings = compare(&seen, &self.patience);
         if self.network.is_some() {
             findings.retain(|finding| finding.network == self.network);
         }
-        findings
-    }
-
-    fn remember(&mut self, findings: &[Finding], now: u64) {
-        self.suspects = self.suspects.succeed(findings, now);
-    }
-
-    /// Whether something waits for being seen again, and for nothing else.
-    fn has_waiting(&self, findings: &[Finding], now: u64) -> bool {
-        let then = self.suspects.succeed(findings, now);
-        let waits =
-            |suspects: &Suspects, finding| suspects.ripeness(finding, now) == Ripeness::Waits;
-        findings.iter().any(|finding| waits(&self.suspects, finding) && !waits(&then, finding))
-    }
-
-    fn told(&self, findings: Vec<Finding>, known: &Suspects, now: u64) -> Vec<Told> {
-        let tell = |finding: Finding| {
-            let left = self.suspects.ripeness(&finding, now) == Ripeness::Left;
-            let fate = if left { Fate::Left } else { Fate::Waits };
-            Told { again: known.know(&finding), finding, fate }
+        let suspects = self.suspects.succeed(&findings, seen.now);
+        let mut look = Look {
+            due: Vec::new(),
+            rest: Vec::new(),
+            is_unsure: false,
+            took: seen.took,
+            locked: seen.locked,
         };
-        findings.into_iter().map(tell).collect()
+        for finding in findings {
+            match self.suspects.ripeness(&finding, seen.now) {
+                Ripeness::Due => look.due.push(finding),
+                Ripeness::Waits => look.rest.push((finding, Fate::Waits)),
+                Ripeness::Left => look.rest.push((finding, Fate::Left)),
+                Ripeness::Unsure => look.is_unsure = true,
+            }
+        }
+        self.suspects = suspects;
+        look
     }
+}
+
+/// What was made out of an observation.
+struct Look {
+    due: Vec<Finding>,
+    rest: Vec<(Finding, Fate)>,
+    /// Whether something was seen that has to be seen again.
+    is_unsure: bool,
+    took: Duration,
+    locked: Duration,
 }

@@ -25,7 +25,8 @@ pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
 fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     let named: Option<SlotId> = link.name.strip_prefix("rp").and_then(|digits| digits.parse().ok());
     let in_group = matches!(link.group, GROUP | GROUP_MASQUERADED | GROUP_DOOMED);
-    let foreign = |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Now));
+    let foreign =
+        |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Again));
     match (named, slot_of_alias(&link.alias)) {
         // What it is like is compared with the slot's record.
         (Some(slot), _) if view.is_on_record(slot) => None,

@@ -19,7 +19,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
         Link::Gone => findings.push(link_gone(view, slot)),
         Link::Strange => {
             let why = format!("interface {} is another's by now", slot.id.host_ifname());
-            findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Now));
+            findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Again));
         }
         Link::Own => {
             findings.extend(entries(view, slot));

@@ -35,7 +35,7 @@ pub enum Fate {
     Failed(LifecycleError),
     /// It would have been put right.
     Due,
-    /// It waits: for being seen again, or for its time to come.
+    /// It waits for its time to come, or for what failed to be tried again.
     Waits,
     /// It is told of, and left.
     Left,
