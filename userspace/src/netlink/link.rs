@@ -7,7 +7,7 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{
         AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-        LinkFlags, LinkInfo as LinkInfoAttribute, LinkMessage,
+        LinkExtentMask, LinkFlags, LinkInfo as LinkInfoAttribute, LinkMessage,
     },
 };
 
@@ -167,8 +167,10 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
 
 /// Every link in the socket's namespace.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let objects = socket.dump("list interfaces", &request)?;
+    let mut message = LinkMessage::default();
+    // Half of what the kernel has to tell is statistics.
+    message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    let objects = socket.dump("list interfaces", &RouteNetlinkMessage::GetLink(message))?;
     let link = |object| match object {
         RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
         _ => None,

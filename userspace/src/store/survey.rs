@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     net::IpAddr,
 };
 
@@ -16,8 +17,31 @@ use super::{
 };
 use crate::types::{AttachmentId, SlotId};
 
-/// A table as it was copied.
-type Copied = Vec<(Vec<u8>, Vec<u8>)>;
+/// A table as it was copied: keys and values behind each other, so that copying allocates next to
+/// nothing.
+#[derive(Debug, Default)]
+struct Copied {
+    bytes: Vec<u8>,
+    /// Where each key, and each value, ends.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Copied {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((end, self.bytes.len()));
+    }
+
+    /// Every key and its value.
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let begins = iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        begins
+            .zip(&self.ends)
+            .map(|(begin, (key, end))| (&self.bytes[begin..*key], &self.bytes[*key..*end]))
+    }
+}
 
 /// A copy of the tables that are about slots.
 #[derive(Debug)]
@@ -89,8 +113,12 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     }
 
     fn copy(&self, table: Database, what: &'static str) -> Result<Copied, StoreError> {
-        let entries = self.entries(table, what)?;
-        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+        let mut copied = Copied::default();
+        for entry in self.entries(table, what)? {
+            let (key, value) = entry?;
+            copied.push(key, value);
+        }
+        Ok(copied)
     }
 }
 
@@ -115,7 +143,7 @@ impl RawSurvey {
         let pools = read(&self.pools, &mut unreadable, |key, value| {
             Ok((parse_pool(key)?, decode_pool(value)?))
         });
-        let index_faults = index_faults(&slots, &damaged, self.index);
+        let index_faults = index_faults(&slots, &damaged, &self.index);
         Survey {
             boot: self.boot,
             slots,
@@ -135,8 +163,8 @@ fn read<T>(
     unreadable: &mut Vec<String>,
     mut parse: impl FnMut(&[u8], &[u8]) -> Result<T, StoreError>,
 ) -> Vec<T> {
-    let mut found = Vec::with_capacity(table.len());
-    for (key, value) in table {
+    let mut found = Vec::with_capacity(table.ends.len());
+    for (key, value) in table.iter() {
         match parse(key, value) {
             Ok(entry) => found.push(entry),
             Err(error) => unreadable.push(error.to_string()),
@@ -146,19 +174,19 @@ fn read<T>(
 }
 
 /// Compares the index with what it should be. Nothing is known of the place of a `damaged` slot.
-fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: Copied) -> Vec<IndexFault> {
+fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: &Copied) -> Vec<IndexFault> {
     let mut expected: HashMap<Vec<u8>, (SlotId, Vec<u8>)> =
         slots.iter().map(|slot| (index::key(slot), (slot.id, index::value(slot)))).collect();
     let mut faults = Vec::new();
-    for (key, value) in index {
-        match expected.remove(&key) {
+    for (key, value) in index.iter() {
+        match expected.remove(key) {
             Some((_, right)) if right == value => {}
             // What should be there is written over it.
             Some((slot, _)) => faults.push(IndexFault::Missing { slot }),
             None => {
-                let slot = index::slot(&key);
+                let slot = index::slot(key);
                 if slot.is_none_or(|slot| !damaged.contains(&slot)) {
-                    faults.push(IndexFault::Stray { key, slot });
+                    faults.push(IndexFault::Stray { key: key.to_vec(), slot });
                 }
             }
         }

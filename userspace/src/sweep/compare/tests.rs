@@ -18,7 +18,7 @@ use crate::{
     types::{AttachmentId, Identity},
 };
 
-const NOW: u64 = 1_000_000_000_000;
+const NOW: u64 = 1_000_000 * SECOND;
 const SECOND: u64 = 1_000_000_000;
 /// A number that no slot of the made-up node has.
 const NOBODY: SlotId = SlotId(0xdead_0000_beef);
@@ -224,7 +224,12 @@ const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
     (
         "a slot that waits and has another's address",
         Kind::Address,
-        |seen| seen.records.slots[2].addresses.push(of(seen, 1).addresses[0]),
+        |seen| {
+            let address = of(seen, 1).addresses[0];
+            seen.records.slots[2].addresses.push(address);
+            let entry = interface_of(&of(seen, 3), Identity::PARKED);
+            entries(seen).interfaces.insert(103, entry);
+        },
         |seen| Remedy::GiveUp(version(&of(seen, 3))),
     ),
     (
@@ -595,9 +600,9 @@ proptest! {
         let mut expected = Vec::new();
         for index in which {
             let (_, kind, change, remedy) = WRONG[index];
-            // Of a data plane that is gone nothing more can be told, and what is wrong of one slot is
-            // told once by kind.
-            if kind != Kind::Pin && expected.iter().all(|(other, _)| *other != kind) {
+            // Of a data plane or an interface that is gone nothing more can be told, and what is wrong
+            // of one slot is told once by kind.
+            if !matches!(kind, Kind::Pin | Kind::SlotLink) && expected.iter().all(|(other, _)| *other != kind) {
                 change(&mut seen);
                 expected.push((kind, remedy as fn(&Observation) -> Remedy));
             }
