@@ -1,13 +1,16 @@
 //! Sweeping now and then, and telling of it in the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use repoint::{
-    lifecycle::Node,
-    sweep::{Fate, Patience, Report, Sweeper, Told},
+    lifecycle::{LifecycleError, Node},
+    sweep::{Fate, Kind, Patience, Report, Sweeper, Told},
 };
 use tokio::{sync::Notify, time::sleep};
 use tracing::{debug, info, warn};
+
+/// Findings of a kind that are logged by their names.
+const NAMED: usize = 5;
 
 /// Sweeps a node at once, and then every `interval`; never returns. `reloaded` is told when a new data
 /// plane was loaded.
@@ -19,43 +22,59 @@ pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify
             let report = sweeper.sweep(&node);
             (sweeper, report)
         });
-        match swept.await {
-            Ok((kept, report)) => {
-                sweeper = kept;
-                match report {
-                    Ok(report) => {
-                        log(&report);
-                        if report.has_reloaded() {
-                            reloaded.notify_one();
-                        }
-                    }
-                    Err(error) => warn!("cannot sweep: {error}"),
+        let report = if let Ok((kept, report)) = swept.await {
+            sweeper = kept;
+            report
+        } else {
+            sweeper = Sweeper::new(Patience::default());
+            Err(LifecycleError::Thread)
+        };
+        match report {
+            Ok(report) => {
+                log(&report);
+                if report.has_reloaded() {
+                    reloaded.notify_one();
                 }
             }
-            Err(_) => {
-                warn!("a sweep ended early");
-                sweeper = Sweeper::new(Patience::default());
-            }
+            Err(error) => warn!("cannot sweep: {error}"),
         }
         sleep(interval).await;
     }
 }
 
-/// What is put right is told each time; what is left, or waits, once.
+/// What is put right is told each time, the first of a kind by their names; what is left, or waits,
+/// once.
 fn log(report: &Report) {
-    let Report { told, looked, locked, took, .. } = report;
+    let Report { told, looked, locked, took } = report;
     debug!("sweep: {} findings, looked {looked:?} (locked {locked:?}), took {took:?}", told.len());
-    for Told { finding, fate, again } in told {
-        match fate {
-            Fate::Done(done) => info!("sweep: {finding}: {done}"),
-            Fate::Failed(error) => {
-                warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
+    let mut done: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
+    for told in told {
+        match &told.fate {
+            Fate::Done(what) => {
+                let number = done.entry((told.finding.kind, what)).or_default();
+                *number += 1;
+                if *number <= NAMED {
+                    info!("sweep: {}: {what}", told.finding);
+                }
             }
-            Fate::Left if !again => info!("sweep: {finding}: left alone"),
-            Fate::Waits if !again => {
-                info!("sweep: {finding}: waits, then: {}", finding.remedy.words());
-            }
-            Fate::Left | Fate::Waits | Fate::Gone | Fate::Due => debug!("sweep: {finding}"),
+            _ => log_other(told),
         }
+    }
+    for ((kind, what), number) in done.into_iter().filter(|(_, number)| *number > NAMED) {
+        info!("sweep: {} more of kind {kind}: {what}", number - NAMED);
+    }
+}
+
+fn log_other(told: &Told) {
+    let Told { finding, fate, again } = told;
+    match fate {
+        Fate::Failed(error) => {
+            warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
+        }
+        Fate::Left if !again => info!("sweep: {finding}: left alone"),
+        Fate::Waits if !again => {
+            info!("sweep: {finding}: waits, then: {}", finding.remedy.words());
+        }
+        _ => debug!("sweep: {finding}"),
     }
 }

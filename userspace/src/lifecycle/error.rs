@@ -256,8 +256,8 @@ pub enum LifecycleError {
     /// The data plane was unloaded.
     #[error("the data plane is not loaded: run `repoint load`")]
     NoDatapath,
-    /// A thread that builds a slot ended early.
-    #[error("the thread that builds the slot ended early")]
+    /// A thread that builds a slot, or sweeps, ended early.
+    #[error("a thread that goes in and out of namespaces ended early")]
     Thread,
     /// There is no turn to build.
     #[error(transparent)]

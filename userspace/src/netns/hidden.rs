@@ -18,6 +18,7 @@
 //! covers tells which one that is.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
@@ -108,6 +109,15 @@ impl Door {
     pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsError> {
         Netns::open_in(self.0.as_fd(), Path::new(&slot.to_string()))
     }
+}
+
+/// What is kept in the place where the namespaces are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// What is named for slots: namespaces, or files on which none is mounted.
+    pub slots: HashMap<SlotId, NetnsInode>,
+    /// Names of what is named otherwise.
+    pub strange: Vec<String>,
 }
 
 /// Proof that the calling thread is where the namespaces are.
@@ -230,17 +240,16 @@ impl Inside {
         }
     }
 
-    /// What is kept, each with what tells it from others: namespaces, and files on which none is
-    /// mounted. What is not named for a slot comes by its name.
-    pub fn kept(&self) -> Result<(Vec<(SlotId, NetnsInode)>, Vec<String>), HiddenError> {
+    /// What is kept.
+    pub fn kept(&self) -> Result<Kept, HiddenError> {
         let root = Path::new("/");
         let entries = fs::read_dir(root).map_err(HiddenError::call("list", root, "open"))?;
-        let (mut kept, mut strange) = (Vec::new(), Vec::new());
+        let mut kept = Kept::default();
         for entry in entries {
             let entry = entry.map_err(HiddenError::call("list", root, "getdents"))?;
             let name = entry.file_name();
             let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else {
-                strange.push(name.to_string_lossy().into_owned());
+                kept.strange.push(name.to_string_lossy().into_owned());
                 continue;
             };
             // An entry's own metadata are those of what is under the mount.
@@ -249,11 +258,11 @@ impl Inside {
                 found => {
                     let path = entry.path();
                     let found = found.map_err(HiddenError::call("look at", &path, "stat"))?;
-                    kept.push((slot, NetnsInode::of(&found)));
+                    kept.slots.insert(slot, NetnsInode::of(&found));
                 }
             }
         }
-        Ok((kept, strange))
+        Ok(kept)
     }
 }
 

@@ -6,7 +6,7 @@ pub mod guard;
 mod hidden;
 mod stack;
 
-pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside};
+pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside, Kept};
 pub use stack::{StackError, pop, stack};
 
 use stack::bind;

@@ -118,11 +118,11 @@ impl Sweeper {
         let node = Node::open_existing(directories)?;
         let store = node.as_ref().map(|node| &node.store);
         let known = self.suspects.clone();
-        let mut look = self.look(observe(directories, store)?);
+        let mut look = self.look(&observe(directories, store)?);
         let mut report = Report { looked: look.took, locked: look.locked, ..Report::default() };
         if look.is_unsure {
             thread::park_timeout(MOMENT);
-            look = self.look(observe(directories, store)?);
+            look = self.look(&observe(directories, store)?);
         }
         report.tell(look.due.into_iter().map(|finding| (finding, Fate::Due)), &known);
         report.tell(look.rest, &known);
@@ -139,11 +139,11 @@ impl Sweeper {
         let mut report = Report::default();
         let mut idle = false;
         for number in 0..LOOKS {
-            let look = self.look(observe(&node.directories, Some(&node.store))?);
+            let look = self.look(&observe(&node.directories, Some(&node.store))?);
             if number == 0 {
                 (report.looked, report.locked) = (look.took, look.locked);
             }
-            let fates = repairs.put_right(look.due);
+            let fates = repairs.put_right(&look.due);
             let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)));
             report.keep_done();
             report.tell(fates, &known);
@@ -163,8 +163,8 @@ impl Sweeper {
     }
 
     /// Makes out what is to be done about what was seen, and remembers it.
-    fn look(&mut self, seen: Observation) -> Look {
-        let mut findings = compare(&seen, &self.patience);
+    fn look(&mut self, seen: &Observation) -> Look {
+        let mut findings = compare(seen, &self.patience);
         if self.network.is_some() {
             findings.retain(|finding| finding.network == self.network);
         }

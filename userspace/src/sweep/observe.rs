@@ -18,7 +18,7 @@ use crate::{
     netlink::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
-    netns::{HiddenError, HiddenNamespaces, NetnsInode, guard},
+    netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
     slot::{User, users},
     store::{Slot, SlotState, Store, Survey, boot_id},
     types::SlotId,
@@ -75,12 +75,7 @@ pub enum Namespaces {
     /// They are kept in another mount namespace: nothing is known of them, nor of runtimes' paths.
     Elsewhere,
     /// What is kept.
-    Kept {
-        /// For slots.
-        slots: HashMap<SlotId, NetnsInode>,
-        /// Under other names.
-        strange: Vec<String>,
-    },
+    Kept(Kept),
 }
 
 /// Entries of the maps.
@@ -186,8 +181,7 @@ fn namespaces(run: &Path) -> Result<Namespaces, LifecycleError> {
         found => found?,
     };
     let Some(hidden) = hidden else { return Ok(Namespaces::None) };
-    let (slots, strange) = hidden.enter(|inside| inside.kept())??;
-    Ok(Namespaces::Kept { slots: slots.into_iter().collect(), strange })
+    Ok(Namespaces::Kept(hidden.enter(|inside| inside.kept())??))
 }
 
 fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
@@ -236,7 +230,7 @@ impl Observation {
     /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
     /// those that are not, or that have been on their way for long.
     fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
-        if !matches!(self.namespaces, Namespaces::Kept { .. }) {
+        if !matches!(self.namespaces, Namespaces::Kept(_)) {
             return Ok(());
         }
         let slots = &self.records.slots;

@@ -10,13 +10,13 @@ use crate::{
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     findings.extend(view.seen.links.iter().filter_map(|link| compare_link(view, link)));
-    let Namespaces::Kept { slots, strange } = &view.seen.namespaces else { return };
-    findings.extend(slots.keys().filter(|slot| !view.is_on_record(**slot)).map(|slot| {
+    let Namespaces::Kept(kept) = &view.seen.namespaces else { return };
+    findings.extend(kept.slots.keys().filter(|slot| !view.is_on_record(**slot)).map(|slot| {
         let why = "it is kept, and its slot is not on record";
         let remedy = Remedy::ReleaseNamespace(*slot);
         of_node(Kind::Namespace, slot.to_string(), why, remedy, When::Again)
     }));
-    findings.extend(strange.iter().map(|name| {
+    findings.extend(kept.strange.iter().map(|name| {
         let why = "it is in the place of slots' namespaces, and not repoint's";
         of_node(Kind::Namespace, name, why, Remedy::Leave, When::Now)
     }));

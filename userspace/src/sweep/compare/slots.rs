@@ -106,7 +106,7 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let found = match &view.seen.namespaces {
         Namespaces::Elsewhere => return None,
         Namespaces::None => None,
-        Namespaces::Kept { slots, .. } => slots.get(&slot.id).copied(),
+        Namespaces::Kept(kept) => kept.slots.get(&slot.id).copied(),
     };
     if !slot.owns_netns || found.is_some() && found == slot.netns {
         return None;

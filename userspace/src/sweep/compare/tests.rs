@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     datapath::PinsSeen,
-    netns::NetnsInode,
+    netns::{Kept, NetnsInode},
     slot::{GROUP, endpoint_of, interface_of},
     store::{IndexFault, Survey},
     sweep::{
@@ -62,7 +62,7 @@ fn node(slots: Vec<Slot>) -> Observation {
         now: NOW,
         boot: Some("this".to_owned()),
         pins: PinsSeen { missing: Some(Vec::new()), programs: Some([1, 2]), ..PinsSeen::default() },
-        namespaces: Namespaces::Kept { slots: HashMap::new(), strange: Vec::new() },
+        namespaces: Namespaces::Kept(Kept::default()),
         entries: Some(Entries::default()),
         records: Survey { boot: Some("this".to_owned()), ..Survey::default() },
         ..Observation::default()
@@ -101,7 +101,7 @@ fn make(seen: &mut Observation, slot: &Slot) {
 
 fn kept(seen: &mut Observation) -> &mut HashMap<SlotId, NetnsInode> {
     match &mut seen.namespaces {
-        Namespaces::Kept { slots, .. } => slots,
+        Namespaces::Kept(kept) => &mut kept.slots,
         other => panic!("{other:?}"),
     }
 }
@@ -153,6 +153,8 @@ fn a_node_at_work_has_no_finding() {
     assert_eq!(found(&Observation::default()), []);
 }
 
+/// What is to be done about it.
+type Expected = fn(&Observation) -> Remedy;
 /// Changes a node at work.
 type Change = fn(&mut Observation);
 
@@ -166,7 +168,7 @@ fn entries(seen: &mut Observation) -> &mut Entries {
 }
 
 /// Garbage of every kind: what it is found as, and what is to be done about it.
-const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
+const WRONG: [(&str, Kind, Change, Expected); 33] = [
     (
         "another boot",
         Kind::Boot,
@@ -256,13 +258,17 @@ const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
     (
         "an address of a slot in use that is not in the maps",
         Kind::Entries,
-        |seen| drop(entries(seen).endpoints.remove(&first(1))),
+        |seen| {
+            entries(seen).endpoints.remove(&first(1));
+        },
         |seen| Remedy::Point(version(&of(seen, 1))),
     ),
     (
         "an interface of a slot that waits that is not in the maps",
         Kind::Entries,
-        |seen| drop(entries(seen).interfaces.remove(&103)),
+        |seen| {
+            entries(seen).interfaces.remove(&103);
+        },
         |seen| Remedy::Point(version(&of(seen, 3))),
     ),
     (
@@ -292,13 +298,17 @@ const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
     (
         "a slot without a program",
         Kind::Filter,
-        |seen| drop(seen.attached.insert(101, [Some(1), None])),
+        |seen| {
+            seen.attached.insert(101, [Some(1), None]);
+        },
         |seen| Remedy::Attach(version(&of(seen, 1))),
     ),
     (
         "a slot with programs of another data plane",
         Kind::Filter,
-        |seen| drop(seen.attached.insert(103, [Some(8), Some(9)])),
+        |seen| {
+            seen.attached.insert(103, [Some(8), Some(9)]);
+        },
         |seen| Remedy::Attach(version(&of(seen, 3))),
     ),
     (
@@ -340,7 +350,9 @@ const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
     (
         "a slot that waits without namespace",
         Kind::SlotNamespace,
-        |seen| drop(kept(seen).remove(&of_work(4))),
+        |seen| {
+            kept(seen).remove(&of_work(4));
+        },
         |seen| Remedy::GiveUp(version(&of(seen, 4))),
     ),
     (
@@ -374,7 +386,9 @@ const WRONG: [(&str, Kind, Change, fn(&Observation) -> Remedy); 33] = [
     (
         "a namespace without slot",
         Kind::Namespace,
-        |seen| drop(kept(seen).insert(NOBODY, NetnsInode { device: 4, inode: 1 })),
+        |seen| {
+            kept(seen).insert(NOBODY, NetnsInode { device: 4, inode: 1 });
+        },
         |_| Remedy::ReleaseNamespace(NOBODY),
     ),
     (
@@ -461,12 +475,9 @@ const LEFT: [(&str, Kind, Change); 10] = [
         seen.files.netns.push(NetnsFile { path, mounted: true, made: 1 });
     }),
     ("a strange file beside slots' namespaces", Kind::Namespace, |seen| {
-        seen.namespaces = match &seen.namespaces {
-            Namespaces::Kept { slots, .. } => {
-                Namespaces::Kept { slots: slots.clone(), strange: vec!["x".to_owned()] }
-            }
-            other => other.clone(),
-        };
+        if let Namespaces::Kept(kept) = &mut seen.namespaces {
+            kept.strange.push("x".to_owned());
+        }
     }),
     ("a slot's interface that is another's", Kind::SlotLink, |seen| {
         seen.links.iter_mut().for_each(|link| {
@@ -604,7 +615,7 @@ proptest! {
             // of one slot is told once by kind.
             if !matches!(kind, Kind::Pin | Kind::SlotLink) && expected.iter().all(|(other, _)| *other != kind) {
                 change(&mut seen);
-                expected.push((kind, remedy as fn(&Observation) -> Remedy));
+                expected.push((kind, remedy as Expected));
             }
         }
         let found: Vec<_> = found(&seen).into_iter().map(|one| one.kind).collect();

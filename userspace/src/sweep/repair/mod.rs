@@ -67,13 +67,13 @@ impl<'a> Repairs<'a> {
 
     /// Puts findings right: what others stand on comes first. On a thread of its own, since it goes
     /// in and out of namespaces.
-    pub(super) fn put_right(&self, due: Vec<Finding>) -> Fates {
+    pub(super) fn put_right(&self, due: &[Finding]) -> Fates {
         if due.is_empty() {
             return Vec::new();
         }
         let node = self.node;
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| put_right(node, due.clone()));
+            let thread = scope.spawn(|| put_right(node, due.to_vec()));
             let lost = |finding| (finding, Fate::Failed(LifecycleError::Thread));
             thread.join().unwrap_or_else(|_| due.iter().cloned().map(lost).collect())
         })
@@ -132,7 +132,7 @@ const WAYS: [Way; 10] = [
         before: "sweep:links",
         after: "sweep:links-done",
         puts_right: |remedy| matches!(remedy, Remedy::RemoveLink(..)),
-        put_right: slots::remove_links,
+        put_right: |node, due| slots::remove_links(node, &due),
     },
     Way {
         before: "sweep:namespaces",

@@ -16,16 +16,12 @@ use crate::{
 
 pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
     let (bpf, run) = (&node.directories.bpf, &node.directories.run);
-    match remedy {
-        Remedy::Reload => {
-            datapath::reload(bpf, run)?;
-            Ok(Some("loaded a new data plane".to_owned()))
-        }
-        _ => {
-            datapath::clear_abandoned(bpf, run)?;
-            Ok(Some("removed the folder".to_owned()))
-        }
+    if *remedy == Remedy::Reload {
+        datapath::reload(bpf, run)?;
+        return Ok(Some("loaded a new data plane".to_owned()));
     }
+    datapath::clear_abandoned(bpf, run)?;
+    Ok(Some("removed the folder".to_owned()))
 }
 
 /// Attaches the pinned programs to slots' interfaces, in the place of others: no packet meets none.

@@ -36,7 +36,7 @@ pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
             })),
             // One that cannot be put right does not keep the others from it.
             Err(_) => {
-                fates.extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))))
+                fates.extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))));
             }
         }
     }

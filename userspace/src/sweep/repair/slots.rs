@@ -6,6 +6,7 @@ use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
 use crate::{
     lifecycle::{self, LifecycleError, Node, destroy, now},
     netlink::{RouteSocket, get_link},
+    netns::Netns,
     slot::{release_masquerade, remove_links_named, slot_of_alias, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
@@ -92,7 +93,7 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 /// Has a slot scrubbed again, unless somebody is at it: he holds the lock on the namespace's file.
 fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
     let netns = node.hidden()?.netns(seen.slot).ok();
-    let _lock = match netns.map(lock).transpose()? {
+    let _lock = match netns.as_ref().map(lock).transpose()? {
         Some(Held::Others) => return Ok(None),
         held => held,
     };
@@ -110,7 +111,7 @@ enum Held {
     Others,
 }
 
-fn lock(netns: crate::netns::Netns) -> Result<Held, LifecycleError> {
+fn lock(netns: &Netns) -> Result<Held, LifecycleError> {
     use std::os::fd::AsFd as _;
     let own = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
     match Flock::lock(own.into(), FlockArg::LockExclusiveNonblock) {
@@ -133,7 +134,7 @@ fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> 
 }
 
 /// Removes interfaces of slots that are not on record.
-pub(super) fn remove_links(node: &Node, due: Vec<Finding>) -> Fates {
+pub(super) fn remove_links(node: &Node, due: &[Finding]) -> Fates {
     let mut fates = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         match remove_some(node, batch) {
