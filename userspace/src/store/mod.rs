@@ -28,7 +28,7 @@ pub use index::{Parked, Shelf, Use};
 pub use journal::Entry;
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
-pub use survey::{IndexFault, RawSurvey, Survey};
+pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
 pub use templates::{Put, StoredTemplate, Templates};
 pub use transaction::{Read, Transaction, Write};
 

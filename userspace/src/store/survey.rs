@@ -54,6 +54,10 @@ pub struct RawSurvey {
     pools: Copied,
 }
 
+/// A copy of the slots' records, to tell later which of them have changed.
+#[derive(Debug, Default)]
+pub struct SlotImages(Copied);
+
 /// What is on record about slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -73,6 +77,8 @@ pub struct Survey {
     pub unreadable: Vec<String>,
     /// Slots whose records cannot be read: what is theirs is not known.
     pub damaged: HashSet<SlotId>,
+    /// Slots whose records were others, or none, at an earlier time.
+    pub fresh: HashSet<SlotId>,
 }
 
 /// What is wrong with the index of slots.
@@ -106,6 +112,11 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         })
     }
 
+    /// Copies the slots' records.
+    pub fn slot_images(&self) -> Result<SlotImages, StoreError> {
+        self.copy(self.tables.slots, "list slots").map(SlotImages)
+    }
+
     /// The boot that the database is of, where that is on record.
     pub fn boot(&self) -> Result<Option<String>, StoreError> {
         let found = self.get(self.tables.meta, meta::BOOT.as_bytes(), "read the boot")?;
@@ -123,9 +134,10 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl RawSurvey {
-    /// Makes sense of it.
+    /// Makes sense of it; `before` is what was on record at an earlier time.
     #[must_use]
-    pub fn read(self) -> Survey {
+    pub fn read(self, before: &SlotImages) -> Survey {
+        let fresh = fresh(&self.slots, &before.0);
         let mut unreadable = Vec::new();
         let mut damaged = HashSet::new();
         let slots = read(&self.slots, &mut unreadable, |key, value| {
@@ -153,8 +165,16 @@ impl RawSurvey {
             index_faults,
             unreadable,
             damaged,
+            fresh,
         }
     }
+}
+
+/// Slots whose records are others than before.
+fn fresh(slots: &Copied, before: &Copied) -> HashSet<SlotId> {
+    let before: HashMap<_, _> = before.iter().collect();
+    let changed = slots.iter().filter(|(key, value)| before.get(key) != Some(value));
+    changed.filter_map(|(key, _)| slot_number("slot", key).ok()).collect()
 }
 
 /// What can be read of a table; what cannot is told in words.
@@ -287,7 +307,12 @@ mod tests {
     }
 
     fn survey(store: &Store) -> Survey {
-        store.read(|transaction| transaction.survey()).unwrap().read()
+        store
+            .read(|transaction| {
+                Ok::<_, StoreError>((transaction.slot_images()?, transaction.survey()?))
+            })
+            .map(|(before, survey)| survey.read(&before))
+            .unwrap()
     }
 
     #[test]
@@ -365,6 +390,28 @@ mod tests {
         let found = survey(&store);
         assert!(found.slots.is_empty() && found.index_faults.is_empty(), "{found:?}");
         assert!(found.unreadable[0].contains("version"), "{found:?}");
+    }
+
+    #[test]
+    fn slots_that_changed_meanwhile_are_fresh() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (same, moved) = store
+            .write(|transaction| {
+                Ok::<_, StoreError>((
+                    slot(transaction, "10.0.0.2/24"),
+                    slot(transaction, "10.0.0.3/24"),
+                ))
+            })
+            .unwrap();
+        let before = store.read(|transaction| transaction.slot_images()).unwrap();
+        let new = store.write(|transaction| {
+            transaction.advance(moved.id, SlotState::Warm, 6, |_| ())?;
+            Ok::<_, StoreError>(slot(transaction, "10.0.0.4/24"))
+        });
+        let found = store.read(|transaction| transaction.survey()).unwrap().read(&before);
+        assert_eq!(found.fresh, HashSet::from([moved.id, new.unwrap().id]));
+        assert!(found.slots.contains(&same));
     }
 
     #[test]

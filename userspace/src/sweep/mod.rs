@@ -51,7 +51,7 @@ pub struct Report {
     pub told: Vec<Told>,
     /// How long the first look took.
     pub looked: Duration,
-    /// How long nobody could write to the database for it.
+    /// The longest time that nobody could write to the database for that look.
     pub locked: Duration,
     /// How long all of it took.
     pub took: Duration,

@@ -20,7 +20,7 @@ use crate::{
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
     slot::{User, users},
-    store::{Slot, SlotState, Store, Survey, boot_id},
+    store::{Read, Slot, SlotState, Store, StoreError, Survey, boot_id},
     types::SlotId,
 };
 
@@ -62,7 +62,7 @@ pub struct Observation {
     pub files: Files,
     /// How long it took.
     pub took: Duration,
-    /// How long nobody could write to the database for it.
+    /// The longest time that nobody could write to the database for it.
     pub locked: Duration,
 }
 
@@ -113,7 +113,8 @@ pub struct NetnsFile {
 /// in and out of namespaces.
 ///
 /// The kernel comes before the database: what is made in the kernel is on record before, so that
-/// something without a record is no newcomer.
+/// something without a record is no newcomer. And slots' records are looked at before the kernel as
+/// well: of one that changed meanwhile nothing can be concluded.
 pub fn observe(
     directories: &Directories,
     store: Option<&Store>,
@@ -124,6 +125,7 @@ pub fn observe(
 
 fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, LifecycleError> {
     let begun = Instant::now();
+    let (before, mut locked) = timed(store, |transaction| transaction.slot_images())?;
     let mut socket = RouteSocket::open()?;
     let links = links(&mut socket)?;
     let attached = attached(&mut socket, &links)?;
@@ -132,7 +134,10 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let entries = if pins.is_whole() { entries(&directories.bpf)? } else { None };
     let masquerades = NetfilterSocket::open_netfilter().and_then(|mut s| masquerades(&mut s))?;
     let files = files(&directories.run)?;
-    let (records, locked) = records(store)?;
+    let (records, longer) = timed(store, |transaction| transaction.survey())?;
+    locked = locked.max(longer);
+    let before = before.unwrap_or_default();
+    let records = records.map(|records| records.read(&before)).unwrap_or_default();
     let mut seen = Observation {
         now: now(),
         boot: boot_id(),
@@ -152,14 +157,17 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     Ok(seen)
 }
 
-fn records(store: Option<&Store>) -> Result<(Survey, Duration), LifecycleError> {
-    let Some(store) = store else { return Ok((Survey::default(), Duration::ZERO)) };
-    let (raw, locked) = store.read(|transaction| {
+/// What `work` reads, and how long nobody could write meanwhile; nothing where there is no database.
+fn timed<T>(
+    store: Option<&Store>,
+    work: impl FnOnce(&Read<'_>) -> Result<T, StoreError>,
+) -> Result<(Option<T>, Duration), StoreError> {
+    let Some(store) = store else { return Ok((None, Duration::ZERO)) };
+    store.read(|transaction| {
         let begun = Instant::now();
-        let raw = transaction.survey()?;
-        Ok::<_, LifecycleError>((raw, begun.elapsed()))
-    })?;
-    Ok((raw.read(), locked))
+        let value = work(transaction)?;
+        Ok((Some(value), begun.elapsed()))
+    })
 }
 
 fn attached(

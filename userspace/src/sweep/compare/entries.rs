@@ -21,7 +21,9 @@ pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
 fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Finding> {
     let why = if view.holders.contains(&address) {
         let owner = view.owners.get(&address).and_then(|owner| view.slots.get(owner))?;
+        let fresh = view.seen.records.fresh.contains(&owner.id);
         let gone = owner.state() == SlotState::Active && matches!(view.link(owner), Link::Gone);
+        let gone = gone && !fresh;
         gone.then_some("the interface that it leads to is gone")?
     } else {
         "no slot on record has this address"
@@ -33,6 +35,7 @@ fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Findin
 fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding> {
     let why = match view.slots.get(&SlotId(entry.slot)) {
         None => "its slot is not on record",
+        Some(slot) if view.seen.records.fresh.contains(&slot.id) => return None,
         // What it is to be is not on record yet, or no more.
         Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Condemned) => {
             return None;

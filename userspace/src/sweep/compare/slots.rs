@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>) {
     findings.extend(stuck(view, slot));
-    if !is_settled(slot.state()) {
+    if !is_settled(slot.state()) || view.seen.records.fresh.contains(&slot.id) {
         return;
     }
     findings.extend(namespace(view, slot));

@@ -443,6 +443,17 @@ fn what_may_come_or_go_is_due_only_when_it_is_seen_again() {
     }
 }
 
+/// Its map entries are of one moment, and its record of another.
+#[test]
+fn nothing_is_concluded_of_a_slot_that_changed_while_the_node_was_looked_at() {
+    let mut seen = node(at_work());
+    entries(&mut seen).interfaces.remove(&101);
+    seen.links.retain(|link| link.ifindex != 102);
+    assert!(!found(&seen).is_empty());
+    seen.records.fresh = HashSet::from([of_work(1), of_work(2)]);
+    assert_eq!(found(&seen), []);
+}
+
 /// A slot that was used in between is another matter, though it looks alike.
 #[test]
 fn what_changed_between_two_looks_was_not_seen_twice() {
