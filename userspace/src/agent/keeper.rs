@@ -7,7 +7,7 @@ use std::{
 };
 
 use repoint::{
-    conf::NetConf,
+    conf::{IpamConf, NetConf},
     lifecycle::{
         Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_abandoned,
         give_up_stale, mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
@@ -243,6 +243,10 @@ fn build(
         return Ok(());
     }
     let conf = NetConf::parse(&pool.conf)?;
+    if matches!(conf.ipam, IpamConf::Delegated(_)) {
+        // Its ADDs are counted, and that is all there is of it.
+        return Ok(());
+    }
     let began = Instant::now();
     let order = Order { conf: &conf, pool: id, count, user: None };
     let slots = prepare(node, &order).inspect_err(|_| {

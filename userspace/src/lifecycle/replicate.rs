@@ -82,6 +82,8 @@ pub fn replicate(
     };
     let template = Template { origin: origin(conf), ..template };
     let put = store_template(node, name, &template)?;
+    // One that is stored already keeps its origin.
+    let template = node.template(name)?.map_or(template, |stored| stored.template);
     let slots = if count == 0 {
         Vec::new()
     } else {

@@ -90,7 +90,7 @@ impl<'a> Room<'a> {
     /// Gives up the slot that has waited longest, parked ones first.
     fn evict(&self, lack: Lack) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find(lack, &[state])?.filter(|slot| self.is_rested(slot)) else {
+            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
@@ -127,6 +127,16 @@ impl<'a> Room<'a> {
     /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
     /// them to another is found.
     fn find(&self, lack: Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
+        self.find_which(lack, states, |_| true)
+    }
+
+    /// The same, of those that `fit`.
+    fn find_which(
+        &self,
+        lack: Lack,
+        states: &[SlotState],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Result<Option<Slot>, LifecycleError> {
         let has = |slot: &Slot| match lack {
             Lack::Any => true,
             Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == wanted),
@@ -137,7 +147,10 @@ impl<'a> Room<'a> {
                 for id in transaction.on_shelf(Shelf::State(*state))? {
                     let slot = transaction.slot(id?)?;
                     let slot = slot.filter(|slot| {
-                        slot.network == *self.network && slot.container.is_none() && has(slot)
+                        slot.network == *self.network
+                            && slot.container.is_none()
+                            && has(slot)
+                            && fits(slot)
                     });
                     if let Some(slot) = slot
                         && oldest.as_ref().is_none_or(|oldest| slot.changed < oldest.changed)

@@ -202,6 +202,8 @@ pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
         return None;
     }
     match slot.scope.min(pool.configured.scope) {
+        // Who wants a new instance would get none while those are kept that he had before.
+        _ if slot.mode == Mode::Replicate => None,
         _ if keeps_function(slot) => Some(SlotState::Parked),
         Scope::Tenant => Some(SlotState::Parked),
         Scope::Network => Some(SlotState::Warm),

@@ -31,7 +31,11 @@ fn set(conf: &mut Value, pointer: &str, value: Value) {
 }
 
 fn assert_refused(conf: &Value, pointer: &str, what: &str) {
-    let error = parse(conf).expect_err(&format!("{pointer}: {what} was accepted"));
+    let asked = |conf: NetConf| match conf.user(&CniArgs::default()) {
+        Err(UserError::Key(error)) => Err(ConfError::from(error).to_cni()),
+        _ => Ok(conf),
+    };
+    let error = parse(conf).and_then(asked).expect_err(&format!("{pointer}: {what} was accepted"));
     let expected = format!("{} is ", path_of(pointer));
     assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{pointer}: {what}: {error}");
     assert!(error.msg.starts_with(&expected), "{pointer}: {what}: {error}");
