@@ -7,13 +7,7 @@ use super::{
     measure::{Measured, Point, share},
     trace::Trace,
 };
-
-#[path = "../bench/plot/svg.rs"]
-#[expect(clippy::duplicate_mod, reason = "the benchmark keeps it to itself")]
-#[expect(dead_code, reason = "the benchmark draws more than lines")]
-mod svg;
-
-use svg::{Anchor, Svg};
+use crate::bench::plot::svg::{Anchor, Svg};
 
 const WIDTH: f64 = 820.0;
 const LEFT: f64 = 60.0;

@@ -7,13 +7,7 @@ use super::{
     measure::{Measured, Served, share},
     report::Report,
 };
-use crate::bench::stats::milliseconds;
-
-#[path = "../bench/table/markdown.rs"]
-#[expect(clippy::duplicate_mod, reason = "the benchmark keeps it to itself")]
-mod markdown;
-
-use markdown::markdown;
+use crate::bench::{stats::milliseconds, table::markdown::markdown};
 
 /// All runs.
 #[must_use]

@@ -12,7 +12,7 @@ use super::{
     destroy::destroy,
     in_force::{PoolInForce, pool_in_force},
     node::now,
-    pools::supply,
+    pools::{supply, total},
     room::lack,
 };
 use crate::{
@@ -153,9 +153,12 @@ impl Batches<'_> {
 /// Namespaces, and intents to build slots in them.
 fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>, LifecycleError> {
     let namespaces = namespaces(count, workers(blueprint))?;
+    let PoolInForce { key, policy, .. } = blueprint.pool;
     node.store.write(|transaction| {
         let mut sites: Vec<Site> = Vec::with_capacity(namespaces.len());
-        for netns in namespaces {
+        // ADDs may have built some since the caller has counted.
+        let room = policy.max.saturating_sub(total(transaction, *key)?);
+        for netns in namespaces.into_iter().take(room as usize) {
             match blueprint.record(transaction, &netns) {
                 Ok(slot) => sites.push(Site { slot, netns }),
                 // As many as there are addresses for.

@@ -9,6 +9,7 @@ use super::{
     destroy::destroy,
     node::now,
     park::withdraw,
+    pools::total,
     prepare::record_fingerprint,
     room::{Lack, Room, lack},
 };
@@ -17,7 +18,7 @@ use crate::{
     failpoint,
     netns::{Netns, guard, stack},
     slot::require_masquerade,
-    store::{Scope, Shelf, Slot, SlotState},
+    store::{Scope, Slot, SlotState},
     types::SlotId,
 };
 
@@ -146,11 +147,7 @@ fn record(
     netns: &Netns,
 ) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| {
-        let mut slots = 0;
-        for state in SlotState::COUNTED {
-            slots += transaction.count(Shelf::Pool(state, wanted.pool.key))?;
-        }
-        if slots >= wanted.pool.policy.max {
+        if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }
         let mut slot = blueprint.record(transaction, netns)?;

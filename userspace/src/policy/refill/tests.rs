@@ -123,7 +123,8 @@ fn a_surplus_goes_when_it_has_lasted() {
 
 #[test]
 fn parked_slots_make_room_for_ready_ones() {
-    let plan = decide(policy(8, 100), stock(3, 90, 7), &Demand::default());
+    let tenants = PoolPolicy { scope: Scope::Tenant, ..policy(8, 100) };
+    let plan = decide(tenants, stock(3, 90, 7), &Demand::default());
     assert_eq!((plan.evict(), plan.drain), (5, 0));
     // Each is made ready, or leaves room for one that is built.
     for (recycled, room, build) in [(0, 0, 0), (5, 0, 0), (0, 5, 5), (2, 3, 3)] {
@@ -136,6 +137,16 @@ fn more_than_the_maximum_is_given_up_parked_first_and_busy_never() {
     let plan = decide(policy(4, 10), stock(4, 3, 8), &Demand::default());
     assert_eq!((plan.evict(), plan.drain, plan.lack), (5, 2, 0));
     // Room for ready slots is made beyond that.
-    let plan = decide(policy(4, 10), stock(0, 9, 4), &Demand::default());
+    let tenants = PoolPolicy { scope: Scope::Tenant, ..policy(4, 10) };
+    let plan = decide(tenants, stock(0, 9, 4), &Demand::default());
     assert_eq!((plan.evict(), plan.need()), (7, Need { excess: 3, lack: 4 }));
+}
+
+#[test]
+fn functions_keep_their_slots_where_anybody_can_have_them() {
+    let plan = decide(policy(8, 100), stock(0, 90, 10), &Demand::default());
+    assert_eq!((plan.lack, plan.evict()), (8, 0));
+    // A few cannot serve all.
+    let plan = decide(policy(8, 100), stock(0, 3, 97), &Demand::default());
+    assert_eq!(plan.evict(), 5);
 }
