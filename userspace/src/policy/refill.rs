@@ -21,7 +21,7 @@
 use std::time::Duration;
 
 use super::Need;
-use crate::store::{PoolPolicy, Scope, SlotState};
+use crate::store::{PoolPolicy, SlotState};
 
 /// Time constants of the two average rates.
 const FAST: Duration = Duration::from_secs(1);
@@ -176,18 +176,16 @@ pub struct Plan {
     pub room: u32,
     /// How many more there are than there may be.
     pub excess: u32,
-    /// Parked slots that anybody may get who finds no ready one.
-    pub within_reach: u32,
     /// Ready slots to give up, those that have rested longest first.
     pub drain: u32,
 }
 
 impl Plan {
-    /// How many parked slots have to go, so that there is room for ready ones.
+    /// How many parked slots have to go, so that there is room for ready ones: also where anybody may
+    /// have a parked one, since each that is taken from its function makes that take another's.
     #[must_use]
     pub fn evict(&self) -> u32 {
-        let missing = self.lack.saturating_sub(self.room);
-        self.excess.saturating_add(missing.saturating_sub(self.within_reach))
+        self.excess.saturating_add(self.lack.saturating_sub(self.room))
     }
 
     /// What the pool needs of the parked slots that it retires.
@@ -217,9 +215,6 @@ pub fn plan(policy: &PoolPolicy, stock: Stock, demand: &mut Demand, interval: Du
         lack: target.saturating_sub(stock.ready()),
         room: policy.max.saturating_sub(total),
         excess,
-        // Who finds no ready one gets the parked one that has waited longest: nothing is gained by
-        // taking it from its function before.
-        within_reach: if policy.scope == Scope::Network { stock.supply.parked } else { 0 },
         drain: drain(policy, stock, demand, target, excess).min(MOST_DRAINED),
     }
 }

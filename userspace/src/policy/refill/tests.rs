@@ -141,12 +141,3 @@ fn more_than_the_maximum_is_given_up_parked_first_and_busy_never() {
     let plan = decide(tenants, stock(0, 9, 4), &Demand::default());
     assert_eq!((plan.evict(), plan.need()), (7, Need { excess: 3, lack: 4 }));
 }
-
-#[test]
-fn functions_keep_their_slots_where_anybody_can_have_them() {
-    let plan = decide(policy(8, 100), stock(0, 90, 10), &Demand::default());
-    assert_eq!((plan.lack, plan.evict()), (8, 0));
-    // A few cannot serve all.
-    let plan = decide(policy(8, 100), stock(0, 3, 97), &Demand::default());
-    assert_eq!(plan.evict(), 5);
-}
