@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Scope;
 
 const SECOND: Duration = Duration::from_secs(1);
 
