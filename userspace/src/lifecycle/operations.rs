@@ -7,7 +7,7 @@ use super::{
     Decline, LifecycleError, Node, Order, Request,
     activate::Wanted,
     add::{container_netns, prepared_result},
-    del::detach,
+    del::{attached, detach},
     gateway::{Target, activate_ready},
     in_force::{PoolInForce, pool_id, pool_in_force},
     prepare::{check_room, prepare},
@@ -97,6 +97,10 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     };
     if terms.mode == Mode::None {
         return Err(wanted.declined(Decline::Asked));
+    }
+    if let Some(slot) = attached(&node, &request.attachment)? {
+        let (attachment, slot) = (request.attachment.clone(), slot.id);
+        return Err(StoreError::AttachmentTaken { attachment, slot }.into());
     }
     let (target, guarded) = target(request, path)?;
     let guarded = guarded.map_err(|reason| wanted.declined(reason))?;

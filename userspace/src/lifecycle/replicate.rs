@@ -99,8 +99,7 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, Lifecyc
     if !slot.owns_netns {
         return Err(LifecycleError::NotReplicable { slot: slot.id });
     }
-    let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, conf, stored)?;
+    let template = pool_template(node, conf, Some(&slot.template))?;
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
     let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;
