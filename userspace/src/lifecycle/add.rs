@@ -157,9 +157,11 @@ impl Cold<'_> {
     fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let room = Room::new(node, &self.request.conf);
         loop {
+            // It wants no slot, but what slots have.
+            let tried = u64::MAX;
             let claimed = self.claim(node);
             match claimed.as_ref().err().and_then(lack) {
-                Some(lack) if room.make(lack)? => {}
+                Some(lack) if room.make(lack, tried)? => {}
                 _ => return claimed,
             }
         }

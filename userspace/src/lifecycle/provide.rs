@@ -63,6 +63,7 @@ pub(super) fn provide(
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
     let room = Room::new(node, conf);
     loop {
+        let tried = now();
         if let Some(ready) = ready(node, wanted, open)? {
             return Ok(ready);
         }
@@ -73,7 +74,7 @@ pub(super) fn provide(
             Err(error) => lack(error),
         };
         match lack {
-            Some(lack) if room.make(lack)? => {}
+            Some(lack) if room.make(lack, tried)? => {}
             _ => return built,
         }
     }

@@ -76,6 +76,9 @@ pub fn replicate(
     source: Source<'_>,
     count: u32,
 ) -> Result<Made, LifecycleError> {
+    if count > 0 {
+        check_pool(node, conf, ifname, count)?;
+    }
     let template = match source {
         Source::Configuration => super::configuration::template_of(conf),
         Source::Slot(slot) => of_slot(node, conf, slot)?,
@@ -92,6 +95,23 @@ pub fn replicate(
     };
     let digest = template.digest()?;
     Ok(Made { name: name.clone(), template, digest, put, slots })
+}
+
+/// Refuses to make what a network cannot have, before anything is stored.
+fn check_pool(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    count: u32,
+) -> Result<(), LifecycleError> {
+    let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
+    let recorded = node.store.read(|transaction| transaction.pool(&id))?;
+    let policy = conf.pool.or(recorded.map(|pool| pool.configured));
+    let policy = policy.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+    if count > policy.max {
+        return Err(LifecycleError::NoRoom { pool: id.to_string(), count, room: policy.max });
+    }
+    Ok(())
 }
 
 /// What a slot was made from, and what was set in its namespace since.

@@ -70,11 +70,14 @@ impl<'a> Room<'a> {
 
     /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
     /// others are at it, some time passes. Says whether it is worth trying again.
-    pub(super) fn make(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    ///
+    /// A slot that waits since after `tried`, when none could be had, in nanoseconds since the Unix
+    /// epoch, is not given up: it may be just what is wanted.
+    pub(super) fn make(&self, lack: Lack, tried: u64) -> Result<bool, LifecycleError> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.settle(lack)? || self.evict(lack)? || self.wait(lack)?)
+        Ok(self.settle(lack)? || self.evict(lack, tried)? || self.wait(lack)?)
     }
 
     /// Has a slot that came back brought back to what it was, if nobody uses it any more.
@@ -88,9 +91,10 @@ impl<'a> Room<'a> {
     }
 
     /// Gives up the slot that has waited longest, parked ones first.
-    fn evict(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    fn evict(&self, lack: Lack, tried: u64) -> Result<bool, LifecycleError> {
+        let is_old = |slot: &Slot| slot.changed <= tried && self.is_rested(slot);
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
+            let Some(found) = self.find_which(lack, &[state], is_old)? else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
