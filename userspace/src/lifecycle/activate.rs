@@ -117,7 +117,8 @@ pub(super) fn pool_of_slot(slot: &Slot) -> PoolId {
     }
 }
 
-fn find(
+/// The slot that waits and that somebody can have, if there is one, and what it is to him.
+pub(super) fn find(
     transaction: &Write<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {

@@ -155,13 +155,13 @@ struct Cold<'a> {
 impl Cold<'_> {
     /// Records the intent; slots that wait give up their addresses where none is left.
     fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
-        let room = Room::new(node, &self.request.conf);
+        let conf = &self.request.conf;
+        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+        let room = Room::new(node, conf, cooldown);
         loop {
-            // It wants no slot, but what slots have.
-            let tried = u64::MAX;
             let claimed = self.claim(node);
             match claimed.as_ref().err().and_then(lack) {
-                Some(lack) if room.make(lack, tried)? => {}
+                Some(lack) if room.make(lack, None)? => {}
                 _ => return claimed,
             }
         }

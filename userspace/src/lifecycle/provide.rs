@@ -61,9 +61,8 @@ pub(super) fn provide(
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
-    let room = Room::new(node, conf);
+    let room = Room::new(node, conf, wanted.terms.cooldown);
     loop {
-        let tried = now();
         if let Some(ready) = ready(node, wanted, open)? {
             return Ok(ready);
         }
@@ -74,7 +73,7 @@ pub(super) fn provide(
             Err(error) => lack(error),
         };
         match lack {
-            Some(lack) if room.make(lack, tried)? => {}
+            Some(lack) if room.make(lack, Some(wanted))? => {}
             _ => return built,
         }
     }

@@ -106,7 +106,7 @@ fn check_pool(
 ) -> Result<(), LifecycleError> {
     let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
     let recorded = node.store.read(|transaction| transaction.pool(&id))?;
-    let policy = conf.pool.or(recorded.map(|pool| pool.configured));
+    let policy = conf.pool.or(recorded.map(|pool| pool.policy()));
     let policy = policy.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
     if count > policy.max {
         return Err(LifecycleError::NoRoom { pool: id.to_string(), count, room: policy.max });

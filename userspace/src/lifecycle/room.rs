@@ -10,7 +10,13 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{LifecycleError, Node, destroy::destroy, node::now, scrub::scrub_now};
+use super::{
+    LifecycleError, Node,
+    activate::{Wanted, find},
+    destroy::destroy,
+    node::now,
+    scrub::scrub_now,
+};
 use crate::{
     conf::NetConf,
     ipam::AllocateError,
@@ -63,21 +69,25 @@ pub(super) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
-        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+    /// For a container of a network whose slots rest for `cooldown` before others get them.
+    pub(super) fn new(node: &'a Node, conf: &'a NetConf, cooldown: Duration) -> Self {
         Self { node, network: &conf.name, cooldown, deadline: Instant::now() + PATIENCE }
     }
 
     /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
     /// others are at it, some time passes. Says whether it is worth trying again.
     ///
-    /// A slot that waits since after `tried`, when none could be had, in nanoseconds since the Unix
-    /// epoch, is not given up: it may be just what is wanted.
-    pub(super) fn make(&self, lack: Lack, tried: u64) -> Result<bool, LifecycleError> {
+    /// `wanted` is what the container wants of a pool, if anything: nothing is given up for it as long
+    /// as a slot waits that it can have.
+    pub(super) fn make(
+        &self,
+        lack: Lack,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<bool, LifecycleError> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.settle(lack)? || self.evict(lack, tried)? || self.wait(lack)?)
+        Ok(self.settle(lack)? || self.evict(lack, wanted)? || self.wait(lack)?)
     }
 
     /// Has a slot that came back brought back to what it was, if nobody uses it any more.
@@ -91,13 +101,18 @@ impl<'a> Room<'a> {
     }
 
     /// Gives up the slot that has waited longest, parked ones first.
-    fn evict(&self, lack: Lack, tried: u64) -> Result<bool, LifecycleError> {
-        let is_old = |slot: &Slot| slot.changed <= tried && self.is_rested(slot);
+    fn evict(&self, lack: Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find_which(lack, &[state], is_old)? else {
+            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
+                // One that it can have may have come back since it was looked for.
+                if let Some(wanted) = wanted
+                    && find(transaction, wanted)?.is_some()
+                {
+                    return Ok(None);
+                }
                 match transaction.slot(found.id)?.filter(|slot| slot.state() == state) {
                     Some(slot) => {
                         transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(Some)
