@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    LifecycleError, Node, Outcome, in_force::PoolInForce, node::now, outcome::decision,
+    LifecycleError, Node, Outcome, decision::decision, in_force::PoolInForce, node::now,
     terms::Terms,
 };
 use crate::{

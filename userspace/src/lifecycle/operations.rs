@@ -6,7 +6,8 @@ use std::{fs, io};
 use super::{
     Decline, LifecycleError, Node, Order, Request,
     activate::Wanted,
-    add::{container_netns, prepared_result},
+    add::prepared_result,
+    container::container_netns,
     del::{attached, detach},
     gateway::{Target, activate_ready},
     in_force::{PoolInForce, pool_id, pool_in_force},

@@ -1,14 +1,10 @@
 //! Making room where addresses or slots run out: slots that wait are given up for those who come.
 
 use std::{
-    fs::File,
     net::IpAddr,
-    os::fd::{AsFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
 };
-
-use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     LifecycleError, Node,
@@ -20,7 +16,6 @@ use super::{
 use crate::{
     conf::NetConf,
     ipam::AllocateError,
-    netns::Netns,
     store::{Shelf, Slot, SlotState, StoreError},
     types::NetworkName,
 };
@@ -182,11 +177,4 @@ impl<'a> Room<'a> {
         })?;
         Ok(oldest)
     }
-}
-
-/// Keeps others from a slot's namespace while it is scrubbed; ends with the process, too.
-pub(super) fn lock(netns: &Netns) -> Result<Flock<File>, LifecycleError> {
-    let own: OwnedFd = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
-    Flock::lock(File::from(own), FlockArg::LockExclusive)
-        .map_err(|(_, errno)| LifecycleError::LockNetns(errno.into()))
 }
