@@ -36,7 +36,8 @@ impl Wanted<'_> {
     /// Records on a slot whose it is from now on, and how that came about; `distance` is how far it is
     /// from its last user.
     pub(super) fn give(&self, slot: &mut Slot, outcome: Outcome, distance: Scope) {
-        slot.decision = Some(decision(self, outcome, slot.used));
+        slot.decision =
+            Some(decision(self.terms.mode, self.user.function.as_ref(), outcome, slot.used));
         if slot.used {
             // What one of them did not want to share is not shared by the next.
             slot.scope = slot.scope.min(self.terms.scope);

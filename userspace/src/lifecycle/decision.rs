@@ -1,6 +1,6 @@
 //! What was decided about a container, told.
 
-use super::{Decline, Outcome, activate::Wanted};
+use super::{Decline, Outcome};
 use crate::{
     store::{Decision, Mode, Served},
     types::FunctionKey,
@@ -10,10 +10,14 @@ use crate::{
 pub const NO_POOL: &str = "the network has no pool";
 
 /// What is told of an attachment that was given a slot, which somebody `used` before or nobody.
-pub(super) fn decision(wanted: &Wanted<'_>, outcome: Outcome, used: bool) -> Decision {
-    let function = wanted.user.function.as_ref();
+pub(super) fn decision(
+    mode: Mode,
+    function: Option<&FunctionKey>,
+    outcome: Outcome,
+    used: bool,
+) -> Decision {
     let waits = |function: &FunctionKey| format!("no slot waits for function {function}: ");
-    let nothing = match (wanted.terms.mode, function) {
+    let nothing = match (mode, function) {
         (Mode::Replicate, _) => "mode replicate: ".to_owned(),
         (_, Some(function)) => waits(function),
         (_, None) => String::new(),
