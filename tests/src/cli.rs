@@ -221,7 +221,7 @@ pub mod template {
     pub fn import(node: &Node, name: &str, json: &str) -> Result<String> {
         let file = format!("/run/{name}.json");
         fs::write(&file, json).with_context(|| format!("write {file}"))?;
-        repoint(node, &["template", "import", name, &file])
+        repoint(node, &["template", "import", &file, "--name", name])
     }
 
     /// Deletes a template.

@@ -17,6 +17,7 @@ pub mod pins;
 pub mod plugin;
 pub mod pooled;
 mod processes;
+pub mod simulation;
 pub mod snapshot;
 pub mod stream;
 pub mod tap;

@@ -109,9 +109,13 @@ impl<'a> Pooled<'a> {
         Network::new(&configuration, dist::cni_path())
     }
 
-    /// The network with another pool.
-    pub fn network_with_pool(&self, pool: Value) -> Result<Network> {
-        self.network_with(|configuration| configuration["pool"] = pool)
+    /// The same, with the configuration in a file for the CLI, too.
+    pub fn reconfigured(&self, change: impl FnOnce(&mut Value)) -> Result<(String, Network)> {
+        let mut configuration = self.configuration.clone();
+        change(&mut configuration);
+        let file = format!("/run/{}.json", self.name());
+        fs::write(&file, configuration.to_string()).with_context(|| format!("write {file}"))?;
+        Ok((file, Network::new(&configuration, dist::cni_path())?))
     }
 
     /// The network with its plugins elsewhere: `CNI_PATH`.

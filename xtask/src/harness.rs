@@ -1,4 +1,5 @@
-//! `cargo xtask demo` and `cargo xtask bench`: programs of the crate `repoint-tests`.
+//! `cargo xtask demo`, `cargo xtask bench` and `cargo xtask simulate`: programs of the crate
+//! `repoint-tests`.
 
 use std::{ffi::OsString, process::Command};
 
@@ -16,10 +17,21 @@ pub fn bench(args: &[OsString]) -> Result<()> {
     build_and_become("bench", args)
 }
 
+/// Runs the policies of pools against traces of invocations. Needs nothing of the machine, but the
+/// library embeds the eBPF object.
+pub fn simulate(args: &[OsString]) -> Result<()> {
+    build::run()?;
+    build_program_and_become("simulate", args)
+}
+
 fn build_and_become(program: &str, args: &[OsString]) -> Result<()> {
     setup::ensure(&[setup::Purpose::Test])?;
     machine::require()?;
     build::run()?;
+    build_program_and_become(program, args)
+}
+
+fn build_program_and_become(program: &str, args: &[OsString]) -> Result<()> {
     let folder = paths::cargo_target()?;
     let mut cargo = tools::cargo();
     cargo

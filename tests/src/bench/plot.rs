@@ -13,7 +13,7 @@ use super::{
 mod axis;
 mod curve;
 mod ranges;
-mod svg;
+pub(crate) mod svg;
 
 use ranges::{Panel, Range};
 

@@ -16,7 +16,7 @@ use super::{
     targets::Target,
 };
 
-mod markdown;
+pub(crate) mod markdown;
 
 use markdown::markdown;
 

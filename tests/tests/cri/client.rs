@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, CreateContainerRequest, ExecSyncRequest, ImageSpec,
-    ImageStatusRequest, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
-    PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
-    StopPodSandboxRequest, image_service_client::ImageServiceClient,
+    ImageStatusRequest, LinuxPodSandboxConfig, ListPodSandboxRequest, PodSandboxConfig,
+    PodSandboxMetadata, PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StartContainerRequest, StopPodSandboxRequest, image_service_client::ImageServiceClient,
     runtime_service_client::RuntimeServiceClient,
 };
 use tokio::net::UnixStream;
@@ -36,7 +36,8 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     /// Its IPv4 and IPv6 addresses, in the order of the CNI result.
     pub(crate) addresses: Vec<IpAddr>,
-    sandbox: String,
+    /// The sandbox's id, by which the plugin knows it.
+    pub(crate) sandbox: String,
     container: String,
 }
 
@@ -66,12 +67,38 @@ impl Client {
 
     /// Makes a pod's sandbox, and with it its network. Gives the sandbox's id.
     pub(crate) async fn run_sandbox(&mut self, name: &str) -> Result<String> {
-        let request = RunPodSandboxRequest {
-            config: Some(self.sandbox(name)),
-            runtime_handler: String::new(),
-        };
+        self.run(self.sandbox(name)).await
+    }
+
+    /// The same for a pod of another namespace, with annotations.
+    pub(crate) async fn run_annotated(
+        &mut self,
+        name: &str,
+        namespace: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<String> {
+        let mut sandbox = self.sandbox(name);
+        if let Some(metadata) = &mut sandbox.metadata {
+            namespace.clone_into(&mut metadata.namespace);
+        }
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        sandbox.annotations = annotations.iter().map(owned).collect();
+        self.run(sandbox).await
+    }
+
+    async fn run(&mut self, sandbox: PodSandboxConfig) -> Result<String> {
+        let name = sandbox.metadata.as_ref().map_or_else(String::new, |pod| pod.name.clone());
+        let request =
+            RunPodSandboxRequest { config: Some(sandbox), runtime_handler: String::new() };
         let response = self.runtime.run_pod_sandbox(request).await;
         Ok(response.with_context(|| format!("RunPodSandbox {name}"))?.into_inner().pod_sandbox_id)
+    }
+
+    /// The ids of all sandboxes that the runtime knows, running or not.
+    pub(crate) async fn sandboxes(&mut self) -> Result<Vec<String>> {
+        let request = ListPodSandboxRequest { filter: None };
+        let listed = self.runtime.list_pod_sandbox(request).await.context("ListPodSandbox")?;
+        Ok(listed.into_inner().items.into_iter().map(|sandbox| sandbox.id).collect())
     }
 
     /// Starts a container in a sandbox that serves the pod's name by HTTP at port 8080.

@@ -90,7 +90,9 @@ impl Drop for Containerd<'_> {
         if let Err(error) = self.end().and_then(|()| self.node.end_processes()) {
             eprintln!("containerd is left: {error:#}");
         }
-        if let Err(error) = remove_cgroups(&self.cgroup) {
+        // The kernel empties the cgroup of a process that was killed some time after.
+        let removed = wait::until(START, "cgroups are gone", || remove_cgroups(&self.cgroup));
+        if let Err(error) = removed {
             eprintln!("cgroups are left: {error:#}");
         }
     }

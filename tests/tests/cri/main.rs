@@ -1,6 +1,7 @@
 //! Real pods: Debian's containerd starts and stops them through its CRI, with our plugin.
 #![cfg(test)]
 
+mod annotations;
 mod churn;
 mod client;
 mod containerd;

@@ -22,6 +22,8 @@ const INVALID_CONFIGURATION: u32 = 7;
 const NODE_FAILURE: u32 = 100;
 /// The project's code of what is there already.
 const ALREADY_EXISTS: u32 = 101;
+/// The project's code of no address being left.
+const NO_ADDRESS: u32 = 102;
 /// The project's code of nothing being prepared.
 const NONE_PREPARED: u32 = 105;
 /// The project's code of a pool without room.

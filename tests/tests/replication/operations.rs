@@ -12,9 +12,12 @@ use repoint_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    ALREADY_EXISTS, INVALID_CONFIGURATION, INVALID_ENVIRONMENT, NODE_FAILURE, NONE_PREPARED,
-    POOL_FULL, ensure_says, talk,
+    ALREADY_EXISTS, INVALID_CONFIGURATION, INVALID_ENVIRONMENT, NO_ADDRESS, NODE_FAILURE,
+    NONE_PREPARED, POOL_FULL, ensure_says, talk,
 };
+
+/// What an attachment is asked for.
+type Ask = fn(Attachment) -> Attachment;
 
 /// A pool in which nothing is ready that was not asked for.
 fn bare() -> Value {
@@ -96,6 +99,51 @@ fn what_is_prepared_for_a_function_waits_for_it() -> Result<()> {
     })
 }
 
+/// What PREPARE was told of whom it is for counts as what ADD is told.
+#[test]
+fn what_is_prepared_goes_no_further_than_was_said() -> Result<()> {
+    with_pool(&json!({ "warm": 0, "maxSlots": 4, "idleTTL": "10m" }), |pooled| {
+        let whose = "repoint.dev/function=resize;repoint.dev/tenant=a";
+        let asked = format!("{whose};repoint.dev/scope=function;repoint.dev/idle-ttl=2s");
+        let made = pooled.operate("PREPARE", &asked)?.json()?;
+        let own = made["slots"][0]["slot"].as_str().context("no slot")?.to_owned();
+        for (tenant, function) in [("b", "resize"), ("a", "convert")] {
+            let other = pooled.add_tenants(tenant, function)?;
+            ensure!(pooled.slot_of(&other)?.slot != own, "{tenant}'s {function} got it");
+            other.remove()?;
+        }
+        let agent = pooled.agent()?;
+        pooled.wait_for_slot(&own, &["gone"])?;
+        for wide in ["repoint.dev/idle-ttl=1h", "repoint.dev/template=nowhere"] {
+            let error = pooled.operate("PREPARE", &format!("{whose};{wide}"))?.error()?;
+            println!("{error:?}");
+            ensure_says(&error, INVALID_CONFIGURATION, &[])?;
+        }
+        agent.stop()
+    })
+}
+
+#[test]
+fn as_many_are_prepared_as_there_are_addresses_for() -> Result<()> {
+    with_pool(&json!({ "warm": 0, "maxSlots": 16 }), |pooled| {
+        let network = pooled.network_with(|configuration| {
+            configuration["name"] = json!("small");
+            configuration["ipam"]["ranges"][0][0] = json!({
+                "subnet": "10.217.8.0/24", "rangeStart": "10.217.8.10", "rangeEnd": "10.217.8.12",
+            });
+        })?;
+        let prepare = || {
+            let nobody = Attachment::new("", Path::new("")).args("repoint.dev/count=5");
+            network.call_single("PREPARE", &nobody, None)
+        };
+        let made = prepare()?.json()?;
+        ensure!(made["slots"].as_array().is_some_and(|slots| slots.len() == 3), "{made}");
+        ensure_says(&prepare()?.error()?, NO_ADDRESS, &["small", "no address left"])?;
+        ensure!(pooled.slots()?.len() == 3, "{:?}", pooled.slots()?);
+        Ok(())
+    })
+}
+
 #[test]
 fn no_more_is_prepared_than_there_is_room_for() -> Result<()> {
     with_pool(&bare(), |pooled| {
@@ -104,6 +152,8 @@ fn no_more_is_prepared_than_there_is_room_for() -> Result<()> {
             println!("{verb}: {error:?}");
             ensure_says(&error, POOL_FULL, &["room for 4", "not for 5", "pool.maxSlots"])?;
             ensure!(pooled.slots()?.is_empty(), "some were made");
+            let stored = cli::template::digest(pooled.node(), "functions");
+            ensure!(stored.is_err(), "a template is stored of {verb}, which failed");
         }
         pooled.operate("PREPARE", "repoint.dev/count=3")?.success()?;
         pooled.operate("PREPARE", "")?.success()?;
@@ -204,7 +254,7 @@ fn activate_without_anything_prepared_leaves_everything_as_it_was() -> Result<()
 fn activate_refuses_what_a_slot_cannot_give() -> Result<()> {
     with_pool(&bare(), |pooled| {
         pooled.operate("PREPARE", "")?.success()?;
-        let asked: [(fn(Attachment) -> Attachment, &str); 4] = [
+        let asked: [(Ask, &str); 4] = [
             (|own| own.capability("ips", json!(["10.217.9.99"])), "asks for an address"),
             (|own| own.capability("mac", json!("02:00:00:00:00:99")), "asks for an address"),
             (|own| own.args("IP=10.217.9.99"), "asks for an address"),
@@ -275,11 +325,19 @@ fn operations_need_a_pool() -> Result<()> {
         let netns = Netns::create("plain")?;
         let attachment = Attachment::new("plain", netns.path());
         let before = Snapshot::take(pooled.node().dirs())?;
-        for verb in ["PREPARE", "ACTIVATE"] {
-            let error = network.call_single(verb, &attachment, None)?.error()?;
+        let nobody = Attachment { container_id: String::new(), ..attachment.clone() };
+        let nobody = nobody.args("repoint.dev/count=1");
+        let asked = [("PREPARE", &nobody), ("REPLICATE", &nobody), ("ACTIVATE", &attachment)];
+        for (verb, asked) in asked {
+            let error = network.call_single(verb, asked, None)?.error()?;
             println!("{verb}: {error:?}");
             ensure_says(&error, INVALID_CONFIGURATION, &["plain", "no pool"])?;
         }
+        let stored = cli::template::digest(pooled.node(), "plain");
+        ensure!(stored.is_err(), "a template is stored of REPLICATE, which failed");
+        // Without configurations of it there is no need of a pool.
+        let template = nobody.args("");
+        network.call_single("REPLICATE", &template, None)?.success()?;
         network.call_single("PARK", &attachment, None)?.success()?;
         before.wait_until_restored(pooled.node().dirs())?;
         netns.remove()
@@ -301,9 +359,7 @@ fn operations_are_there_in_every_version() -> Result<()> {
             network.call_single("PARK", &attachment, None)?.success()?;
             pooled.repoint(&["pool", "drain", "functions"])?;
         }
-        let call = |verb| Call::new(repoint_tests::dist::plugin(), verb, &json!({})).run();
-        ensure_says(&call("ACTIVATE")?.error()?, INVALID_CONFIGURATION, &["cniVersion"]).or_else(
-            |_| ensure_says(&call("ACTIVATE")?.error()?, INVALID_ENVIRONMENT, &["CNI_CONTAINERID"]),
-        )
+        let call = Call::new(repoint_tests::dist::plugin(), "ACTIVATE", &json!({})).run()?;
+        ensure_says(&call.error()?, INVALID_ENVIRONMENT, &["CNI_CONTAINERID", "ACTIVATE"])
     })
 }

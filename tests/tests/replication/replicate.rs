@@ -4,17 +4,17 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Container, Pooled,
+    Agent, Container, Pooled,
     cli::{self, Activated, Instance, Replicated},
     plugin::{Attachment, Outcome},
-    pooled::NAME,
-    with_pool,
+    pooled::{NAME, SOON},
+    wait, with_pool,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    CHANGES, INVALID_CONFIGURATION, NODE_FAILURE, NONE_PREPARED, ensure_changed, ensure_says, shell,
-    talk,
+    CHANGES, INVALID_CONFIGURATION, NODE_FAILURE, NONE_PREPARED, ensure_changed, ensure_says,
+    shell, talk,
 };
 
 fn bare() -> Value {
@@ -66,7 +66,8 @@ fn what_a_container_set_is_set_in_every_instance() -> Result<()> {
         let source = pooled.add()?;
         shell(&source, CHANGES)?;
         let id = &source.attachment().container_id;
-        let made = replicate(pooled, id, "repoint.dev/template=tuned;repoint.dev/count=3")?.json()?;
+        let made =
+            replicate(pooled, id, "repoint.dev/template=tuned;repoint.dev/count=3")?.json()?;
         println!("{made}");
         let slots = made["slots"].as_array().context("no slots")?;
         ensure!(slots.len() == 3, "{made}");
@@ -117,6 +118,31 @@ fn the_scrub_brings_an_instance_back_to_its_template() -> Result<()> {
     })
 }
 
+/// What a container has counts, and not what the network's configuration has come to say since.
+#[test]
+fn a_container_of_an_old_configuration_is_replicated_as_it_is() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let source = pooled.add()?;
+        let slot = pooled.slot_of(&source)?;
+        let network = pooled.network_with(|configuration| {
+            configuration["ipam"]["routes"] = json!([{ "dst": "192.0.2.0/24" }]);
+        })?;
+        let asked = Attachment::new(&source.attachment().container_id, Path::new(""));
+        let asked = asked.args("repoint.dev/template=old");
+        let outcome = network.call_single("REPLICATE", &asked, None)?;
+        println!("{}", outcome.stdout);
+        match outcome.json() {
+            // Nothing was set in it.
+            Ok(made) => {
+                let digest = &made["template"]["digest"];
+                ensure!(*digest == slot.template_digest, "{made} is not of {slot:?}");
+            }
+            Err(_) => ensure!(cli::template::digest(pooled.node(), "old").is_err(), "it is stored"),
+        }
+        source.remove()
+    })
+}
+
 /// Nothing is stored of what a template cannot say, and of what is not there.
 #[test]
 fn what_cannot_be_replicated_is_named() -> Result<()> {
@@ -157,7 +183,8 @@ fn an_unknown_template_is_named_with_advice() -> Result<()> {
         let advice = ["template nowhere", "not stored", "template list", "template import"];
         for verb in ["ADD", "ACTIVATE"] {
             let annotated = json!({ "repoint.dev/template": "nowhere" });
-            let ask = |own: Attachment| own.capability(repoint_tests::pooled::ANNOTATIONS, annotated);
+            let ask =
+                |own: Attachment| own.capability(repoint_tests::pooled::ANNOTATIONS, annotated);
             ensure_says(&pooled.refused(verb, ask)?, INVALID_CONFIGURATION, &advice)?;
         }
         let cold = |own: Attachment| own.args("repoint.dev/template=nowhere;repoint.dev/mode=none");
@@ -168,6 +195,58 @@ fn an_unknown_template_is_named_with_advice() -> Result<()> {
         let said = format!("{:#}", said.err().context("prepared from nothing")?);
         ensure!(advice.iter().all(|part| said.contains(part)), "{said}");
         Ok(())
+    })
+}
+
+/// The template that a network's configuration names: what an operator sets up, what the agent keeps
+/// ready, and what ADD gives, are one pool.
+#[test]
+fn a_network_names_its_template() -> Result<()> {
+    with_pool(&bare(), |pooled| {
+        let small = pooled.network_with(|configuration| configuration["mtu"] = json!(1400))?;
+        let nobody = Attachment::new("", Path::new("")).args("repoint.dev/template=tuned");
+        small.call_single("REPLICATE", &nobody, None)?.success()?;
+        let pool = json!({ "warm": 2, "maxSlots": 16, "template": "tuned" });
+        let (file, network) = pooled.reconfigured(|configuration| configuration["pool"] = pool)?;
+        pooled.repoint(&["pool", "set", NAME, "--config", &file])?;
+        let agent = Agent::start(pooled.node())?;
+        wait::until(SOON, "slots of the template are ready", || {
+            let pools = cli::pools(pooled.node())?;
+            let tuned = cli::pool_of(pooled.node(), NAME, Some("tuned"));
+            let tuned = tuned.with_context(|| format!("{pools:?}"))?;
+            ensure!(tuned.warm == 2 && tuned.total == 2, "{pools:?}");
+            Ok(())
+        })?;
+        let made = pooled.slots()?;
+        ensure!(made.iter().all(|slot| slot.template.as_deref() == Some("tuned")), "{made:?}");
+        let container = Container::add(&network, "one")?;
+        let slot = pooled.slot_of(&container)?;
+        ensure!(slot.template.as_deref() == Some("tuned"), "{slot:?}");
+        ensure!(container.result()["interfaces"][1]["mtu"] == 1400, "{}", container.result());
+        let pool = cli::pool_of(pooled.node(), NAME, Some("tuned"))?;
+        ensure!(pool.hits == 1, "{pool:?}");
+        container.check()?;
+        container.remove()?;
+        agent.stop()
+    })
+}
+
+/// What nobody can ask for any more is not kept ready.
+#[test]
+fn a_network_that_comes_to_name_a_template_gives_up_what_it_had() -> Result<()> {
+    with_pool(&json!({ "warm": 2, "maxSlots": 16 }), |pooled| {
+        let agent = pooled.agent()?;
+        pooled.add()?.remove()?;
+        pooled.operate("REPLICATE", "repoint.dev/template=tuned")?.success()?;
+        let network = pooled.network_with(|conf| conf["pool"]["template"] = json!("tuned"))?;
+        Container::add(&network, "one")?.remove()?;
+        wait::until(SOON, "only slots of the template are there", || {
+            let slots = pooled.slots()?;
+            let right = |slot: &cli::Slot| slot.template.as_deref() == Some("tuned");
+            ensure!(!slots.is_empty() && slots.iter().all(right), "{slots:?}");
+            Ok(())
+        })?;
+        agent.stop()
     })
 }
 
@@ -225,10 +304,9 @@ fn an_operator_replicates_prepares_and_activates() -> Result<()> {
         let said = format!("{:#}", refusal.context("activated what was not prepared")?);
         ensure!(said.contains("PREPARE first"), "{said}");
         activate("built", &[])?;
-        ["own", "new", "other", "built"].into_iter().try_for_each(|id| {
+        for id in ["own", "new", "other", "built"] {
             pooled.repoint(&["park", id])?;
-            Ok(())
-        })?;
+        }
         let nobody = Attachment::new("late", Path::new("/run/late"));
         let asked = nobody.args("repoint.dev/mode=replicate;repoint.dev/template=tuned");
         let error = pooled.network().call_single("ACTIVATE", &asked, None)?.error()?;

@@ -237,6 +237,9 @@ fn both_nodes_make_the_same_template_of_the_same_network() -> Result<()> {
     Ok(())
 }
 
+/// What makes a template another.
+type Spoil = fn(&mut Value);
+
 /// What a template cannot be is refused by name, and nothing is stored.
 #[test]
 fn a_template_that_cannot_be_is_not_imported() -> Result<()> {
@@ -244,7 +247,7 @@ fn a_template_that_cannot_be_is_not_imported() -> Result<()> {
         let node = pooled.node();
         Maker::Cli.replicate(pooled, None)?;
         let good: Value = serde_json::from_str(&template::export(node, EDGE)?)?;
-        let spoilt: [(fn(&mut Value), &[&str]); 4] = [
+        let spoilt: [(Spoil, &[&str]); 4] = [
             (|json| json["operations"][1] = json!({ "operation": "frobnicate" }), &["frobnicate"]),
             (|json| json["version"] = json!(2), &["version 2"]),
             (|json| json["operations"][0]["mtu"] = json!(1300), &["digest"]),

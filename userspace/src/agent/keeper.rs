@@ -9,13 +9,14 @@ use std::{
 };
 
 use repoint::{
-    conf::NetConf,
+    conf::{IpamConf, NetConf},
     lifecycle::{
         Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_stale,
-        mtu_of_pool, now, prepare, resume_scrubbing, scrub, uplink_mtu,
+        mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
     },
     policy::{
-        Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
+        Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, MOST_SCRUBBED, Plan, Reason,
+        plan, retire,
     },
     slot::require_masquerade,
     store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
@@ -87,13 +88,13 @@ impl Keeper {
         let done = thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    log_failure("scrub slots", scrub_dirty(node, retries));
-                    let more = log_failure("look after the pools", look_after_pools(node, pools));
+                    let scrubbed = log_failure("scrub slots", scrub_dirty(node, retries));
+                    let looked = log_failure("look after the pools", look_after_pools(node, pools));
                     if last.is_none_or(|last| last.elapsed() >= HOUSEKEEPING) {
                         *last = Some(Instant::now());
                         log_failure("give up stale slots", keep_house(node, scrubbing));
                     }
-                    more.unwrap_or(false)
+                    scrubbed.unwrap_or(false) || looked.unwrap_or(false)
                 })
                 .join()
         });
@@ -111,16 +112,20 @@ fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
     result.inspect_err(|error| warn!("cannot {what}: {error}")).ok()
 }
 
-/// Scrubs the slots that came back, those that were in use a moment ago when their time has come.
-fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<(), LifecycleError> {
+/// Scrubs slots that came back, those that were in use a moment ago when their time has come. Says
+/// whether there are more than are done at a time.
+fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, LifecycleError> {
     let dirty = dirty(node)?;
     retries.retain(|id, _| dirty.iter().any(|slot| slot.id == *id));
     let now = Instant::now();
     let due = |slot: &Slot| retries.get(&slot.id).is_none_or(|retry| retry.at <= now);
-    let due: Vec<_> = dirty.into_iter().filter(due).collect();
+    let mut due: Vec<_> = dirty.into_iter().filter(due).collect();
     if due.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let more = due.len() > MOST_SCRUBBED;
+    due.sort_unstable_by_key(|slot| slot.changed);
+    due.truncate(MOST_SCRUBBED);
     for (slot, fate) in scrub(node, &due)? {
         match fate {
             Fate::Ready { state, repaired } if repaired.is_empty() => {
@@ -142,7 +147,7 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<(), 
         }
         retries.remove(&slot);
     }
-    Ok(())
+    Ok(more)
 }
 
 /// The slots that came back and that no runtime has.
@@ -202,11 +207,8 @@ fn look_after(
     let retired = node.retire(pool, &retirements, plan.need())?;
     log_retired(id, &retired);
     drain(node, id, pool, &plan)?;
-    let became = |wanted| {
-        let number = retired.iter().filter(|(_, disposal)| *disposal == wanted).count();
-        u32::try_from(number).unwrap_or(u32::MAX)
-    };
-    let count = plan.build(became(Disposal::Recycled), became(Disposal::GivenUp));
+    let recycled = retired.iter().filter(|(_, disposal)| *disposal == Disposal::Recycled).count();
+    let count = to_build(node, pool, &plan, u32::try_from(recycled).unwrap_or(u32::MAX))?;
     build(node, id, pool, memory, count)?;
     Ok(count == MOST_BUILT || plan.drain == MOST_DRAINED || retirements.len() == MOST_RETIRED)
 }
@@ -217,6 +219,16 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), Lifec
         info!("pool {id}: gave up {number} warm slots");
     }
     Ok(())
+}
+
+/// How many slots to build. There may be as many as there is room for now: taking others down took
+/// time, in which ADDs may have built some.
+fn to_build(node: &Node, pool: &Pool, plan: &Plan, recycled: u32) -> Result<u32, LifecycleError> {
+    if plan.lack <= recycled {
+        return Ok(0);
+    }
+    let total = supply(node, pool.key)?.total;
+    Ok(plan.build(recycled, pool.policy().max.saturating_sub(total)))
 }
 
 /// Builds slots. A pool for which that fails is left alone for a while.
@@ -231,6 +243,10 @@ fn build(
         return Ok(());
     }
     let conf = NetConf::parse(&pool.conf)?;
+    if matches!(conf.ipam, IpamConf::Delegated(_)) {
+        // Its ADDs are counted, and that is all there is of it.
+        return Ok(());
+    }
     let began = Instant::now();
     let order = Order { conf: &conf, pool: id, count, user: None };
     let slots = prepare(node, &order).inspect_err(|_| {

@@ -152,6 +152,10 @@ async fn keep(mut keeper: Keeper, bell: &UnixDatagram) -> Result<(), AgentError>
 /// Logs what a plugin says: the ordinary where somebody wants to know all, the rest always.
 fn log_message(message: &[u8]) {
     let text = String::from_utf8_lossy(message);
+    if text.is_empty() {
+        // There is something to do, which the journal tells.
+        return;
+    }
     if let Some(text) = text.strip_prefix(bell::NOTABLE) {
         info!("{text}");
     } else {

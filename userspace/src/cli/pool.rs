@@ -91,23 +91,43 @@ pub(crate) fn run(
         None => list(directories, as_json),
         Some(Action::Set { pool, warm, max, config }) => {
             let node = Node::open(directories)?;
-            let id = pool.into();
-            if let Some(file) = config {
-                configure(&node, directories, &id, &file)?;
-            }
+            let id = match config {
+                Some(file) => configure(&node, directories, &pool.into(), &file)?,
+                None => meant(&node, pool)?,
+            };
             change(&node, &id, |set| PoolOverride { warm: warm.or(set.warm), max: max.or(set.max) })
         }
         Some(Action::Reset { pool }) => {
-            let (node, id) = (Node::open(directories)?, pool.into());
-            change(&node, &id, |_| PoolOverride::default())
+            let node = Node::open(directories)?;
+            change(&node, &meant(&node, pool)?, |_| PoolOverride::default())
         }
-        Some(Action::Fill { pool, count }) => fill(&Node::open(directories)?, &pool.into(), count),
+        Some(Action::Fill { pool, count }) => {
+            let node = Node::open(directories)?;
+            fill(&node, &meant(&node, pool)?, count)
+        }
         Some(Action::Drain { pool }) => {
-            let (node, id) = (Node::open(directories)?, PoolId::from(pool));
+            let node = Node::open(directories)?;
+            let id = meant(&node, pool)?;
             let pool = find(&node, &id)?;
             drain(&node, &pool).and_then(|number| said(&format!("gave up {number} slots of {id}")))
         }
-        Some(Action::Remove { pool }) => remove(&Node::open(directories)?, &pool.into()),
+        Some(Action::Remove { pool }) => {
+            let node = Node::open(directories)?;
+            remove(&node, &meant(&node, pool)?)
+        }
+    }
+}
+
+/// The pool that is meant: the only one of the network and interface, where no template is named and
+/// none is without.
+fn meant(node: &Node, which: Which) -> Result<PoolId, CommandError> {
+    let id = PoolId::from(which);
+    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    pools.retain(|(known, _)| (&known.network, &known.ifname) == (&id.network, &id.ifname));
+    let is_named = id.template.is_some() || pools.iter().any(|(known, _)| *known == id);
+    match pools.pop() {
+        Some((only, _)) if !is_named && pools.is_empty() => Ok(only),
+        _ => Ok(id),
     }
 }
 
@@ -116,13 +136,13 @@ fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
     pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
 }
 
-/// Records a pool as a file configures it.
+/// Records a pool as a file configures it; says which: the network may name a template.
 fn configure(
     node: &Node,
     directories: &Directories,
     id: &PoolId,
     file: &Path,
-) -> Result<(), CommandError> {
+) -> Result<PoolId, CommandError> {
     let conf = read(directories, file)?;
     if conf.name != id.network {
         return Err(CommandError::OtherNetwork {
@@ -131,8 +151,10 @@ fn configure(
             wanted: id.network.to_string(),
         });
     }
-    record_pool(node, &conf, id, conf.pool.unwrap_or_default())?;
-    Ok(())
+    let template = id.template.clone().or_else(|| conf.pool_conf.template.clone());
+    let id = PoolId { template, ..id.clone() };
+    record_pool(node, &conf, &id, conf.pool.unwrap_or_default())?;
+    Ok(id)
 }
 
 fn change(

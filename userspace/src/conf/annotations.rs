@@ -103,6 +103,9 @@ pub struct User {
 /// What was asked for cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
+    /// A value in the configuration, or an annotation, is not of its form.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A value in `CNI_ARGS` is not of its form.
     #[error("CNI_ARGS: {annotation}: {source}")]
     Args {
@@ -132,11 +135,12 @@ pub enum UserError {
     },
 }
 
-/// Who uses a slot, as far as the configuration says.
+/// Who uses a slot, as far as the configuration says. What is wrong with it counts only where somebody
+/// asks: a container that could not be attached for it can be detached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
-    annotations: User,
-    args: Told,
+    annotations: Result<User, KeyError>,
+    args: Result<Told, KeyError>,
 }
 
 /// What the node says: a user, and how many slots to make.
@@ -148,22 +152,25 @@ struct Told {
 
 impl Named {
     pub(super) fn read(conf: &Object<'_>, runtime: Option<&Object<'_>>) -> Result<Self, KeyError> {
-        let annotations = runtime.map_or(Ok(None), |runtime| object(runtime, CAPABILITY))?;
         let args = object(conf, "args")?;
         let cni = args.as_ref().map_or(Ok(None), |args| object(args, "cni"))?;
-        let annotations = annotations.as_ref().map_or(Ok(Told::default()), |o| told(o, false))?;
-        let args = cni.as_ref().map_or(Ok(Told::default()), |object| told(object, true))?;
-        Ok(Self { annotations: annotations.user, args })
+        let annotations = runtime.map_or(Ok(None), |runtime| object(runtime, CAPABILITY));
+        let annotations = annotations.and_then(|found| {
+            found.as_ref().map_or(Ok(User::default()), |object| Ok(told(object, false)?.user))
+        });
+        let args = cni.as_ref().map_or(Ok(Told::default()), |object| told(object, true));
+        Ok(Self { annotations, args })
     }
 
     /// With what `CNI_ARGS` says, and what follows from the pod.
     pub(super) fn user(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
-        let node = told_by_args(args)?.user.or(self.args.user.clone()).or(User {
+        let (annotations, configured) = (self.annotations.clone()?, self.args.clone()?.user);
+        let node = told_by_args(args)?.user.or(configured).or(User {
             tenant: args.get(POD_NAMESPACE).and_then(|name| name.parse().ok()),
             ..User::default()
         });
-        self.check(conf, &node)?;
-        let mut user = self.annotations.clone().or(node);
+        annotations.check(conf, &node)?;
+        let mut user = annotations.or(node);
         if user.function.is_none() && conf.function_from == Some(FunctionSource::PodName) {
             let name = args.get(POD_NAME).map(pod_name::function);
             user.function = name.and_then(|name| name.parse().ok());
@@ -173,12 +180,14 @@ impl Named {
 
     /// How many slots the node asks for.
     pub(super) fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
-        Ok(told_by_args(args)?.count.or(self.args.count))
+        Ok(told_by_args(args)?.count.or(self.args.clone()?.count))
     }
+}
 
+impl User {
     /// A pod may ask for what the network allows, and say what is so anyway.
-    fn check(&self, conf: &PoolConf, node: &User) -> Result<(), UserError> {
-        let [pods, nodes] = [&self.annotations, node].map(User::asked);
+    fn check(&self, conf: &PoolConf, node: &Self) -> Result<(), UserError> {
+        let [pods, nodes] = [self, node].map(Self::asked);
         for ((annotation, asked), (_, known)) in pods.into_iter().zip(nodes) {
             if let Some(value) = asked.filter(|_| !conf.annotations.holds(annotation))
                 && known.as_ref() != Some(&value)
@@ -188,9 +197,7 @@ impl Named {
         }
         Ok(())
     }
-}
 
-impl User {
     /// What this one says, and what the other does where this one says nothing.
     fn or(self, other: Self) -> Self {
         Self {

@@ -39,7 +39,7 @@ use crate::{
     },
     store::PoolPolicy,
     template::MTU,
-    types::{AttachmentId, IfName, Mac, NetworkName, PoolKey},
+    types::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
 };
 
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
@@ -183,14 +183,21 @@ impl NetConf {
     }
 
     /// What the slots of an interface of this name are built from: the configuration, or with it a
-    /// stored template of this digest.
+    /// stored template of this name and digest.
     #[must_use]
-    pub fn pool_key(&self, ifname: &IfName, template: Option<&[u8; 32]>) -> PoolKey {
+    pub fn pool_key(
+        &self,
+        ifname: &IfName,
+        template: Option<(&TemplateName, &[u8; 32])>,
+    ) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
         let text =
             format!("{} {ifname} {} {:?} {:?}", self.name, self.ip_masq, self.mtu, self.ipam);
         let mut hash = Sha256::new_with_prefix(text);
-        hash.update(template.map_or(&[][..], |digest| digest));
+        if let Some((name, digest)) = template {
+            hash.update(digest);
+            hash.update(name.as_str());
+        }
         let mut key = PoolKey::default();
         key.0.copy_from_slice(&hash.finalize()[..16]);
         key

@@ -34,7 +34,9 @@ pub enum AllocateError {
         network: NetworkName,
     },
     /// Every address is taken.
-    #[error("network {network} has no address left in {ranges}: {in_use} of {in_use} are in use")]
+    #[error(
+        "network {network} has no address left in {ranges}: {in_use} of {in_use} are in use or rest"
+    )]
     Exhausted {
         /// The network.
         network: NetworkName,
@@ -243,7 +245,7 @@ mod tests {
         let error = choose(&dual_stack(), &[], &[], &taken).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "network net has no address left in 10.1.0.1-10.1.0.6: 5 of 5 are in use"
+            "network net has no address left in 10.1.0.1-10.1.0.6: 5 of 5 are in use or rest"
         );
         assert_eq!(error.to_cni().code, ErrorCode::NO_ADDRESS);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    LifecycleError, Node, Outcome, in_force::PoolInForce, node::now, outcome::decision,
+    LifecycleError, Node, Outcome, decision::decision, in_force::PoolInForce, node::now,
     terms::Terms,
 };
 use crate::{
@@ -36,7 +36,8 @@ impl Wanted<'_> {
     /// Records on a slot whose it is from now on, and how that came about; `distance` is how far it is
     /// from its last user.
     pub(super) fn give(&self, slot: &mut Slot, outcome: Outcome, distance: Scope) {
-        slot.decision = Some(decision(self, outcome, slot.used));
+        slot.decision =
+            Some(decision(self.terms.mode, self.user.function.as_ref(), outcome, slot.used));
         if slot.used {
             // What one of them did not want to share is not shared by the next.
             slot.scope = slot.scope.min(self.terms.scope);
@@ -117,7 +118,8 @@ pub(super) fn pool_of_slot(slot: &Slot) -> PoolId {
     }
 }
 
-fn find(
+/// The slot that waits and that somebody can have, if there is one, and what it is to him.
+pub(super) fn find(
     transaction: &Write<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {

@@ -24,6 +24,7 @@ pub(super) struct Blueprint<'a> {
     pub(super) pool: &'a PoolInForce,
     own: &'a OwnIpam,
     template: Template,
+    text: String,
     digest: [u8; 32],
     mtu: u32,
     masquerade: bool,
@@ -46,14 +47,14 @@ impl<'a> Blueprint<'a> {
             return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
         };
         let template = pool_template(node, conf, pool.template.as_ref())?;
-        let digest = template.digest()?.0;
+        let (digest, text) = (template.digest()?.0, template.to_json()?);
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
         if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
             return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
         }
-        Ok(Self { conf, pool, own, template, digest, mtu, masquerade })
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade })
     }
 
     /// Whether its slots are masqueraded.
@@ -79,6 +80,7 @@ impl<'a> Blueprint<'a> {
         slot.template_name.clone_from(template);
         slot.scope = self.pool.policy.scope;
         slot.mtu = self.mtu;
+        transaction.put_template(&self.digest, &self.text)?;
         slot.addresses = take_addresses(transaction, network, self.own, &[], id)?;
         transaction.put_slot(&slot)?;
         Ok(slot)

@@ -360,7 +360,9 @@ impl LifecycleError {
             | Self::TemplateMtu { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
-            | Self::User(UserError::NotAllowed { .. }) => ErrorCode::INVALID_CONFIGURATION,
+            | Self::User(UserError::Key(_) | UserError::NotAllowed { .. }) => {
+                ErrorCode::INVALID_CONFIGURATION
+            }
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
                 ErrorCode::NO_ADDRESS
             }

@@ -21,7 +21,7 @@ use crate::{
     bell,
     conf::{NetConf, User},
     netns::Netns,
-    store::{Decision, Slot, SlotState},
+    store::{Decision, Mode, Slot, SlotState},
     types::{AttachmentId, Mac, SlotId},
 };
 
@@ -77,10 +77,11 @@ impl Node {
         let pool = pool_in_force(self, conf, &pool_id(conf, &attachment.ifname, user))?;
         let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
         let terms = Terms::new(conf, &pool.policy, user)?;
-        if let Some(path) = path {
-            create(path)?;
-        }
         let wanted = Wanted { attachment, pool: &pool, terms, user, path: *path, sysctls: None };
+        if terms.mode == Mode::None {
+            return Err(wanted.declined(Decline::Asked));
+        }
+        let target = path.map(Target::create).transpose()?;
         let open = |slot| self.netns_through_door(slot);
         let provided = if *prepared_only {
             activate_ready(self, &wanted, &open)?
@@ -88,6 +89,9 @@ impl Node {
             let provided = provide(self, conf, &wanted, &open)?;
             provided.map_err(|reason| wanted.declined(reason))?
         };
+        if let Some(target) = target {
+            target.keep();
+        }
         if !provided.outcome.is_hit() {
             bell::ring(&self.directories.run, "");
         }
@@ -136,15 +140,47 @@ impl Wanted<'_> {
     }
 }
 
-/// Makes an empty file to mount on.
-pub(super) fn create(path: &Path) -> Result<(), LifecycleError> {
-    let failed = |source: io::Error| LifecycleError::Target { path: PathBuf::from(path), source };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+/// An empty file to mount on. What was made for it is removed again unless it is kept.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    path: &'a Path,
+    /// Whether the file was made.
+    file: bool,
+    /// The folders that were made, the innermost first.
+    folders: Vec<&'a Path>,
+}
+
+impl<'a> Target<'a> {
+    /// Makes the file, with its folders, if it is not there.
+    pub(super) fn create(path: &'a Path) -> Result<Self, LifecycleError> {
+        let failed = |source| LifecycleError::Target { path: PathBuf::from(path), source };
+        let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        let mut target = Self { path, file: false, folders };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        match File::options().create_new(true).append(true).open(path) {
+            Ok(_) => target.file = true,
+            // Maybe a namespace is mounted there, and the claim says of whom.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        Ok(target)
     }
-    match File::options().create_new(true).append(true).open(path) {
-        // Maybe a namespace is mounted there, and the claim says of whom.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => created.map(drop).map_err(failed),
+
+    /// Leaves it there.
+    pub(super) fn keep(mut self) {
+        (self.file, self.folders) = (false, Vec::new());
+    }
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        // Why there is nothing to mount on it is what counts. A folder in which somebody else has put
+        // something stays.
+        if self.file {
+            drop(fs::remove_file(self.path));
+        }
+        self.folders.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     }
 }

@@ -53,8 +53,7 @@ pub(super) fn pool_in_force(
         return Ok(None);
     };
     let is_same = |pool: &Pool| {
-        pool.key == conf.pool_key(&id.ifname, digest(pool).as_ref())
-            && pool.configured == configured
+        pool.key == key(conf, id, digest(pool).as_ref()) && pool.configured == configured
     };
     let pool = match recorded {
         Some(pool) if is_same(&pool) => pool,
@@ -64,6 +63,11 @@ pub(super) fn pool_in_force(
     };
     let template = digest(&pool);
     Ok(Some(PoolInForce { id: id.clone(), key: pool.key, policy: pool.policy(), template }))
+}
+
+/// What the slots of a pool are built from.
+fn key(conf: &NetConf, id: &PoolId, digest: Option<&[u8; 32]>) -> PoolKey {
+    conf.pool_key(&id.ifname, id.template.as_ref().zip(digest))
 }
 
 /// The digest of the stored template that a pool's slots are made from, if there is one.
@@ -101,7 +105,7 @@ pub(super) fn put_pool(
 ) -> Result<Pool, LifecycleError> {
     let digest = stored.map(Template::digest).transpose()?.map(|digest| digest.0);
     let text = stored.map(Template::to_json).transpose()?;
-    let key = conf.pool_key(&id.ifname, digest.as_ref());
+    let key = key(conf, id, digest.as_ref());
     node.store.write(|transaction| {
         let known = transaction.pool(id)?;
         let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
@@ -118,8 +122,24 @@ pub(super) fn put_pool(
             set,
         };
         transaction.put_pool(id, &pool)?;
+        for (other, pool) in transaction.pools()? {
+            if is_superseded(&other, &pool, id, conf) {
+                transaction.forget_pool(&other)?;
+            }
+        }
         Ok(pool)
     })
+}
+
+/// Whether a pool was what the network had where it names no template, or another, and is not any
+/// more: its slots are to be given up. What an operator has set stays.
+fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bool {
+    let is_networks = |id: &PoolId, conf: &NetConf| id.template == conf.pool_conf.template;
+    other != id
+        && (&other.network, &other.ifname) == (&id.network, &id.ifname)
+        && pool.set == PoolOverride::default()
+        && is_networks(id, conf)
+        && NetConf::parse(&pool.conf).is_ok_and(|old| is_networks(other, &old))
 }
 
 /// A template that is stored on this node.

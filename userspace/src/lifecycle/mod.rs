@@ -5,7 +5,10 @@ mod add;
 mod addresses;
 mod blueprint;
 mod check;
+mod cold;
 mod configuration;
+mod container;
+mod decision;
 mod del;
 mod destroy;
 mod error;
@@ -22,6 +25,7 @@ mod provide;
 mod release;
 mod replicate;
 mod request;
+mod result;
 mod reuse;
 mod room;
 mod scrub;
@@ -30,6 +34,7 @@ mod terms;
 
 pub use add::add;
 pub use check::check;
+pub use decision::NO_POOL;
 pub use del::del;
 pub use destroy::destroy;
 pub use error::LifecycleError;
@@ -40,7 +45,7 @@ pub use node::{Node, now, uplink_mtu};
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };
-pub use outcome::{Decline, NO_POOL, Outcome};
+pub use outcome::{Decline, Outcome};
 pub use park::park;
 pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare};

@@ -6,8 +6,10 @@ use std::{fs, io};
 use super::{
     Decline, LifecycleError, Node, Order, Request,
     activate::Wanted,
-    add::{container_netns, prepared_result},
-    gateway::{activate_ready, create},
+    add::prepared_result,
+    container::container_netns,
+    del::{attached, detach},
+    gateway::{Target, activate_ready},
     in_force::{PoolInForce, pool_id, pool_in_force},
     prepare::{check_room, prepare},
     reuse::{Guarded, guard, guard_request},
@@ -97,16 +99,31 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     if terms.mode == Mode::None {
         return Err(wanted.declined(Decline::Asked));
     }
-    let guarded = target(request, path)?.map_err(|reason| wanted.declined(reason))?;
+    if let Some(slot) = attached(&node, &request.attachment)? {
+        let (attachment, slot) = (request.attachment.clone(), slot.id);
+        return Err(StoreError::AttachmentTaken { attachment, slot }.into());
+    }
+    let (target, guarded) = target(request, path)?;
+    let guarded = guarded.map_err(|reason| wanted.declined(reason))?;
     wanted.sysctls = guarded.sysctls.as_deref();
     let hidden = guarded.hidden.as_ref();
     let open = |slot| Ok(hidden.ok_or(LifecycleError::NoHidden)?.netns(slot)?);
     let provided = activate_ready(&node, &wanted, &open)?;
-    prepared_result(&node, request, path, &provided.slot)
+    let result = prepared_result(&node, request, path, &provided.slot);
+    if result.is_err() {
+        // Why it cannot be told of is what counts.
+        drop(detach(&node, &provided.slot, request));
+    } else if let Some(target) = target {
+        target.keep();
+    }
+    result
 }
 
 /// Where the namespace is to be mounted, looked at as ADD does, and made where nothing is.
-fn target(request: &Request, path: &NetnsPath) -> Result<Result<Guarded, Decline>, LifecycleError> {
+fn target<'a>(
+    request: &Request,
+    path: &'a NetnsPath,
+) -> Result<(Option<Target<'a>>, Result<Guarded, Decline>), LifecycleError> {
     let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
     let is_free = match fs::symlink_metadata(path.as_path()) {
         Ok(found) => {
@@ -117,16 +134,17 @@ fn target(request: &Request, path: &NetnsPath) -> Result<Result<Guarded, Decline
     };
     if !is_free {
         let (path, netns) = container_netns(request)?;
-        return guard(request, path, &netns);
+        return Ok((None, guard(request, path, &netns)?));
     }
     if let Some(reason) = guard_request(request) {
-        return Ok(Err(reason));
+        return Ok((None, Err(reason)));
     }
-    create(path.as_path())?;
-    match HiddenNamespaces::open_existing(&request.conf.directories.run) {
-        Err(HiddenError::Elsewhere { .. }) => Ok(Err(Decline::MountNamespace)),
-        hidden => Ok(Ok(Guarded { hidden: hidden?, sysctls: None })),
-    }
+    let target = Target::create(path.as_path())?;
+    let guarded = match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+        Err(HiddenError::Elsewhere { .. }) => Err(Decline::MountNamespace),
+        hidden => Ok(Guarded { hidden: hidden?, sysctls: None }),
+    };
+    Ok((Some(target), guarded))
 }
 
 /// PARK: takes the configuration back from a container, and keeps it inactive. There being none is no

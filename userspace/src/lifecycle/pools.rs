@@ -23,6 +23,13 @@ pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, LifecycleError> {
     })?)
 }
 
+/// How many slots of a pool there are.
+pub(super) fn total(transaction: &Write<'_>, key: PoolKey) -> Result<u32, StoreError> {
+    SlotState::COUNTED
+        .into_iter()
+        .try_fold(0, |total, state| Ok(total + transaction.count(Shelf::Pool(state, key))?))
+}
+
 impl Node {
     /// What a pool has now, and which of its slots are parked.
     pub fn stock(&self, pool: &Pool) -> Result<(Stock, Vec<Parked>), LifecycleError> {

@@ -12,7 +12,7 @@ use super::{
     destroy::destroy,
     in_force::{PoolInForce, pool_in_force},
     node::now,
-    pools::supply,
+    pools::{supply, total},
     room::lack,
 };
 use crate::{
@@ -57,7 +57,11 @@ pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleE
     let mut left = order.count;
     while left > 0 {
         let batch = left.min(BATCH);
-        let built = batches.build(batch)?;
+        let built = match batches.build(batch) {
+            // As many as there are addresses for.
+            Err(error) if lack(&error).is_some() && !ready.is_empty() => break,
+            built => built?,
+        };
         left = if built.len() < batch as usize { 0 } else { left - batch };
         ready.extend(built);
     }
@@ -127,16 +131,18 @@ impl Batches<'_> {
             None => record_fingerprint(self.node, &self.blueprint, first)?,
         };
         self.fingerprint = Some(fingerprint);
-        let function = self.user.and_then(|user| user.function.as_ref());
-        let tenant = self.user.and_then(|user| user.tenant.as_ref());
-        let state = if function.is_some() { SlotState::Parked } else { SlotState::Warm };
+        let user = self.user.filter(|user| user.function.is_some());
+        let state = if user.is_some() { SlotState::Parked } else { SlotState::Warm };
         self.node.store.write(|transaction| {
             let finish = |(site, built): &(Site, Built)| {
                 transaction.advance(site.slot.id, state, now(), |slot| {
                     slot.host_ifindex = built.host_ifindex;
                     slot.fingerprint = fingerprint;
-                    slot.function = function.cloned();
-                    slot.tenant = tenant.cloned().filter(|_| function.is_some());
+                    let Some(user) = user else { return };
+                    slot.function.clone_from(&user.function);
+                    slot.tenant.clone_from(&user.tenant);
+                    slot.scope = user.scope.unwrap_or(slot.scope);
+                    slot.idle_ttl = user.idle_ttl;
                 })
             };
             done.iter().map(finish).map(|ready| Ok(ready?.id)).collect()
@@ -147,9 +153,12 @@ impl Batches<'_> {
 /// Namespaces, and intents to build slots in them.
 fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>, LifecycleError> {
     let namespaces = namespaces(count, workers(blueprint))?;
+    let PoolInForce { key, policy, .. } = blueprint.pool;
     node.store.write(|transaction| {
         let mut sites: Vec<Site> = Vec::with_capacity(namespaces.len());
-        for netns in namespaces {
+        // ADDs may have built some since the caller has counted.
+        let room = policy.max.saturating_sub(total(transaction, *key)?);
+        for netns in namespaces.into_iter().take(room as usize) {
             match blueprint.record(transaction, &netns) {
                 Ok(slot) => sites.push(Site { slot, netns }),
                 // As many as there are addresses for.

@@ -9,6 +9,7 @@ use super::{
     destroy::destroy,
     node::now,
     park::withdraw,
+    pools::total,
     prepare::record_fingerprint,
     room::{Lack, Room, lack},
 };
@@ -17,7 +18,7 @@ use crate::{
     failpoint,
     netns::{Netns, guard, stack},
     slot::require_masquerade,
-    store::{Scope, Shelf, Slot, SlotState},
+    store::{Scope, Slot, SlotState},
     types::SlotId,
 };
 
@@ -60,7 +61,7 @@ pub(super) fn provide(
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
-    let room = Room::new(node, conf);
+    let room = Room::new(node, conf, wanted.terms.cooldown);
     loop {
         if let Some(ready) = ready(node, wanted, open)? {
             return Ok(ready);
@@ -72,7 +73,7 @@ pub(super) fn provide(
             Err(error) => lack(error),
         };
         match lack {
-            Some(lack) if room.make(lack)? => {}
+            Some(lack) if room.make(lack, Some(wanted))? => {}
             _ => return built,
         }
     }
@@ -146,11 +147,7 @@ fn record(
     netns: &Netns,
 ) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| {
-        let mut slots = 0;
-        for state in SlotState::COUNTED {
-            slots += transaction.count(Shelf::Pool(state, wanted.pool.key))?;
-        }
-        if slots >= wanted.pool.policy.max {
+        if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }
         let mut slot = blueprint.record(transaction, netns)?;

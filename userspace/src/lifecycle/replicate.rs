@@ -76,12 +76,17 @@ pub fn replicate(
     source: Source<'_>,
     count: u32,
 ) -> Result<Made, LifecycleError> {
+    if count > 0 {
+        check_pool(node, conf, ifname, count)?;
+    }
     let template = match source {
         Source::Configuration => super::configuration::template_of(conf),
         Source::Slot(slot) => of_slot(node, conf, slot)?,
     };
     let template = Template { origin: origin(conf), ..template };
     let put = store_template(node, name, &template)?;
+    // One that is stored already keeps its origin.
+    let template = node.template(name)?.map_or(template, |stored| stored.template);
     let slots = if count == 0 {
         Vec::new()
     } else {
@@ -92,13 +97,29 @@ pub fn replicate(
     Ok(Made { name: name.clone(), template, digest, put, slots })
 }
 
+/// Refuses to make what a network cannot have, before anything is stored.
+fn check_pool(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    count: u32,
+) -> Result<(), LifecycleError> {
+    let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
+    let recorded = node.store.read(|transaction| transaction.pool(&id))?;
+    let policy = conf.pool.or(recorded.map(|pool| pool.policy()));
+    let policy = policy.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+    if count > policy.max {
+        return Err(LifecycleError::NoRoom { pool: id.to_string(), count, room: policy.max });
+    }
+    Ok(())
+}
+
 /// What a slot was made from, and what was set in its namespace since.
 fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, LifecycleError> {
     if !slot.owns_netns {
         return Err(LifecycleError::NotReplicable { slot: slot.id });
     }
-    let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, conf, stored)?;
+    let template = pool_template(node, conf, Some(&slot.template))?;
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
     let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;

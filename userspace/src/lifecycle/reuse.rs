@@ -5,7 +5,7 @@ use std::{fs, io, os::unix::process::parent_id};
 use super::{
     Decline, LifecycleError, Node, Outcome, Request,
     activate::Wanted,
-    add::ContainerNetns,
+    container::ContainerNetns,
     in_force::{PoolInForce, pool_id, pool_in_force},
     provide::{Provided, provide},
     terms::{Terms, check_without_pool},

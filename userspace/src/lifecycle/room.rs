@@ -1,20 +1,21 @@
 //! Making room where addresses or slots run out: slots that wait are given up for those who come.
 
 use std::{
-    fs::File,
     net::IpAddr,
-    os::fd::{AsFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
-
-use super::{LifecycleError, Node, destroy::destroy, node::now, scrub::scrub_now};
+use super::{
+    LifecycleError, Node,
+    activate::{Wanted, find},
+    destroy::destroy,
+    node::now,
+    scrub::scrub_now,
+};
 use crate::{
     conf::NetConf,
     ipam::AllocateError,
-    netns::Netns,
     store::{Shelf, Slot, SlotState, StoreError},
     types::NetworkName,
 };
@@ -63,18 +64,25 @@ pub(super) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
-        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+    /// For a container of a network whose slots rest for `cooldown` before others get them.
+    pub(super) fn new(node: &'a Node, conf: &'a NetConf, cooldown: Duration) -> Self {
         Self { node, network: &conf.name, cooldown, deadline: Instant::now() + PATIENCE }
     }
 
     /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
     /// others are at it, some time passes. Says whether it is worth trying again.
-    pub(super) fn make(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    ///
+    /// `wanted` is what the container wants of a pool, if anything: nothing is given up for it as long
+    /// as a slot waits that it can have.
+    pub(super) fn make(
+        &self,
+        lack: Lack,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<bool, LifecycleError> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.settle(lack)? || self.evict(lack)? || self.wait(lack)?)
+        Ok(self.settle(lack)? || self.evict(lack, wanted)? || self.wait(lack)?)
     }
 
     /// Has a slot that came back brought back to what it was, if nobody uses it any more.
@@ -88,12 +96,18 @@ impl<'a> Room<'a> {
     }
 
     /// Gives up the slot that has waited longest, parked ones first.
-    fn evict(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    fn evict(&self, lack: Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find(lack, &[state])?.filter(|slot| self.is_rested(slot)) else {
+            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
+                // One that it can have may have come back since it was looked for.
+                if let Some(wanted) = wanted
+                    && find(transaction, wanted)?.is_some()
+                {
+                    return Ok(None);
+                }
                 match transaction.slot(found.id)?.filter(|slot| slot.state() == state) {
                     Some(slot) => {
                         transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(Some)
@@ -127,6 +141,16 @@ impl<'a> Room<'a> {
     /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
     /// them to another is found.
     fn find(&self, lack: Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
+        self.find_which(lack, states, |_| true)
+    }
+
+    /// The same, of those that `fit`.
+    fn find_which(
+        &self,
+        lack: Lack,
+        states: &[SlotState],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Result<Option<Slot>, LifecycleError> {
         let has = |slot: &Slot| match lack {
             Lack::Any => true,
             Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == wanted),
@@ -137,7 +161,10 @@ impl<'a> Room<'a> {
                 for id in transaction.on_shelf(Shelf::State(*state))? {
                     let slot = transaction.slot(id?)?;
                     let slot = slot.filter(|slot| {
-                        slot.network == *self.network && slot.container.is_none() && has(slot)
+                        slot.network == *self.network
+                            && slot.container.is_none()
+                            && has(slot)
+                            && fits(slot)
                     });
                     if let Some(slot) = slot
                         && oldest.as_ref().is_none_or(|oldest| slot.changed < oldest.changed)
@@ -150,11 +177,4 @@ impl<'a> Room<'a> {
         })?;
         Ok(oldest)
     }
-}
-
-/// Keeps others from a slot's namespace while it is scrubbed; ends with the process, too.
-pub(super) fn lock(netns: &Netns) -> Result<Flock<File>, LifecycleError> {
-    let own: OwnedFd = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
-    Flock::lock(File::from(own), FlockArg::LockExclusive)
-        .map_err(|(_, errno)| LifecycleError::LockNetns(errno.into()))
 }

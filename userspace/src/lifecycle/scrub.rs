@@ -1,18 +1,23 @@
 //! Bringing slots that somebody used back to what they were, or giving them up.
 
 use std::{
+    fs::File,
+    os::fd::{AsFd as _, OwnedFd},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::{
     LifecycleError, Node, activate::pool_of_slot, destroy::destroy, in_force::pool_template,
-    node::now, room::lock,
+    node::now,
 };
 use crate::{
     conf::NetConf,
     failpoint,
+    netns::Netns,
     slot::{Fingerprint, Scrubbed, User, host_end_difference, point, scrub as scrub_netns, users},
     store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, NodeContext},
@@ -204,6 +209,8 @@ pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
         return None;
     }
     match slot.scope.min(pool.configured.scope) {
+        // Who wants a new instance would get none while those are kept that he had before.
+        _ if slot.mode == Mode::Replicate => None,
         _ if keeps_function(slot) => Some(SlotState::Parked),
         Scope::Tenant => Some(SlotState::Parked),
         Scope::Network => Some(SlotState::Warm),
@@ -214,4 +221,11 @@ pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
 /// Whether a slot waits for the function that had it.
 fn keeps_function(slot: &Slot) -> bool {
     slot.function.is_some() && slot.mode == Mode::Reuse
+}
+
+/// Keeps others from a slot's namespace while it is scrubbed; ends with the process, too.
+fn lock(netns: &Netns) -> Result<Flock<File>, LifecycleError> {
+    let own: OwnedFd = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
+    Flock::lock(File::from(own), FlockArg::LockExclusive)
+        .map_err(|(_, errno)| LifecycleError::LockNetns(errno.into()))
 }

@@ -5,3 +5,6 @@ mod retention;
 
 pub use refill::{Demand, MOST_BUILT, MOST_DRAINED, Plan, Stock, Supply, plan};
 pub use retention::{Disposal, MOST_RETIRED, Need, Reason, Retirement, retire};
+
+/// Most slots that came back scrubbed at a time: pools are looked after in between.
+pub const MOST_SCRUBBED: usize = 32;

@@ -37,7 +37,7 @@ const MARGIN: f64 = 3.0;
 /// How long a pool holds more ready slots than it needs before it gives them up.
 const SURPLUS_AFTER: Duration = Duration::from_mins(1);
 /// Most slots built by one decision: they are ready together, and the next decision knows better.
-pub const MOST_BUILT: u32 = 32;
+pub const MOST_BUILT: u32 = 16;
 /// Most ready slots given up by one decision.
 pub const MOST_DRAINED: u32 = 64;
 
@@ -181,7 +181,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many parked slots have to go, so that there is room for ready ones.
+    /// How many parked slots have to go, so that there is room for ready ones: also where anybody may
+    /// have a parked one, since each that is taken from its function makes that take another's.
     #[must_use]
     pub fn evict(&self) -> u32 {
         self.excess.saturating_add(self.lack.saturating_sub(self.room))
@@ -193,10 +194,10 @@ impl Plan {
         Need { excess: self.excess, lack: self.lack }
     }
 
-    /// Slots to build, after of the retired ones `recycled` were made ready and `given_up` are gone.
+    /// Slots to build, after `recycled` of the retired ones were made ready, where there may be `room`
+    /// more by then.
     #[must_use]
-    pub fn build(&self, recycled: u32, given_up: u32) -> u32 {
-        let room = self.room.saturating_add(given_up).saturating_sub(self.excess);
+    pub fn build(&self, recycled: u32, room: u32) -> u32 {
         self.lack.saturating_sub(recycled).min(room).min(MOST_BUILT)
     }
 }

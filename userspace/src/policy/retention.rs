@@ -114,7 +114,9 @@ fn mark_oldest(group: &[Parked], reasons: &mut [Option<Reason>], count: usize, r
         return;
     }
     let mut staying: Vec<usize> = (0..group.len()).filter(|at| reasons[*at].is_none()).collect();
-    staying.sort_unstable_by_key(|at| (group[*at].since, group[*at].slot));
+    if count < staying.len() {
+        staying.select_nth_unstable_by_key(count, |at| (group[*at].since, group[*at].slot));
+    }
     for at in staying.into_iter().take(count) {
         reasons[at] = Some(reason);
     }

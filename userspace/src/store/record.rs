@@ -67,13 +67,12 @@ impl SlotState {
         use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
         matches!(
             (self, next),
-            (Building, Warm | Active)
+            (Building, Warm | Active | Parked)
                 | (Warm | Parked, Claimed)
                 | (Claimed, Active | Dirty)
                 | (Active, Dirty)
                 | (Dirty, Scrubbing)
                 | (Scrubbing, Warm | Parked | Dirty)
-                | (Building | Warm, Parked)
                 | (Parked, Warm)
                 | (_, Condemned)
         )

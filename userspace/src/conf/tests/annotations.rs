@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{least, parse};
 use crate::{
-    cni::ErrorCode,
     conf::{ConfError, NetConf, User, UserError},
     store::{Mode, Scope},
 };
@@ -131,9 +130,10 @@ fn what_is_misspelt_is_an_error() {
         ("repoint.dev/count", "7"),
     ] {
         let conf = annotated(least(), json!({annotation: value}));
-        let error = parse(&conf).unwrap_err();
-        assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION);
-        assert!(error.msg.contains(annotation), "{error}");
+        // Only who asks learns of it: the container can be detached.
+        let error = user(&conf, "").unwrap_err();
+        assert!(matches!(error, UserError::Key(_)), "{error}");
+        assert!(error.to_string().contains(annotation), "{error}");
     }
     for args in [
         "repoint.dev/mode=recycle",

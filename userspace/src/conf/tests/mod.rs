@@ -31,7 +31,11 @@ fn set(conf: &mut Value, pointer: &str, value: Value) {
 }
 
 fn assert_refused(conf: &Value, pointer: &str, what: &str) {
-    let error = parse(conf).expect_err(&format!("{pointer}: {what} was accepted"));
+    let asked = |conf: NetConf| match conf.user(&CniArgs::default()) {
+        Err(UserError::Key(error)) => Err(ConfError::from(error).to_cni()),
+        _ => Ok(conf),
+    };
+    let error = parse(conf).and_then(asked).expect_err(&format!("{pointer}: {what} was accepted"));
     let expected = format!("{} is ", path_of(pointer));
     assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{pointer}: {what}: {error}");
     assert!(error.msg.starts_with(&expected), "{pointer}: {what}: {error}");
@@ -190,8 +194,12 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
     let key = |conf: &Value| parse(conf).unwrap().pool_key(&eth0, None);
     let first = key(&least());
     assert_ne!(parse(&least()).unwrap().pool_key(&net1, None), first);
-    let with_template = parse(&least()).unwrap().pool_key(&eth0, Some(&[0; 32]));
-    assert_ne!(with_template, first);
+    let of = |name: &str, digest: u8| {
+        let (name, digest) = (name.parse().unwrap(), [digest; 32]);
+        parse(&least()).unwrap().pool_key(&eth0, Some((&name, &digest)))
+    };
+    let keys = [first, of("one", 0), of("one", 1), of("two", 0)];
+    assert!((1..keys.len()).all(|at| !keys[..at].contains(&keys[at])), "{keys:?}");
     let same =
         [("cniVersion", json!("1.1.0")), ("pool", json!({"warm": 3})), ("coldBuilds", json!(9))];
     let others = [

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Scope;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -36,7 +37,8 @@ fn steady(rate: f64) -> Demand {
 fn a_pool_is_filled_to_its_low_water_mark_and_no_further() {
     for (have, build) in [(0, 8), (5, 3), (8, 0), (20, 0)] {
         let plan = decide(policy(8, 100), stock(have, 0, 0), &Demand::default());
-        assert_eq!((plan.build(0, 0), plan.evict(), plan.drain), (build, 0, 0), "{have} warm");
+        let found = (plan.build(0, plan.room), plan.evict(), plan.drain);
+        assert_eq!(found, (build, 0, 0), "{have} warm");
     }
 }
 
@@ -92,7 +94,8 @@ fn a_few_adds_within_milliseconds_are_no_rate() {
 #[test]
 fn the_target_is_within_the_maximum_and_falls_when_demand_does() {
     let mut demand = steady(50.0);
-    assert_eq!(decide(policy(8, 20), stock(8, 0, 2), &demand).build(0, 0), 10);
+    let plan = decide(policy(8, 20), stock(8, 0, 2), &demand);
+    assert_eq!(plan.build(0, plan.room), 10);
     observe(&mut demand, 0.0, Duration::from_mins(2), LOOK);
     assert_eq!(decide(policy(8, 1000), stock(8, 0, 0), &demand).target, 8);
 }
@@ -100,7 +103,7 @@ fn the_target_is_within_the_maximum_and_falls_when_demand_does() {
 #[test]
 fn slots_that_rest_are_not_ready_and_are_no_surplus() {
     let resting = |warm, resting| Stock { resting, ..stock(warm, 0, 0) };
-    assert_eq!(decide(policy(8, 100), resting(20, 15), &Demand::default()).build(0, 0), 3);
+    assert_eq!(decide(policy(8, 100), resting(20, 15), &Demand::default()).lack, 3);
     let mut demand = Demand { surplus: SURPLUS_AFTER, ..Demand::default() };
     assert_eq!(plan(&policy(8, 100), resting(20, 15), &mut demand, SECOND).drain, 0);
     assert_eq!(demand.surplus, Duration::ZERO);
@@ -121,20 +124,21 @@ fn a_surplus_goes_when_it_has_lasted() {
 
 #[test]
 fn parked_slots_make_room_for_ready_ones() {
-    let plan = decide(policy(8, 100), stock(3, 90, 7), &Demand::default());
+    let tenants = PoolPolicy { scope: Scope::Tenant, ..policy(8, 100) };
+    let plan = decide(tenants, stock(3, 90, 7), &Demand::default());
     assert_eq!((plan.evict(), plan.drain), (5, 0));
     // Each is made ready, or leaves room for one that is built.
-    for (recycled, given_up, build) in [(0, 0, 0), (5, 0, 0), (0, 5, 5), (2, 3, 3)] {
-        assert_eq!(plan.build(recycled, given_up), build, "{recycled} {given_up}");
+    for (recycled, room, build) in [(0, 0, 0), (5, 0, 0), (0, 5, 5), (2, 3, 3)] {
+        assert_eq!(plan.build(recycled, room), build, "{recycled} {room}");
     }
 }
 
 #[test]
 fn more_than_the_maximum_is_given_up_parked_first_and_busy_never() {
     let plan = decide(policy(4, 10), stock(4, 3, 8), &Demand::default());
-    assert_eq!((plan.evict(), plan.drain, plan.build(0, 3)), (5, 2, 0));
+    assert_eq!((plan.evict(), plan.drain, plan.lack), (5, 2, 0));
     // Room for ready slots is made beyond that.
-    let plan = decide(policy(4, 10), stock(0, 9, 4), &Demand::default());
+    let tenants = PoolPolicy { scope: Scope::Tenant, ..policy(4, 10) };
+    let plan = decide(tenants, stock(0, 9, 4), &Demand::default());
     assert_eq!((plan.evict(), plan.need()), (7, Need { excess: 3, lack: 4 }));
-    assert_eq!(plan.build(0, 7), 4);
 }

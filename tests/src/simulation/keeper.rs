@@ -1,0 +1,100 @@
+//! The keeper's rounds on the virtual clock: the steps of `agent/keeper.rs`, in its order.
+
+use std::time::Duration;
+
+use repoint::{
+    policy::{Demand, Disposal, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
+    store::PoolPolicy,
+};
+
+use super::{
+    Moment,
+    measure::Measure,
+    slots::{Number, Slots},
+};
+
+/// What the keeper remembers.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    demand: Demand,
+    /// ADDs that wanted a slot for anybody, since the last look.
+    pub(super) demanded: u64,
+    looked: Moment,
+}
+
+/// What a look leaves to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Work {
+    /// Slots to take down.
+    pub(super) destroy: usize,
+    /// What was decided, and how many slots were made ready since.
+    plan: Plan,
+    recycled: u32,
+    /// Whether to look again at once.
+    pub(super) more: bool,
+}
+
+impl Work {
+    /// Slots to build, where there may be `room` more.
+    pub(super) fn build(&self, room: u32) -> u32 {
+        self.plan.build(self.recycled, room)
+    }
+}
+
+impl Keeper {
+    /// Looks after the pool. What is recycled is ready at once.
+    pub(super) fn look(
+        &mut self,
+        slots: &mut Slots,
+        policy: &PoolPolicy,
+        now: Moment,
+        measure: &mut Measure,
+    ) -> Work {
+        let interval = Duration::from_nanos(now - self.looked);
+        self.looked = now;
+        self.demand.observe(std::mem::take(&mut self.demanded), interval);
+        let plan = plan(policy, slots.stock(policy, now), &mut self.demand, interval);
+        let (retired, recycled, given_up) = retire_slots(slots, policy, &plan, now, measure);
+        let drained = slots.drain(plan.drain);
+        measure.looked(plan.target, interval);
+        if retired < MOST_RETIRED {
+            measure.limits(slots.parked());
+        }
+        Work {
+            destroy: given_up + drained,
+            plan,
+            recycled,
+            more: retired == MOST_RETIRED || plan.drain == MOST_DRAINED,
+        }
+    }
+
+    /// Takes note that slots were built.
+    pub(super) fn built(&mut self, count: u32, took: Duration) {
+        self.demand.built(count, took);
+    }
+}
+
+/// Retires parked slots: how many, of which how many are ready again and how many to be taken down.
+fn retire_slots(
+    slots: &mut Slots,
+    policy: &PoolPolicy,
+    plan: &Plan,
+    now: Moment,
+    measure: &mut Measure,
+) -> (usize, u32, usize) {
+    let retirements = retire(slots.parked(), now, policy, plan.evict());
+    let (mut need, mut recycled, mut given_up) = (plan.need(), 0, 0);
+    for retirement in &retirements {
+        measure.retired(retirement, now);
+        let Ok(slot) = Number::try_from(retirement.slot.0) else { continue };
+        slots.unpark(slot, retirement.since);
+        match need.dispose(policy, policy.scope, retirement.since, now) {
+            Disposal::Recycled => {
+                slots.recycle(slot, retirement.since);
+                recycled += 1;
+            }
+            Disposal::GivenUp => given_up += 1,
+        }
+    }
+    (retirements.len(), recycled, given_up)
+}

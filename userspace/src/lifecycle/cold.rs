@@ -1,0 +1,238 @@
+//! An interface that is built in the container's own namespace.
+
+use ipnet::IpNet;
+
+use super::{
+    Decline, LifecycleError, Node, Request,
+    addresses::take_addresses,
+    configuration::{configuration, template},
+    decision::ordinary,
+    in_force::{pool_id, stored_template},
+    node::now,
+    release::release,
+    result::result,
+    room::{Room, lack},
+};
+use crate::{
+    cni::{CniResult, Dns, Route},
+    conf::{IpamConf, User},
+    datapath::Datapath,
+    failpoint,
+    ipam::resolv_conf,
+    netns::Netns,
+    slot::{BuildPermit, Builder, Built, require_masquerade},
+    store::{Mode, Slot, SlotState},
+    template::{NetworkConfig, Operation, Template},
+    types::{AttachmentId, NetnsPath, TemplateName},
+};
+
+/// Attaches a container by building an interface in its own namespace.
+pub(super) fn add_cold(
+    node: &Node,
+    request: &Request,
+    user: &User,
+    decline: Option<Decline>,
+    path: &NetnsPath,
+    netns: &Netns,
+) -> Result<CniResult, LifecycleError> {
+    let name = pool_id(&request.conf, &request.attachment.ifname, user).template;
+    let template = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    let cold = Cold { request, user, decline, path, netns, name, template };
+    let slot = cold.claim_with_room(node)?;
+    failpoint::hit("add:claimed");
+    let attached = cold.attach(node, &slot);
+    if attached.is_err() {
+        // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
+        // the caller wants to know why ADD failed.
+        drop(release(node, slot.id, request));
+    }
+    let result = attached?;
+    Ok(match request.conf.prev_result.clone() {
+        Some(previous) => result.chained_after(previous),
+        None => result,
+    })
+}
+
+/// A container that gets its interface in its own namespace.
+struct Cold<'a> {
+    request: &'a Request,
+    user: &'a User,
+    /// Why it is not given a slot of the pool, if there is one.
+    decline: Option<Decline>,
+    path: &'a NetnsPath,
+    netns: &'a Netns,
+    /// The stored template that it is made from, if it is made from one.
+    name: Option<TemplateName>,
+    template: Option<Template>,
+}
+
+impl Cold<'_> {
+    /// Records the intent; slots that wait give up their addresses where none is left.
+    fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let conf = &self.request.conf;
+        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+        let room = Room::new(node, conf, cooldown);
+        loop {
+            let claimed = self.claim(node);
+            match claimed.as_ref().err().and_then(lack) {
+                Some(lack) if room.make(lack, None)? => {}
+                _ => return claimed,
+            }
+        }
+    }
+
+    /// Records the intent: the attachment, a slot for it and, where they are ours to give,
+    /// addresses.
+    fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let (conf, attachment) = (&self.request.conf, &self.request.attachment);
+        node.store.write(|transaction| {
+            let id = transaction.next_slot_id()?;
+            transaction.attach(attachment, id)?;
+            let AttachmentId { network, ifname, .. } = attachment;
+            let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
+            self.give(&mut slot);
+            slot.masquerade = self.masquerades();
+            slot.mac = conf.mac.unwrap_or(slot.mac);
+            slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
+            match &conf.ipam {
+                IpamConf::Own(own) => {
+                    slot.addresses = {
+                        let requested = self.request.requested_addresses();
+                        take_addresses(transaction, &conf.name, own, &requested, id)?
+                    };
+                }
+                IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
+            }
+            let decision = ordinary(self.decline);
+            transaction.note(attachment, &decision, now())?;
+            slot.decision = Some(decision);
+            transaction.put_slot(&slot)?;
+            Ok(slot)
+        })
+    }
+
+    /// Records whose the slot is.
+    fn give(&self, slot: &mut Slot) {
+        slot.container = Some(self.request.attachment.container.clone());
+        slot.netns_path = Some(self.path.as_path().to_owned());
+        slot.netns = Some(self.netns.inode());
+        slot.function.clone_from(&self.user.function);
+        slot.tenant.clone_from(&self.user.tenant);
+        slot.template_name.clone_from(&self.name);
+        slot.mode = Mode::None;
+        slot.used = true;
+    }
+
+    fn masquerades(&self) -> bool {
+        let stored = self.template.as_ref();
+        stored.map_or(self.request.conf.ip_masq, |stored| {
+            stored.operations.contains(&Operation::Masquerade)
+        })
+    }
+
+    /// From the record to a working interface.
+    fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, LifecycleError> {
+        let request = self.request;
+        let leased = addresses(node, request, slot)?;
+        failpoint::hit("add:addresses");
+        let template = match &self.template {
+            Some(stored) => stored.clone(),
+            None => template(&request.conf, &leased.routes),
+        };
+        let config = configuration(&template, &leased.slot.addresses)?;
+        if config.masquerade {
+            require_masquerade(&node.directories.run)?;
+        }
+        let built = build(node, request, self.netns, &leased.slot, &config)?;
+        failpoint::hit("add:built");
+        let slot = self.activate(node, slot, &template, &config, &built)?;
+        failpoint::hit("add:active");
+        let dns = request.conf.resolve_dns(leased.dns);
+        Ok(result(&slot, &config, self.path, dns))
+    }
+
+    /// Records that the interface works, and what it was made from.
+    fn activate(
+        &self,
+        node: &Node,
+        slot: &Slot,
+        template: &Template,
+        config: &NetworkConfig,
+        built: &Built,
+    ) -> Result<Slot, LifecycleError> {
+        let digest = template.digest()?.0;
+        let stored = self.template.as_ref().map(Template::to_json).transpose()?;
+        node.store.write(|transaction| {
+            if let Some(text) = &stored {
+                transaction.put_template(&digest, text)?;
+            }
+            Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
+                slot.template = digest;
+                slot.host_ifindex = built.host_ifindex;
+                slot.mtu = config.mtu;
+            })?)
+        })
+    }
+}
+
+/// What address management gave.
+struct Lease {
+    /// The slot, with its addresses.
+    slot: Slot,
+    routes: Vec<Route>,
+    dns: Dns,
+}
+
+fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, LifecycleError> {
+    match &request.conf.ipam {
+        IpamConf::Own(own) => Ok(Lease {
+            slot: slot.clone(),
+            routes: own.routes.clone(),
+            dns: own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?,
+        }),
+        IpamConf::Delegated(plugin) => {
+            let given = request.delegate(plugin)?.add()?;
+            failpoint::hit("add:delegated");
+            let addresses: Vec<IpNet> = given.ips.iter().map(|ip| ip.address).collect();
+            if addresses.is_empty() {
+                return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
+            }
+            let slot = record_addresses(node, slot, addresses)?;
+            Ok(Lease { slot, routes: given.routes, dns: given.dns })
+        }
+    }
+}
+
+/// Records what another plugin gave.
+fn record_addresses(
+    node: &Node,
+    slot: &Slot,
+    addresses: Vec<IpNet>,
+) -> Result<Slot, LifecycleError> {
+    let mut slot = slot.clone();
+    node.store.write(|transaction| {
+        for address in &addresses {
+            transaction.take_address(address.addr(), slot.id)?;
+        }
+        slot.addresses = addresses;
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    })
+}
+
+fn build(
+    node: &Node,
+    request: &Request,
+    netns: &Netns,
+    slot: &Slot,
+    config: &NetworkConfig,
+) -> Result<Built, LifecycleError> {
+    let datapath = node.load_datapath()?;
+    let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
+    let Datapath { programs, maps } = &datapath;
+    let builder = Builder { slot, config, netns, programs, maps, identity: slot.identity };
+    builder.build().map_err(|source| LifecycleError::Build {
+        attachment: Box::new(request.attachment.clone()),
+        source: Box::new(source),
+    })
+}
