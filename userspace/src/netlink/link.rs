@@ -170,12 +170,11 @@ pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();
     // Half of what the kernel has to tell is statistics.
     message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
-    let objects = socket.dump("list interfaces", &RouteNetlinkMessage::GetLink(message))?;
-    let link = |object| match object {
+    socket.dump_as("list interfaces", &RouteNetlinkMessage::GetLink(message), |object| match object
+    {
         RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
         _ => None,
-    };
-    Ok(objects.into_iter().filter_map(link).collect())
+    })
 }
 
 /// Largest packet of the link of this index, in bytes.

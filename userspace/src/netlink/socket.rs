@@ -247,9 +247,22 @@ where
     where
         M: Clone,
     {
+        self.dump_as(what, message, Some)
+    }
+
+    /// Like [`Self::dump`], but keeps of each object only what `wanted` makes of it.
+    pub fn dump_as<T>(
+        &mut self,
+        what: &str,
+        message: &M,
+        wanted: impl Fn(M) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError>
+    where
+        M: Clone,
+    {
         const ATTEMPTS: usize = 8;
         for _ in 0..ATTEMPTS {
-            if let Some(objects) = self.dump_once(what, message.clone())? {
+            if let Some(objects) = self.dump_once(what, message.clone(), &wanted)? {
                 return Ok(objects);
             }
         }
@@ -258,7 +271,12 @@ where
     }
 
     /// All objects, or nothing where the table changed while it was read.
-    fn dump_once(&mut self, what: &str, message: M) -> Result<Option<Vec<M>>, NetlinkError> {
+    fn dump_once<T>(
+        &mut self,
+        what: &str,
+        message: M,
+        wanted: impl Fn(M) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, NetlinkError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
         self.send(&datagram, what)?;
@@ -271,7 +289,7 @@ where
                 }
                 consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
                 match answer.message.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.push(object),
+                    NetlinkPayload::InnerMessage(object) => objects.extend(wanted(object)),
                     NetlinkPayload::Done(_) => return Ok(consistent.then_some(objects)),
                     _ => {}
                 }

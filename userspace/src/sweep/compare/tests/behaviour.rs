@@ -1,0 +1,183 @@
+//! When something counts as wrong, and when it is put right.
+
+use super::{wrong::*, *};
+
+#[test]
+fn whatever_is_wrong_is_found_and_nothing_else() {
+    for (what, kind, change, remedy) in WRONG {
+        let mut seen = node(at_work());
+        change(&mut seen);
+        assert_eq!(due(&seen), [(kind, remedy(&seen))], "{what}: {:#?}", found(&seen));
+    }
+}
+
+/// What is done at once was read in one transaction, or ended with a boot.
+#[test]
+fn what_may_come_or_go_is_due_only_when_it_is_seen_again() {
+    for (what, kind, change, _) in WRONG {
+        let mut seen = node(at_work());
+        change(&mut seen);
+        let findings = found(&seen);
+        let [finding] = findings.as_slice() else { panic!("{what}: {findings:#?}") };
+        let once = Suspects::default().ripeness(finding, NOW);
+        let at_once = matches!(kind, Kind::Boot | Kind::Index | Kind::Attachment)
+            || matches!(finding.remedy, Remedy::ForgetAddress(..) | Remedy::RecordAddress(..));
+        assert_eq!(once, if at_once { Ripeness::Due } else { Ripeness::Unsure }, "{what}");
+    }
+}
+
+/// Its map entries are of one moment, and its record of another.
+#[test]
+fn nothing_is_concluded_of_a_slot_that_changed_while_the_node_was_looked_at() {
+    let mut seen = node(at_work());
+    entries(&mut seen).interfaces.remove(&101);
+    seen.links.retain(|link| link.ifindex != 102);
+    assert!(!found(&seen).is_empty());
+    seen.records.fresh = HashSet::from([of_work(1), of_work(2)]);
+    assert_eq!(found(&seen), []);
+}
+
+/// A slot that was used in between is another matter, though it looks alike.
+#[test]
+fn what_changed_between_two_looks_was_not_seen_twice() {
+    let mut seen = node(at_work());
+    entries(&mut seen).interfaces.remove(&103);
+    let suspects = Suspects::default().succeed(&found(&seen), NOW);
+    seen.records.slots[2].changed += 1;
+    let findings = found(&seen);
+    assert_eq!(suspects.ripeness(&findings[0], NOW), Ripeness::Unsure, "{findings:?}");
+}
+
+/// These are told of and left: they are not ours, or somebody uses them, or a person has to look.
+const LEFT: [(&str, Kind, Change); 10] = [
+    ("a record that cannot be read", Kind::Record, |seen| {
+        seen.records.unreadable.push("it is nonsense".to_owned());
+    }),
+    ("a link in our group", Kind::Link, |seen| {
+        seen.links.push(link("guest", 4711, GROUP, ""));
+    }),
+    ("a link in our group with our name", Kind::Link, |seen| {
+        seen.links.push(link(&NOBODY.host_ifname(), 4711, GROUP, "repoint:n:000000000001"));
+    }),
+    ("a filter of ours on a foreign link", Kind::Link, |seen| {
+        seen.attached.insert(2, [Some(1), None]);
+    }),
+    ("pins of another version", Kind::Pin, |seen| seen.pins.others.push("v0".to_owned())),
+    ("an unknown file", Kind::File, |seen| seen.files.unknown.push("notes".to_owned())),
+    ("a namespace that is mounted and no slot's", Kind::File, |seen| {
+        let path = "/run/repoint/netns/x".into();
+        seen.files.netns.push(NetnsFile { path, mounted: true, made: 1 });
+    }),
+    ("a strange file beside slots' namespaces", Kind::Namespace, |seen| {
+        if let Namespaces::Kept(kept) = &mut seen.namespaces {
+            kept.strange.push("x".to_owned());
+        }
+    }),
+    ("a slot's interface that is another's", Kind::SlotLink, |seen| {
+        seen.links.iter_mut().for_each(|link| {
+            if link.ifindex == 103 {
+                link.alias = String::new();
+            }
+        });
+    }),
+    ("a slot in use whose namespace is kept no more", Kind::SlotNamespace, |seen| {
+        kept(seen).remove(&of_work(1));
+    }),
+];
+
+#[test]
+fn what_is_not_ours_to_put_right_is_left() {
+    for (what, kind, change) in LEFT {
+        let mut seen = node(at_work());
+        change(&mut seen);
+        let findings = found(&seen);
+        let suspects = Suspects::default().succeed(&findings, 0);
+        let told: Vec<_> =
+            findings.iter().map(|one| (one.kind, suspects.ripeness(one, u64::MAX))).collect();
+        assert_eq!(told, [(kind, Ripeness::Left)], "{what}: {findings:#?}");
+    }
+}
+
+/// DEL or GC is due to it, and has its time to come.
+#[test]
+fn a_slot_whose_container_is_gone_has_time() {
+    let mut seen = node(at_work());
+    seen.off_path.insert(of_work(1));
+    seen.links.retain(|link| link.ifindex != 102);
+    entries(&mut seen).interfaces.remove(&102);
+    entries(&mut seen).endpoints.retain(|_, entry| entry.ifindex != 102);
+    let findings = found(&seen);
+    let suspects = Suspects::default().succeed(&findings, NOW);
+    let later = |seconds: u64| -> Vec<_> {
+        let then = NOW + seconds * SECOND;
+        findings.iter().map(|one| (one.kind, suspects.ripeness(one, then))).collect()
+    };
+    let both = |ripeness| vec![(Kind::Abandoned, ripeness), (Kind::SlotLink, ripeness)];
+    assert_eq!(later(599), both(Ripeness::Waits));
+    assert_eq!(later(600), both(Ripeness::Due));
+    // Somebody is in the namespace: a runtime may unmount the path first.
+    seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
+    assert!(found(&seen).iter().all(|one| one.kind != Kind::Abandoned));
+    // Another plugin has to get its addresses back.
+    seen.records.slots[1].ipam = Some("host-local".parse().unwrap());
+    let findings = found(&seen);
+    assert!(findings.iter().all(|one| one.remedy == Remedy::Leave), "{findings:?}");
+}
+
+#[test]
+fn an_add_that_was_killed_waits_for_its_del_and_for_who_is_inside() {
+    let mut seen = node(at_work());
+    seen.records.slots[6].changed = NOW - 599 * SECOND;
+    assert_eq!(due(&seen), []);
+    assert_eq!(found(&seen)[0].kind, Kind::Stuck);
+    seen.records.slots[6].changed = NOW - 6000 * SECOND;
+    seen.used.insert(seen.records.slots[6].netns.unwrap(), "process 1 is inside".to_owned());
+    assert_eq!(found(&seen)[0].remedy, Remedy::Leave);
+}
+
+/// Whose they are is not known where a slot's record cannot be read.
+#[test]
+fn nothing_of_a_damaged_record_is_touched() {
+    let mut seen = node(at_work());
+    let damaged = seen.records.slots.remove(0);
+    seen.records.damaged.insert(damaged.id);
+    seen.records.unreadable.push("a slot".to_owned());
+    seen.masquerades = true;
+    assert_eq!(due(&seen), []);
+}
+
+/// A process in another mount namespace sees neither slots' namespaces nor runtimes' paths.
+#[test]
+fn nothing_is_concluded_from_what_cannot_be_seen() {
+    let mut seen = node(at_work());
+    seen.namespaces = Namespaces::Elsewhere;
+    assert_eq!(found(&seen), []);
+}
+
+#[test]
+fn files_have_their_time_and_slots_keep_theirs() {
+    let mut seen = node(at_work());
+    let file = |path: &str, made| NetnsFile { path: path.into(), mounted: false, made };
+    seen.files.netns = vec![
+        file("/run/netns/c1", 1),
+        file("/run/repoint/netns/new", NOW - SECOND),
+        file("/run/repoint/netns/old", 1),
+    ];
+    seen.files.deaf_socket = true;
+    let old = Remedy::RemoveFile("/run/repoint/netns/old".into());
+    assert_eq!(due(&seen), [(Kind::File, old), (Kind::File, Remedy::RemoveSocket)]);
+}
+
+#[test]
+fn only_what_the_runtime_does_not_list_of_its_network_is_unlisted() {
+    let id = |network: &str, container: &str| AttachmentId {
+        network: network.parse().unwrap(),
+        container: container.parse().unwrap(),
+        ifname: "eth0".parse().unwrap(),
+    };
+    let all = vec![(id("n", "a"), SlotId(1)), (id("n", "b"), SlotId(2)), (id("m", "b"), SlotId(3))];
+    let valid = HashSet::from([id("n", "a")]);
+    let found = unlisted(all.clone(), &"n".parse().unwrap(), &valid);
+    assert_eq!(found, [(id("n", "b"), SlotId(2))]);
+    assert_eq!(unlisted(all, &"o".parse().unwrap(), &valid), []);
+}
