@@ -62,6 +62,7 @@ impl<'a> Repairs<'a> {
         let file = file.map_err(failed("open"))?;
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| failed("lock")(errno.into()))?;
+        records::record_boot(node)?;
         Ok(Self { node, _lock: lock })
     }
 

@@ -84,6 +84,16 @@ fn mend(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreError
     }
 }
 
+/// Records the boot in a database that was made before boots were recorded: it is taken for this one's.
+pub(super) fn record_boot(node: &Node) -> Result<(), StoreError> {
+    match boot_id() {
+        Some(boot) if node.store.read(|transaction| transaction.boot())?.is_none() => {
+            node.store.write(|transaction| transaction.put_boot(&boot))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Forgets the slots of a boot that is over, and the place where their namespaces were.
 pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, LifecycleError> {
     let Some(boot) = boot_id() else { return Ok(None) };
