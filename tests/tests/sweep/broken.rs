@@ -104,7 +104,8 @@ fn a_slot_in_use_that_seems_parked_has_traffic_again() -> Result<()> {
         let one = pooled.add()?;
         let slot = record(pooled, &pooled.slot_of(&one)?)?;
         repoint::slot::point(&slot, slot.host_ifindex, Identity::PARKED, &maps(pooled)?)?;
-        sweep(pooled, &[])?.ensure("entries", "done")?;
+        sweep(pooled, &[])?.ensure("entries", "waits")?;
+        sweep(pooled, &["--grace", "0s"])?.ensure("entries", "done")?;
         traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
         one.remove()
     })

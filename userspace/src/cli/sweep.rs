@@ -104,7 +104,6 @@ fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
                 ("due", _) => format!("would: {remedy}"),
                 ("waits", _) => format!("waits, then: {remedy}"),
                 ("left", _) => "left alone".to_owned(),
-                ("gone", _) => "gone meanwhile".to_owned(),
                 (fate, Some(told)) => format!("{fate}: {told}"),
                 (fate, None) => fate.to_owned(),
             };

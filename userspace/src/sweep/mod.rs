@@ -65,7 +65,9 @@ impl Report {
 
     fn tell(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &Suspects) {
         let tell = |(finding, fate)| Told { again: known.know(&finding), finding, fate };
-        self.told.extend(fates.into_iter().map(tell));
+        // What was right when it was to be put right was somebody's who was held up.
+        let fates = fates.into_iter().filter(|(_, fate)| !matches!(fate, Fate::Gone));
+        self.told.extend(fates.map(tell));
     }
 
     /// Whether a new data plane was loaded.

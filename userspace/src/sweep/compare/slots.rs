@@ -1,5 +1,7 @@
 //! A slot's record against what the kernel and the maps have of it.
 
+use std::net::IpAddr;
+
 use super::{Finding, Kind, Link, Remedy, View, When, is_settled, of_slot, version};
 use crate::{
     slot::{endpoint_of, interface_of},
@@ -125,29 +127,30 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
 fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let entries = view.seen.entries.as_ref()?;
     let identity = identity(slot);
+    let interface = entries.interfaces.get(&slot.host_ifindex);
     let expected = interface_of(slot, identity);
-    let mut why = match entries.interfaces.get(&slot.host_ifindex) {
-        None => Some("its interface is not in the maps".to_owned()),
-        Some(found) if *found != expected => {
-            Some(disagreement(slot, "interface", found.identity, identity))
-        }
-        Some(_) => None,
-    };
-    let expected = endpoint_of(slot, slot.host_ifindex, identity);
-    for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
+    let own = |address: &IpAddr| {
         // An address that is another's on record is told of elsewhere.
-        if why.is_some() || view.owners.get(&address).is_some_and(|owner| *owner != slot.id) {
-            continue;
+        view.owners.get(address).is_none_or(|owner| *owner == slot.id)
+    };
+    let addresses = slot.addresses.iter().map(ipnet::IpNet::addr).filter(own);
+    let endpoints: Vec<_> =
+        addresses.map(|address| (address, entries.endpoints.get(&address))).collect();
+    let found = interface.map(|found| found.identity);
+    let mut why = (interface != Some(&expected)).then(|| told(slot, "its interface", found));
+    let expected = endpoint_of(slot, slot.host_ifindex, identity);
+    for (address, endpoint) in &endpoints {
+        if why.is_none() && *endpoint != Some(&expected) {
+            let found = endpoint.map(|found| found.identity);
+            why = Some(told(slot, &format!("address {address}"), found));
         }
-        why = match entries.endpoints.get(&address) {
-            None => Some(format!("address {address} is not in the maps")),
-            Some(found) if *found != expected => {
-                Some(disagreement(slot, &address.to_string(), found.identity, identity))
-            }
-            Some(_) => None,
-        };
     }
-    Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), When::Again))
+    // A DEL that is held up looks alike: it stops traffic first.
+    let mut identities =
+        endpoints.iter().filter_map(|(_, found)| found.map(|found| found.identity)).chain(found);
+    let parked = slot.state() == SlotState::Active && identities.any(|found| found == 0);
+    let when = if parked { When::Seen(view.patience.grace) } else { When::Again };
+    Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), when))
 }
 
 /// The identity that a slot's packets pass under, as its record says.
@@ -155,12 +158,20 @@ pub(in crate::sweep) fn identity(slot: &Slot) -> Identity {
     if slot.state() == SlotState::Active { slot.identity } else { Identity::PARKED }
 }
 
-fn disagreement(slot: &Slot, what: &str, found: u32, expected: Identity) -> String {
-    if found == expected.0 {
-        return format!("the map entry of {what} is not as it was written");
+/// What is wrong with an entry that is not as it should be, or not there.
+fn told(slot: &Slot, what: &str, found: Option<u32>) -> String {
+    let (state, expected) = (slot.state(), identity(slot).0);
+    match found {
+        None => format!("{what} is not in the maps"),
+        Some(found) if found == expected => {
+            format!("the map entry of {what} is not as it was written")
+        }
+        Some(found) => {
+            format!(
+                "it is {state}, and the map entry of {what} has identity {found}, not {expected}"
+            )
+        }
     }
-    let state = slot.state();
-    format!("it is {state}, and the map entry of {what} has identity {found}, not {}", expected.0)
 }
 
 /// A slot's interface that runs other programs than those that are pinned, or none.

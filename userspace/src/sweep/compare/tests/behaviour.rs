@@ -98,6 +98,18 @@ fn what_is_not_ours_to_put_right_is_left() {
     }
 }
 
+/// A DEL that is held up looks alike.
+#[test]
+fn a_slot_in_use_without_traffic_has_time() {
+    let mut seen = node(at_work());
+    entries(&mut seen).interfaces.get_mut(&101).unwrap().identity = 0;
+    let findings = found(&seen);
+    assert_eq!(findings[0].remedy, Remedy::Point(version(&of(&seen, 1))));
+    let suspects = Suspects::default().succeed(&findings, NOW);
+    let later = |seconds| suspects.ripeness(&findings[0], NOW + seconds * SECOND);
+    assert_eq!((later(59), later(60)), (Ripeness::Waits, Ripeness::Due));
+}
+
 /// DEL or GC is due to it, and has its time to come.
 #[test]
 fn a_slot_whose_container_is_gone_has_time() {

@@ -17,7 +17,7 @@ pub(super) fn entries(seen: &mut Observation) -> &mut Entries {
 }
 
 /// Garbage of every kind: what it is found as, and what is to be done about it.
-pub(super) const WRONG: [(&str, Kind, Change, Expected); 33] = [
+pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
     (
         "another boot",
         Kind::Boot,
@@ -137,12 +137,6 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 33] = [
         Kind::Entries,
         |seen| entries(seen).endpoints.get_mut(&first(5)).unwrap().identity = 7,
         |seen| Remedy::Point(version(&of(seen, 5))),
-    ),
-    (
-        "a slot in use without traffic",
-        Kind::Entries,
-        |seen| entries(seen).interfaces.get_mut(&101).unwrap().identity = 0,
-        |seen| Remedy::Point(version(&of(seen, 1))),
     ),
     (
         "a slot without a program",
