@@ -191,7 +191,10 @@ fn diff(directories: &Directories, one: &str, other: &str) -> Result<(), Command
 }
 
 fn delete(directories: &Directories, name: &TemplateName) -> Result<(), CommandError> {
-    if !delete_template(&Node::open(directories)?, name)? {
+    // Where there are no templates, no database of them is made.
+    if !Node::templates_folder(directories).exists()
+        || !delete_template(&Node::open(directories)?, name)?
+    {
         return Err(CommandError::NoTemplate { name: name.clone() });
     }
     said(&format!("deleted template {name}"))

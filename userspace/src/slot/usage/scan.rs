@@ -76,16 +76,18 @@ struct Scan {
 impl Scan {
     fn task(&mut self, process: i32, thread: i32, folder: &Path) -> Result<(), UsageError> {
         match inode(&folder.join("ns/net")) {
-            Err(UsageError::Read { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
+            Err(error) if is_denied(&error) => {
                 self.secretive.push((process, thread, folder.to_owned()));
                 self.read_mounts(process, folder)
             }
             Ok(Some(netns)) => {
                 self.is_inside(netns, process, thread, folder)?;
                 self.witnesses.entry(netns).or_insert_with(|| folder.to_owned());
-                self.mounts(process, folder)
+                match self.mounts(process, folder) {
+                    // It executes another program meanwhile, or ends.
+                    Err(error) if is_denied(&error) => self.read_mounts(process, folder),
+                    read => read,
+                }
             }
             other => other.map(drop),
         }
@@ -149,6 +151,14 @@ impl Scan {
         }
         Ok(())
     }
+}
+
+/// Whether the kernel does not tell us, who have fewer rights than the task.
+fn is_denied(error: &UsageError) -> bool {
+    matches!(
+        error,
+        UsageError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Inode number and mount point of a mounted network namespace, whose root in field 4 of its line
