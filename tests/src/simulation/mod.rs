@@ -1,7 +1,7 @@
 //! The simulation: the policies of pools against traces of invocations, on a virtual clock.
 //!
 //! What decides is the real thing ([`repoint::policy`]), called as the keeper calls it. What is
-//! decided upon is a model of a node ([`run`]), with what things cost there as measured ([`costs`]).
+//! decided upon is a model of a node (`run`), with what things cost there as measured (`costs`).
 //! A run is the same each time: traces come from a fixed seed.
 
 use std::time::Duration;
