@@ -21,6 +21,7 @@ pub mod simulation;
 pub mod snapshot;
 pub mod stream;
 pub mod tap;
+pub mod template;
 pub mod traffic;
 pub mod wait;
 pub mod web;

@@ -19,16 +19,14 @@ const SOCKET: &str = "agent.sock";
 /// Longest message, in bytes; longer ones are cut.
 pub const LONGEST: usize = 1024;
 
-/// What a message begins with that an operator should see.
-pub const NOTABLE: char = '!';
-
 /// Where the agent listens.
 #[must_use]
 pub fn path(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
 }
 
-/// Rings, with a line for the agent's log. Says whether there is an agent.
+/// Rings, with a line for the agent's log, or an empty one where the journal of decisions tells it.
+/// Says whether there is an agent.
 #[expect(clippy::must_use_candidate, reason = "whether anybody listens matters to few")]
 pub fn ring(run_dir: &Path, message: &str) -> bool {
     let Ok(socket) = UnixDatagram::unbound() else {

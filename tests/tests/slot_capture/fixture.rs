@@ -3,17 +3,13 @@
 use anyhow::Result;
 use repoint::{
     datapath::Datapath,
-    netlink::RouteOptions,
     netns::Netns,
     slot::{BuildError, Builder, CaptureError, Fingerprint, capture},
     store::Slot,
-    template::{
-        AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
-        VERSION,
-    },
+    template::{NetworkConfig, NodeContext, Operation, Template},
     types::{Identity, SlotId},
 };
-use repoint_tests::{Node, command};
+use repoint_tests::{Node, command, template::ordinary};
 
 /// A slot as it was built.
 pub struct Built {
@@ -24,26 +20,6 @@ pub struct Built {
     pub fingerprint: Fingerprint,
 }
 
-/// What slots are built from that nobody changed anything of.
-pub fn template() -> Template {
-    let route =
-        |to| Operation::AddRoute { to, via: RouteVia::Gateway, options: RouteOptions::default() };
-    let prefix = |text: &str| RouteTarget::Prefix(text.parse().unwrap());
-    Template {
-        version: VERSION,
-        origin: "test".to_owned(),
-        operations: vec![
-            Operation::CreateLink { mtu: None },
-            Operation::AssignAddress { from: AddressSource::Ipam },
-            Operation::AddGateway,
-            route(RouteTarget::OwnSubnets),
-            route(prefix("0.0.0.0/0")),
-            route(prefix("::/0")),
-            Operation::AttachPrograms,
-        ],
-    }
-}
-
 /// Calls `test` on a node with the data plane loaded.
 pub fn on_node(test: impl FnOnce(&Datapath) -> Result<()> + Send) -> Result<()> {
     let node = Node::new()?;
@@ -52,7 +28,7 @@ pub fn on_node(test: impl FnOnce(&Datapath) -> Result<()> + Send) -> Result<()> 
 
 /// Calls `test` with a slot that nobody changed.
 pub fn with_slot(test: impl FnOnce(&Built) -> Result<()> + Send) -> Result<()> {
-    on_node(|datapath| test(&build(&template(), 5, "eth0", datapath)??))
+    on_node(|datapath| test(&build(&ordinary(), 5, "eth0", datapath)??))
 }
 
 /// Builds a slot of this number, if the kernel lets it.

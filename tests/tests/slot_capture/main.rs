@@ -8,8 +8,9 @@ use repoint::{
     slot::CaptureError,
     template::{Operation, Template},
 };
+use repoint_tests::template::ordinary;
 
-use fixture::{build, on_node, template, with_slot};
+use fixture::{build, on_node, with_slot};
 
 /// What a user changes, and the operations that it amounts to.
 const CAPTURED: &[(&str, &[&str])] = &[
@@ -189,9 +190,9 @@ fn a_slot_built_from_what_was_captured_is_like_the_one_it_was_captured_from() ->
         ip route add 10.217.1.0/24 via 169.254.1.1 dev eth0 onlink table 99
         ip -6 route add fd00:217:1::/64 via fe80::1 dev eth0 onlink table 99";
     on_node(|datapath| {
-        let first = build(&template(), 5, "eth0", datapath)??;
+        let first = build(&ordinary(), 5, "eth0", datapath)??;
         first.shell(SCRIPT)?;
-        let template = template().extended(first.capture()?);
+        let template = ordinary().extended(first.capture()?);
         let text = template.to_json()?;
         println!("{text}");
         for own in ["10.217", "fd00:217", "eth0", "0a:00"] {
@@ -215,12 +216,12 @@ fn a_value_that_is_changed_again_takes_the_place_of_the_first() -> Result<()> {
             let key = "net.ipv4.tcp_keepalive_time".parse().unwrap();
             Operation::SetSysctl { key, value: value.to_owned() }
         };
-        let first = template().extended(vec![set("77")]);
+        let first = ordinary().extended(vec![set("77")]);
         let slot = build(&first, 5, "eth0", datapath)??;
         slot.shell("echo 88 > /proc/sys/net/ipv4/tcp_keepalive_time")?;
         let captured = slot.capture()?;
         ensure!(captured == [set("88")], "{captured:?}");
-        ensure!(first.extended(captured) == template().extended(vec![set("88")]));
+        ensure!(first.extended(captured) == ordinary().extended(vec![set("88")]));
         Ok(())
     })
 }
@@ -235,7 +236,7 @@ fn a_sysctl_that_cannot_be_set_is_named() -> Result<()> {
             ("net.ipv4.tcp_keepalive_time", "7 8", "write: it takes only \"7 \" of it"),
         ]) {
             let operation = Operation::SetSysctl { key: key.parse()?, value: value.to_owned() };
-            let template = template().extended(vec![operation]);
+            let template = ordinary().extended(vec![operation]);
             template.validate()?;
             let Err(error) = build(&template, number, "eth0", datapath)? else {
                 bail!("{key} was set")

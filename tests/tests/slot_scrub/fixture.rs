@@ -5,17 +5,13 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
-    netlink::RouteOptions,
     netns::Netns,
     slot::{Builder, Fingerprint, Scrubbed, scrub},
     store::Slot,
-    template::{
-        AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
-        VERSION,
-    },
+    template::{NetworkConfig, NodeContext},
     types::{Identity, SlotId},
 };
-use repoint_tests::{Node, command, wait};
+use repoint_tests::{Node, command, template::ordinary, wait};
 
 /// A slot as it was built.
 pub struct Built {
@@ -53,7 +49,7 @@ pub fn with_slots(numbers: &[u8], test: impl FnOnce(&[Built]) -> Result<()> + Se
 fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     let addresses =
         vec![format!("10.217.1.{number}/24").parse()?, format!("fd00:217:1::{number}/64").parse()?];
-    let config = template().instantiate(&NodeContext { addresses: addresses.clone(), mtu: 1500 });
+    let config = ordinary().instantiate(&NodeContext { addresses: addresses.clone(), mtu: 1500 });
     let mut slot = Slot::building(SlotId(number.into()), "pool".parse()?, "eth0".parse()?, 0);
     slot.addresses = addresses;
     slot.owns_netns = true;
@@ -69,25 +65,6 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     let host_ifname = builder.build()?.host_ifname;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     Ok(Built { slot, config, netns, host_ifname, expected })
-}
-
-fn template() -> Template {
-    let route =
-        |to| Operation::AddRoute { to, via: RouteVia::Gateway, options: RouteOptions::default() };
-    let prefix = |text: &str| RouteTarget::Prefix(text.parse().unwrap());
-    Template {
-        version: VERSION,
-        origin: "test".to_owned(),
-        operations: vec![
-            Operation::CreateLink { mtu: None },
-            Operation::AssignAddress { from: AddressSource::Ipam },
-            Operation::AddGateway,
-            route(RouteTarget::OwnSubnets),
-            route(prefix("0.0.0.0/0")),
-            route(prefix("::/0")),
-            Operation::AttachPrograms,
-        ],
-    }
 }
 
 impl Built {

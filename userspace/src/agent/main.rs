@@ -149,17 +149,10 @@ async fn keep(mut keeper: Keeper, bell: &UnixDatagram) -> Result<(), AgentError>
     }
 }
 
-/// Logs what a plugin says: the ordinary where somebody wants to know all, the rest always.
+/// Logs what a plugin or the CLI says.
 fn log_message(message: &[u8]) {
-    let text = String::from_utf8_lossy(message);
-    if text.is_empty() {
-        // There is something to do, which the journal tells.
-        return;
-    }
-    if let Some(text) = text.strip_prefix(bell::NOTABLE) {
-        info!("{text}");
-    } else {
-        debug!("{text}");
+    if !message.is_empty() {
+        debug!("{}", String::from_utf8_lossy(message));
     }
 }
 

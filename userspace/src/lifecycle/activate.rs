@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    LifecycleError, Node, Outcome, decision::decision, in_force::PoolInForce, node::now,
+    Decline, LifecycleError, Node, Outcome, decision::decision, in_force::PoolInForce, node::now,
     terms::Terms,
 };
 use crate::{
@@ -65,6 +65,11 @@ impl Wanted<'_> {
         } else {
             Scope::Tenant
         }
+    }
+
+    /// The error that it cannot have a slot.
+    pub(super) fn declined(&self, reason: Decline) -> LifecycleError {
+        LifecycleError::Declined { attachment: Box::new(self.attachment.clone()), reason }
     }
 
     /// Counts and notes how it was served.

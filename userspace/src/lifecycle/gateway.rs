@@ -1,10 +1,6 @@
 //! The same for programs that start functions themselves: no executable in between.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use ipnet::IpNet;
 
@@ -15,6 +11,7 @@ use super::{
     in_force::{pool_id, pool_in_force},
     park::park,
     provide::{Provided, provide, ready},
+    target::Target,
     terms::Terms,
 };
 use crate::{
@@ -130,57 +127,5 @@ pub(super) fn activate_ready(
     match ready(node, wanted, open)? {
         Some(provided) => provided.map_err(|reason| wanted.declined(reason)),
         None => Err(LifecycleError::NonePrepared { pool: wanted.pool.id.to_string() }),
-    }
-}
-
-impl Wanted<'_> {
-    /// The error that it cannot have a slot.
-    pub(super) fn declined(&self, reason: Decline) -> LifecycleError {
-        LifecycleError::Declined { attachment: Box::new(self.attachment.clone()), reason }
-    }
-}
-
-/// An empty file to mount on. What was made for it is removed again unless it is kept.
-#[derive(Debug)]
-pub(super) struct Target<'a> {
-    path: &'a Path,
-    /// Whether the file was made.
-    file: bool,
-    /// The folders that were made, the innermost first.
-    folders: Vec<&'a Path>,
-}
-
-impl<'a> Target<'a> {
-    /// Makes the file, with its folders, if it is not there.
-    pub(super) fn create(path: &'a Path) -> Result<Self, LifecycleError> {
-        let failed = |source| LifecycleError::Target { path: PathBuf::from(path), source };
-        let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
-        let mut target = Self { path, file: false, folders };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        match File::options().create_new(true).append(true).open(path) {
-            Ok(_) => target.file = true,
-            // Maybe a namespace is mounted there, and the claim says of whom.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
-        }
-        Ok(target)
-    }
-
-    /// Leaves it there.
-    pub(super) fn keep(mut self) {
-        (self.file, self.folders) = (false, Vec::new());
-    }
-}
-
-impl Drop for Target<'_> {
-    fn drop(&mut self) {
-        // Why there is nothing to mount on it is what counts. A folder in which somebody else has put
-        // something stays.
-        if self.file {
-            drop(fs::remove_file(self.path));
-        }
-        self.folders.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     cni::CniArgs,
     conf::{NetConf, User},
     store::{Pool, PoolId, PoolOverride, PoolPolicy},
-    template::{NodeContext, Template},
-    types::{IfName, PoolKey},
+    template::{Digest, NodeContext, Template},
+    types::{IfName, PoolKey, TemplateName},
 };
 
 /// A pool as it counts now.
@@ -145,7 +145,7 @@ fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bo
 /// A template that is stored on this node.
 pub(super) fn stored_template(
     node: &Node,
-    name: &crate::types::TemplateName,
+    name: &TemplateName,
 ) -> Result<Template, LifecycleError> {
     let stored = node.template(name)?;
     stored
@@ -169,7 +169,6 @@ pub(super) fn pool_template(
         return Ok(template_of(conf));
     };
     let text = node.store.read(|transaction| transaction.template(digest))?;
-    let text =
-        text.ok_or(LifecycleError::TemplateGone { digest: crate::template::Digest(*digest) })?;
+    let text = text.ok_or(LifecycleError::TemplateGone { digest: Digest(*digest) })?;
     Ok(Template::from_json(&text)?)
 }

@@ -30,6 +30,7 @@ mod reuse;
 mod room;
 mod scrub;
 mod status;
+mod target;
 mod terms;
 
 pub use add::add;

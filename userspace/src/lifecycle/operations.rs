@@ -9,10 +9,11 @@ use super::{
     add::prepared_result,
     container::container_netns,
     del::{attached, detach},
-    gateway::{Target, activate_ready},
+    gateway::activate_ready,
     in_force::{PoolInForce, pool_id, pool_in_force},
     prepare::{check_room, prepare},
     reuse::{Guarded, guard, guard_request},
+    target::Target,
     terms::Terms,
 };
 use crate::{

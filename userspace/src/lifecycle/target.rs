@@ -1,0 +1,54 @@
+//! Where a slot's namespace is mounted for a caller that has no namespace of its own.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::LifecycleError;
+
+/// An empty file to mount on. What was made for it is removed again unless it is kept.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    path: &'a Path,
+    /// Whether the file was made.
+    file: bool,
+    /// The folders that were made, the innermost first.
+    folders: Vec<&'a Path>,
+}
+
+impl<'a> Target<'a> {
+    /// Makes the file, with its folders, if it is not there.
+    pub(super) fn create(path: &'a Path) -> Result<Self, LifecycleError> {
+        let failed = |source| LifecycleError::Target { path: PathBuf::from(path), source };
+        let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+        let mut target = Self { path, file: false, folders };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        match File::options().create_new(true).append(true).open(path) {
+            Ok(_) => target.file = true,
+            // Maybe a namespace is mounted there, and the claim says of whom.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        Ok(target)
+    }
+
+    /// Leaves it there.
+    pub(super) fn keep(mut self) {
+        (self.file, self.folders) = (false, Vec::new());
+    }
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        // Why there is nothing to mount on it is what counts. A folder in which somebody else has put
+        // something stays.
+        if self.file {
+            drop(fs::remove_file(self.path));
+        }
+        self.folders.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
