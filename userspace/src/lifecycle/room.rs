@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long until others' work is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// How long giving a slot up takes at most, unless whoever was at it was killed.
+const GIVING_UP: Duration = Duration::from_millis(500);
+
 /// States of slots that make room if they are waited for.
 const PROMISING: [SlotState; 5] = [
     SlotState::Scrubbing,
@@ -82,7 +85,10 @@ impl<'a> Room<'a> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.settle(lack)? || self.evict(lack, wanted)? || self.wait(lack)?)
+        Ok(self.settle(lack)?
+            || self.evict(lack, wanted)?
+            || self.finish(lack)?
+            || self.wait(lack)?)
     }
 
     /// Has a slot that came back brought back to what it was, if nobody uses it any more.
@@ -123,9 +129,17 @@ impl<'a> Room<'a> {
         Ok(false)
     }
 
+    /// Gives up a slot that somebody else began to give up, and does not go on with.
+    fn finish(&self, lack: Lack) -> Result<bool, LifecycleError> {
+        let is_left = |slot: &Slot| has_been_so_for(slot, GIVING_UP);
+        let left = self.find_which(lack, &[SlotState::Condemned], is_left)?;
+        destroy(self.node, left.as_slice())?;
+        Ok(left.is_some())
+    }
+
     /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.
     fn is_rested(&self, slot: &Slot) -> bool {
-        !slot.used || u128::from(now().saturating_sub(slot.changed)) >= self.cooldown.as_nanos()
+        !slot.used || has_been_so_for(slot, self.cooldown)
     }
 
     /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
@@ -178,4 +192,8 @@ impl<'a> Room<'a> {
         })?;
         Ok(oldest)
     }
+}
+
+fn has_been_so_for(slot: &Slot, time: Duration) -> bool {
+    u128::from(now().saturating_sub(slot.changed)) >= time.as_nanos()
 }
