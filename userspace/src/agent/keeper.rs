@@ -10,6 +10,7 @@ use std::{
 
 use repoint::{
     conf::{IpamConf, NetConf},
+    failpoint,
     lifecycle::{
         Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_stale,
         mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
@@ -126,7 +127,9 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
     let more = due.len() > MOST_SCRUBBED;
     due.sort_unstable_by_key(|slot| slot.changed);
     due.truncate(MOST_SCRUBBED);
-    for (slot, fate) in scrub(node, &due)? {
+    let fates = scrub(node, &due)?;
+    failpoint::hit("keeper:scrubbed");
+    for (slot, fate) in fates {
         match fate {
             Fate::Ready { state, repaired } if repaired.is_empty() => {
                 debug!("slot {slot} is {state}");
@@ -205,6 +208,7 @@ fn look_after(
     let plan = plan(&policy, stock, &mut memory.demand, interval);
     let retirements = retire(&parked, now(), &policy, plan.evict());
     let retired = node.retire(pool, &retirements, plan.need())?;
+    failpoint::hit("keeper:retired");
     log_retired(id, &retired);
     drain(node, id, pool, &plan)?;
     let recycled = retired.iter().filter(|(_, disposal)| *disposal == Disposal::Recycled).count();
@@ -216,6 +220,7 @@ fn look_after(
 fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), LifecycleError> {
     if plan.drain > 0 {
         let number = give_up(node, pool.key, SlotState::Warm, plan.drain)?;
+        failpoint::hit("keeper:drained");
         info!("pool {id}: gave up {number} warm slots");
     }
     Ok(())
@@ -252,6 +257,7 @@ fn build(
     let slots = prepare(node, &order).inspect_err(|_| {
         memory.until = Some(Instant::now() + AFTER_FAILURE);
     })?;
+    failpoint::hit("keeper:built");
     let (number, took) = (slots.len(), began.elapsed());
     memory.demand.built(u32::try_from(number).unwrap_or(u32::MAX), took);
     info!("pool {id}: built {number} slots in {took:?}, {:.1} ADD/s", memory.demand.rate());
@@ -276,6 +282,7 @@ fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
 /// when they were killed. What is stale otherwise is for the sweeper, which looks less often.
 fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), LifecycleError> {
     follow_templates(node)?;
+    failpoint::hit("keeper:followed");
     let pools = node.store.read(|transaction| transaction.pools())?;
     let mut current: HashMap<PoolKey, Option<u32>> = HashMap::new();
     let uplink = uplink_mtu()?;
@@ -287,9 +294,13 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
         slot.owns_netns && current.get(&slot.pool).is_none_or(|mtu| *mtu != Some(slot.mtu))
     };
     log_number("that nobody would ask for any more", give_up_stale(node, is_stale)?);
+    failpoint::hit("keeper:gave-up");
     resume_abandoned(node, scrubbing)?;
+    failpoint::hit("keeper:resumed");
     restore_masquerade(node)?;
+    failpoint::hit("keeper:restored");
     node.store.write(|transaction| transaction.end_rests(now()))?;
+    failpoint::hit("keeper:rested");
     Ok(())
 }
 

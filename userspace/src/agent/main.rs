@@ -24,6 +24,7 @@ use repoint::{
     bell,
     conf::Directories,
     datapath::{Datapath, DatapathError, LogReader},
+    failpoint,
     lifecycle::{LifecycleError, Node},
 };
 use tokio::{
@@ -90,6 +91,7 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     };
     let node = Arc::new(Node::open(&directories)?);
     let keeper = Keeper::new(Arc::clone(&node))?;
+    failpoint::hit("agent:resumed");
     let reloaded = Notify::new();
     tokio::select! {
         ended = drain_logs(&arguments.bpf_dir, &reloaded) => return ended,
@@ -122,7 +124,10 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    UnixDatagram::bind(&path).map_err(failed)
+    failpoint::hit("agent:silent");
+    let bell = UnixDatagram::bind(&path).map_err(failed)?;
+    failpoint::hit("agent:listens");
+    Ok(bell)
 }
 
 /// Looks after the pools whenever somebody rings, and now and then; returns on failure only.

@@ -8,6 +8,7 @@ use std::{
 
 use repoint::{
     conf::{Directories, NetConf, User},
+    failpoint,
     lifecycle::{ActivateRequest, LifecycleError, Node},
     store::{Decision, Mode, PoolId},
     types::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
@@ -130,6 +131,7 @@ pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), Comman
     let conf = pool(&node, network.as_ref(), &ifname)?;
     let path = default_path(directories, &wanted.id);
     node.park(&AttachmentId { network: conf.name, container: wanted.id, ifname })?;
+    failpoint::hit("park:parked");
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(CommandError::Remove { path, source: error })

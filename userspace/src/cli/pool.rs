@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use repoint::{
     conf::{Directories, NetConf, User},
+    failpoint,
     lifecycle::{Node, Outcome, give_up, prepare_for, record_pool, supply},
     policy::Supply,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
@@ -169,6 +170,7 @@ fn change(
         return Err(CommandError::MoreWarmThanMax { warm, max });
     }
     node.store.write(|transaction| transaction.put_pool(id, &pool))?;
+    failpoint::hit("pool:set");
     repoint::bell::ring(&node.directories.run, &format!("pool {id} is set to {warm} of {max}"));
     Ok(())
 }
@@ -196,6 +198,7 @@ fn drain(node: &Node, pool: &Pool) -> Result<usize, CommandError> {
 fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
     let pool = find(node, id)?;
     node.store.write(|transaction| transaction.forget_pool(id))?;
+    failpoint::hit("pool:removed");
     let number = drain(node, &pool)?;
     said(&format!("forgot pool {id}, gave up {number} slots"))
 }

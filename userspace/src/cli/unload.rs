@@ -6,6 +6,7 @@ use repoint::{
     bell,
     conf::Directories,
     datapath::{self, Maps},
+    failpoint,
     lifecycle::{Node, destroy},
     netns::HiddenNamespaces,
     slot::{release_masquerade, tear_down},
@@ -34,6 +35,7 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
         release_masquerade(&directories.run, &node.store)?;
     }
     HiddenNamespaces::remove(&directories.run)?;
+    failpoint::hit("unload:namespaces");
     datapath::unload(&directories.bpf, &directories.run)?;
     remove_run_dir(&directories.run)
 }
@@ -43,7 +45,10 @@ fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), Comman
     if !errors.is_empty() {
         return Err(CommandError::Slot { slot: slot.id, reason: errors.join("; ") });
     }
-    Ok(node.store.write(|transaction| transaction.forget(slot, None))?)
+    failpoint::hit("unload:torn-down");
+    node.store.write(|transaction| transaction.forget(slot, None))?;
+    failpoint::hit("unload:forgotten");
+    Ok(())
 }
 
 /// The database and the lock files; the folder itself unless somebody else has something in it.
@@ -51,8 +56,10 @@ fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
     let failed = |path: &Path, source| CommandError::Remove { path: path.to_owned(), source };
     let state = run.join("state");
     absent_is_well(fs::remove_dir_all(&state)).map_err(|source| failed(&state, source))?;
+    failpoint::hit("unload:state");
     let netns = run.join("netns");
     absent_is_well(fs::remove_dir_all(&netns)).map_err(|source| failed(&netns, source))?;
+    failpoint::hit("unload:netns");
     let entries = match fs::read_dir(run) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(|source| failed(run, source))?,
@@ -61,6 +68,7 @@ fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "lock" || extension == "sock") {
             absent_is_well(fs::remove_file(&path)).map_err(|source| failed(&path, source))?;
+            failpoint::hit("unload:file");
         }
     }
     match fs::remove_dir(run) {

@@ -8,6 +8,7 @@ use nix::{
 };
 
 use super::DatapathError;
+use crate::failpoint;
 
 /// Where the kernel has an empty folder for it, and everybody expects it.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
@@ -40,5 +41,7 @@ fn mount_it() -> Result<(), DatapathError> {
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("bpf"), MOUNT_POINT, Some("bpf"), flags, Some("mode=0700"))
-        .map_err(|errno| DatapathError::Mount { mount_point: MOUNT_POINT, source: errno.into() })
+        .map_err(|errno| DatapathError::Mount { mount_point: MOUNT_POINT, source: errno.into() })?;
+    failpoint::hit("load:mounted");
+    Ok(())
 }

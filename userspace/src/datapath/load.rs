@@ -76,8 +76,9 @@ fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     fs::create_dir_all(&partial).map_err(DatapathError::folder("create", &partial))?;
     failpoint::hit("load:folder");
     pin_all(&mut load_object()?, &partial)?;
-    failpoint::hit("load:pins");
-    rename(&partial, pins.folder())
+    rename(&partial, pins.folder())?;
+    failpoint::hit("load:renamed");
+    Ok(())
 }
 
 /// Removes all pins below `bpf_dir`, of this layout version, and the folders that are empty then,
@@ -98,6 +99,7 @@ pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
         pins.clear_partial()?;
     }
     remove_empty(bpf_dir)?;
+    failpoint::hit("unload:pins");
     Ok(loaded)
 }
 
@@ -123,11 +125,13 @@ fn pin_all(object: &mut Ebpf, folder: &Path) -> Result<(), DatapathError> {
         let map = object.map(name).ok_or(DatapathError::Missing { kind: "map", name })?;
         let path = folder.join(name);
         map.pin(&path).map_err(|source| DatapathError::Pin { path, source })?;
+        failpoint::hit("load:map");
     }
     for name in programs::NAMES {
         let program = load_program(object, name)?;
         let path = folder.join(name);
         program.pin(&path).map_err(|source| DatapathError::Pin { path, source })?;
+        failpoint::hit("load:program");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
 use repoint_common::LAYOUT_VERSION;
 
 use super::DatapathError;
+use crate::failpoint;
 
 /// The folder of pins of this layout version.
 #[derive(Debug, Clone)]
@@ -88,6 +89,7 @@ impl Pins {
         for entry in entries {
             let pin = entry.map_err(DatapathError::folder("read", &partial))?.path();
             fs::remove_file(&pin).map_err(DatapathError::folder("remove", &pin))?;
+            failpoint::hit("pins:removed");
         }
         fs::remove_dir(&partial).map_err(DatapathError::folder("remove", &partial))
     }

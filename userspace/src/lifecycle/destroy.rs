@@ -46,6 +46,7 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
         errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into));
         if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
             errors.extend(pop(namespace, path).err().map(Into::into));
+            failpoint::hit("destroy:popped");
         }
     }
     errors.extend(remove_interfaces(slots).err().map(Into::into));

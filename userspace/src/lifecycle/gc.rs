@@ -4,6 +4,7 @@ use super::{LifecycleError, NetworkRequest, Node, Request, del::detach, release:
 use crate::{
     cni::CniArgs,
     conf::IpamConf,
+    failpoint,
     store::Slot,
     sweep::{Fate, Patience, Sweeper, unlisted},
     types::{AttachmentId, NetnsPath, SlotId},
@@ -21,9 +22,11 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
             };
             let request = single(request, attachment, &slot);
             errors.extend(detach(&node, &slot, &request).err());
+            failpoint::hit("gc:detached");
         }
         if request.conf.valid_attachments.is_some() {
             errors.extend(sweep(&node, request));
+            failpoint::hit("gc:swept");
         }
     }
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {

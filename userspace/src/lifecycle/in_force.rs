@@ -4,6 +4,7 @@ use super::{LifecycleError, Node, configuration::template_of};
 use crate::{
     cni::CniArgs,
     conf::{NetConf, User},
+    failpoint,
     store::{Pool, PoolId, PoolOverride, PoolPolicy},
     template::{Digest, NodeContext, Template},
     types::{IfName, PoolKey, TemplateName},
@@ -46,6 +47,7 @@ pub(super) fn pool_in_force(
     if conf.pool.is_none() && recorded.as_ref().is_some_and(was_configured) {
         // The configuration had a pool, and has none any more. The agent gives its slots up.
         node.store.write(|transaction| transaction.forget_pool(id))?;
+        failpoint::hit("pool:forgotten");
         return Ok(None);
     }
     let known = recorded.as_ref().or(operators.as_ref()).map(|pool| pool.configured);
@@ -106,7 +108,7 @@ pub(super) fn put_pool(
     let digest = stored.map(Template::digest).transpose()?.map(|digest| digest.0);
     let text = stored.map(Template::to_json).transpose()?;
     let key = key(conf, id, digest.as_ref());
-    node.store.write(|transaction| {
+    let recorded = node.store.write(|transaction| {
         let known = transaction.pool(id)?;
         let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
         let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);
@@ -128,7 +130,9 @@ pub(super) fn put_pool(
             }
         }
         Ok(pool)
-    })
+    });
+    failpoint::hit("pool:recorded");
+    recorded
 }
 
 /// Whether a pool was what the network had where it names no template, or another, and is not any

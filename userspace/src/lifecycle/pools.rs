@@ -146,6 +146,7 @@ pub fn give_up(
         let slots = oldest.map(|(id, _)| condemn(transaction, id));
         slots.collect::<Result<Vec<_>, StoreError>>()
     })?;
+    failpoint::hit("give-up:condemned");
     let number = slots.len();
     destroy(node, &slots)?;
     Ok(number)
@@ -180,6 +181,7 @@ pub fn give_up_stale(
         }
         Ok::<_, StoreError>(slots)
     })?;
+    failpoint::hit("give-up:stale");
     let number = slots.len();
     destroy(node, &slots)?;
     Ok(number)

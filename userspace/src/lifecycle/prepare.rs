@@ -112,6 +112,7 @@ impl Batches<'_> {
             }
         }
         let ready = self.finish(&done)?;
+        failpoint::hit("prepare:ready");
         if let Some(error) = first {
             // What cannot be removed stays on record, and the caller wants to know why building
             // failed.
@@ -234,12 +235,14 @@ pub(super) fn record_fingerprint(
     let taken = site.netns.run(|| Fingerprint::take(&site.slot))??;
     let (digest, encoded) = (taken.digest(), taken.encode());
     let id = &blueprint.pool.id;
-    node.store.write(|transaction| {
+    let recorded = node.store.write(|transaction| {
         transaction.put_fingerprint(&digest, &encoded)?;
         let pool = transaction.pool(id)?.filter(|pool| pool.key == blueprint.pool.key);
         if let Some(pool) = pool.filter(|pool| pool.fingerprint != digest) {
             transaction.put_pool(id, &Pool { fingerprint: digest, ..pool })?;
         }
         Ok(digest)
-    })
+    });
+    failpoint::hit("prepare:fingerprint");
+    recorded
 }

@@ -130,7 +130,10 @@ fn build(
     let built =
         thread::scope(|scope| scope.spawn(work).join().unwrap_or(Err(LifecycleError::Thread)));
     match built {
-        Ok(slot) => Ok(Ok(Provided { slot, netns: own.netns, outcome: Outcome::Built })),
+        Ok(slot) => {
+            failpoint::hit("provide:active");
+            Ok(Ok(Provided { slot, netns: own.netns, outcome: Outcome::Built }))
+        }
         Err(error) => {
             // The caller wants to know why building failed; what is left stays on record.
             drop(destroy(node, &[own.slot]));
@@ -183,5 +186,7 @@ fn copy_sysctls(netns: &Netns, wanted: &Wanted<'_>) -> Result<(), LifecycleError
         let present = guard::sysctls()?;
         if present == values { Ok(()) } else { guard::set_sysctls(&present, values) }
     })?;
-    copied.map_err(LifecycleError::Sysctls)
+    copied.map_err(LifecycleError::Sysctls)?;
+    failpoint::hit("provide:sysctls");
+    Ok(())
 }

@@ -62,6 +62,7 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
 fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
         pop(namespace, path)?;
+        failpoint::hit("release:popped");
     }
     if let Some(hidden) = node.hidden_existing()? {
         hidden.enter(|inside| inside.release(slot.id))??;

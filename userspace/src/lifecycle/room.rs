@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     conf::NetConf,
+    failpoint,
     ipam::AllocateError,
     store::{Shelf, Slot, SlotState, StoreError},
     types::NetworkName,
@@ -122,6 +123,7 @@ impl<'a> Room<'a> {
                     None => Ok::<_, StoreError>(None),
                 }
             })?;
+            failpoint::hit("room:condemned");
             destroy(self.node, slot.as_slice())?;
             // One that was claimed meanwhile leaves others to look for.
             return Ok(true);

@@ -113,6 +113,7 @@ fn scrub_unused(node: &Node, slot: &Slot) -> Result<Option<Fate>, LifecycleError
     let fate = scrub_begun(node, slot).unwrap_or_else(|error| Fate::GivenUp(error.to_string()));
     failpoint::hit("scrub:done");
     end(node, slot, &fate)?;
+    failpoint::hit("scrub:recorded");
     Ok(Some(fate))
 }
 
@@ -127,6 +128,7 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     };
     // A sweep that met the DEL half-way may have written an entry once more.
     node.with_maps(|maps| Ok(point(slot, slot.host_ifindex, Identity::PARKED, maps)?))?;
+    failpoint::hit("scrub:pointed");
     if let Some(difference) = host_end_difference(slot)? {
         return Ok(Fate::GivenUp(difference));
     }

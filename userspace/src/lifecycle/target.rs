@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::LifecycleError;
+use crate::failpoint;
 
 /// An empty file to mount on. What was made for it is removed again unless it is kept.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl<'a> Target<'a> {
         let mut target = Self { path, file: false, folders };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
+            failpoint::hit("target:folder");
         }
         match File::options().create_new(true).append(true).open(path) {
             Ok(_) => target.file = true,
@@ -33,6 +35,7 @@ impl<'a> Target<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error)),
         }
+        failpoint::hit("target:file");
         Ok(target)
     }
 

@@ -35,7 +35,7 @@ use nix::{
 };
 
 use super::{Netns, NetnsError, NetnsInode, bind, kind_of, own};
-use crate::types::SlotId;
+use crate::{failpoint, types::SlotId};
 
 /// Folder in `runDir` that holds the pin.
 const FOLDER: &str = "mnt";
@@ -165,6 +165,7 @@ impl HiddenNamespaces {
         let _lock = lock(run_dir)?;
         for path in [folder.join(PIN), folder.clone()] {
             unmount_all(&path)?;
+            failpoint::hit("hidden:unmounted");
         }
         fs::remove_dir_all(&folder).map_err(HiddenError::call("remove", &folder, "rmdir"))
     }
@@ -226,6 +227,7 @@ impl Inside {
         let path = path_of(slot);
         let file = OpenOptions::new().create(true).append(true).open(&path);
         drop(file.map_err(HiddenError::call("create", &path, "open"))?);
+        failpoint::hit("keep:file");
         bind(netns.as_fd(), &path).map_err(HiddenError::call("mount", &path, "move_mount"))
     }
 
@@ -234,6 +236,7 @@ impl Inside {
     pub fn release(&self, slot: SlotId) -> Result<(), HiddenError> {
         let path = path_of(slot);
         unmount_all(&path)?;
+        failpoint::hit("let-go:unmounted");
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(HiddenError::call("remove", &path, "unlink")),
@@ -319,16 +322,19 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
     unmount_all(&folder.join(PIN))?;
     unmount_all(&folder)?;
     fs::create_dir_all(&folder).map_err(HiddenError::call("create", &folder, "mkdir"))?;
+    failpoint::hit("hidden:folder");
     let none = None::<&str>;
     let made = HiddenError::call("mount", &folder, "mount");
     mount(Some(&folder), &folder, none, MsFlags::MS_BIND, none).map_err(made)?;
+    failpoint::hit("hidden:bound");
     let made = HiddenError::call("make private", &folder, "mount");
     mount(none, &folder, none, MsFlags::MS_PRIVATE, none).map_err(made)?;
-    crate::failpoint::hit("hidden:folder");
+    failpoint::hit("hidden:private");
     let pin = folder.join(PIN);
     fs::write(&pin, our_mount_namespace()?).map_err(HiddenError::call("write", &pin, "write"))?;
+    failpoint::hit("hidden:home");
     mount_new_namespace(&folder, &pin)?;
-    crate::failpoint::hit("hidden:pinned");
+    failpoint::hit("hidden:pinned");
     Ok(())
 }
 

@@ -174,11 +174,11 @@ impl Builder<'_> {
     /// come first: some of them forbid addresses, or allow them.
     fn equip_container_end(&self) -> Result<(), BuildError> {
         container_end::set_sysctls(self.slot, self.config)?;
-        failpoint::hit("build:sysctls");
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
         let equipment = container_end::equip(self.slot, self.config, ifindex);
         socket.execute(equipment).map_err(BuildError::Container)?;
+        failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
         let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
         let refusal = refusals.into_iter().find(|refusal| !refusal.is_present());
@@ -203,6 +203,7 @@ fn switch_on(path: &str) -> Result<(), BuildError> {
     let failed = |source| BuildError::Forwarding { path: path.into(), source };
     if fs::read(path).map_err(failed)?.starts_with(b"0") {
         fs::write(path, "1").map_err(failed)?;
+        failpoint::hit("build:forwarding");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use rustix::{
 
 use super::{BuildError, fingerprint::mount_proc};
 use crate::{
+    failpoint,
     netlink::{Request, add_address, add_neighbour, append_route, bring_up, configure_link},
     store::Slot,
     template::NetworkConfig,
@@ -57,6 +58,7 @@ pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), Bui
         write_sysctl(&folder, &sysctl.key.path(&slot.ifname), &sysctl.value).map_err(
             |(call, source)| BuildError::Sysctl { sysctl: sysctl.clone(), call, source },
         )?;
+        failpoint::hit("build:sysctl");
     }
     Ok(())
 }

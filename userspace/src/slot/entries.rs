@@ -29,8 +29,8 @@ pub fn point(
     let endpoint = endpoint_of(slot, ifindex, identity);
     for address in &slot.addresses {
         maps.insert_endpoint(address.addr(), &endpoint)?;
+        failpoint::hit("point:endpoint");
     }
-    failpoint::hit("point:endpoints");
     maps.insert_interface(ifindex, &interface_of(slot, identity))
 }
 

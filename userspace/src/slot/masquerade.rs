@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{GROUP, GROUP_MASQUERADED};
 use crate::{
+    failpoint,
     netlink::{NetfilterSocket, NetlinkError, add_masquerade, masquerades, remove_masquerade},
     store::{Slot, SlotState, Store, StoreError},
 };
@@ -43,7 +44,9 @@ pub fn require_masquerade(run_dir: &Path) -> Result<(), MasqueradeError> {
         return Ok(());
     }
     add_masquerade(&mut socket, GROUP_MASQUERADED, &[GROUP, GROUP_MASQUERADED])
-        .map_err(MasqueradeError::Nftables)
+        .map_err(MasqueradeError::Nftables)?;
+    failpoint::hit("masquerade:added");
+    Ok(())
 }
 
 /// Removes the rule if no slot on record needs it; one that is given up does not.
@@ -56,7 +59,9 @@ pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), Masquerad
         return Ok(());
     }
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
-    remove_masquerade(&mut socket).map_err(MasqueradeError::Nftables)
+    remove_masquerade(&mut socket).map_err(MasqueradeError::Nftables)?;
+    failpoint::hit("masquerade:removed");
+    Ok(())
 }
 
 fn needs_rule(slot: &Slot) -> bool {

@@ -105,6 +105,7 @@ pub fn remove_links_named(names: &[String]) -> Result<(), TeardownError> {
     if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_absent()) {
         return Err(refusal.into());
     }
+    failpoint::hit("teardown:doomed");
     match socket.execute(vec![delete_group(GROUP_DOOMED)]) {
         // None of them was there.
         Err(error) if error.is_absent() => Ok(()),
@@ -121,7 +122,10 @@ pub fn remove_for_another(name: &str) -> Result<(), TeardownError> {
     let mut socket = RouteSocket::open()?;
     let told = io::stdout().write_all(b"!").and_then(|()| io::stdout().flush());
     told.map_err(|source| TeardownError::Remover { name: name.to_owned(), source })?;
-    Ok(socket.execute(vec![delete_link(name)])?)
+    failpoint::hit("remover:told");
+    socket.execute(vec![delete_link(name)])?;
+    failpoint::hit("remover:link");
+    Ok(())
 }
 
 /// Has `remover` remove an interface, and waits until it is gone; what it cannot do is done here.
@@ -136,6 +140,7 @@ fn remove_by(remover: &Path, name: &str) -> Result<(), TeardownError> {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut child) = command else { return remove_link(name) };
+    failpoint::hit("teardown:remover");
     let began = child.stdout.take().is_some_and(|mut stdout| stdout.read_exact(&mut [0]).is_ok());
     let mut socket = RouteSocket::open()?;
     while began && lookup(name)?.is_some() && matches!(child.try_wait(), Ok(None)) {
@@ -158,6 +163,7 @@ fn withdraw_all(slot: &Slot, ifindex: Option<u32>, maps: &Maps) -> Vec<TeardownE
     let mut keep = |result: Result<(), DatapathError>| errors.extend(result.err().map(Into::into));
     for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
         keep(withdraw_address(slot, address, ifindex, maps));
+        failpoint::hit("teardown:endpoint");
     }
     if let Some(ifindex) = ifindex {
         keep(withdraw_interface(slot, ifindex, maps));

@@ -15,6 +15,7 @@ use std::{
 use lmdb::{Database, DatabaseFlags, EnvironmentFlags, RoTransaction, RwTransaction};
 
 use super::StoreError;
+use crate::failpoint;
 
 /// File in the folder that readers and writers lock.
 const LOCK: &str = "lock";
@@ -59,6 +60,7 @@ impl<L: Layout> Environment<L> {
                     .mode(0o700)
                     .create(path)
                     .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+                failpoint::hit("store:folder");
                 lock_file(path)
             }
             other => other,
@@ -68,10 +70,13 @@ impl<L: Layout> Environment<L> {
         let held = Held::exclusive(&lock, path)?;
         let open = |source| StoreError::Open { path: path.to_owned(), source };
         let inner = open_inner::<L>(path).map_err(open)?;
+        failpoint::hit("store:opened");
         let tables = match L::collect(|name| inner.open_db(Some(name))) {
-            Err(lmdb::Error::NotFound) => {
-                L::collect(|name| inner.create_db(Some(name), DatabaseFlags::empty()))
-            }
+            Err(lmdb::Error::NotFound) => L::collect(|name| {
+                let table = inner.create_db(Some(name), DatabaseFlags::empty());
+                failpoint::hit("store:table");
+                table
+            }),
             other => other,
         }
         .map_err(open)?;
@@ -102,8 +107,18 @@ impl<L: Layout> Environment<L> {
     ) -> Result<T, E> {
         let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = Held::exclusive(&file, &self.path)?;
-        work(begin_writing(&self.inner)?, &self.tables)
+        let transaction = begin_writing(&self.inner)?;
+        failpoint::hit("store:begun");
+        work(transaction, &self.tables)
     }
+}
+
+/// Commits what was written. The caller holds the lock.
+pub(super) fn commit(transaction: impl lmdb::Transaction) -> Result<(), lmdb::Error> {
+    failpoint::hit("store:written");
+    transaction.commit()?;
+    failpoint::hit("store:committed");
+    Ok(())
 }
 
 pub(super) fn begin_reading(

@@ -7,7 +7,7 @@ use lmdb::{Cursor as _, Database, Transaction as _, WriteFlags};
 use super::{
     CodecError, StoreError,
     codec::{Decoder, Encoder},
-    environment::{Environment, Layout, begin_writing},
+    environment::{Environment, Layout, begin_writing, commit},
 };
 use crate::{
     template::{Digest, Template},
@@ -53,7 +53,7 @@ impl Layout for Tables {
             Err(lmdb::Error::NotFound) => {
                 let flags = WriteFlags::NO_OVERWRITE;
                 let put = transaction.put(self.meta, &SCHEMA_KEY, &SCHEMA.to_le_bytes(), flags);
-                put.and_then(|()| transaction.commit()).map_err(failed("record the schema"))?;
+                put.and_then(|()| commit(transaction)).map_err(failed("record the schema"))?;
                 return Ok(());
             }
             Err(source) => return Err(failed("read the schema")(source)),
@@ -163,7 +163,7 @@ impl Templates {
             };
             transaction
                 .put(tables.templates, &key(name), &record, WriteFlags::empty())
-                .and_then(|()| transaction.commit())
+                .and_then(|()| commit(transaction))
                 .map_err(failed("store a template"))?;
             Ok(put)
         })
@@ -175,7 +175,7 @@ impl Templates {
         self.0.write(|mut transaction, tables| {
             match transaction.del(tables.templates, &key(name), None) {
                 Ok(()) => {
-                    transaction.commit().map_err(failed("delete a template"))?;
+                    commit(transaction).map_err(failed("delete a template"))?;
                     Ok(true)
                 }
                 Err(lmdb::Error::NotFound) => Ok(false),

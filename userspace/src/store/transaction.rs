@@ -2,7 +2,7 @@
 
 use lmdb::{Cursor as _, Database, RoCursor, RoTransaction, RwTransaction, WriteFlags};
 
-use super::{StoreError, Tables, keys::number};
+use super::{StoreError, Tables, environment::commit, keys::number};
 
 /// Keys of the table `meta`.
 pub(super) mod meta {
@@ -37,7 +37,7 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
     }
 
     pub(super) fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().map_err(|source| StoreError::Lmdb { what: "commit", source })
+        commit(self.inner).map_err(|source| StoreError::Lmdb { what: "commit", source })
     }
 
     /// Version of the schema; none: the database is new.

@@ -6,6 +6,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::ScrubError;
 use crate::{
+    failpoint,
     netlink::{
         NetlinkError, Request, UntypedSocket, forget_connections, forget_tcp_metrics,
         open_netfilter_untyped,
@@ -21,15 +22,18 @@ const ROUTE_CACHES: [&str; 2] =
 /// Drops tracked connections, learned neighbours and paths, and TCP's memory of its peers.
 pub(super) fn flush() -> Result<(), ScrubError> {
     forget_connections(&mut open_netfilter_untyped()?)?;
+    failpoint::hit("scrub:connections");
     let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
     for class in [Class::Neighbour, Class::Route] {
         forget_learned(&mut socket, class)?;
+        failpoint::hit("scrub:learned");
     }
     for path in ROUTE_CACHES {
         match fs::write(path, "0") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result.map_err(|source| ScrubError::RouteCache { path, source })?,
         }
+        failpoint::hit("scrub:paths");
     }
     Ok(forget_tcp_metrics()?)
 }

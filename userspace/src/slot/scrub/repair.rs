@@ -5,6 +5,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use crate::{
+    failpoint,
     netlink::{
         NetlinkError, Request, RouteSocket, UntypedMessage, UntypedSocket, delete_nftables_tables,
         flush_xfrm, open_netfilter_untyped, open_xfrm,
@@ -77,13 +78,17 @@ impl Repair<'_> {
     pub(super) fn run(&self, depth: Depth) -> Result<(), NetlinkError> {
         let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
         delete_firewall()?;
+        failpoint::hit("repair:firewall");
         self.restore_links(&mut socket, depth)?;
+        failpoint::hit("repair:links");
         self.restore_sysctls();
+        failpoint::hit("repair:sysctls");
         let mut requests = self.deletions(depth);
         if self.difference.missing.iter().any(|line| line.starts_with("rule ")) {
             requests.extend(RULES.map(add_rule));
         }
         attempt(&mut socket, requests)?;
+        failpoint::hit("repair:objects");
         self.equip()
     }
 

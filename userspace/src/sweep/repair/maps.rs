@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
 use crate::{
     datapath::Maps,
+    failpoint,
     lifecycle::{LifecycleError, Node},
     slot::point,
     store::{Read, Slot, SlotState},
@@ -36,6 +37,7 @@ pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
                     Ok(false) => Fate::Gone,
                     Err(error) => Fate::Failed(error),
                 };
+                failpoint::hit("sweep:entry");
                 (finding.clone(), fate)
             };
             Ok::<_, LifecycleError>(batch.iter().map(write).collect::<Vec<_>>())

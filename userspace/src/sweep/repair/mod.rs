@@ -182,6 +182,7 @@ fn each(
             Ok(None) => Fate::Gone,
             Err(error) => Fate::Failed(error),
         };
+        failpoint::hit("sweep:one");
         (finding, fate)
     };
     due.into_iter().map(told).collect()

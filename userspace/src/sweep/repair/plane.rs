@@ -8,6 +8,7 @@ use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged
 use crate::{
     bell,
     datapath::{self, Datapath, FROM_CONTAINER, Programs, TO_CONTAINER},
+    failpoint,
     lifecycle::{LifecycleError, Node},
     netlink::{Direction, RouteSocket, add_clsact, replace_filter},
     slot::{release_masquerade, require_masquerade},
@@ -66,6 +67,7 @@ fn attach_some(
         }
     }
     let refusals = socket.execute_each(requests)?;
+    failpoint::hit("sweep:attached");
     // The place is there already, or the interface was removed meanwhile.
     let harmless =
         |refusal: &crate::netlink::NetlinkError| refusal.is_present() || refusal.is_absent();

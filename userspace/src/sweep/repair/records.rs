@@ -2,6 +2,7 @@
 
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, unchanged};
 use crate::{
+    failpoint,
     lifecycle::{LifecycleError, Node},
     netns::HiddenNamespaces,
     store::{StoreError, Write, boot_id},
@@ -108,6 +109,7 @@ pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, LifecycleError>
     if !forgotten {
         return Ok(None);
     }
+    failpoint::hit("sweep:boot-forgotten");
     HiddenNamespaces::remove(&node.directories.run)?;
     Ok(Some("forgot all slots, which ended with that boot".to_owned()))
 }

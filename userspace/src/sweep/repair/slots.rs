@@ -4,6 +4,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
 use crate::{
+    failpoint,
     lifecycle::{self, LifecycleError, Node, destroy, now},
     netlink::{RouteSocket, get_link},
     netns::Netns,
@@ -38,6 +39,7 @@ fn give_up(node: &Node, batch: &[Finding]) -> Fates {
         Ok(condemned) => condemned,
         Err(error) => return failed(batch, error),
     };
+    failpoint::hit("sweep:condemned");
     let (own, others): (Vec<_>, Vec<_>) =
         condemned.iter().flatten().cloned().partition(|slot| slot.owns_netns);
     let (mut failure, mut kept) = (destroy(node, &own).err(), false);
@@ -87,7 +89,10 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     if let Some(error) = tear_down(slot, maps.as_ref()).into_iter().next() {
         return Err(error.into());
     }
-    Ok(node.store.write(|transaction| transaction.forget(slot, None))?)
+    failpoint::hit("sweep:torn-down");
+    node.store.write(|transaction| transaction.forget(slot, None))?;
+    failpoint::hit("sweep:forgotten");
+    Ok(())
 }
 
 /// Has a slot scrubbed again, unless somebody is at it: he holds the lock on the namespace's file.
