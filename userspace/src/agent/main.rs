@@ -9,6 +9,7 @@ mod keeper;
 mod sweeper;
 
 use std::{
+    convert::Infallible,
     fs::{self, File},
     io::{self, IsTerminal as _},
     path::{Path, PathBuf},
@@ -26,6 +27,7 @@ use repoint::{
     datapath::{Datapath, DatapathError, LogReader},
     failpoint,
     lifecycle::{LifecycleError, Node},
+    store::StoreError,
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -76,10 +78,27 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs until a signal asks to end.
+/// Runs until a signal asks to end, on one database after the other.
 async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
+    loop {
+        tokio::select! {
+            ended = look_after_node(arguments) => info!("beginning anew: {}", ended?),
+            _ = interrupt.recv() => {
+                info!("ending: interrupted");
+                return Ok(());
+            }
+            _ = terminate.recv() => {
+                info!("ending: asked to terminate");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Looks after the node as long as its database is the one that plugins use; says why it is not.
+async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError> {
     let _only = only_agent(&arguments.run_dir)?;
     let bell = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
@@ -94,13 +113,10 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     failpoint::hit("agent:resumed");
     let reloaded = Notify::new();
     tokio::select! {
-        ended = drain_logs(&arguments.bpf_dir, &reloaded) => return ended,
-        ended = keep(keeper, &bell) => return ended,
-        () = sweeper::sweep(node, arguments.sweep_interval, &reloaded) => {}
-        _ = interrupt.recv() => info!("ending: interrupted"),
-        _ = terminate.recv() => info!("ending: asked to terminate"),
+        ended = drain_logs(&arguments.bpf_dir, &reloaded) => ended,
+        ended = keep(keeper, &node, &bell) => ended,
+        ended = sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded) => match ended {},
     }
-    Ok(())
 }
 
 /// Keeps a second agent out, for as long as the lock is held. A runtime directory that is not there
@@ -130,8 +146,13 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     Ok(bell)
 }
 
-/// Looks after the pools whenever somebody rings, and now and then; returns on failure only.
-async fn keep(mut keeper: Keeper, bell: &UnixDatagram) -> Result<(), AgentError> {
+/// Looks after the pools whenever somebody rings, and now and then; returns on failure, or when the
+/// database is another one.
+async fn keep(
+    mut keeper: Keeper,
+    node: &Node,
+    bell: &UnixDatagram,
+) -> Result<StoreError, AgentError> {
     let mut message = [0; bell::LONGEST];
     loop {
         let round = tokio::task::spawn_blocking(move || {
@@ -140,6 +161,9 @@ async fn keep(mut keeper: Keeper, bell: &UnixDatagram) -> Result<(), AgentError>
         });
         let due;
         (keeper, due) = round.await.map_err(|_| AgentError::Keeper)?;
+        if let Err(gone) = node.store.ensure_current() {
+            return Ok(gone);
+        }
         let rest = Instant::now() + REST;
         let until = due.map_or(rest, |due| rest.min(due.into()));
         tokio::select! {
@@ -162,17 +186,17 @@ fn log_message(message: &[u8]) {
 }
 
 /// Reads the programs' log, that of new ones when they are `reloaded`; returns on failure only.
-async fn drain_logs(bpf_dir: &Path, reloaded: &Notify) -> Result<(), AgentError> {
+async fn drain_logs(bpf_dir: &Path, reloaded: &Notify) -> Result<StoreError, AgentError> {
     loop {
         tokio::select! {
-            ended = drain_log(bpf_dir) => return ended,
+            ended = drain_log(bpf_dir) => match ended? {},
             () = reloaded.notified() => info!("the data plane was loaded anew"),
         }
     }
 }
 
 /// Hands what the programs log to `tracing`, as it comes; returns on failure only.
-async fn drain_log(bpf_dir: &Path) -> Result<(), AgentError> {
+async fn drain_log(bpf_dir: &Path) -> Result<Infallible, AgentError> {
     let log = LogReader::open_existing(bpf_dir)?.ok_or(AgentError::Unloaded)?;
     #[expect(
         deprecated,

@@ -1,6 +1,6 @@
 //! Sweeping now and then, and telling of it in the log.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use repoint::{
     lifecycle::{LifecycleError, Node},
@@ -14,7 +14,7 @@ const NAMED: usize = 5;
 
 /// Sweeps a node at once, and then every `interval`; never returns. `reloaded` is told when a new data
 /// plane was loaded.
-pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify) {
+pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify) -> Infallible {
     let mut sweeper = Sweeper::new(Patience::default());
     loop {
         let node = Arc::clone(&node);

@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::Node,
+    lifecycle::{Node, now, time_of_day},
     store::{Decision, Slot},
     template::Digest,
 };
@@ -37,14 +37,15 @@ struct Row {
     scope: &'static str,
     /// What was decided about its last user, and why.
     decision: Option<Decision>,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch, as the time of day is now.
     created: u64,
     /// Likewise.
     changed: u64,
 }
 
-impl From<Slot> for Row {
-    fn from(slot: Slot) -> Self {
+impl Row {
+    /// The row of a slot; `boot` is when the node was booted, nanoseconds since the Unix epoch.
+    fn new(slot: Slot, boot: u64) -> Self {
         Self {
             slot: slot.id.to_string(),
             state: slot.state().to_string(),
@@ -66,8 +67,8 @@ impl From<Slot> for Row {
             mode: slot.mode.name(),
             scope: slot.scope.name(),
             decision: slot.decision,
-            created: slot.created,
-            changed: slot.changed,
+            created: boot.saturating_add(slot.created),
+            changed: boot.saturating_add(slot.changed),
         }
     }
 }
@@ -78,7 +79,8 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
         Some(node) => node.store.read(|transaction| transaction.slots())?,
         None => Vec::new(),
     };
-    let rows = slots.into_iter().map(Row::from);
+    let boot = time_of_day().saturating_sub(now());
+    let rows = slots.into_iter().map(|slot| Row::new(slot, boot));
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }

@@ -85,7 +85,7 @@ impl Cold<'_> {
     /// addresses.
     fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
-        node.store.write(|transaction| {
+        node.store.grow(|transaction| {
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
             let AttachmentId { network, ifname, .. } = attachment;
@@ -162,7 +162,7 @@ impl Cold<'_> {
     ) -> Result<Slot, LifecycleError> {
         let digest = template.digest()?.0;
         let stored = self.template.as_ref().map(Template::to_json).transpose()?;
-        node.store.write(|transaction| {
+        node.store.grow(|transaction| {
             if let Some(text) = &stored {
                 transaction.put_template(&digest, text)?;
             }

@@ -108,7 +108,7 @@ pub(super) fn put_pool(
     let digest = stored.map(Template::digest).transpose()?.map(|digest| digest.0);
     let text = stored.map(Template::to_json).transpose()?;
     let key = key(conf, id, digest.as_ref());
-    let recorded = node.store.write(|transaction| {
+    let recorded = node.store.grow(|transaction| {
         let known = transaction.pool(id)?;
         let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
         let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);

@@ -3,8 +3,10 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     conf::Directories,
@@ -62,7 +64,8 @@ impl Node {
     /// The templates that are stored on this node, with a database made where there is none.
     pub fn templates(&self) -> Result<Arc<Templates>, LifecycleError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = templates.as_ref() {
+        // Somebody may have moved the folder away, and stored others.
+        if let Some(open) = templates.as_ref().filter(|open| open.ensure_current().is_ok()) {
             return Ok(Arc::clone(open));
         }
         let open = Arc::new(Templates::open(&Self::templates_folder(&self.directories))?);
@@ -130,11 +133,23 @@ impl Node {
     }
 }
 
-/// The time as records have it, in nanoseconds since the Unix epoch.
+/// The time as records of slots have it, in nanoseconds since the boot, suspension included. Nobody
+/// can set that clock: what is to last for a while does so whatever becomes of the time of day.
 #[must_use]
 pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    // The kernel has that clock always.
+    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    nanoseconds(since)
+}
+
+/// The time of day, in nanoseconds since the Unix epoch: of what outlives the boot, and for people.
+#[must_use]
+pub fn time_of_day() -> u64 {
+    nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Largest packet that leaves the node whole, in bytes.

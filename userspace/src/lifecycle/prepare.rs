@@ -155,7 +155,7 @@ impl Batches<'_> {
 fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>, LifecycleError> {
     let namespaces = namespaces(count, workers(blueprint))?;
     let PoolInForce { key, policy, .. } = blueprint.pool;
-    node.store.write(|transaction| {
+    node.store.grow(|transaction| {
         let mut sites: Vec<Site> = Vec::with_capacity(namespaces.len());
         // ADDs may have built some since the caller has counted.
         let room = policy.max.saturating_sub(total(transaction, *key)?);

@@ -36,7 +36,7 @@ pub(super) fn ready(
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Option<Result<Provided, Decline>>, LifecycleError> {
-    let (slot, outcome) = match node.store.write(|transaction| claim(transaction, wanted))? {
+    let (slot, outcome) = match node.store.grow(|transaction| claim(transaction, wanted))? {
         Claim::Slot(slot, outcome) => (*slot, outcome),
         Claim::None => return Ok(None),
     };
@@ -149,7 +149,7 @@ fn record(
     wanted: &Wanted<'_>,
     netns: &Netns,
 ) -> Result<Option<Slot>, LifecycleError> {
-    node.store.write(|transaction| {
+    node.store.grow(|transaction| {
         if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }

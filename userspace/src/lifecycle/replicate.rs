@@ -7,7 +7,7 @@ use super::{
     LifecycleError, Node, OperationRequest,
     del::attached,
     in_force::{pool_template, put_pool},
-    node::now,
+    node::time_of_day,
     operations::prepare_for,
     pools::give_up,
 };
@@ -136,7 +136,7 @@ pub fn store_template(
     name: &TemplateName,
     template: &Template,
 ) -> Result<Put, LifecycleError> {
-    let put = node.templates()?.put(name, template, now())?;
+    let put = node.templates()?.put(name, template, time_of_day())?;
     failpoint::hit("replicate:stored");
     for (id, pool) in pools_of(node, name)? {
         rebase(node, &id, &pool, template)?;

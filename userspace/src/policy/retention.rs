@@ -41,7 +41,7 @@ impl fmt::Display for Reason {
 pub struct Retirement {
     /// The slot.
     pub slot: SlotId,
-    /// Since when it waits, nanoseconds since the Unix epoch. If that is another time by now,
+    /// Since when it waits, nanoseconds since the boot. If that is another time by now,
     /// somebody has used it.
     pub since: u64,
     /// Why.

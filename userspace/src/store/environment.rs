@@ -1,26 +1,29 @@
-//! An LMDB environment, and the lock on a file that keeps its readers and writers apart.
+//! An LMDB environment, and the lock that keeps its readers and writers apart: that of its data file.
 //!
 //! LMDB's own locks are off: those are mutexes of the C library in shared memory, which executables
 //! of two C libraries do not understand alike, and a table of readers, in which killed ones stay.
-//! The kernel gives a file's lock (`flock(2)`) back when its owner was killed.
+//! The kernel gives a file's lock (`flock(2)`) back when its owner was killed. It is the data file's
+//! own, so that nobody can remove one without the other.
 
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use lmdb::{Database, DatabaseFlags, EnvironmentFlags, RoTransaction, RwTransaction};
 
-use super::StoreError;
+use super::{StoreError, room::Room};
 use crate::failpoint;
 
-/// File in the folder that readers and writers lock.
-const LOCK: &str = "lock";
 /// LMDB's data file in the folder.
 const DATA: &str = "data.mdb";
+/// A file that is shorter has never been an environment: who made it was killed, or had no room.
+const SHORTEST: u64 = 2 * 4096;
+/// How often an environment that is removed while it is opened is opened again.
+const TRIES: usize = 16;
 
 /// The tables of an environment, and what it is like.
 pub(super) trait Layout: Sized {
@@ -30,6 +33,8 @@ pub(super) trait Layout: Sized {
     const MAP_SIZE: usize;
     /// Whether a commit waits for the disk.
     const DURABLE: bool;
+    /// What to do about a file that is damaged.
+    const DAMAGED: &'static str;
 
     /// The tables, each as `table` opens or makes it.
     fn collect(
@@ -46,43 +51,41 @@ pub(super) struct Environment<L> {
     inner: lmdb::Environment,
     tables: L,
     path: PathBuf,
-    /// Whoever works with it holds it; of a process, one thread at a time.
-    lock: Mutex<File>,
+    /// Device and number of the data file.
+    inode: (u64, u64),
+    /// The data file. Whoever works with it holds its lock; of a process, one thread at a time.
+    data: Mutex<Data>,
+}
+
+/// A data file, and what is known of the room in it.
+#[derive(Debug)]
+struct Data {
+    file: File,
+    room: Room,
 }
 
 impl<L: Layout> Environment<L> {
     /// Opens the environment in a folder, and makes both where they are not there.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = match lock_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(path)
-                    .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
-                failpoint::hit("store:folder");
-                lock_file(path)
+        for _ in 0..TRIES {
+            let file = make_data_file(path)?;
+            // Nobody writes while it is made, or its newest state is looked for.
+            let held = Held::exclusive(&file, path)?;
+            let inner = open_inner::<L>(&file, path)?;
+            failpoint::hit("store:opened");
+            let found = file.metadata().map_err(lock_failed(path, "fstat"))?;
+            if found.nlink() == 0 {
+                // It was removed before LMDB opened it: that is another one.
+                continue;
             }
-            other => other,
-        };
-        let lock = lock.map_err(lock_failed(path, "open"))?;
-        // Nobody writes while it is made, or its newest state is looked for.
-        let held = Held::exclusive(&lock, path)?;
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
-        let inner = open_inner::<L>(path).map_err(open)?;
-        failpoint::hit("store:opened");
-        let tables = match L::collect(|name| inner.open_db(Some(name))) {
-            Err(lmdb::Error::NotFound) => L::collect(|name| {
-                let table = inner.create_db(Some(name), DatabaseFlags::empty());
-                failpoint::hit("store:table");
-                table
-            }),
-            other => other,
+            let tables = tables::<L>(&inner, path)?;
+            tables.settle(&inner, path)?;
+            let room = Room::of(&inner, path, found.len(), L::MAP_SIZE, L::DAMAGED)?;
+            drop(held);
+            let (path, inode) = (path.to_owned(), (found.dev(), found.ino()));
+            return Ok(Self { inner, tables, path, inode, data: Mutex::new(Data { file, room }) });
         }
-        .map_err(open)?;
-        tables.settle(&inner, path)?;
-        drop(held);
-        Ok(Self { inner, tables, path: path.to_owned(), lock: Mutex::new(lock) })
+        Err(StoreError::Gone { path: path.to_owned() })
     }
 
     /// Opens the environment in a folder if there is one.
@@ -90,27 +93,63 @@ impl<L: Layout> Environment<L> {
         if path.join(DATA).exists() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
+    /// Fails where the environment that is open is not the one in its folder any more.
+    pub(super) fn ensure_current(&self) -> Result<(), StoreError> {
+        match fs::metadata(self.path.join(DATA)) {
+            Ok(found) if (found.dev(), found.ino()) == self.inode => Ok(()),
+            _ => Err(StoreError::Gone { path: self.path.clone() }),
+        }
+    }
+
     /// Calls `work` while nobody writes.
     pub(super) fn read<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RoTransaction<'env>, &'env L) -> Result<T, E>,
     ) -> Result<T, E> {
-        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::shared(&file, &self.path)?;
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = Held::shared(&data.file, &self.path)?;
         work(begin_reading(&self.inner)?, &self.tables)
     }
 
-    /// Calls `work`, which commits, while nobody else reads or writes.
+    /// Calls `work`, which commits, while nobody else reads or writes. It may use the room that is
+    /// kept for giving things up.
     pub(super) fn write<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
     ) -> Result<T, E> {
-        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::exclusive(&file, &self.path)?;
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = Held::exclusive(&data.file, &self.path)?;
         let transaction = begin_writing(&self.inner)?;
         failpoint::hit("store:begun");
         work(transaction, &self.tables)
     }
+
+    /// The same for what makes the environment larger. It fails where it would take the room that is
+    /// kept for giving things up.
+    pub(super) fn grow<T, E: From<StoreError>>(
+        &self,
+        work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let Data { file, room } = &mut *data;
+        let _held = Held::exclusive(file, &self.path)?;
+        room.make(&self.inner, file, &self.path)?;
+        let transaction = begin_writing(&self.inner)?;
+        failpoint::hit("store:begun");
+        work(transaction, &self.tables)
+    }
+}
+
+fn tables<L: Layout>(environment: &lmdb::Environment, path: &Path) -> Result<L, StoreError> {
+    match L::collect(|name| environment.open_db(Some(name))) {
+        Err(lmdb::Error::NotFound) => L::collect(|name| {
+            let table = environment.create_db(Some(name), DatabaseFlags::empty());
+            failpoint::hit("store:table");
+            table
+        }),
+        other => other,
+    }
+    .map_err(open_failed::<L>(path))
 }
 
 /// Commits what was written. The caller holds the lock.
@@ -159,16 +198,61 @@ impl Drop for Held<'_> {
     }
 }
 
-fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path.join(LOCK))
+/// Opens the data file, and makes it and its folder where they are not there.
+fn make_data_file(path: &Path) -> Result<File, StoreError> {
+    let opened = match data_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+            failpoint::hit("store:folder");
+            data_file(path)
+        }
+        other => other,
+    };
+    opened.map_err(lock_failed(path, "open"))
+}
+
+fn data_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path.join(DATA))
 }
 
 fn lock_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.join(LOCK);
+    let path = path.join(DATA);
     move |source| StoreError::Lock { path, call, source }
 }
 
-fn open_inner<L: Layout>(path: &Path) -> Result<lmdb::Environment, lmdb::Error> {
+fn open_failed<L: Layout>(path: &Path) -> impl Fn(lmdb::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| {
+        let advice = if is_damage(source) { L::DAMAGED } else { super::advice(source) };
+        StoreError::Open { path: path.clone(), source, advice }
+    }
+}
+
+/// Whether an error says that the file is not what LMDB left there.
+fn is_damage(error: lmdb::Error) -> bool {
+    use lmdb::Error::{Corrupted, Incompatible, Invalid, PageNotFound, VersionMismatch};
+    matches!(error, Corrupted | Incompatible | Invalid | PageNotFound | VersionMismatch)
+}
+
+/// Opens the environment; begins anew what was never finished.
+fn open_inner<L: Layout>(file: &File, path: &Path) -> Result<lmdb::Environment, StoreError> {
+    let opened = match open_lmdb::<L>(path) {
+        Err(lmdb::Error::Invalid) if file.metadata().is_ok_and(|it| it.len() < SHORTEST) => {
+            file.set_len(0).map_err(lock_failed(path, "ftruncate"))?;
+            open_lmdb::<L>(path)
+        }
+        other => other,
+    };
+    opened.map_err(open_failed::<L>(path))
+}
+
+fn open_lmdb<L: Layout>(path: &Path) -> Result<lmdb::Environment, lmdb::Error> {
     let mut flags = EnvironmentFlags::NO_LOCK | EnvironmentFlags::NO_TLS;
     if !L::DURABLE {
         flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;

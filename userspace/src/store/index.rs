@@ -59,7 +59,7 @@ pub struct Parked {
     pub tenant: [u8; 8],
     /// The function that it waits for, likewise.
     pub function: [u8; 8],
-    /// Since when it waits, nanoseconds since the Unix epoch.
+    /// Since when it waits, nanoseconds since the boot.
     pub since: u64,
     /// For how long, where its last user said so.
     pub idle_ttl: Option<Duration>,

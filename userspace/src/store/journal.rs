@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 pub struct Entry {
     /// Its number: they are counted from 1.
     pub number: u64,
-    /// When, in nanoseconds since the Unix epoch.
+    /// When, in nanoseconds since the boot.
     pub time: u64,
     /// About whom.
     pub attachment: AttachmentId,

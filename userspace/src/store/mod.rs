@@ -16,6 +16,7 @@ mod keys;
 mod pool;
 mod read;
 mod record;
+mod room;
 mod survey;
 mod templates;
 mod transaction;
@@ -47,13 +48,16 @@ use crate::{
 };
 
 /// Version of the tables and records; a database of another is refused.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
 /// What to do about a database of another schema.
 const SCHEMA_ADVICE: &str =
     "drain the node, run `repoint unload --force` of the version that made it, and try again";
+/// What to do about a database that is damaged.
+const DAMAGED: &str = ": it is damaged: move the folder away, then `repoint sweep`; containers that \
+                       run lose their network and have to be started again";
 
 /// What is wrong with the database, or with what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +81,53 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The environment cannot be opened.
-    #[error("cannot open the database in {path}: {source}")]
+    #[error("cannot open the database in {path}: {source}{advice}")]
     Open {
         /// The folder.
         path: PathBuf,
         /// Why not.
         source: lmdb::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The end of its file is lost.
+    #[error("the database in {path} is {length} bytes long and should be at least {used}{advice}")]
+    Truncated {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that there are.
+        length: u64,
+        /// Bytes that were written.
+        used: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// It was removed, or another one was put in its place.
+    #[error("the database in {path} was removed or replaced while it was open")]
+    Gone {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Its file system is full but for what is kept for giving things up.
+    #[error(
+        "the database in {path} cannot grow: {source}: make room on its file system; containers can \
+         be removed meanwhile"
+    )]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is full but for what is kept for giving things up.
+    #[error(
+        "the database in {path} is full, it holds {size} bytes at most: remove slots or templates"
+    )]
+    Full {
+        /// The folder.
+        path: PathBuf,
+        /// Size of the map, bytes.
+        size: u64,
     },
     /// The database is of another version of repoint.
     #[error("the database in {path} has schema version {found}, this is version {known}: {advice}")]
@@ -169,7 +214,10 @@ pub enum StoreError {
 fn advice(error: lmdb::Error) -> &'static str {
     match error {
         lmdb::Error::MapFull => ": it is full, remove slots or templates",
-        lmdb::Error::Other(libc::ENOSPC) => ": its file system is full",
+        // LMDB makes EIO of a write that was cut short.
+        lmdb::Error::Other(libc::ENOSPC | libc::EDQUOT | libc::EIO) => {
+            ": its file system is full, or fails: make room there"
+        }
         _ => "",
     }
 }
@@ -199,7 +247,7 @@ struct Tables {
     fingerprints: Database,
     /// Digest to the JSON text of a template that slots were made from.
     templates: Database,
-    /// Address to the time until which it rests, nanoseconds since the Unix epoch.
+    /// Address to the time until which it rests, nanoseconds since the boot.
     resting: Database,
     /// Number of an entry, of [`journal`] to what it says.
     journal: Database,
@@ -226,6 +274,7 @@ impl Layout for Tables {
     const TABLES: &'static [&'static str] = &TABLES;
     const MAP_SIZE: usize = MAP_SIZE;
     const DURABLE: bool = false;
+    const DAMAGED: &'static str = DAMAGED;
 
     fn collect(
         mut table: impl FnMut(&'static str) -> Result<Database, lmdb::Error>,
@@ -309,13 +358,32 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.0.write(|inner, tables| {
-            let mut transaction = Transaction::new(inner, tables);
-            let value = work(&mut transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        })
+        self.0.write(|inner, tables| commit(Transaction::new(inner, tables), work))
     }
+
+    /// The same for what makes the database larger: a new slot, an attachment. It fails where only
+    /// the room is left that is kept for [`Store::write`], so that things can be given up always.
+    pub fn grow<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.0.grow(|inner, tables| commit(Transaction::new(inner, tables), work))
+    }
+
+    /// Fails where the database that is open is not the one in its folder any more: what is on the
+    /// node is on record in another one then, or in none.
+    pub fn ensure_current(&self) -> Result<(), StoreError> {
+        self.0.ensure_current()
+    }
+}
+
+fn commit<T, E: From<StoreError>>(
+    mut transaction: Write<'_>,
+    work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let value = work(&mut transaction)?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     }
 
     /// The slots on a shelf, each with the time when its state changed last, in nanoseconds since
-    /// the Unix epoch; 0 for slots in use.
+    /// the boot; 0 for slots in use.
     pub fn since(
         &self,
         place: Shelf<'_>,
@@ -182,7 +182,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
     }
 
-    /// Whether an address cannot be given at the time `now`, nanoseconds since the Unix epoch: it is
+    /// Whether an address cannot be given at the time `now`, nanoseconds since the boot: it is
     /// a slot's, or rests after its last use.
     pub fn is_taken(&self, address: IpAddr, now: u64) -> Result<bool, StoreError> {
         Ok(self.address_owner(address)?.is_some() || self.is_resting(address, now)?)

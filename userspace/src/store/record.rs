@@ -185,7 +185,7 @@ pub struct Slot {
     pub idle_ttl: Option<Duration>,
     /// What was decided about its user.
     pub decision: Option<Decision>,
-    /// When it was made, in nanoseconds since the Unix epoch.
+    /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
     pub changed: u64,

@@ -265,11 +265,11 @@ impl super::Write<'_> {
         Ok(true)
     }
 
-    /// Forgets all slots, attachments and addresses: those of a boot that is over. Pools, networks
-    /// and identities stay, as do rests.
+    /// Forgets all slots, attachments, addresses and rests: those of a boot that is over, and so are
+    /// their times. Pools, networks and identities stay.
     pub fn forget_all_slots(&mut self) -> Result<(), StoreError> {
         let Self { tables, .. } = self;
-        for table in [tables.slots, tables.attachments, tables.ips, tables.index] {
+        for table in [tables.slots, tables.attachments, tables.ips, tables.index, tables.resting] {
             self.clear(table, "forget all slots")?;
         }
         Ok(())

@@ -19,6 +19,8 @@ const SCHEMA: u32 = 1;
 /// What to do about a database of another schema.
 const SCHEMA_ADVICE: &str = "write its templates to files with `repoint template export` of the \
                              version that made it, move the folder away, and import the files";
+/// What to do about a database that is damaged.
+const DAMAGED: &str = ": it is damaged: move the folder away, and import the templates again";
 /// Key of the table `meta`.
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Version of a record's form.
@@ -39,6 +41,7 @@ impl Layout for Tables {
     const TABLES: &'static [&'static str] = &["meta", "templates"];
     const MAP_SIZE: usize = MAP_SIZE;
     const DURABLE: bool = true;
+    const DAMAGED: &'static str = DAMAGED;
 
     fn collect(
         mut table: impl FnMut(&'static str) -> Result<Database, lmdb::Error>,
@@ -115,6 +118,11 @@ impl Templates {
         Ok(Environment::open_existing(path)?.map(Self))
     }
 
+    /// Fails where the database that is open is not the one in its folder any more.
+    pub fn ensure_current(&self) -> Result<(), StoreError> {
+        self.0.ensure_current()
+    }
+
     /// The template of this name.
     pub fn get(&self, name: &TemplateName) -> Result<Option<StoredTemplate>, StoreError> {
         self.0.read(|transaction, tables| match transaction.get(tables.templates, &key(name)) {
@@ -154,7 +162,7 @@ impl Templates {
         template.validate().map_err(refused)?;
         let digest = template.digest().map_err(refused)?;
         let record = encode(digest, now, &template.to_json().map_err(refused)?);
-        self.0.write(|mut transaction, tables| {
+        self.0.grow(|mut transaction, tables| {
             let put = match transaction.get(tables.templates, &key(name)) {
                 Ok(bytes) if read_digest(bytes) == Ok(digest) => return Ok(Put::Unchanged),
                 Ok(_) => Put::Changed,

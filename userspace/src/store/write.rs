@@ -211,7 +211,7 @@ impl Write<'_> {
     }
 
     /// Forgets a slot, its addresses and its attachment. Its addresses rest until `rest`,
-    /// nanoseconds since the Unix epoch, if that is given.
+    /// nanoseconds since the boot, if that is given.
     pub fn forget(&mut self, slot: &Slot, rest: Option<u64>) -> Result<(), StoreError> {
         for address in &slot.addresses {
             let key = address_key(address.addr());

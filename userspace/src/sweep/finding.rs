@@ -113,7 +113,7 @@ pub struct Version {
     pub slot: SlotId,
     /// Where it was in its life.
     pub state: SlotState,
-    /// When that changed last, nanoseconds since the Unix epoch.
+    /// When that changed last, nanoseconds since the boot.
     pub changed: u64,
 }
 
@@ -207,7 +207,7 @@ pub enum When {
     Again,
     /// The same, and not before it has been so for a while.
     Aged {
-        /// Since when it is so, nanoseconds since the Unix epoch.
+        /// Since when it is so, nanoseconds since the boot.
         since: u64,
         /// For how long it may be.
         grace: Duration,
@@ -255,7 +255,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was found before, and when it was found first, nanoseconds since the Unix epoch.
+/// What was found before, and when it was found first, nanoseconds since the boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suspects(HashMap<Key, u64>);
 

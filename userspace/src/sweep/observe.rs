@@ -5,7 +5,7 @@ use std::{
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use repoint_common::{endpoint::Endpoint, interface::Interface};
@@ -35,7 +35,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// What was seen, about at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Observation {
-    /// When the database was read, nanoseconds since the Unix epoch.
+    /// When the database was read, nanoseconds since the boot.
     pub now: u64,
     /// The number of this boot, where the kernel tells it.
     pub boot: Option<String>,
@@ -105,7 +105,7 @@ pub struct NetnsFile {
     pub path: PathBuf,
     /// Whether something is mounted on it.
     pub mounted: bool,
-    /// When it was made, nanoseconds since the Unix epoch.
+    /// When it was made, nanoseconds since the boot.
     pub made: u64,
 }
 
@@ -136,6 +136,8 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let files = files(&directories.run)?;
     let (records, longer) = timed(store, |transaction| transaction.survey())?;
     locked = locked.max(longer);
+    // In a database that was removed is nothing of what came since.
+    store.map(Store::ensure_current).transpose()?;
     let before = before.unwrap_or_default();
     let records = records.map(|records| records.read(&before)).unwrap_or_default();
     let mut seen = Observation {
@@ -216,13 +218,20 @@ fn files(run: &Path) -> Result<Files, LifecycleError> {
         let mounted = guard::is_mount(&path).unwrap_or(false);
         // The file's own time, and not that of what is mounted on it.
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let made = modified.and_then(|made| made.duration_since(UNIX_EPOCH).ok());
-        let made = made.map_or(u64::MAX, |made| u64::try_from(made.as_nanos()).unwrap_or(u64::MAX));
+        let made = modified.map_or(u64::MAX, |made| since_boot(made, SystemTime::now(), now()));
         files.netns.push(NetnsFile { path, mounted, made });
     }
     files.unknown.sort_unstable();
     files.netns.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
+}
+
+/// A file's time in nanoseconds since the boot; `wall` and `now` are the same moment. A file that
+/// was made later than now was made before the time of day was set back: it may be of any age, and
+/// is taken to be old.
+fn since_boot(made: SystemTime, wall: SystemTime, now: u64) -> u64 {
+    wall.duration_since(made)
+        .map_or(0, |age| now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// What is in a folder; nothing where it is not there.
