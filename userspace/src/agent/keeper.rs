@@ -1,7 +1,7 @@
 //! The keeper: fills pools, drains them, and scrubs what comes back.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
     thread,
@@ -43,8 +43,6 @@ pub(crate) struct Keeper {
     pools: HashMap<PoolId, Memory>,
     retries: HashMap<SlotId, Retry>,
     last_housekeeping: Option<Instant>,
-    /// Slots that were being scrubbed at the last housekeeping, by whomever: none takes so long.
-    scrubbing: HashSet<SlotId>,
 }
 
 /// Of a pool.
@@ -74,7 +72,6 @@ impl Keeper {
             pools: HashMap::new(),
             retries: HashMap::new(),
             last_housekeeping: None,
-            scrubbing: HashSet::new(),
         })
     }
 
@@ -85,7 +82,6 @@ impl Keeper {
         let node = &self.node;
         let (pools, retries, last) =
             (&mut self.pools, &mut self.retries, &mut self.last_housekeeping);
-        let scrubbing = &mut self.scrubbing;
         let done = thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -93,7 +89,7 @@ impl Keeper {
                     let looked = log_failure("look after the pools", look_after_pools(node, pools));
                     if last.is_none_or(|last| last.elapsed() >= HOUSEKEEPING) {
                         *last = Some(Instant::now());
-                        log_failure("give up stale slots", keep_house(node, scrubbing));
+                        log_failure("give up stale slots", keep_house(node));
                     }
                     scrubbed.unwrap_or(false) || looked.unwrap_or(false)
                 })
@@ -280,7 +276,7 @@ fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
 
 /// Gives up what was built from what is configured no more, and has scrubbed again what others left
 /// when they were killed. What is stale otherwise is for the sweeper, which looks less often.
-fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), LifecycleError> {
+fn keep_house(node: &Node) -> Result<(), LifecycleError> {
     follow_templates(node)?;
     failpoint::hit("keeper:followed");
     let pools = node.store.read(|transaction| transaction.pools())?;
@@ -295,24 +291,12 @@ fn keep_house(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), Lifecy
     };
     log_number("that nobody would ask for any more", give_up_stale(node, is_stale)?);
     failpoint::hit("keeper:gave-up");
-    resume_abandoned(node, scrubbing)?;
+    resume_scrubbing(node)?;
     failpoint::hit("keeper:resumed");
     restore_masquerade(node)?;
     failpoint::hit("keeper:restored");
     node.store.write(|transaction| transaction.end_rests(now()))?;
     failpoint::hit("keeper:rested");
-    Ok(())
-}
-
-/// Has slots scrubbed again that have been on it since the last look: who scrubbed them was killed.
-fn resume_abandoned(node: &Node, scrubbing: &mut HashSet<SlotId>) -> Result<(), LifecycleError> {
-    let now: HashSet<SlotId> = node.store.read(|transaction| {
-        transaction.on_shelf(Shelf::State(SlotState::Scrubbing))?.collect::<Result<_, StoreError>>()
-    })?;
-    if now.intersection(scrubbing).next().is_some() {
-        resume_scrubbing(node)?;
-    }
-    *scrubbing = now;
     Ok(())
 }
 

@@ -250,9 +250,6 @@ pub enum LifecycleError {
     /// Who uses a namespace cannot be found out.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// A slot's namespace cannot be locked.
-    #[error("cannot lock a slot's network namespace: {0}")]
-    LockNetns(#[source] io::Error),
     /// The data plane was unloaded.
     #[error("the data plane is not loaded: run `repoint load`")]
     NoDatapath,

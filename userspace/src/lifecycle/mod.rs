@@ -29,6 +29,7 @@ mod result;
 mod reuse;
 mod room;
 mod scrub;
+mod scrub_lock;
 mod status;
 mod target;
 mod terms;
@@ -48,6 +49,7 @@ pub use operations::{
 };
 pub use outcome::{Decline, Outcome};
 pub use park::park;
+pub(crate) use pools::resume;
 pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare};
 pub use release::release;
@@ -56,4 +58,5 @@ pub use replicate::{
 };
 pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, scrub};
+pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LifecycleError, Node, Outcome, destroy::destroy, node::now};
+use super::{LifecycleError, Node, Outcome, ScrubLock, destroy::destroy, node::now};
 use crate::{
     failpoint,
     policy::{Disposal, Need, Reason, Retirement, Stock, Supply},
@@ -187,16 +187,27 @@ pub fn give_up_stale(
     Ok(number)
 }
 
-/// Has slots scrubbed again whose scrubbing was interrupted. For the only process that scrubs.
+/// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.
 pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
+    let scrubbing: Vec<SlotId> = node.store.read(|transaction| {
+        transaction.on_shelf(Shelf::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()
+    })?;
+    scrubbing.into_iter().try_for_each(|id| resume(node, id).map(drop))
+}
+
+/// Has a slot scrubbed again unless somebody is at it. Says whether it will be.
+pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, LifecycleError> {
+    let Some(_lock) = ScrubLock::take(&node.directories.run, id)? else {
+        return Ok(false);
+    };
     Ok(node.store.write(|transaction| {
-        let ids: Vec<_> =
-            transaction.on_shelf(Shelf::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()?;
-        for id in ids {
-            let since = transaction.slot(id)?.map_or_else(now, |slot| slot.changed);
-            transaction.advance(id, SlotState::Dirty, since, |_| ())?;
-        }
-        Ok::<_, StoreError>(())
+        let slot = transaction.slot(id)?;
+        let Some(slot) = slot.filter(|slot| slot.state() == SlotState::Scrubbing) else {
+            return Ok(false);
+        };
+        // The time stays that of its parking, so that patience ends.
+        transaction.advance(id, SlotState::Dirty, slot.changed, |_| ())?;
+        Ok::<_, StoreError>(true)
     })?)
 }
 

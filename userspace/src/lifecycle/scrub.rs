@@ -1,23 +1,18 @@
 //! Bringing slots that somebody used back to what they were, or giving them up.
 
 use std::{
-    fs::File,
-    os::fd::{AsFd as _, OwnedFd},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::{
-    LifecycleError, Node, activate::pool_of_slot, destroy::destroy, in_force::pool_template,
-    node::now,
+    LifecycleError, Node, ScrubLock, activate::pool_of_slot, destroy::destroy,
+    in_force::pool_template, node::now,
 };
 use crate::{
     conf::NetConf,
     failpoint,
-    netns::Netns,
     slot::{Fingerprint, Scrubbed, User, host_end_difference, point, scrub as scrub_netns, users},
     store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, NodeContext},
@@ -56,7 +51,8 @@ pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
     }
 }
 
-/// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over.
+/// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over, and
+/// so is what somebody else scrubs.
 ///
 /// Scrubbing is mostly waiting, for the kernel to forget sockets that were closed a moment ago.
 pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
@@ -65,56 +61,68 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Lifecyc
     let users = users(&namespaces, Some(hidden.inode()?.inode))?;
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut fates = Vec::new();
+        let mut ends = Vec::new();
         while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
             let user = slot.netns.and_then(|netns| users.get(&netns));
-            let fate = match user {
-                Some(user) => Ok(Some(Fate::InUse(user.clone()))),
-                None => scrub_unused(node, slot),
-            };
-            fates.push((slot.id, fate));
+            ends.push((slot.id, scrub_alone(node, slot, user)));
         }
-        fates
+        ends
     };
     // Threads of their own, since they go in and out of namespaces.
-    let fates: Vec<_> = thread::scope(|scope| {
+    let ends: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..slots.len().min(WORKERS)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    let mut told = Vec::with_capacity(fates.len());
-    for (id, fate) in fates {
-        told.extend(fate?.map(|fate| (id, fate)));
-    }
-    let mut doomed = Vec::new();
-    for (id, fate) in &mut told {
-        let Some(slot) = slots.iter().find(|slot| slot.id == *id) else { continue };
-        if matches!(fate, Fate::InUse(_)) && is_out_of_patience(slot) {
-            *fate = Fate::GivenUp(format!("still in use after {PATIENCE:?}"));
-        }
-        if matches!(fate, Fate::GivenUp(_)) {
-            doomed.push(slot.clone());
+    let (mut told, mut doomed, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
+    for (id, end) in ends {
+        match end {
+            Ok(Some((fate, condemned))) => {
+                told.push((id, fate));
+                doomed.extend(condemned);
+            }
+            Ok(None) => {}
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
     destroy(node, &doomed)?;
-    Ok(told)
+    failure.map_or(Ok(told), Err)
+}
+
+/// What became of a slot, and the slot if it is given up: it is to be removed.
+type End = (Fate, Option<Slot>);
+
+/// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
+/// somebody else is at it.
+fn scrub_alone(
+    node: &Node,
+    slot: &Slot,
+    user: Option<&User>,
+) -> Result<Option<End>, LifecycleError> {
+    let Some(_lock) = ScrubLock::take(&node.directories.run, slot.id)? else {
+        return Ok(None);
+    };
+    let fate = match user {
+        Some(_) if is_out_of_patience(slot) => {
+            Fate::GivenUp(format!("still in use after {PATIENCE:?}"))
+        }
+        Some(user) => return Ok(Some((Fate::InUse(user.clone()), None))),
+        None => {
+            if !begin(node, slot)? {
+                return Ok(None);
+            }
+            failpoint::hit("scrub:begun");
+            // What cannot be scrubbed is given up: nobody would try it again.
+            scrub_begun(node, slot).unwrap_or_else(|error| Fate::GivenUp(error.to_string()))
+        }
+    };
+    failpoint::hit("scrub:done");
+    let condemned = end(node, slot, &fate)?;
+    failpoint::hit("scrub:recorded");
+    Ok(Some((fate, condemned)))
 }
 
 fn is_out_of_patience(slot: &Slot) -> bool {
     u128::from(now().saturating_sub(slot.changed)) > PATIENCE.as_nanos()
-}
-
-/// Scrubs a slot in which no process is; none where it is not dirty any more.
-fn scrub_unused(node: &Node, slot: &Slot) -> Result<Option<Fate>, LifecycleError> {
-    if !begin(node, slot)? {
-        return Ok(None);
-    }
-    failpoint::hit("scrub:begun");
-    // What cannot be scrubbed is given up: nobody would try it again.
-    let fate = scrub_begun(node, slot).unwrap_or_else(|error| Fate::GivenUp(error.to_string()));
-    failpoint::hit("scrub:done");
-    end(node, slot, &fate)?;
-    failpoint::hit("scrub:recorded");
-    Ok(Some(fate))
 }
 
 fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
@@ -140,7 +148,6 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     if slot.netns != Some(netns.inode()) {
         return given_up("its namespace is another's by now");
     }
-    let _lock = lock(&netns)?;
     Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
         Ok(Scrubbed::Clean { repaired }) => Fate::Ready { state, repaired },
         Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
@@ -161,8 +168,7 @@ fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig,
 fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     node.store.write(|transaction| {
         let current = transaction.slot(slot.id)?;
-        let dirty = |slot: &Slot| slot.state() == SlotState::Dirty && slot.container.is_none();
-        let Some(current) = current.filter(dirty) else {
+        let Some(current) = current.filter(|slot| is_ours(slot, &[SlotState::Dirty])) else {
             return Ok(false);
         };
         // The time stays that of its parking, so that patience ends.
@@ -171,20 +177,36 @@ fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     })
 }
 
-fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<(), LifecycleError> {
-    let (state, when) = match fate {
-        Fate::Ready { state, .. } => (*state, now()),
-        Fate::InUse(_) => (SlotState::Dirty, slot.changed),
-        Fate::GivenUp(_) => return Ok(()),
-    };
+/// Records what became of it. Gives the slot if it is given up.
+fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| {
-        // An agent that started meanwhile takes it over.
         let current = transaction.slot(slot.id)?;
-        if current.is_none_or(|slot| slot.state() != SlotState::Scrubbing) {
-            return Ok(());
+        let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
+        let Some(current) = current.filter(ours) else {
+            // Somebody has given it up meanwhile.
+            return Ok(None);
+        };
+        match fate {
+            Fate::Ready { state, .. } => record_ready(transaction, slot.id, *state, now())?,
+            Fate::InUse(_) => {
+                transaction.advance(slot.id, SlotState::Dirty, current.changed, |_| ())?;
+            }
+            Fate::GivenUp(_) => {
+                return Ok(Some(transaction.advance(
+                    slot.id,
+                    SlotState::Condemned,
+                    now(),
+                    |_| (),
+                )?));
+            }
         }
-        Ok(record_ready(transaction, slot.id, state, when)?)
+        Ok(None)
     })
+}
+
+/// Whether nobody has a slot but who scrubs it.
+fn is_ours(slot: &Slot, states: &[SlotState]) -> bool {
+    states.contains(&slot.state()) && slot.container.is_none()
 }
 
 /// Records where a scrubbed slot waits, and for whom.
@@ -223,11 +245,4 @@ pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
 /// Whether a slot waits for the function that had it.
 fn keeps_function(slot: &Slot) -> bool {
     slot.function.is_some() && slot.mode == Mode::Reuse
-}
-
-/// Keeps others from a slot's namespace while it is scrubbed; ends with the process, too.
-fn lock(netns: &Netns) -> Result<Flock<File>, LifecycleError> {
-    let own: OwnedFd = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
-    Flock::lock(File::from(own), FlockArg::LockExclusive)
-        .map_err(|(_, errno)| LifecycleError::LockNetns(errno.into()))
 }

@@ -7,12 +7,12 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::BorrowedFd,
+    os::fd::{AsRawFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
 use nix::{
-    fcntl::{Flock, FlockArg},
+    errno::Errno,
     mount::{MntFlags, umount2},
 };
 use rustix::{
@@ -59,7 +59,8 @@ pub fn stack(netns: &Netns, path: &Path) -> Result<(), StackError> {
 /// Takes a namespace off a path; says whether it was there.
 ///
 /// Exactly this one: a runtime unmounts once and unlinks, so that one mount less or more is its
-/// failure. Two who do this at once are kept apart by a lock on the namespace's file.
+/// failure. It is named by a descriptor: if somebody else takes it off meanwhile, the kernel finds
+/// none in its place, and leaves what is beneath.
 pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -69,12 +70,14 @@ pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
     if NetnsInode::of(&found) != namespace {
         return Ok(false);
     }
-    let _lock = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| failed("lock", path, "flock")(errno))?;
-    match fs::metadata(path) {
-        Ok(found) if NetnsInode::of(&found) == namespace => {}
-        _ => return Ok(false),
+    let own = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    match umount2(own.as_str(), MntFlags::MNT_DETACH) {
+        Ok(()) => Ok(true),
+        Err(Errno::EINVAL) if !is_at(namespace, path) => Ok(false),
+        Err(errno) => Err(failed("unmount", path, "umount2")(errno)),
     }
-    umount2(path, MntFlags::MNT_DETACH).map_err(failed("unmount", path, "umount2"))?;
-    Ok(true)
+}
+
+fn is_at(namespace: NetnsInode, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| NetnsInode::of(&found) == namespace)
 }

@@ -34,7 +34,17 @@ pub enum UsageError {
         /// The process.
         process: i32,
     },
+    /// Processes begin and end so fast that some might hide.
+    #[error(
+        "cannot find out who uses a namespace: new processes were found in each of {LISTINGS} \
+         listings of /proc"
+    )]
+    Restless,
 }
+
+/// How often processes are listed until there is no new one. Each time but the first only new ones are
+/// looked at, so that some thousand would have to begin every second.
+const LISTINGS: usize = 64;
 
 /// Who uses the namespaces: one task or mount of each that has any.
 ///
@@ -48,19 +58,21 @@ pub fn users(
     // All namespaces are files of one file system, so that inode numbers tell them apart.
     let wanted = namespaces.iter().map(|namespace| (namespace.inode, *namespace)).collect();
     let mut scan = Scan { wanted, keeping_place, ..Scan::default() };
-    for process in numbers(Path::new("/proc"))?.unwrap_or_default() {
-        let tasks = PathBuf::from(format!("/proc/{process}/task"));
-        for thread in numbers(&tasks)?.unwrap_or_default() {
-            // A task that ended meanwhile uses nothing.
-            scan.task(process, thread, &tasks.join(thread.to_string()))?;
+    let mut seen = HashSet::new();
+    // One that ends before it is looked at may have forked since it was listed.
+    for _ in 0..LISTINGS {
+        let listed = numbers(Path::new("/proc"))?.unwrap_or_default();
+        let new: Vec<_> = listed.into_iter().filter(|process| seen.insert(*process)).collect();
+        if new.is_empty() {
+            scan.secretive_tasks()?;
+            return Ok(scan.users);
         }
+        new.into_iter().try_for_each(|process| scan.process(process))?;
     }
-    scan.secretive_tasks()?;
-    Ok(scan.users)
+    Err(UsageError::Restless)
 }
 
 #[derive(Default)]
-
 struct Scan {
     wanted: HashMap<u64, NetnsInode>,
     keeping_place: Option<u64>,
@@ -74,6 +86,15 @@ struct Scan {
 }
 
 impl Scan {
+    fn process(&mut self, process: i32) -> Result<(), UsageError> {
+        let tasks = PathBuf::from(format!("/proc/{process}/task"));
+        for thread in numbers(&tasks)?.unwrap_or_default() {
+            // A task that ended meanwhile uses nothing.
+            self.task(process, thread, &tasks.join(thread.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn task(&mut self, process: i32, thread: i32, folder: &Path) -> Result<(), UsageError> {
         match inode(&folder.join("ns/net")) {
             Err(error) if is_denied(&error) => {

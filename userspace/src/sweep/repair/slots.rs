@@ -1,13 +1,10 @@
 //! Slots as a whole, and interfaces and namespaces of slots that are not on record.
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
 use crate::{
     failpoint,
     lifecycle::{self, LifecycleError, Node, destroy, now},
     netlink::{RouteSocket, get_link},
-    netns::Netns,
     slot::{release_masquerade, remove_links_named, slot_of_alias, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
@@ -95,35 +92,10 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     Ok(())
 }
 
-/// Has a slot scrubbed again, unless somebody is at it: he holds the lock on the namespace's file.
+/// Has a slot scrubbed again, unless somebody is at it.
 fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
-    let netns = node.hidden()?.netns(seen.slot).ok();
-    let _lock = match netns.as_ref().map(lock).transpose()? {
-        Some(Held::Others) => return Ok(None),
-        held => held,
-    };
-    let resumed = node.store.write(|transaction| {
-        let Some(slot) = unchanged(transaction, seen)? else { return Ok(false) };
-        // The time stays that of its parking, so that patience ends.
-        transaction.advance(slot.id, SlotState::Dirty, slot.changed, |_| ())?;
-        Ok::<_, StoreError>(true)
-    })?;
+    let resumed = lifecycle::resume(node, seen.slot)?;
     Ok(resumed.then(|| "it will be scrubbed again".to_owned()))
-}
-
-enum Held {
-    Ours(#[expect(dead_code, reason = "it is held, not looked at")] Flock<std::fs::File>),
-    Others,
-}
-
-fn lock(netns: &Netns) -> Result<Held, LifecycleError> {
-    use std::os::fd::AsFd as _;
-    let own = netns.as_fd().try_clone_to_owned().map_err(LifecycleError::LockNetns)?;
-    match Flock::lock(own.into(), FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Held::Ours(lock)),
-        Err((_, nix::Error::EWOULDBLOCK)) => Ok(Held::Others),
-        Err((_, errno)) => Err(LifecycleError::LockNetns(errno.into())),
-    }
 }
 
 /// Scrubs a slot that came back; it is given up if it is in use for too long.
