@@ -1,0 +1,71 @@
+//! What is played: a verb or a background step, from a state in which it has something to do.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::ground::{Case, Ground, Verb};
+
+/// A verb, and how a node comes to where it begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// What the network has beside the ordinary.
+    pub network: fn(&mut Value),
+    pub start: Start,
+    /// Brings the node to where the verb begins. The container's namespace is there.
+    pub before: fn(&Ground<'_>, &Case) -> Result<()>,
+    /// What is killed.
+    pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
+    pub about: About,
+}
+
+/// On what node it is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// One on which repoint has been: the data plane is loaded.
+    Used,
+    /// One on which it has never been.
+    Fresh,
+}
+
+/// What the verb is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// It attaches the container. Played again it may be refused, since it is attached.
+    Attaches,
+    /// It detaches the container. DEL is due after it, as always.
+    Detaches,
+    /// The node, a pool or a template: it is played again.
+    Node,
+}
+
+/// What is done about a process that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// DEL of the container.
+    Del,
+    /// `repoint sweep --grace 0s`.
+    Sweep,
+    /// The same verb once more.
+    Again,
+}
+
+impl Recovery {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Del => "del",
+            Self::Sweep => "sweep",
+            Self::Again => "again",
+        }
+    }
+}
+
+impl About {
+    /// What makes sense after it.
+    pub const fn recoveries(self) -> &'static [Recovery] {
+        match self {
+            Self::Attaches | Self::Detaches => &[Recovery::Del, Recovery::Sweep, Recovery::Again],
+            Self::Node => &[Recovery::Sweep, Recovery::Again],
+        }
+    }
+}
