@@ -6,12 +6,14 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use repoint_tests::{
     Netns, Node, command, dist,
     plugin::{Attachment, Network},
+    wait,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ use serde_json::{Value, json};
 pub const NAME: &str = "functions";
 /// Where its configuration is, for the CLI.
 pub const CONFIGURATION: &str = "/run/functions.json";
+/// How long what a killed process leaves may run on.
+const SOON: Duration = Duration::from_secs(10);
 /// Where executables tell which points they pass.
 const TRACE: &str = "/run/trace";
 
@@ -169,28 +173,41 @@ impl Verb {
         self.run_with(node, environment)
     }
 
-    /// Runs it with more in its environment.
-    pub fn run_with(&self, node: &Node, more: Vec<(&'static str, String)>) -> Result<Ended> {
+    fn run_with(&self, node: &Node, more: Vec<(&'static str, String)>) -> Result<Ended> {
         fs::write(TRACE, "").with_context(|| format!("write {TRACE}"))?;
-        let (status, stdout, stderr) = match self {
-            Self::Cni(network, verb, attachment) => {
-                let call = network.single(verb, attachment, None)?;
-                let call = more.iter().fold(call, |call, (name, value)| call.variable(name, value));
-                let outcome = call.run()?;
-                (outcome.status, outcome.stdout, outcome.stderr)
-            }
-            Self::Cli(arguments) => {
-                let mut command = Command::new(executable("repoint"));
-                command.args(node.dirs().arguments()).args(arguments).envs(more);
-                let output = command::output_with_input(&mut command, &[])?;
+        let (status, stdout, stderr) = match self.process(node)? {
+            Some((mut command, input)) => {
+                let output = command::output_with_input(command.envs(more), &input)?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 (output.status, text(&output.stdout), text(&output.stderr))
             }
-            Self::Agent => crate::agent::run(node, more, Path::new(TRACE))?,
+            None => crate::agent::run(node, more, Path::new(TRACE))?,
         };
+        // What removes an interface for the plugin outlives it by a grace period of the kernel's.
+        wait::until(SOON, "what it started ends", || {
+            let left = node.processes()?;
+            ensure!(left.is_empty(), "{left:?} run");
+            Ok(())
+        })?;
         let trace = fs::read_to_string(TRACE).with_context(|| format!("read {TRACE}"))?;
         let trace = trace.lines().map(str::to_owned).collect();
         Ok(Ended { status, stdout, stderr, trace })
+    }
+
+    /// The process that it would be, and what it has on standard input; none for the agent.
+    pub fn process(&self, node: &Node) -> Result<Option<(Command, Vec<u8>)>> {
+        Ok(match self {
+            Self::Cni(network, verb, attachment) => {
+                let call = network.single(verb, attachment, None)?;
+                Some((call.command(), call.input().to_vec()))
+            }
+            Self::Cli(arguments) => {
+                let mut command = Command::new(executable("repoint"));
+                command.args(node.dirs().arguments()).args(arguments);
+                Some((command, Vec::new()))
+            }
+            Self::Agent => None,
+        })
     }
 
     /// Runs it until it ends at a point.

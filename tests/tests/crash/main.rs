@@ -3,25 +3,40 @@
 #![cfg(test)]
 
 mod agent;
+mod background;
 mod containers;
 mod ground;
+mod hold;
 mod matrix;
 mod play;
+mod points;
+mod pools;
 mod scenario;
 mod state;
+mod stored;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use repoint_tests::missing;
 
 use ground::executable;
+use scenario::Scenario;
+
+/// Everything that is played.
+static SCENARIOS: [&[Scenario]; 4] =
+    [&containers::ALL, &pools::ALL, &stored::ALL, &background::ALL];
+
+fn is_skipped() -> bool {
+    missing(["repoint-cni", "repoint", "repoint-agent"].map(executable))
+}
 
 #[test]
 fn nothing_leaks_whatever_is_killed() -> Result<()> {
-    if missing(["repoint-cni", "repoint", "repoint-agent"].map(executable)) {
+    if is_skipped() {
         return Ok(());
     }
-    let scenarios: Vec<_> = containers::ALL.iter().collect();
-    let tally = matrix::play(&scenarios);
+    let tally = matrix::play(&SCENARIOS.iter().flat_map(|some| some.iter()).collect::<Vec<_>>());
     for (name, (time, count)) in &tally.times {
         println!("{name}: {count} combinations, {} ms each", time / (*count as u128).max(1));
     }
@@ -33,5 +48,10 @@ fn nothing_leaks_whatever_is_killed() -> Result<()> {
         tally.failures.len() - double,
     );
     ensure!(tally.failures.is_empty(), "{} combinations failed", tally.failures.len());
+    if matrix::is_whole() {
+        let source: BTreeSet<String> = points::in_source()?.into_keys().collect();
+        let missed: Vec<_> = source.difference(&tally.points).collect();
+        ensure!(missed.is_empty(), "no scenario passes {missed:?}");
+    }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Threads that play: a sweep waits more than it works.
-const THREADS: usize = 2;
+pub const THREADS: usize = 2;
 /// Combinations of a scenario that are played on one node.
 const CHUNK: usize = 24;
 
@@ -60,6 +60,11 @@ impl Tally {
 pub fn is_wanted(name: &str) -> bool {
     env::var("REPOINT_CRASH")
         .map_or(true, |wanted| name.starts_with(&wanted) || wanted.starts_with(&format!("{name}/")))
+}
+
+/// Whether the environment asks for nothing in particular.
+pub fn is_whole() -> bool {
+    env::var_os("REPOINT_CRASH").is_none()
 }
 
 /// Plays everything.
@@ -105,18 +110,23 @@ fn fail(tally: &Mutex<Tally>, name: String, error: &anyhow::Error) {
     lock(tally).failures.push((name, format!("{error:#}")));
 }
 
-/// Plays a scenario without a kill, and sees what points it passes: each at its first and at its last
-/// passing, and around each transaction.
-fn learn(scenario: &'static Scenario) -> Result<Vec<Point>> {
+/// The points that a scenario passes that is played without a kill.
+pub fn trace(scenario: &'static Scenario) -> Result<Vec<String>> {
     let node = Node::new()?;
-    let trace = node.run(|| {
+    node.run(|| {
         let stage = Stage::new(scenario, &node)?;
         let trace = stage.play(None, None)?;
         if scenario.start == Start::Used {
             stage.unload()?;
         }
         Ok(trace)
-    })?;
+    })
+}
+
+/// Where a scenario is to be killed: at each point that it passes, the first and the last time, and
+/// around each transaction.
+fn learn(scenario: &'static Scenario) -> Result<Vec<Point>> {
+    let trace = trace(scenario)?;
     let mut passed: BTreeMap<String, usize> = BTreeMap::new();
     for name in trace {
         *passed.entry(name).or_default() += 1;

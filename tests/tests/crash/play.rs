@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use repoint_tests::{Netns, Node, Snapshot, command};
 
 use crate::{
-    ground::{Case, Ground, NAME, Point},
+    ground::{Case, Ended, Ground, NAME, Point},
     scenario::{About, Recovery, Scenario, Start},
     state::{
         due, ensure_empty, ensure_nothing_due, ensure_single_owners, ensure_talks,
@@ -25,6 +25,11 @@ pub struct Stage<'a> {
     between: Option<Snapshot>,
 }
 
+/// Whether ADD, or `repoint activate`, says that the container is attached already.
+pub fn is_refused(ended: &Ended) -> bool {
+    ended.code() == Some(ALREADY_EXISTS) || ended.stderr.contains("is attached already")
+}
+
 impl<'a> Stage<'a> {
     /// Sets a node up, in whose namespaces the calling thread is.
     pub fn new(scenario: &'a Scenario, node: &'a Node) -> Result<Self> {
@@ -38,12 +43,17 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    /// The scenario, the node with its network, and a container before the verb begins.
+    pub fn set(&self) -> Result<(&Scenario, &Ground<'a>, Case)> {
+        let case = Case::new("container")?;
+        (self.scenario.before)(&self.ground, &case).context("before")?;
+        Ok((self.scenario, &self.ground, case))
+    }
+
     /// Plays the scenario, killed at `point` and recovered, or else to its end. Gives the points that
     /// were passed; fails if anything is left.
     pub fn play(&self, point: Option<&Point>, recovery: Option<Recovery>) -> Result<Vec<String>> {
-        let Self { scenario, ground, .. } = self;
-        let case = Case::new("container")?;
-        (scenario.before)(ground, &case).context("before")?;
+        let (scenario, ground, case) = self.set()?;
         let verb = (scenario.verb)(ground, &case)?;
         let ended = match point {
             Some(point) => verb.run_until(ground.node, point)?,
@@ -90,7 +100,7 @@ impl<'a> Stage<'a> {
                         let slot = slot_of(ground.node, case)?.context("it has no slot")?;
                         ensure_talks(case, &slot)
                     }
-                    About::Attaches if ended.code() == Some(ALREADY_EXISTS) => Ok(()),
+                    About::Attaches if is_refused(&ended) => Ok(()),
                     _ if ended.status.success() => Ok(()),
                     _ => bail!("{}", ended.said()),
                 }
@@ -100,12 +110,13 @@ impl<'a> Stage<'a> {
 
     /// The container goes, a sweep finds what was half-way, a new container works, and then the node
     /// is as it was.
-    fn end(&self, case: Case) -> Result<()> {
+    pub fn end(&self, case: Case) -> Result<()> {
         let Self { ground, scenario, .. } = self;
         ground.network.del(&case.attachment, None)?;
         ensure_empty(&case)?;
         case.netns.remove()?;
         ensure_single_owners(ground.node)?;
+        (scenario.after)(ground).context("after")?;
         if !due(ground)?.is_empty() {
             ground.repoint(&["sweep", "--grace", "0s"])?;
             ensure_nothing_due(ground).context("after a sweep")?;

@@ -1,7 +1,8 @@
 //! What is played: a verb or a background step, from a state in which it has something to do.
 
 use anyhow::Result;
-use serde_json::Value;
+use repoint_tests::plugin::Attachment;
+use serde_json::{Value, json};
 
 use crate::ground::{Case, Ground, Verb};
 
@@ -17,6 +18,43 @@ pub struct Scenario {
     /// What is killed.
     pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
     pub about: About,
+    /// Puts back what the verb changed of pools and templates: they are no leaks.
+    pub after: fn(&Ground<'_>) -> Result<()>,
+}
+
+impl Scenario {
+    /// ADD in an ordinary network of a used node: what scenarios differ from.
+    pub const ADD: Self = Self {
+        name: "add",
+        network: |_| (),
+        start: Start::Used,
+        before: |_, _| Ok(()),
+        verb: add,
+        about: About::Attaches,
+        after: |_| Ok(()),
+    };
+    /// DEL of what [`Self::ADD`] attaches.
+    pub const DEL: Self =
+        Self { name: "del", before: attach, verb: del, about: About::Detaches, ..Self::ADD };
+}
+
+/// Attaches the container.
+pub fn attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.network.add(&case.attachment).map(drop)
+}
+
+pub fn add(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    Ok(Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone()))
+}
+
+pub fn del(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    Ok(Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone()))
+}
+
+/// GC for a runtime that has no container any more.
+pub fn gc(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
+    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]))?;
+    Ok(Verb::Cni(network, "GC", Attachment::new("", "".as_ref())))
 }
 
 /// On what node it is played.
