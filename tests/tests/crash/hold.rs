@@ -84,9 +84,10 @@ fn whoever_comes_while_a_verb_is_held_up_does_no_harm() -> Result<()> {
 fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
     let passed: BTreeSet<String> = trace(scenario)?.into_iter().collect();
     let own = |name: &String| !["store:", "remover:"].iter().any(|other| name.starts_with(other));
-    let points = passed.into_iter().filter(own).filter(|name| {
-        is_wanted(&format!("held/{}/{name}", scenario.name))
-    });
+    let points = passed
+        .into_iter()
+        .filter(own)
+        .filter(|name| is_wanted(&format!("held/{}/{name}", scenario.name)));
     let with_each = |point: String| {
         let encounter =
             move |(who, compete)| Encounter { scenario, point: point.clone(), who, compete };
