@@ -25,6 +25,13 @@ pub fn dist() -> PathBuf {
     path_from("REPOINT_DIST", "target/dist")
 }
 
+/// The folder of executables with failpoints, which are for tests alone: `REPOINT_DIST_FAILPOINTS`,
+/// or `target/failpoints` of the workspace.
+#[must_use]
+pub fn failpoints() -> PathBuf {
+    path_from("REPOINT_DIST_FAILPOINTS", "target/failpoints")
+}
+
 /// The path that a variable of the environment has, or that of a file or folder of the workspace.
 /// It is absolute, for processes with another working directory.
 #[must_use]

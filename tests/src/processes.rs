@@ -23,6 +23,18 @@ pub(crate) fn all_in(mounts: &File, netns: &File) -> Result<BTreeSet<i32>> {
     processes_in(&[("mnt", inode(mounts)?), ("net", inode(netns)?)])
 }
 
+/// Names of the processes that are in the calling thread's mount or network namespace, this one left
+/// out, with their command lines.
+pub(crate) fn beside() -> Result<BTreeSet<String>> {
+    let own = |kind: &str| {
+        let path = format!("/proc/thread-self/ns/{kind}");
+        File::open(&path).with_context(|| format!("open {path}"))
+    };
+    let found = all_in(&own("mnt")?, &own("net")?)?;
+    let command_line = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).ok();
+    Ok(found.into_iter().filter_map(command_line).map(|line| line.replace('\0', " ")).collect())
+}
+
 /// Kills the processes that are in one of the namespaces, and their descendants. Waits until they are gone.
 pub(crate) fn end_all_in(mounts: &File, netns: &File) -> Result<()> {
     wait::until(Duration::from_secs(10), "ending a node's processes", || {

@@ -5,6 +5,7 @@
 //! a whole and not to any attachment: the BPF file system, programs and empty maps, the database.
 
 mod kernel;
+mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,11 +49,36 @@ impl Snapshot {
         ])))
     }
 
+    /// The same, and all else that repoint may leave on a node, also of what belongs to the node as
+    /// a whole: the place of slots' namespaces, pins, files, every record of the database, sysctls
+    /// and processes. For nodes on which nothing is meant to happen meanwhile.
+    pub fn take_whole(dirs: &Dirs) -> Result<Self> {
+        let mut snapshot = Self::take(dirs)?;
+        snapshot.0.extend(whole::facts(dirs)?);
+        Ok(snapshot)
+    }
+
+    /// The same without the facts of a kind.
+    #[must_use]
+    pub fn without(mut self, kind: &str) -> Self {
+        self.0.remove(kind);
+        self
+    }
+
     /// Waits until the calling thread's namespaces are as they were; fails with what is left, and
     /// what is gone, when they are not within some seconds.
     pub fn wait_until_restored(&self, dirs: &Dirs) -> Result<()> {
+        self.wait_until_as(|| Self::take(dirs))
+    }
+
+    /// The same of all that [`Self::take_whole`] shows.
+    pub fn wait_until_whole(&self, dirs: &Dirs) -> Result<()> {
+        self.wait_until_as(|| Self::take_whole(dirs))
+    }
+
+    fn wait_until_as(&self, take: impl Fn() -> Result<Self>) -> Result<()> {
         wait::until(SETTLING, "everything is as before", || {
-            let difference = self.difference(&Self::take(dirs)?);
+            let difference = self.difference(&take()?);
             if difference.is_empty() { Ok(()) } else { bail!("{difference}") }
         })
     }

@@ -38,6 +38,11 @@ pub fn dist() -> PathBuf {
     workspace().join("target/dist")
 }
 
+/// Executables with failpoints, for the crash tests: never among those of [`dist`].
+pub fn failpoints() -> PathBuf {
+    workspace().join("target/failpoints")
+}
+
 /// Folder that `cargo install` puts the tools into: `$XDG_CACHE_HOME/repoint/tools`.
 ///
 /// Outside of `target`, because they take minutes to build and neither `cargo clean` nor a second

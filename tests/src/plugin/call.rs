@@ -73,10 +73,23 @@ impl Call {
         self
     }
 
-    /// Runs it to its end in the calling thread's namespaces.
-    pub fn run(&self) -> Result<Outcome> {
+    /// The process that it would be, without standard input.
+    #[must_use]
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.plugin);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// What it has on standard input.
+    #[must_use]
+    pub fn input(&self) -> &[u8] {
+        &self.stdin
+    }
+
+    /// Runs it to its end in the calling thread's namespaces.
+    pub fn run(&self) -> Result<Outcome> {
+        let mut command = self.command();
         let start = Instant::now();
         let output = command::output_with_input(&mut command, &self.stdin)?;
         Ok(Outcome {

@@ -134,10 +134,20 @@ impl Network {
         attachment: &Attachment,
         result: Option<&Value>,
     ) -> Result<Outcome> {
+        self.single(verb, attachment, result)?.run()
+    }
+
+    /// That call, to be made by the caller.
+    pub fn single(
+        &self,
+        verb: &str,
+        attachment: &Attachment,
+        result: Option<&Value>,
+    ) -> Result<Call> {
         let [plugin] = self.plugins.as_slice() else {
             bail!("{} has {} plugins", self.name, self.plugins.len());
         };
-        self.call(plugin, verb, attachment, result)?.run()
+        self.call(plugin, verb, attachment, result)
     }
 
     /// The call of one plugin of the chain.

@@ -62,7 +62,8 @@ pub(super) fn filters() -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Mounts, by root, mount point and type, but for the BPF file system.
+/// Mounts, by root, mount point and type, but for the BPF file system. Of a mount namespace's file
+/// the number is left out: one is as good as the next.
 pub(super) fn mounts() -> Result<BTreeSet<String>> {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").context("read mountinfo")?;
     let mut found = BTreeSet::new();
@@ -71,7 +72,8 @@ pub(super) fn mounts() -> Result<BTreeSet<String>> {
         let mut after_separator = fields.iter().skip_while(|field| **field != "-").skip(1);
         let kind = after_separator.next().context("a line of mountinfo has no type")?;
         if *kind != "bpf" {
-            found.insert(format!("{kind} {} at {}", fields[3], fields[4]));
+            let root = if fields[3].starts_with("mnt:[") { "mnt" } else { fields[3] };
+            found.insert(format!("{kind} {root} at {}", fields[4]));
         }
     }
     Ok(found)

@@ -204,7 +204,6 @@ fn look_after(
     let plan = plan(&policy, stock, &mut memory.demand, interval);
     let retirements = retire(&parked, now(), &policy, plan.evict());
     let retired = node.retire(pool, &retirements, plan.need())?;
-    failpoint::hit("keeper:retired");
     log_retired(id, &retired);
     drain(node, id, pool, &plan)?;
     let recycled = retired.iter().filter(|(_, disposal)| *disposal == Disposal::Recycled).count();

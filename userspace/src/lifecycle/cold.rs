@@ -21,7 +21,7 @@ use crate::{
     ipam::resolv_conf,
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Mode, Slot, SlotState},
+    store::{Mode, Slot, SlotState, StoreError},
     template::{NetworkConfig, Operation, Template},
     types::{AttachmentId, NetnsPath, TemplateName},
 };
@@ -44,7 +44,7 @@ pub(super) fn add_cold(
     if attached.is_err() {
         // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
         // the caller wants to know why ADD failed.
-        drop(release(node, slot.id, request));
+        drop(release(node, &slot, request));
     }
     let result = attached?;
     Ok(match request.conf.prev_result.clone() {
@@ -209,8 +209,9 @@ fn record_addresses(
     slot: &Slot,
     addresses: Vec<IpNet>,
 ) -> Result<Slot, LifecycleError> {
-    let mut slot = slot.clone();
     node.store.write(|transaction| {
+        // A DEL may have released it meanwhile.
+        let mut slot = transaction.slot(slot.id)?.ok_or(StoreError::SlotGone { slot: slot.id })?;
         for address in &addresses {
             transaction.take_address(address.addr(), slot.id)?;
         }

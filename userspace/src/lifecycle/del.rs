@@ -39,7 +39,7 @@ pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<(), 
     if slot.owns_netns && is_whole {
         return park(node, slot);
     }
-    release(node, slot.id, request)
+    release(node, slot, request)
 }
 
 /// Another plugin may know of an attachment that we do not.

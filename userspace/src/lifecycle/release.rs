@@ -16,18 +16,20 @@ use crate::{
     types::SlotId,
 };
 
-/// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record. Every step is tried; if one fails, the
-/// record stays, and calling again goes on where this ended.
-pub fn release(node: &Node, slot: SlotId, request: &Request) -> Result<(), LifecycleError> {
-    let Some(slot) = condemn(node, slot)? else {
-        return Ok(());
-    };
+/// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
+/// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
+///
+/// Where the record is gone, all is looked for as well: a DEL may have met an ADD half-way, which went
+/// on to make what that DEL could not see.
+pub fn release(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let condemned = condemn(node, slot.id)?;
+    let slot = condemned.as_ref().unwrap_or(slot);
     failpoint::hit("release:condemned");
-    let mut errors = remove(node, &slot, request.remover.as_deref());
-    errors.extend(release_addresses(&slot, request).err());
+    let mut errors = remove(node, slot, request.remover.as_deref());
+    errors.extend(release_addresses(slot, request).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
-        forget(node, &slot, &request.conf)?;
+        forget(node, slot, &request.conf)?;
         failpoint::hit("release:forgotten");
     }
     summary(&request.attachment.to_string(), errors)

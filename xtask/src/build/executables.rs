@@ -1,10 +1,10 @@
 //! The executables: static, at a fixed address.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
-use super::musl;
+use super::{failpoints, musl};
 use crate::{
     command,
     elf::{Linkage, linkage},
@@ -80,6 +80,8 @@ fn build_package(
 fn deliver(built: &Path, name: &str) -> Result<()> {
     let found = linkage(built)?;
     ensure!(found == Linkage::Static, "{} is not static but {found:?}", built.display());
+    let has_failpoints = failpoints::are_in(&fs::read(built)?);
+    ensure!(!has_failpoints, "{} has failpoints, which are for tests alone", built.display());
     paths::place(built, &paths::dist().join(name))
 }
 

@@ -2,6 +2,7 @@
 
 mod examples;
 mod executables;
+pub mod failpoints;
 mod musl;
 mod object;
 mod toolchain;

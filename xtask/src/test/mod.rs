@@ -22,6 +22,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     setup::ensure(&[setup::Purpose::Test])?;
     machine::require()?;
     build::run()?;
+    build::failpoints::build()?;
     let tally = run_suites(&mut suites(filter))?;
     println!("{tally}");
     match tally {
@@ -38,6 +39,7 @@ fn suites(filter: Option<&str>) -> Command {
     let mut cargo = tools::cargo();
     cargo
         .env("REPOINT_DIST", paths::dist())
+        .env("REPOINT_DIST_FAILPOINTS", paths::failpoints())
         .args(["test", "--workspace", "--exclude", "repoint-ebpf", "--no-fail-fast", "--"])
         // Without it, the output of a test that passes, and so why it was skipped, is lost.
         .arg("--show-output")

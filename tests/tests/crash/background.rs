@@ -1,0 +1,164 @@
+//! Scenarios of the sweep and of the agent: a node on which much is to be done.
+
+use std::{fs, os::unix::net::UnixDatagram, time::UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use repoint::{
+    datapath::Maps,
+    netns::{HiddenNamespaces, Netns},
+    slot::{GROUP, alias, endpoint_of, interface_of},
+    store::{Slot, SlotState, Store, StoreError, Write},
+    types::{AttachmentId, Identity, SlotId},
+};
+use repoint_tests::{command, netns::in_thread};
+use serde_json::{Value, json};
+
+use crate::{
+    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb},
+    pools::{as_configured, fill_and_attach, of_function, ready},
+    scenario::{About, Scenario},
+    state::slots,
+};
+
+/// A slot number of no database: their upper bits are drawn at random.
+const NOBODY: SlotId = SlotId(0xdead_0000_beef);
+
+/// Changes the database behind everybody's back.
+fn with_records<T>(
+    ground: &Ground<'_>,
+    work: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError>,
+) -> Result<T> {
+    let store = Store::open(&ground.node.dirs().run.join("state"))?;
+    Ok(store.write(work)?)
+}
+
+/// Kills an ADD of another container, in a network without a pool, at a point.
+fn kill_add(ground: &Ground<'_>, point: &str) -> Result<()> {
+    let network = ground.network_with(|conf| {
+        conf["name"] = json!("other");
+        conf["ipam"]["ranges"] = json!([[{ "subnet": "10.219.8.0/24" }]]);
+        conf.as_object_mut().map(|keys| keys.remove("pool"));
+    })?;
+    let lost = Case::new("lost")?;
+    let add = Verb::Cni(network, "ADD", lost.attachment.clone());
+    add.run_until(ground.node, &Point { name: point.to_owned(), number: 1 })?;
+    Ok(())
+}
+
+/// What is nobody's: an interface, map entries, a namespace, records, pins and files.
+fn litter(ground: &Ground<'_>) -> Result<()> {
+    let dirs = ground.node.dirs();
+    let nobody = Slot::building(NOBODY, NAME.parse()?, "eth0".parse()?, 1);
+    let (name, group) = (NOBODY.host_ifname(), GROUP.to_string());
+    // Some of it may be left by a sweep that was killed.
+    if command::run("ip", ["link", "show", &name]).is_err() {
+        command::run("ip", ["link", "add", &name, "group", &group, "type", "veth"])?;
+    }
+    command::run("ip", ["link", "set", &name, "group", &group, "alias", &alias(&nobody)])?;
+    let maps = Maps::open_existing(&dirs.bpf)?.context("the data plane is not loaded")?;
+    maps.insert_endpoint("10.219.7.250".parse()?, &endpoint_of(&nobody, 4711, Identity(7)))?;
+    maps.insert_interface(4711, &interface_of(&nobody, Identity(7)))?;
+    let (hidden, netns) = (HiddenNamespaces::open(&dirs.run)?, Netns::create()?);
+    in_thread(|| Ok(hidden.enter(|inside| inside.keep(NOBODY, &netns))??))?;
+    let id = AttachmentId {
+        network: NAME.parse()?,
+        container: "gone".parse()?,
+        ifname: "eth0".parse()?,
+    };
+    with_records(ground, |transaction| {
+        transaction.attach(&id, NOBODY)?;
+        transaction.take_address(std::net::Ipv4Addr::new(10, 219, 7, 251).into(), NOBODY)
+    })?;
+    fs::create_dir_all(dirs.bpf.join("v1-partial")).context("create a folder of pins")?;
+    drop(UnixDatagram::bind(dirs.run.join("agent.sock")).context("make a socket")?);
+    let file = dirs.run.join("netns/gone");
+    fs::create_dir_all(dirs.run.join("netns")).context("create a folder")?;
+    fs::File::create(&file)?.set_modified(UNIX_EPOCH).context("make a file old")
+}
+
+/// Slots that somebody had in hand who was killed, and a node on which something was removed.
+fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(ground, case)?;
+    ground.fill()?;
+    litter(ground)?;
+    kill_add(ground, "build:link")?;
+    let warm = slots(ground.node)?.into_iter().filter(|slot| slot.state() == SlotState::Warm);
+    let warm: Vec<_> = warm.collect();
+    ensure!(warm.len() == 2, "{warm:?}");
+    command::run("tc", ["qdisc", "del", "dev", &warm[0].id.host_ifname(), "clsact"])?;
+    let maps = Maps::open_existing(&ground.node.dirs().bpf)?.context("it is not loaded")?;
+    maps.remove_interface(warm[0].host_ifindex)?;
+    with_records(ground, |transaction| {
+        for state in [SlotState::Claimed, SlotState::Dirty, SlotState::Scrubbing] {
+            transaction.advance(warm[1].id, state, 1, |_| ())?;
+        }
+        Ok(())
+    })?;
+    command::run("nft", ["delete", "table", "inet", "repoint"]).map(drop)
+}
+
+/// A pin is gone.
+fn lose_pin(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(ground, case)?;
+    let pin = ground.node.dirs().bpf.join("v1/to_container");
+    fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))
+}
+
+/// The database is of another boot.
+fn boot(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    ground.fill()?;
+    with_records(ground, |transaction| transaction.put_boot("11111111-2222-3333-4444-555555555555"))
+}
+
+fn sweep(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
+    Ok(ground.cli(&["sweep", "--grace", "0s"]))
+}
+
+/// A container is gone, and nobody has scrubbed its slot; slots were made of what counts no more; and
+/// there are more than there should be, of which one waits for its function.
+fn neglect(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.configure()?;
+    ground.repoint(&["pool", "reset", NAME])?;
+    let function = of_function(case, "resize");
+    ground.network.add(&function)?;
+    ground.network.del(&function, None)?;
+    fill_and_attach(ground, case)?;
+    let del = Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone());
+    del.run_until(ground.node, &Point { name: "park:dirty".to_owned(), number: 1 })?;
+    ground.repoint(&["pool", "set", NAME, "--warm", "0", "--max", "1"]).map(drop)
+}
+
+/// Slots were made of what counts no more.
+fn outdate(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    ground.fill()?;
+    let text = fs::read_to_string(CONFIGURATION).context("read the configuration")?;
+    let mut other: Value = serde_json::from_str(&text)?;
+    other["mtu"] = json!(1400);
+    fs::write("/run/other-mtu.json", other.to_string()).context("write a configuration")?;
+    ground.repoint(&["pool", "set", NAME, "--config", "/run/other-mtu.json"]).map(drop)
+}
+
+const SWEEP: Scenario = Scenario {
+    name: "sweep",
+    network: ready,
+    before: damage,
+    verb: sweep,
+    about: About::Node,
+    after: as_configured,
+    ..Scenario::ADD
+};
+const AGENT: Scenario = Scenario {
+    name: "agent-fills",
+    before: |ground, _| ground.configure(),
+    verb: |_, _| Ok(Verb::Agent),
+    ..SWEEP
+};
+
+pub const ALL: [Scenario; 6] = [
+    SWEEP,
+    Scenario { name: "sweep-reloads", before: lose_pin, ..SWEEP },
+    Scenario { name: "sweep-boot", before: boot, ..SWEEP },
+    AGENT,
+    Scenario { name: "agent-drains", before: neglect, ..AGENT },
+    Scenario { name: "agent-renews", before: outdate, ..AGENT },
+];

@@ -1,0 +1,206 @@
+//! A verb is stopped at a point, another one comes for the same container or slot, and the first goes
+//! on: both end, well or with a clear error, and nothing is left.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs,
+    io::{Read as _, Write as _},
+    process::{Child, Stdio},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use repoint_tests::{Node, wait};
+use serde_json::Value;
+
+use crate::{
+    containers,
+    ground::{Case, Ground, Verb},
+    matrix::{is_wanted, trace},
+    play::Stage,
+    pools,
+    scenario::{Scenario, add, del, gc},
+    state::ensure_single_owners,
+};
+
+/// How long a process may take to come to its point, or to its end.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long a competitor has before the other goes on: it may wait for a lock that that one holds.
+const HEAD_START: Duration = Duration::from_millis(400);
+
+/// Makes the verb that competes.
+type Compete = fn(&Ground<'_>, &Case) -> Result<Verb>;
+
+/// Who comes while a verb is stopped.
+const COMPETITORS: [(&str, Compete); 4] = [
+    ("ADD", add),
+    ("DEL", del),
+    ("GC", gc),
+    ("sweep", |ground, _| Ok(ground.cli(&["sweep", "--grace", "0s"]))),
+];
+
+/// The scenarios that are stopped.
+const STOPPED: [&str; 6] = ["add", "del", "hit", "builds", "parks", "gc-parks"];
+
+/// A scenario, where it is stopped, and who comes then.
+struct Encounter {
+    scenario: &'static Scenario,
+    point: String,
+    who: &'static str,
+    compete: Compete,
+}
+
+#[test]
+fn whoever_comes_while_a_verb_is_held_up_does_no_harm() -> Result<()> {
+    if crate::is_skipped() {
+        return Ok(());
+    }
+    let all = [&containers::ALL[..], &pools::ALL[..]].concat();
+    let stopped = all.into_iter().filter(|one| STOPPED.contains(&one.name));
+    let mut encounters = VecDeque::new();
+    for scenario in stopped.map(|scenario| &*Box::leak(Box::new(scenario))) {
+        encounters.extend(encounters_of(scenario)?);
+    }
+    let number = encounters.len();
+    let (todo, failures) = (Mutex::new(encounters), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..crate::matrix::THREADS {
+            scope.spawn(|| play_all(&todo, &failures));
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    println!("held up: {number} encounters, {} failed", failures.len());
+    ensure!(failures.is_empty(), "{failures:#?}");
+    Ok(())
+}
+
+/// At each point of the process itself where no lock of the database is held: there, everybody waits.
+fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
+    let passed: BTreeSet<String> = trace(scenario)?.into_iter().collect();
+    let own = |name: &String| !["store:", "remover:"].iter().any(|other| name.starts_with(other));
+    let points = passed
+        .into_iter()
+        .filter(own)
+        .filter(|name| is_wanted(&format!("held/{}/{name}", scenario.name)));
+    let with_each = |point: String| {
+        let encounter =
+            move |(who, compete)| Encounter { scenario, point: point.clone(), who, compete };
+        COMPETITORS.map(encounter)
+    };
+    Ok(points.flat_map(with_each).collect())
+}
+
+fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {
+    let next = || todo.lock().ok()?.pop_front();
+    let mut current = next();
+    while let Some(scenario) = current.as_ref().map(|one| one.scenario) {
+        let on_one_node = || -> Result<()> {
+            let node = Node::new()?;
+            node.run(|| {
+                let stage = Stage::new(scenario, &node)?;
+                while let Some(one) =
+                    current.as_ref().filter(|one| one.scenario.name == scenario.name)
+                {
+                    one.play(&stage, &node)?;
+                    current = next();
+                }
+                stage.unload()
+            })
+        };
+        let mut on_one_node = on_one_node;
+        if let Err(error) = on_one_node() {
+            let name = current.as_ref().map_or_else(String::new, Encounter::name);
+            println!("{name}: {error:#}");
+            failures.lock().map(|mut failures| failures.push(format!("{name}: {error:#}"))).ok();
+            current = next();
+        }
+    }
+}
+
+impl Encounter {
+    fn name(&self) -> String {
+        format!("held/{}/{}/{}", self.scenario.name, self.point, self.who)
+    }
+
+    fn play(&self, stage: &Stage<'_>, node: &Node) -> Result<()> {
+        let (scenario, ground, case) = stage.set()?;
+        let held = Running::start(&(scenario.verb)(ground, &case)?, node, Some(&self.point))?;
+        held.wait_until_stopped()?;
+        let mut other = Running::start(&(self.compete)(ground, &case)?, node, None)?;
+        other.wait_until_ended(HEAD_START).ok();
+        held.go_on()?;
+        held.end().context("the one that was held up")?;
+        other.end().with_context(|| format!("{} that came", self.who))?;
+        ensure_single_owners(node)?;
+        stage.end(case)
+    }
+}
+
+/// A process of a verb. Dropping it kills it.
+struct Running(Child);
+
+impl Running {
+    fn start(verb: &Verb, node: &Node, stop_at: Option<&str>) -> Result<Self> {
+        let (mut command, input) = verb.process(node)?.context("it is the agent")?;
+        if let Some(point) = stop_at {
+            command.env("REPOINT_FAILPOINT", format!("{point}=stop"));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(&input).context("write standard input")?;
+        }
+        Ok(Self(child))
+    }
+
+    fn wait_until_stopped(&self) -> Result<()> {
+        wait::until(LIMIT, "it is stopped", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            ensure!(state == Some('T'), "it is in state {state:?}");
+            Ok(())
+        })
+    }
+
+    fn go_on(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.0.id().try_into().context("a process id")?);
+        kill(pid, Signal::SIGCONT).context("have it go on")
+    }
+
+    fn wait_until_ended(&mut self, limit: Duration) -> Result<()> {
+        wait::until(limit, "it ends", || self.0.try_wait()?.context("it runs")).map(drop)
+    }
+
+    /// Waits for its end, which is well or an error that says what is wrong.
+    fn end(mut self) -> Result<()> {
+        self.wait_until_ended(LIMIT)?;
+        let (mut out, mut err) = (String::new(), String::new());
+        self.0.stdout.take().map(|mut pipe| pipe.read_to_string(&mut out)).transpose()?;
+        self.0.stderr.take().map(|mut pipe| pipe.read_to_string(&mut err)).transpose()?;
+        let status = self.0.wait()?;
+        let says_why = || {
+            let error = serde_json::from_str::<Value>(&out).is_ok_and(|error| {
+                error["code"].is_u64() && error["msg"].as_str().is_some_and(|msg| !msg.is_empty())
+            });
+            error || !err.trim().is_empty()
+        };
+        if status.success() || status.code().is_some() && says_why() {
+            return Ok(());
+        }
+        bail!("{status}: {out} {err}")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}

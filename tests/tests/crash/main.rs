@@ -1,0 +1,57 @@
+//! The crash matrix: every verb and every background step is killed at every point between two of its
+//! steps and then recovered, and the node is as it was. `docs/crash-safety.md` tells of it.
+#![cfg(test)]
+
+mod agent;
+mod background;
+mod containers;
+mod ground;
+mod hold;
+mod matrix;
+mod play;
+mod points;
+mod pools;
+mod scenario;
+mod state;
+mod stored;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use repoint_tests::missing;
+
+use ground::executable;
+use scenario::Scenario;
+
+/// Everything that is played.
+static SCENARIOS: [&[Scenario]; 4] =
+    [&containers::ALL, &pools::ALL, &stored::ALL, &background::ALL];
+
+fn is_skipped() -> bool {
+    missing(["repoint-cni", "repoint", "repoint-agent"].map(executable))
+}
+
+#[test]
+fn nothing_leaks_whatever_is_killed() -> Result<()> {
+    if is_skipped() {
+        return Ok(());
+    }
+    let tally = matrix::play(&SCENARIOS.iter().flat_map(|some| some.iter()).collect::<Vec<_>>());
+    for (name, (time, count)) in &tally.times {
+        println!("{name}: {count} combinations, {} ms each", time / (*count as u128).max(1));
+    }
+    let double = tally.double_owners();
+    println!(
+        "crash matrix: {} failpoints, {} combinations, {} leaks, {double} double owners",
+        tally.points.len(),
+        tally.combinations,
+        tally.failures.len() - double,
+    );
+    ensure!(tally.failures.is_empty(), "{} combinations failed", tally.failures.len());
+    if matrix::is_whole() {
+        let source: BTreeSet<String> = points::in_source()?.into_keys().collect();
+        let missed: Vec<_> = source.difference(&tally.points).collect();
+        ensure!(missed.is_empty(), "no scenario passes {missed:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Scenarios of containers that are served from a pool, and of the pool itself.
+
+use anyhow::{Context as _, Result, ensure};
+use repoint::netns::HiddenNamespaces;
+use repoint_tests::{command, netns::in_thread, plugin::Attachment};
+use serde_json::{Value, json};
+
+use crate::{
+    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb},
+    scenario::{About, Scenario, Start, attach, gc},
+    state::slots,
+};
+
+/// A pool that keeps two slots ready.
+pub fn ready(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 2, "maxSlots": 4, "checkSysctls": true });
+}
+
+/// One that keeps one ready.
+fn one_ready(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 1, "maxSlots": 4 });
+}
+
+/// One that keeps none ready.
+pub fn bare(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 0, "maxSlots": 4 });
+}
+
+/// One with room for one slot, which only its function gets.
+fn narrow(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 0, "maxSlots": 1, "scope": "function" });
+}
+
+fn fill(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    ground.fill()
+}
+
+pub fn fill_and_attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.fill()?;
+    attach(ground, case)
+}
+
+/// A container that asks for a function.
+pub fn of_function(case: &Case, function: &str) -> Attachment {
+    case.attachment.clone().args(&format!("repoint.dev/function={function}"))
+}
+
+/// Another function's slot takes all the room there is.
+fn take_room(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    let other = of_function(case, "other");
+    ground.network.add(&other)?;
+    ground.network.del(&other, None)
+}
+
+/// The slots that are ready have lost their namespaces.
+fn lose_namespaces(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill(ground, case)?;
+    let run = &ground.node.dirs().run;
+    let hidden = HiddenNamespaces::open_existing(run)?.context("nothing is kept")?;
+    for slot in slots(ground.node)? {
+        in_thread(|| Ok(hidden.enter(|inside| inside.release(slot.id))??))?;
+    }
+    Ok(())
+}
+
+/// The runtime has set a sysctl in the container's namespace.
+fn set_sysctl(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill(ground, case)?;
+    let set = ["-qw", "net.ipv4.ip_unprivileged_port_start=0"];
+    case.netns.run(|| command::run("sysctl", set)).map(drop)
+}
+
+/// What a container leaves that takes both depths of repair.
+const TRACES: &str = "\
+    ip address flush dev lo
+    ip link set lo down
+    ip route add 192.0.2.0/24 via 169.254.1.1 dev eth0
+    ip rule add priority 77 table 77
+    nft add table inet leftover
+    sysctl -qw net.ipv4.tcp_fin_timeout=11";
+
+fn attach_and_change(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(ground, case)?;
+    case.netns.run(|| command::run("sh", ["-ec", TRACES])).map(drop)
+}
+
+/// An ADD was killed that had built a slot and mounted it.
+fn build_half(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    let add = Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone());
+    let point = Point { name: "provide:stacked".to_owned(), number: 1 };
+    let ended = add.run_until(ground.node, &point)?;
+    ensure!(ended.was_killed(), "{}", ended.said());
+    Ok(())
+}
+
+/// PREPARE of two slots.
+fn prepare(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
+    let nobody = Attachment::new("", "".as_ref()).args("repoint.dev/count=2");
+    Ok(Verb::Cni(ground.network.clone(), "PREPARE", nobody))
+}
+
+/// A program's way: the namespace is mounted in `runDir`.
+fn activate(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    let id = &case.attachment.container_id;
+    Ok(ground.cli(&["activate", "--network", NAME, "--function", "resize", "--id", id]))
+}
+
+fn park(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    Ok(ground.cli(&["park", "--network", NAME, &case.attachment.container_id]))
+}
+
+fn activated(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.fill()?;
+    activate(ground, case)?.run(ground.node, None)?.success().map(drop)
+}
+
+/// ADD by a configuration that has no pool any more.
+fn add_without_pool(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    let network = ground.network_with(|conf| {
+        conf.as_object_mut().map(|keys| keys.remove("pool"));
+    })?;
+    Ok(Verb::Cni(network, "ADD", case.attachment.clone()))
+}
+
+pub fn as_configured(ground: &Ground<'_>) -> Result<()> {
+    ground.configure()?;
+    ground.repoint(&["pool", "reset", NAME]).map(drop)
+}
+
+const HIT: Scenario = Scenario { name: "hit", network: ready, before: fill, ..Scenario::ADD };
+const PARK: Scenario =
+    Scenario { name: "parks", network: ready, before: fill_and_attach, ..Scenario::DEL };
+const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HIT };
+
+pub const ALL: [Scenario; 20] = [
+    HIT,
+    Scenario { name: "hit-broken", network: one_ready, before: lose_namespaces, ..HIT },
+    Scenario { name: "hit-sysctls", before: set_sysctl, ..HIT },
+    Scenario { name: "builds", network: bare, ..Scenario::ADD },
+    Scenario { name: "builds-first", network: bare, start: Start::Fresh, ..Scenario::ADD },
+    Scenario {
+        name: "makes-room",
+        network: narrow,
+        before: take_room,
+        verb: |ground, case| {
+            Ok(Verb::Cni(ground.network.clone(), "ADD", of_function(case, "this")))
+        },
+        ..Scenario::ADD
+    },
+    PARK,
+    Scenario { name: "parks-changed", before: attach_and_change, ..PARK },
+    Scenario { name: "del-half-built", network: bare, before: build_half, ..Scenario::DEL },
+    Scenario { name: "gc-parks", verb: gc, ..PARK },
+    Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
+    Scenario { name: "activate", verb: activate, ..HIT },
+    Scenario { name: "park", before: activated, verb: park, ..PARK },
+    Scenario {
+        name: "pool-set",
+        before: |_, _| Ok(()),
+        verb: |ground, _| {
+            let set = ["pool", "set", NAME, "--config", CONFIGURATION, "--warm", "1"];
+            Ok(ground.cli(&set))
+        },
+        ..POOL
+    },
+    Scenario {
+        name: "pool-fill",
+        before: |ground, _| ground.configure(),
+        verb: |ground, _| Ok(ground.cli(&["pool", "fill", NAME])),
+        ..POOL
+    },
+    Scenario {
+        name: "pool-drain",
+        verb: |ground, _| Ok(ground.cli(&["pool", "drain", NAME])),
+        ..POOL
+    },
+    Scenario {
+        name: "pool-remove",
+        // It is recorded again where it was forgotten before it was killed.
+        verb: |ground, _| {
+            ground.configure()?;
+            Ok(ground.cli(&["pool", "remove", NAME]))
+        },
+        ..POOL
+    },
+    Scenario { name: "pool-gone", verb: add_without_pool, after: as_configured, ..HIT },
+    Scenario {
+        name: "prepare-first",
+        network: bare,
+        start: Start::Fresh,
+        before: |_, _| Ok(()),
+        verb: prepare,
+        ..POOL
+    },
+    Scenario {
+        name: "unload-pool",
+        start: Start::Fresh,
+        before: fill_and_attach,
+        verb: |ground, _| Ok(ground.cli(&["unload", "--force"])),
+        ..POOL
+    },
+];

@@ -1,0 +1,109 @@
+//! What is played: a verb or a background step, from a state in which it has something to do.
+
+use anyhow::Result;
+use repoint_tests::plugin::Attachment;
+use serde_json::{Value, json};
+
+use crate::ground::{Case, Ground, Verb};
+
+/// A verb, and how a node comes to where it begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// What the network has beside the ordinary.
+    pub network: fn(&mut Value),
+    pub start: Start,
+    /// Brings the node to where the verb begins. The container's namespace is there.
+    pub before: fn(&Ground<'_>, &Case) -> Result<()>,
+    /// What is killed.
+    pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
+    pub about: About,
+    /// Puts back what the verb changed of pools and templates: they are no leaks.
+    pub after: fn(&Ground<'_>) -> Result<()>,
+}
+
+impl Scenario {
+    /// ADD in an ordinary network of a used node: what scenarios differ from.
+    pub const ADD: Self = Self {
+        name: "add",
+        network: |_| (),
+        start: Start::Used,
+        before: |_, _| Ok(()),
+        verb: add,
+        about: About::Attaches,
+        after: |_| Ok(()),
+    };
+    /// DEL of what [`Self::ADD`] attaches.
+    pub const DEL: Self =
+        Self { name: "del", before: attach, verb: del, about: About::Detaches, ..Self::ADD };
+}
+
+/// Attaches the container.
+pub fn attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.network.add(&case.attachment).map(drop)
+}
+
+pub fn add(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    Ok(Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone()))
+}
+
+pub fn del(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    Ok(Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone()))
+}
+
+/// GC for a runtime that has no container any more.
+pub fn gc(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
+    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]))?;
+    Ok(Verb::Cni(network, "GC", Attachment::new("", "".as_ref())))
+}
+
+/// On what node it is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// One on which repoint has been: the data plane is loaded.
+    Used,
+    /// One on which it has never been.
+    Fresh,
+}
+
+/// What the verb is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// It attaches the container. Played again it may be refused, since it is attached.
+    Attaches,
+    /// It detaches the container. DEL is due after it, as always.
+    Detaches,
+    /// The node, a pool or a template: it is played again.
+    Node,
+}
+
+/// What is done about a process that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// DEL of the container.
+    Del,
+    /// `repoint sweep --grace 0s`.
+    Sweep,
+    /// The same verb once more.
+    Again,
+}
+
+impl Recovery {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Del => "del",
+            Self::Sweep => "sweep",
+            Self::Again => "again",
+        }
+    }
+}
+
+impl About {
+    /// What makes sense after it.
+    pub const fn recoveries(self) -> &'static [Recovery] {
+        match self {
+            Self::Attaches | Self::Detaches => &[Recovery::Del, Recovery::Sweep, Recovery::Again],
+            Self::Node => &[Recovery::Sweep, Recovery::Again],
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What must hold of a node whatever was killed on it, and after everything was recovered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use repoint::{
+    store::{Slot, SlotState, Store, StoreError},
+    types::SlotId,
+};
+use repoint_tests::{
+    Node,
+    traffic::{Host, unspecified},
+    wait,
+};
+use serde_json::Value;
+
+use crate::ground::{Case, Ground};
+
+/// How long traffic may take to pass on a machine that is overloaded.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Slots on record.
+pub fn slots(node: &Node) -> Result<Vec<Slot>> {
+    let Some(store) = Store::open_existing(&node.dirs().run.join("state"))? else {
+        return Ok(Vec::new());
+    };
+    Ok(store.read(|transaction| transaction.slots())?)
+}
+
+/// Fails if an address has two owners, or a slot two attachments.
+pub fn ensure_single_owners(node: &Node) -> Result<()> {
+    let Some(store) = Store::open_existing(&node.dirs().run.join("state"))? else {
+        return Ok(());
+    };
+    let (slots, attachments, addresses) = store.read(|transaction| {
+        let slots = transaction.slots()?;
+        Ok::<_, StoreError>((slots, transaction.attachments()?, transaction.addresses()?))
+    })?;
+    let mut owners = BTreeMap::new();
+    for slot in &slots {
+        for address in &slot.addresses {
+            if let Some(other) = owners.insert(address.addr(), slot.id) {
+                bail!("two owners: slots {other} and {} have {address}", slot.id);
+            }
+        }
+    }
+    for (address, slot) in addresses {
+        let owner = owners.get(&address);
+        ensure!(
+            owner.is_none_or(|owner| *owner == slot),
+            "two owners: {address}: {slot}, {owner:?}"
+        );
+    }
+    let mut used: BTreeSet<SlotId> = BTreeSet::new();
+    for (attachment, slot) in attachments {
+        ensure!(used.insert(slot), "two owners: slot {slot} has two attachments, {attachment}");
+    }
+    Ok(())
+}
+
+/// What a sweep would do at once, without any patience.
+pub fn due(ground: &Ground<'_>) -> Result<Vec<String>> {
+    let told = ground.cli(&["sweep", "--dry-run", "--grace", "0s", "--json"]);
+    let told = told.run(ground.node, None)?;
+    let report: Value = serde_json::from_str(&told.stdout).with_context(|| told.said())?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let line =
+        |one: &Value| format!("{} {}: {}", text(one, "kind"), text(one, "name"), text(one, "why"));
+    Ok(findings.iter().filter(|one| one["fate"] != "left").map(line).collect())
+}
+
+/// Fails if a sweep would find anything to do.
+pub fn ensure_nothing_due(ground: &Ground<'_>) -> Result<()> {
+    let due = due(ground)?;
+    ensure!(due.is_empty(), "a sweep would find {due:?}");
+    Ok(())
+}
+
+/// The slot that a container has on record.
+pub fn slot_of(node: &Node, case: &Case) -> Result<Option<Slot>> {
+    let id = &case.attachment.container_id;
+    let is_its = |slot: &Slot| slot.container.as_ref().is_some_and(|own| own.as_str() == id);
+    Ok(slots(node)?.into_iter().find(is_its))
+}
+
+/// A container that has an active slot talks with the node; one that has none has nothing but `lo`.
+pub fn ensure_works_or_is_empty(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    match slot_of(ground.node, case)? {
+        Some(slot) if slot.state() == SlotState::Active => ensure_talks(case, &slot),
+        // Only DEL can have its addresses given back by the plugin that gave them.
+        Some(slot) if slot.ipam.is_some() => Ok(()),
+        Some(slot) => {
+            bail!("slot {} of {} is {}", slot.id, case.attachment.container_id, slot.state())
+        }
+        None => ensure_empty(case),
+    }
+}
+
+/// The container and the node exchange a datagram in both families.
+pub fn ensure_talks(case: &Case, slot: &Slot) -> Result<()> {
+    let path = slot.netns_path.as_deref().unwrap_or(case.netns.path());
+    let (node, container) = (Host::here("node")?, Host::at("container", path)?);
+    ensure!(slot.addresses.len() == 2, "its addresses are {:?}", slot.addresses);
+    slot.addresses.iter().try_for_each(|address| exchange(&node, &container, address.addr()))
+}
+
+/// A datagram there and one back. It is sent again until it comes: the kernel activates an interface
+/// some time after it got its carrier (`linkwatch`), and drops what is sent before.
+fn exchange(node: &Host, container: &Host, address: IpAddr) -> Result<()> {
+    let there = container.bind_udp((address, 0).into())?;
+    let here = node.bind_udp(unspecified(address))?;
+    here.connect(there.local_addr()?)?;
+    for socket in [&here, &there] {
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    }
+    wait::until(LIMIT, &format!("{address} answers"), || {
+        here.send(b"there")?;
+        let (_, sender) = there.recv_from(&mut [0; 16])?;
+        there.send_to(b"back", sender)?;
+        Ok(here.recv(&mut [0; 16])?)
+    })?;
+    Ok(())
+}
+
+/// The container has its own namespace, in which is nothing but `lo`.
+pub fn ensure_empty(case: &Case) -> Result<()> {
+    let inside = case.netns.run(|| {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").context("read net/dev")?;
+        let names = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(names.map(|(name, _)| name.trim().to_owned()).collect::<Vec<_>>())
+    })?;
+    ensure!(inside == ["lo"], "the container's namespace holds {inside:?}");
+    Ok(())
+}

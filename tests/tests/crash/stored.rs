@@ -1,0 +1,126 @@
+//! Scenarios of stored templates.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use repoint::template::Operation;
+use repoint_tests::{command, template::ordinary};
+use serde_json::{Value, json};
+
+use crate::{
+    ground::{Case, Ground, Verb},
+    pools::fill_and_attach,
+    scenario::{About, Scenario},
+};
+
+/// The template that the network's slots are made from.
+const TEMPLATE: &str = "tuned";
+/// Files of it, as it is and as it becomes.
+const ONE: &str = "/run/one.json";
+const OTHER: &str = "/run/other.json";
+/// A sysctl that all of them set.
+const FILTER: (&str, &str) = ("net.ipv4.conf.{interface}.rp_filter", "2");
+
+fn from_template(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 1, "maxSlots": 4, "template": TEMPLATE });
+}
+
+fn without_ready(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 0, "maxSlots": 4, "template": TEMPLATE });
+}
+
+/// Writes a template that sets two sysctls.
+fn write(file: &str, sysctls: [(&str, &str); 2]) -> Result<()> {
+    let mut template = ordinary();
+    let programs = template.operations.len() - 1;
+    for (key, value) in sysctls {
+        let set = Operation::SetSysctl { key: key.parse()?, value: value.to_owned() };
+        template.operations.insert(programs, set);
+    }
+    template.operations.push(Operation::Masquerade);
+    fs::write(file, template.to_json()?).with_context(|| format!("write {file}"))
+}
+
+/// Stores the template as it is in the beginning.
+fn store(ground: &Ground<'_>) -> Result<()> {
+    write(ONE, [("net.ipv4.tcp_keepalive_time", "77"), FILTER])?;
+    write(OTHER, [("net.ipv4.tcp_keepalive_time", "78"), FILTER])?;
+    ground.repoint(&["template", "import", ONE, "--name", TEMPLATE]).map(drop)
+}
+
+/// Stores one that cannot be built, which is seen when the interface is there.
+fn store_impossible(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    write(OTHER, [FILTER, ("net.ipv4.no_such_thing", "1")])?;
+    ground.repoint(&["template", "import", OTHER, "--name", TEMPLATE]).map(drop)
+}
+
+fn stored(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    store(ground)
+}
+
+fn filled(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    store(ground)?;
+    ground.fill()
+}
+
+/// A container of that template has been changed.
+fn attached(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    store(ground)?;
+    fill_and_attach(ground, case)?;
+    ground.fill()?;
+    let change = "ip route add 192.0.2.0/25 via 169.254.1.1 dev eth0";
+    case.netns.run(|| command::run("sh", ["-ec", change])).map(drop)
+}
+
+const STORED: Scenario = Scenario {
+    name: "template-import",
+    network: from_template,
+    before: filled,
+    verb: |ground, _| Ok(ground.cli(&["template", "import", OTHER, "--name", TEMPLATE])),
+    about: About::Node,
+    after: again,
+    ..Scenario::ADD
+};
+
+/// The template is what it was, and the pool is made from it.
+fn again(ground: &Ground<'_>) -> Result<()> {
+    store(ground)?;
+    ground.configure()
+}
+
+/// ADD in the container's own namespace.
+fn add_ordinarily(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+    let none = case.attachment.clone().args("repoint.dev/mode=none");
+    Ok(Verb::Cni(ground.network.clone(), "ADD", none))
+}
+
+const ADDS: Scenario = Scenario {
+    name: "template-adds",
+    network: without_ready,
+    before: stored,
+    verb: add_ordinarily,
+    after: again,
+    ..Scenario::ADD
+};
+
+pub const ALL: [Scenario; 7] = [
+    STORED,
+    Scenario {
+        name: "template-delete",
+        verb: |ground, _| Ok(ground.cli(&["template", "delete", TEMPLATE])),
+        ..STORED
+    },
+    Scenario {
+        name: "replicate",
+        before: attached,
+        verb: |ground, case| {
+            let id = &case.attachment.container_id;
+            Ok(ground.cli(&["replicate", TEMPLATE, "--container", id, "--count", "1"]))
+        },
+        ..STORED
+    },
+    ADDS,
+    Scenario { name: "template-builds", verb: Scenario::ADD.verb, ..ADDS },
+    Scenario { name: "adds-in-vain", before: store_impossible, ..ADDS },
+    Scenario { name: "builds-in-vain", before: store_impossible, verb: Scenario::ADD.verb, ..ADDS },
+];
