@@ -201,7 +201,7 @@ fn missing_pins_are_named() -> Result<()> {
         for (refused, name) in refusals.iter().zip(["from_container", "endpoints_v6"]) {
             println!("{refused}");
             let text = refused.to_string();
-            ensure!(text.contains(name) && text.contains("repoint unload"));
+            ensure!(text.contains(name) && text.contains("repoint sweep"));
         }
         ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
         load(dirs)?.maps.endpoint(OWN.v6.into())?;

@@ -106,7 +106,11 @@ pub enum DatapathError {
         source: Box<MapError>,
     },
     /// A map is full.
-    #[error("map {map} is full: it holds {MAX_ENTRIES} entries")]
+    #[error(
+        "map {map} is full: it holds {MAX_ENTRIES} entries, the most that a node can have: remove \
+         containers, or lower pool.maxSlots; if there are fewer (`repoint endpoints`), run `repoint \
+         sweep`"
+    )]
     Full {
         /// Its name.
         map: &'static str,
@@ -161,10 +165,7 @@ fn cause(error: &(dyn Error + 'static)) -> String {
 fn cause_at_pin(error: &(dyn Error + 'static)) -> String {
     match number(error) {
         // Loading makes the folder whole, and unloading takes it away whole.
-        Some(Errno::ENOENT) => {
-            let advice = "; somebody removed it: run `repoint unload`, then `repoint load`";
-            chain(error) + advice
-        }
+        Some(Errno::ENOENT) => chain(error) + "; somebody removed it: run `repoint sweep`",
         _ => cause(error),
     }
 }

@@ -20,6 +20,8 @@ use rustix::{
 /// Most of a plugin's standard output that is read, bytes. A result has some hundred.
 const MOST_OUTPUT: u64 = 1 << 20;
 
+use crate::netns::keep_to_this_process;
+
 /// What became of a process.
 #[derive(Debug)]
 pub(super) struct Finished {
@@ -73,6 +75,7 @@ pub(super) fn execute(
 ) -> Result<Finished, ExecuteError> {
     let mut output = File::from(memory_file("repoint-stdout")?);
     let stdout = output.try_clone().map_err(system("dup of a file in memory"))?;
+    keep_to_this_process().map_err(system("close_range"))?;
     let child = Command::new(executable)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(input_file(input)?)
@@ -145,6 +148,15 @@ mod tests {
         let finished = shell("echo $ANSWER; exit 3", AMPLE).unwrap();
         assert_eq!(finished.output, b"42\n");
         assert_eq!(finished.status.code(), Some(3));
+    }
+
+    #[test]
+    fn it_inherits_nothing_but_the_standard_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let _store = crate::store::Store::open(folder.path()).unwrap();
+        let finished = shell("readlink /proc/self/fd/*", AMPLE).unwrap();
+        let files = String::from_utf8(finished.output).unwrap();
+        assert!(!files.contains("data.mdb") && files.lines().count() >= 3, "{files}");
     }
 
     #[test]

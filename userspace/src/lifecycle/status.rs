@@ -25,7 +25,8 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
             _ => not_ready(error),
         });
     }
-    addresses(&node, request).map_err(not_ready)
+    addresses(&node, request).map_err(not_ready)?;
+    node.store.ensure_room().map_err(|full| not_ready(full.into()))
 }
 
 /// Sees to it that the data plane is loaded, and looks whether it is whole.

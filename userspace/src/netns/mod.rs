@@ -1,11 +1,16 @@
 //! Network namespaces: making them, opening them by path, telling them apart, working inside; where
 //! those of slots are kept, and how one is put in the place of a runtime's.
-#![expect(unsafe_code, reason = "the kind and the owner of a namespace are told by ioctls")]
+#![expect(
+    unsafe_code,
+    reason = "the kind and the owner of a namespace are told by ioctls; close_range has no safe form"
+)]
 
+mod descriptors;
 pub mod guard;
 mod hidden;
 mod stack;
 
+pub use descriptors::keep_to_this_process;
 pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside, Kept};
 pub use stack::{StackError, pop, stack};
 

@@ -370,6 +370,11 @@ impl Store {
         self.0.grow(|inner, tables| commit(Transaction::new(inner, tables), work))
     }
 
+    /// Fails where [`Store::grow`] would, for want of room.
+    pub fn ensure_room(&self) -> Result<(), StoreError> {
+        self.grow(|_| Ok(()))
+    }
+
     /// Fails where the database that is open is not the one in its folder any more: what is on the
     /// node is on record in another one then, or in none.
     pub fn ensure_current(&self) -> Result<(), StoreError> {
