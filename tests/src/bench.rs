@@ -14,7 +14,7 @@ use serde_json::Value;
 pub mod burst;
 pub mod contestant;
 pub mod density;
-mod fence;
+pub(crate) mod fence;
 pub mod growth;
 pub mod latency;
 pub mod library;

@@ -33,7 +33,7 @@ pub fn all(report: &Report) -> String {
 }
 
 /// Where it was measured.
-pub(super) fn machine(machine: &Machine) -> String {
+pub(crate) fn machine(machine: &Machine) -> String {
     let rows = [
         ["kernel".to_owned(), format!("{}, {} Hz", machine.kernel, machine.hz)],
         ["processor".to_owned(), format!("{}, {} CPUs", machine.processor, machine.cpus)],
