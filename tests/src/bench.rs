@@ -27,6 +27,7 @@ mod pool;
 pub mod replication;
 pub mod report;
 pub mod stats;
+pub mod sweeping;
 pub mod table;
 pub mod targets;
 mod timed;

@@ -57,7 +57,6 @@ pub fn pool() -> Value {
 pub struct Load<'a> {
     pooled: &'a Pooled<'a>,
     outside: Host,
-    begun: AtomicUsize,
     templates: AtomicUsize,
 }
 
@@ -76,8 +75,7 @@ impl<'a> Load<'a> {
     /// Containers on a node with an agent; the calling thread is there.
     pub fn new(pooled: &'a Pooled<'a>) -> Result<Self> {
         let outside = pooled.node().outside_host()?;
-        let load =
-            Self { pooled, outside, begun: AtomicUsize::new(0), templates: AtomicUsize::new(0) };
+        let load = Self { pooled, outside, templates: AtomicUsize::new(0) };
         // The first connection has the kernel's tracking loaded.
         load.pair(&mut Rng::with_seed(0))?.remove()?;
         for kind in ["tcp_timeout_time_wait", "tcp_timeout_close", "udp_timeout"] {
@@ -108,7 +106,7 @@ impl<'a> Load<'a> {
         Ok(took)
     }
 
-    /// One thread's containers: each is DELed when some more have come.
+    /// One thread's containers: each has its DEL when some more have come.
     fn part(&self, pairs: usize) -> Result<Took> {
         let mut random = Rng::new();
         let (mut took, mut held) = (Took::default(), VecDeque::new());
@@ -133,7 +131,6 @@ impl<'a> Load<'a> {
 
     /// ADDs a container of some function.
     fn pair(&self, random: &mut Rng) -> Result<Container<'_>> {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         if random.usize(..NOBODYS) == 0 {
             return self.pooled.add();
         }
@@ -160,11 +157,5 @@ impl<'a> Load<'a> {
         stored.operations[0] = Operation::CreateLink { mtu };
         let json = stored.to_json().context("write a template")?;
         template::import(self.pooled.node(), TEMPLATE, &json).map(drop)
-    }
-
-    /// ADDs so far.
-    #[must_use]
-    pub fn adds(&self) -> usize {
-        self.begun.load(Ordering::Relaxed)
     }
 }

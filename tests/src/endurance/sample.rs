@@ -1,7 +1,8 @@
 //! Everything that is read at one moment, between two stretches of the run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use super::{
     database, kernel,
     load::{SLOTS, Took},
     place, process,
-    reading::{Bound, Group, Reading},
+    reading::{Group, Reading, float},
 };
 use crate::{
     Pooled,
@@ -61,18 +62,17 @@ impl Census {
             census.0.iter().map(|reading| (reading.name.clone(), reading.value)).collect()
         };
         let (before, after) = (of(self), of(later));
-        let names: std::collections::BTreeSet<&String> =
-            before.keys().chain(after.keys()).collect();
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
         let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
         let lines = changed
             .map(|name| format!("{name}: {:?}, and {:?} later", before.get(name), after.get(name)));
         lines.collect::<Vec<_>>().join("\n")
     }
+}
 
-    /// The numbers.
-    #[must_use]
-    pub fn readings(&self) -> &[Reading] {
-        &self.0
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|reading| writeln!(f, "{}: {}", reading.name, reading.value))
     }
 }
 
@@ -132,10 +132,10 @@ fn calls(took: &Took) -> Vec<Reading> {
     let median = |name: &str, calls: &[Duration]| {
         let time = Summary::of(calls)?.p50;
         let figure = (milliseconds(time), "ms");
-        Some(Reading { bound: Bound::Told, ..Reading::told(Group::Calls, name, figure) })
+        Some(Reading::told(Group::Calls, name, figure))
     };
     let each = [median("ADD, median", &took.adds), median("DEL, median", &took.dels)];
-    let pairs = super::reading::float(took.dels.len()) / took.wall.as_secs_f64();
+    let pairs = float(took.dels.len()) / took.wall.as_secs_f64();
     let rate = Reading::told(Group::Calls, "pairs a second", (pairs, ""));
     each.into_iter().flatten().chain([rate]).collect()
 }
