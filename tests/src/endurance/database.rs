@@ -1,6 +1,6 @@
 //! Pages of the LMDB environments.
 //!
-//! There is no table of readers: repoint keeps readers and writers apart by a lock on a file.
+//! There is no table of readers: repoint keeps readers and writers apart by a lock on the data file.
 
 use std::{
     fs::{self, File},
@@ -16,6 +16,8 @@ use crate::node::Dirs;
 
 /// How far pages may rise, percent of their number: of some fifty, one is two percent.
 const PAGES: f64 = 5.0;
+/// LMDB's data file in the folder.
+const DATA: &str = "data.mdb";
 /// Bytes of a block, the unit of `st_blocks` (stat(2)).
 const BLOCK: u32 = 512;
 /// The largest of both map sizes; reading needs no more than the file has.
@@ -34,7 +36,7 @@ pub(super) fn readings(dirs: &Dirs) -> Result<Vec<Reading>> {
 
 fn environment(name: &str, folder: &Path) -> Result<[Reading; 3]> {
     let pages = Pages::read(folder).with_context(|| format!("look at {}", folder.display()))?;
-    let data = folder.join("data.mdb");
+    let data = folder.join(DATA);
     let metadata = fs::metadata(&data).with_context(|| format!("stat {}", data.display()))?;
     let blocks = float(usize::try_from(metadata.blocks())?);
     let kibibytes = blocks * f64::from(BLOCK) / 1024.0;
@@ -55,8 +57,8 @@ struct Pages {
 impl Pages {
     /// Counts while nobody writes, as every reader of ours does.
     fn read(folder: &Path) -> Result<Self> {
-        let lock = File::open(folder.join("lock")).context("open its lock")?;
-        lock.lock_shared().context("lock it")?;
+        let data = File::open(folder.join(DATA)).context("open its file")?;
+        data.lock_shared().context("lock it")?;
         let flags = EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
         let environment = Environment::new()
             .set_flags(flags | EnvironmentFlags::NO_TLS)

@@ -48,7 +48,7 @@ const TEMPLATE: &str = "endurance";
 pub fn pool() -> Value {
     json!({
         "warm": SLOTS, "maxSlots": 4 * SLOTS, "scope": "tenant", "idleTTL": format!("{IDLE}s"),
-        "maxParkedPerFunction": 2, "maxParkedPerTenant": 5,
+        "maxParkedPerFunction": 3, "maxParkedPerTenant": 8,
     })
 }
 

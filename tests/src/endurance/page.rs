@@ -78,8 +78,8 @@ fn about(group: Group) -> (&'static str, &'static str) {
         }
         Group::Database => (
             "The databases",
-            "Pages of 4 KiB. There are no reader slots: readers and writers keep apart by a lock on a \
-             file.",
+            "Pages of 4 KiB. There are no reader slots: readers and writers keep apart by a lock on the \
+             data file.",
         ),
         Group::Maps => {
             ("The maps", "Entries as `bpftool map dump` has them, memory as `bpftool map show`.")
