@@ -34,12 +34,18 @@ impl Agent {
     /// Starts the agent on the node whose namespaces the calling thread is in, and waits until
     /// plugins can ring it.
     pub fn start(node: &Node) -> Result<Self> {
-        Self::await_socket(node, Self::spawn(node, &[])?)
+        Self::await_socket(node, Self::spawn(node, &[], &[])?)
+    }
+
+    /// The same, with so long between two of its sweeps.
+    pub fn start_sweeping(node: &Node, interval: Duration) -> Result<Self> {
+        let interval = format!("{}ms", interval.as_millis());
+        Self::await_socket(node, Self::spawn(node, &["--sweep-interval", &interval], &[])?)
     }
 
     /// The same, with another filter of what it logs: `RUST_LOG`.
     pub fn start_logging(node: &Node, filter: &str) -> Result<Self> {
-        Self::await_socket(node, Self::spawn(node, &[("RUST_LOG", filter)])?)
+        Self::await_socket(node, Self::spawn(node, &[], &[("RUST_LOG", filter)])?)
     }
 
     fn await_socket(node: &Node, agent: Self) -> Result<Self> {
@@ -54,7 +60,7 @@ impl Agent {
     /// Starts an agent that is to end by itself, gives it time to, and returns what it said; fails
     /// when it succeeds.
     pub fn fail(node: &Node) -> Result<String> {
-        let mut agent = Self::spawn(node, &[])?;
+        let mut agent = Self::spawn(node, &[], &[])?;
         let status = wait::until(LIMIT, "the agent ends", || {
             agent.process.try_wait().context("ask for the agent's status")?.context("it runs")
         })?;
@@ -63,13 +69,14 @@ impl Agent {
         agent.log()
     }
 
-    fn spawn(node: &Node, environment: &[(&str, &str)]) -> Result<Self> {
+    fn spawn(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let dirs = node.dirs();
         let log = (0..).map(|number| PathBuf::from(format!("/run/agent-{number}.log")));
         let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
         let file = File::create_new(&log).with_context(|| format!("create {}", log.display()))?;
         let process = Command::new(dist::agent())
             .args(dirs.arguments())
+            .args(arguments)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("duplicate the log's descriptor")?)
@@ -77,6 +84,12 @@ impl Agent {
             .spawn()
             .context("start repoint-agent")?;
         Ok(Self { process, log, ended: false })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// What it has logged.

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod command;
 pub mod container;
 pub mod dist;
+pub mod endurance;
 mod folder;
 pub mod netns;
 pub mod node;

@@ -12,6 +12,7 @@ use crate::{command, folder};
 pub struct Map {
     pin: PathBuf,
     kind: String,
+    memory: u64,
 }
 
 /// The maps that are pinned below the plugin's `bpfDir`, whose folders are versions of the layout;
@@ -40,6 +41,12 @@ impl Map {
         matches!(self.kind.as_str(), "hash" | "lru_hash" | "lpm_trie")
     }
 
+    /// Memory that the kernel accounts to it, bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Its entries, with named fields.
     pub fn entries(&self) -> Result<Vec<Value>> {
         let text = bpftool(&["map", "dump", "pinned"], &self.pin)?;
@@ -60,7 +67,8 @@ fn map(pin: PathBuf) -> Result<Option<Map>> {
     let map: Value =
         serde_json::from_str(&text).with_context(|| format!("description of {}", pin.display()))?;
     let kind = map["type"].as_str().context("a map has no type")?.to_owned();
-    Ok(Some(Map { pin, kind }))
+    let memory = map["bytes_memlock"].as_u64().context("a map has no memory")?;
+    Ok(Some(Map { pin, kind, memory }))
 }
 
 fn bpftool(arguments: &[&str], pin: &Path) -> Result<String> {

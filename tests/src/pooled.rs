@@ -140,6 +140,13 @@ impl<'a> Pooled<'a> {
         Ok(agent)
     }
 
+    /// Likewise, with an agent that sweeps so long after each sweep.
+    pub fn agent_sweeping(&self, interval: Duration) -> Result<Agent> {
+        let agent = Agent::start_sweeping(self.node, interval)?;
+        self.wait_until("the pool is full", |pool| pool.warm >= pool.target)?;
+        Ok(agent)
+    }
+
     /// The pool as it is now.
     pub fn pool(&self) -> Result<Pool> {
         cli::pool(self.node, NAME)

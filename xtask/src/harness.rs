@@ -1,5 +1,4 @@
-//! `cargo xtask demo`, `cargo xtask bench` and `cargo xtask simulate`: programs of the crate
-//! `repoint-tests`.
+//! `cargo xtask demo`, `bench`, `endure` and `simulate`: programs of the crate `repoint-tests`.
 
 use std::{ffi::OsString, process::Command};
 
@@ -15,6 +14,11 @@ pub fn demo(args: &[OsString]) -> Result<()> {
 /// Measures ADD and DEL against the reference plugins.
 pub fn bench(args: &[OsString]) -> Result<()> {
     build_and_become("bench", args)
+}
+
+/// Runs thousands of containers over a pool, and tells what grows.
+pub fn endure(args: &[OsString]) -> Result<()> {
+    build_and_become("endure", args)
 }
 
 /// Runs the policies of pools against traces of invocations. Needs nothing of the machine, but the

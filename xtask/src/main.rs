@@ -61,6 +61,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build, then run thousands of containers over a pool and tell what grows
+    Endure {
+        /// Arguments of the endurance run
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Build, then run the policies of pools against traces of invocations
     Simulate {
         /// Arguments of the simulation
@@ -88,6 +94,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { args } => harness::demo(&args),
         Task::Test { filter } => test::run(filter.as_deref()),
         Task::Bench { args } => harness::bench(&args),
+        Task::Endure { args } => harness::endure(&args),
         Task::Simulate { args } => harness::simulate(&args),
     }
 }

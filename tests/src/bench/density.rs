@@ -15,6 +15,7 @@ use super::{
     memory::Memory,
     pool::Pool,
     stats::Summary,
+    sweeping::{self, Sweeping},
     timed::Timed,
 };
 use crate::{Agent, Netns, Node};
@@ -47,6 +48,8 @@ pub struct Density {
     pub few: Calls,
     /// With [`MANY`] more.
     pub many: Calls,
+    /// Sweeps of these.
+    pub sweeping: Sweeping,
 }
 
 /// Calls on a node with so many slots, by turns.
@@ -100,6 +103,7 @@ pub(super) fn run(floor: &Contestant, warm: &Contestant, pace: &mut Pace) -> Res
         let built_in = timed(|| pool.fill(MANY))?;
         let memory = [before, Memory::settled()?];
         let many = calls(&node, [floor, &warm], &pool, FEW + MANY, pace)?;
+        let sweeping = sweeping::run(&node, [floor, &warm], &pool, FEW + MANY, pace)?;
         let start = Instant::now();
         let destroyed_in = timed(|| pool.drain())?;
         until_namespaces_are_gone()?;
@@ -112,6 +116,7 @@ pub(super) fn run(floor: &Contestant, warm: &Contestant, pace: &mut Pace) -> Res
             memory,
             few,
             many,
+            sweeping,
         })
     })
 }

@@ -9,6 +9,7 @@ use super::{
     library::{self, LibraryCalls},
     replication::{self, Replication},
     report::Report,
+    sweeping::{self, BLOCKS, PASSES, SWEEPS, Sweeping, UNINTERRUPTED},
     table,
     trace::Trace,
 };
@@ -21,6 +22,7 @@ pub fn page(report: &Report) -> String {
     page.extend(report.trace.as_ref().map(trace));
     page.push_str(&bursts(report));
     page.extend(report.density.as_ref().map(density));
+    page.extend(report.density.as_ref().map(|density| sweeping(&density.sweeping)));
     if let Some(first) = report.replication.first() {
         page.push_str(&replication(report, first));
     }
@@ -132,6 +134,30 @@ a node's process's `/proc/self/mountinfo`.
 {configuration:#}
 ```
 "
+    )
+}
+
+fn sweeping(sweeping: &Sweeping) -> String {
+    let (slots, beside) = (sweeping.slots, &sweeping.beside);
+    let (table, adds) = (table::sweeping(sweeping), table::beside(beside));
+    let (block, pairs, sweeps) = (sweeping::BLOCK, BLOCKS * PASSES, beside.sweeps);
+    let seconds = UNINTERRUPTED.as_secs();
+    format!(
+        "
+## Sweeping
+
+{SWEEPS} sweeps of these {slots} slots, all healthy: `database held` is the longest time of a sweep that
+nobody could write, as `--json` tells. `after a reboot`: the first sweep of a node that has their
+database, of another boot, and nothing of what it tells of: it forgets them.
+
+{table}
+ADDs of one container that are served from the pool, each with a call of the floor before it. `none`
+and `one after the other`: {pairs} blocks of {block} ADDs each, by turns, beside an agent that does not
+sweep; in the latter `repoint sweep` runs without a pause, {sweeps} times, and so takes one CPU.
+`the agent's`: {PASSES} times {seconds} s of ADDs beside an agent as it always is, which sweeps when it
+starts and 30 s later. The last two columns are the times of `none`.
+
+{adds}"
     )
 }
 

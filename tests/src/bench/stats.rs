@@ -76,7 +76,8 @@ pub fn running_median(durations: &[Duration], width: usize) -> Vec<Duration> {
     durations.windows(width).filter_map(|window| Some(Summary::of(window)?.p50)).collect()
 }
 
-fn microseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// A duration in whole microseconds.
+pub fn microseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u128(duration.as_micros())
 }
 

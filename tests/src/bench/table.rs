@@ -13,6 +13,7 @@ use super::{
     replication::Replication,
     report::Report,
     stats::{Summary, milliseconds, ratio},
+    sweeping::{Beside, Sweeping},
     targets::Target,
 };
 
@@ -26,14 +27,16 @@ pub fn all(report: &Report) -> String {
     let mut tables = vec![latencies(&report.latencies)];
     tables.extend(report.library.as_ref().map(library));
     tables.push(bursts(&report.bursts));
-    tables.extend(report.density.iter().flat_map(|of| [slots(of), density(of)]));
+    tables.extend(report.density.iter().flat_map(|of| {
+        [slots(of), density(of), sweeping(&of.sweeping), beside(&of.sweeping.beside)]
+    }));
     tables.push(replication(&report.replication));
     tables.extend([growth(&report.growth), targets(&report.targets)]);
     tables.join("\n")
 }
 
 /// Where it was measured.
-pub(super) fn machine(machine: &Machine) -> String {
+pub(crate) fn machine(machine: &Machine) -> String {
     let rows = [
         ["kernel".to_owned(), format!("{}, {} Hz", machine.kernel, machine.hz)],
         ["processor".to_owned(), format!("{}, {} CPUs", machine.processor, machine.cpus)],
@@ -209,6 +212,41 @@ fn density_row(calls: &Calls) -> [String; 8] {
         time(del.p50),
         two_digits(ratio(del.p50, floor.p50)),
     ]
+}
+
+/// Sweeps of healthy slots, and one that forgets them.
+pub(super) fn sweeping(sweeping: &Sweeping) -> String {
+    let longest = |summary: &Summary, longest| {
+        let Summary { min, p50, p90, .. } = *summary;
+        [p50, p90, longest, min].map(time)
+    };
+    let Sweeping { sweep, cpu, locked, after_reboot, .. } = sweeping;
+    // Of fewer than a hundred the 99th percentile is the longest.
+    let rows = [
+        ("whole process", longest(sweep, sweeping.longest)),
+        ("its time on a CPU", longest(cpu, cpu.p99)),
+        ("database held", longest(locked, sweeping.longest_locked)),
+        ("after a reboot", longest(after_reboot, after_reboot.p99)),
+    ];
+    let rows =
+        rows.map(|(what, [p50, p90, longest, min])| [what.to_owned(), p50, p90, longest, min]);
+    markdown(["`repoint sweep`", "p50", "p90", "max", "min"], rows)
+}
+
+/// ADDs beside sweeps.
+pub(super) fn beside(beside: &Beside) -> String {
+    let Beside { alone, ordinary, without_end, .. } = beside;
+    let cases = [("none", alone), ("the agent's", ordinary), ("one after the other", without_end)];
+    let rows = cases.map(|(sweeps, calls)| {
+        let [median, p99] = calls.against(alone).map(two_digits);
+        let times = [calls.floor.p50, calls.floor.p99, calls.add.p50, calls.add.p99].map(time);
+        let [floor, floor_p99, add, add_p99] = times;
+        let count = calls.add.count.to_string();
+        [sweeps.to_owned(), count, floor, floor_p99, add, add_p99, median, p99]
+    });
+    let header =
+        ["sweeps beside", "ADDs", "EXEC p50", "EXEC p99", "ADD p50", "ADD p99", "× p50", "× p99"];
+    markdown(header, rows)
 }
 
 /// What is promised, and whether it is kept.

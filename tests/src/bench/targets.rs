@@ -14,7 +14,8 @@ use super::{
     library::LibraryCalls,
     replication::Replication,
     report::Report,
-    stats::ratio,
+    stats::{milliseconds, ratio},
+    sweeping::{self, Beside, Sweeping},
 };
 
 /// A figure that shall not be above a limit.
@@ -75,6 +76,12 @@ const MEMORY: f64 = 350.0;
 const INSTANCE: f64 = 2.5;
 /// Limit of ADD with [`MANY`] slots against ADD with [`FEW`].
 const DENSE: f64 = 1.15;
+/// Limit of a sweep of healthy slots, milliseconds.
+const SWEEP: f64 = 500.0;
+/// Limit of the time that nobody can write to the database for it, milliseconds.
+const HOLD: f64 = 5.0;
+/// Limit of ADD beside sweeps against ADD without.
+const BESIDE_SWEEPS: f64 = 1.3;
 /// Limit of ADD on a full node against ADD on an empty one.
 const GROWTH: f64 = 1.2;
 
@@ -84,6 +91,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     let crowd = crowded(&report.bursts);
     let library = report.library.iter().map(activated);
     let density = report.density.iter().flat_map(dense);
+    let swept = report.density.iter().flat_map(|density| swept(&density.sweeping));
     let replicated = report.replication.iter().map(replicated);
     let grown = report.growth.iter().filter(|growth| growth.contestant == REPOINT);
     let single = single_calls(&report.latencies);
@@ -91,6 +99,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
         .chain(crowd)
         .chain(library)
         .chain(density)
+        .chain(swept)
         .chain(replicated)
         .chain(grown.flat_map(grown_targets))
         .collect()
@@ -130,6 +139,39 @@ fn dense(density: &Density) -> [Target; 5] {
             DENSE,
         ),
         Target::new("mounts that they add to the node".to_owned(), "", count(added), 0.0),
+    ]
+}
+
+fn swept(sweeping: &Sweeping) -> [Target; 6] {
+    let slots = sweeping.slots;
+    let Beside { alone, ordinary, without_end, .. } = &sweeping.beside;
+    let beside = |calls: &sweeping::Calls, what: &str| {
+        let [median, p99] = calls.against(alone);
+        let target = |which, ratio| {
+            Target::ratio(format!("{which} of ADD beside {what}"), ratio, BESIDE_SWEEPS)
+        };
+        [target("p50", median), target("p99", p99)]
+    };
+    let [ordinary, ordinary_p99] = beside(ordinary, "the agent's sweeps against none");
+    let [without_end, without_end_p99] =
+        beside(without_end, "one sweep after the other against none");
+    [
+        Target::new(
+            format!("the longest sweep of {slots} healthy slots"),
+            "ms",
+            milliseconds(sweeping.longest),
+            SWEEP,
+        ),
+        Target::new(
+            "its longest hold of the database".to_owned(),
+            "ms",
+            milliseconds(sweeping.longest_locked),
+            HOLD,
+        ),
+        ordinary,
+        ordinary_p99,
+        without_end,
+        without_end_p99,
     ]
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use repoint_tests::{
-    Container, Pooled,
+    Container, Pooled, command,
     traffic::{self, Host},
     web::Server,
     with_pool,
@@ -53,6 +53,49 @@ fn slots_in_every_state_of_rest_are_no_finding() -> Result<()> {
         drop(server);
         one.remove()
     })
+}
+
+/// Pairs of interfaces that a sweep has to list.
+const LINKS: usize = 2500;
+/// Pairs that are added by one call of `ip`.
+const ADDED: usize = 100;
+/// The group of one of each pair, by which they are removed.
+const GROUP: &str = "9";
+
+/// The kernel tells of a list that changed while it was read; on a busy node that is each.
+#[test]
+fn a_sweep_ends_while_interfaces_come_and_go() -> Result<()> {
+    with_pool(&json!({ "warm": 2, "maxSlots": 16 }), |pooled| {
+        pooled.fill()?;
+        add_links("there", LINKS)?;
+        let swept = AtomicBool::new(false);
+        let report = thread::scope(|scope| {
+            let adder = scope.spawn(|| {
+                let mut calls = 0;
+                while !swept.load(Ordering::Relaxed) {
+                    add_links(&format!("new{calls}-"), ADDED)?;
+                    calls += 1;
+                }
+                anyhow::Ok(calls)
+            });
+            let report = sweep(pooled, &[]);
+            swept.store(true, Ordering::Relaxed);
+            let calls = adder.join().unwrap_or_else(|payload| panic::resume_unwind(payload))?;
+            println!("{} pairs were added meanwhile", calls * ADDED);
+            report
+        })?;
+        command::run("ip", ["link", "del", "group", GROUP])?;
+        report.ensure_empty()
+    })
+}
+
+fn add_links(prefix: &str, count: usize) -> Result<()> {
+    let add = |number| {
+        let name = format!("{prefix}{number}");
+        format!("link add {name} group {GROUP} type veth peer name {name}p\n")
+    };
+    let commands: String = (0..count).map(add).collect();
+    command::run_with_input("ip", ["-batch", "-"], commands.as_bytes()).map(drop)
 }
 
 /// Sweeps come and go between ADDs and DELs, by the agent and by hand, and harm nobody.

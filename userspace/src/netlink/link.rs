@@ -165,16 +165,18 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
     }
 }
 
-/// Every link in the socket's namespace.
+/// Every link in the socket's namespace, also while links come and go: of such it may have one or not.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();
     // Half of what the kernel has to tell is statistics.
     message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
-    socket.dump_as("list interfaces", &RouteNetlinkMessage::GetLink(message), |object| match object
-    {
+    let message = RouteNetlinkMessage::GetLink(message);
+    let wanted = |object| match object {
         RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
         _ => None,
-    })
+    };
+    // The kernel takes some 50 ms for thousands, and on a busy node one is made in that time.
+    socket.dump_changing("list interfaces", &message, wanted, |link: &LinkInfo| link.ifindex)
 }
 
 /// Largest packet of the link of this index, in bytes.

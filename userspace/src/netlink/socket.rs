@@ -1,6 +1,6 @@
 //! A blocking netlink socket, and a batch of requests over it.
 
-use std::{fmt, io};
+use std::{collections::HashMap, fmt, hash::Hash, io};
 
 use netlink_packet_core::{
     DecodeError, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
@@ -247,22 +247,9 @@ where
     where
         M: Clone,
     {
-        self.dump_as(what, message, Some)
-    }
-
-    /// Like [`Self::dump`], but keeps of each object only what `wanted` makes of it.
-    pub fn dump_as<T>(
-        &mut self,
-        what: &str,
-        message: &M,
-        wanted: impl Fn(M) -> Option<T>,
-    ) -> Result<Vec<T>, NetlinkError>
-    where
-        M: Clone,
-    {
         const ATTEMPTS: usize = 8;
         for _ in 0..ATTEMPTS {
-            if let Some(objects) = self.dump_once(what, message.clone(), &wanted)? {
+            if let (objects, true) = self.dump_once(what, message.clone(), Some)? {
                 return Ok(objects);
             }
         }
@@ -270,13 +257,40 @@ where
         Err(NetlinkError::Answer { what: what.to_owned(), reason })
     }
 
-    /// All objects, or nothing where the table changed while it was read.
+    /// Asks for all objects of a table that may be so long, and change so often, that it does with
+    /// each reading. After some readings it is taken as all of them together saw it, each object as it
+    /// was seen last: what was there all the time is not missing, and what came or went meanwhile may
+    /// be there or not. Keeps of each object only what `wanted` makes of it, and tells two apart by
+    /// their `key`.
+    pub fn dump_changing<T, K: Eq + Hash>(
+        &mut self,
+        what: &str,
+        message: &M,
+        wanted: impl Fn(M) -> Option<T>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<Vec<T>, NetlinkError>
+    where
+        M: Clone,
+    {
+        const READINGS: usize = 3;
+        let mut seen = HashMap::new();
+        for _ in 0..READINGS {
+            let (objects, consistent) = self.dump_once(what, message.clone(), &wanted)?;
+            if consistent {
+                return Ok(objects);
+            }
+            seen.extend(objects.into_iter().map(|object| (key(&object), object)));
+        }
+        Ok(seen.into_values().collect())
+    }
+
+    /// All objects, and whether the table stayed the same while it was read.
     fn dump_once<T>(
         &mut self,
         what: &str,
         message: M,
         wanted: impl Fn(M) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, NetlinkError> {
+    ) -> Result<(Vec<T>, bool), NetlinkError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
         self.send(&datagram, what)?;
@@ -290,7 +304,7 @@ where
                 consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
                 match answer.message.payload {
                     NetlinkPayload::InnerMessage(object) => objects.extend(wanted(object)),
-                    NetlinkPayload::Done(_) => return Ok(consistent.then_some(objects)),
+                    NetlinkPayload::Done(_) => return Ok((objects, consistent)),
                     _ => {}
                 }
             }
