@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -12,23 +11,19 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     lifecycle::{
-        Fate, LifecycleError, Node, Order, demanded, follow_templates, give_up, give_up_stale,
-        mtu_of_pool, now, prepare, resume_scrubbing, scrub, supply, uplink_mtu,
+        Fate, LifecycleError, Node, demanded, give_up, now, refill, resume_scrubbing, scrub, supply,
     },
     policy::{
         Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, MOST_SCRUBBED, Plan, Reason,
         plan, retire,
     },
-    slot::require_masquerade,
     store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
-    types::{PoolKey, SlotId},
+    types::SlotId,
 };
 use tracing::{debug, info, warn};
 
-use crate::journal::Journal;
+use crate::{housekeeping::Housekeeping, journal::Journal};
 
-/// How often stale and abandoned slots are looked for.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// The first wait before a slot that is still in use is tried again; each is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -42,7 +37,7 @@ pub(crate) struct Keeper {
     journal: Journal,
     pools: HashMap<PoolId, Memory>,
     retries: HashMap<SlotId, Retry>,
-    last_housekeeping: Option<Instant>,
+    housekeeping: Housekeeping,
 }
 
 /// Of a pool.
@@ -71,7 +66,7 @@ impl Keeper {
             node,
             pools: HashMap::new(),
             retries: HashMap::new(),
-            last_housekeeping: None,
+            housekeeping: Housekeeping::default(),
         })
     }
 
@@ -80,17 +75,14 @@ impl Keeper {
     /// anybody ringing.
     pub(crate) fn round(&mut self) -> Option<Instant> {
         let node = &self.node;
-        let (pools, retries, last) =
-            (&mut self.pools, &mut self.retries, &mut self.last_housekeeping);
+        let (pools, retries, housekeeping) =
+            (&mut self.pools, &mut self.retries, &mut self.housekeeping);
         let done = thread::scope(|scope| {
             scope
                 .spawn(|| {
                     let scrubbed = log_failure("scrub slots", scrub_dirty(node, retries));
                     let looked = log_failure("look after the pools", look_after_pools(node, pools));
-                    if last.is_none_or(|last| last.elapsed() >= HOUSEKEEPING) {
-                        *last = Some(Instant::now());
-                        log_failure("give up stale slots", keep_house(node));
-                    }
+                    housekeeping.look(node);
                     scrubbed.unwrap_or(false) || looked.unwrap_or(false)
                 })
                 .join()
@@ -105,7 +97,7 @@ impl Keeper {
     }
 }
 
-fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
+pub(crate) fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
     result.inspect_err(|error| warn!("cannot {what}: {error}")).ok()
 }
 
@@ -248,8 +240,7 @@ fn build(
         return Ok(());
     }
     let began = Instant::now();
-    let order = Order { conf: &conf, pool: id, count, user: None };
-    let slots = prepare(node, &order).inspect_err(|_| {
+    let slots = refill(node, id, pool, count).inspect_err(|_| {
         memory.until = Some(Instant::now() + AFTER_FAILURE);
     })?;
     failpoint::hit("keeper:built");
@@ -270,47 +261,5 @@ fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
             Disposal::Recycled => info!("pool {id}: {number} parked slots are warm: {reason}"),
             Disposal::GivenUp => info!("pool {id}: gave up {number} parked slots: {reason}"),
         }
-    }
-}
-
-/// Gives up what was built from what is configured no more, and has scrubbed again what others left
-/// when they were killed. What is stale otherwise is for the sweeper, which looks less often.
-fn keep_house(node: &Node) -> Result<(), LifecycleError> {
-    follow_templates(node)?;
-    failpoint::hit("keeper:followed");
-    let pools = node.store.read(|transaction| transaction.pools())?;
-    let mut current: HashMap<PoolKey, Option<u32>> = HashMap::new();
-    let uplink = uplink_mtu()?;
-    for (_, pool) in &pools {
-        let mtu = mtu_of_pool(node, pool, uplink).ok();
-        current.insert(pool.key, mtu);
-    }
-    let is_stale = |slot: &Slot| {
-        slot.owns_netns && current.get(&slot.pool).is_none_or(|mtu| *mtu != Some(slot.mtu))
-    };
-    log_number("that nobody would ask for any more", give_up_stale(node, is_stale)?);
-    failpoint::hit("keeper:gave-up");
-    resume_scrubbing(node)?;
-    failpoint::hit("keeper:resumed");
-    restore_masquerade(node)?;
-    failpoint::hit("keeper:restored");
-    node.store.write(|transaction| transaction.end_rests(now()))?;
-    failpoint::hit("keeper:rested");
-    Ok(())
-}
-
-/// Sees to it that the masquerade rule is there, if a slot needs it: who reloads a firewall flushes
-/// others' rules, and an ADD that is a hit does not look.
-fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
-    let needs = |slot: &Slot| slot.masquerade && slot.state() != SlotState::Condemned;
-    if node.store.read(|transaction| transaction.any_slot(needs))? {
-        require_masquerade(&node.directories.run)?;
-    }
-    Ok(())
-}
-
-fn log_number(which: impl fmt::Display, number: usize) {
-    if number > 0 {
-        info!("gave up {number} slots {which}");
     }
 }

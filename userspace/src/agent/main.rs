@@ -4,6 +4,7 @@
 //! `tracing`, and sees to it that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
+mod housekeeping;
 mod journal;
 mod keeper;
 mod sweeper;

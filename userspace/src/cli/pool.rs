@@ -163,13 +163,17 @@ fn change(
     id: &PoolId,
     change: impl Fn(PoolOverride) -> PoolOverride,
 ) -> Result<(), CommandError> {
-    let mut pool = find(node, id)?;
-    pool.set = change(pool.set);
-    let PoolPolicy { warm, max, .. } = pool.policy();
-    if warm > max {
-        return Err(CommandError::MoreWarmThanMax { warm, max });
-    }
-    node.store.write(|transaction| transaction.put_pool(id, &pool))?;
+    let PoolPolicy { warm, max, .. } = node.store.write(|transaction| {
+        let pool = transaction.pool(id)?;
+        let mut pool = pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })?;
+        pool.set = change(pool.set);
+        let policy = pool.policy();
+        if policy.warm > policy.max {
+            return Err(CommandError::MoreWarmThanMax { warm: policy.warm, max: policy.max });
+        }
+        transaction.put_pool(id, &pool)?;
+        Ok(policy)
+    })?;
     failpoint::hit("pool:set");
     repoint::bell::ring(&node.directories.run, &format!("pool {id} is set to {warm} of {max}"));
     Ok(())

@@ -23,6 +23,13 @@ pub(super) struct PoolInForce {
     pub(super) template: Option<[u8; 32]>,
 }
 
+impl PoolInForce {
+    /// A pool as it is on record.
+    pub(super) fn recorded(id: &PoolId, pool: &Pool) -> Self {
+        Self { id: id.clone(), key: pool.key, policy: pool.policy(), template: digest(pool) }
+    }
+}
+
 /// The pool that a user's slot is of.
 pub(super) fn pool_id(conf: &NetConf, ifname: &IfName, user: &User) -> PoolId {
     let template = user.template.as_ref().or(conf.pool_conf.template.as_ref());
@@ -63,8 +70,7 @@ pub(super) fn pool_in_force(
         Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
         _ => record_pool(node, conf, id, configured)?,
     };
-    let template = digest(&pool);
-    Ok(Some(PoolInForce { id: id.clone(), key: pool.key, policy: pool.policy(), template }))
+    Ok(Some(PoolInForce::recorded(id, &pool)))
 }
 
 /// What the slots of a pool are built from.

@@ -43,7 +43,7 @@ pub use error::LifecycleError;
 pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
 pub use in_force::{mtu_of_pool, record_pool};
-pub use node::{Node, now, time_of_day, uplink_mtu};
+pub use node::{Node, mtu_of_uplink, now, time_of_day, uplink_mtu};
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };
@@ -51,7 +51,7 @@ pub use outcome::{Decline, Outcome};
 pub use park::park;
 pub(crate) use pools::resume;
 pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
-pub use prepare::{Order, prepare};
+pub use prepare::{Order, prepare, refill};
 pub use release::release;
 pub use replicate::{
     Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,

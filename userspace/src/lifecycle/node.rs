@@ -154,9 +154,12 @@ fn nanoseconds(time: Duration) -> u64 {
 
 /// Largest packet that leaves the node whole, in bytes.
 pub fn uplink_mtu() -> Result<u32, LifecycleError> {
+    Ok(mtu_of_uplink()?.unwrap_or(MTU_WITHOUT_UPLINK))
+}
+
+/// MTU of the node's uplink, bytes; none where no route leads to the outside.
+pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
     let mut socket = RouteSocket::open()?;
-    match uplink_ifindex(&mut socket)? {
-        Some(ifindex) => Ok(mtu_of(&mut socket, ifindex)?),
-        None => Ok(MTU_WITHOUT_UPLINK),
-    }
+    let uplink = uplink_ifindex(&mut socket)?;
+    Ok(uplink.map(|ifindex| mtu_of(&mut socket, ifindex)).transpose()?)
 }

@@ -152,6 +152,9 @@ pub fn give_up(
     Ok(number)
 }
 
+/// Slots that are given up in one transaction: it should not keep others from writing for long.
+const BATCH: usize = 64;
+
 /// Gives up the waiting slots that `is_stale` says so of.
 pub fn give_up_stale(
     node: &Node,
@@ -167,24 +170,26 @@ pub fn give_up_stale(
         }
         Ok::<_, StoreError>(stale)
     })?;
-    if stale.is_empty() {
-        return Ok(0);
+    let mut number = 0;
+    for batch in stale.chunks(BATCH) {
+        let slots = node.store.write(|transaction| condemn_waiting(transaction, batch))?;
+        failpoint::hit("give-up:stale");
+        number += slots.len();
+        destroy(node, &slots)?;
     }
-    let slots = node.store.write(|transaction| {
-        let mut slots = Vec::new();
-        for id in stale {
-            // One that was claimed meanwhile is in use.
-            let waits = |slot: &Slot| matches!(slot.state(), SlotState::Warm | SlotState::Parked);
-            if transaction.slot(id)?.is_some_and(|slot| waits(&slot)) {
-                slots.push(condemn(transaction, id)?);
-            }
-        }
-        Ok::<_, StoreError>(slots)
-    })?;
-    failpoint::hit("give-up:stale");
-    let number = slots.len();
-    destroy(node, &slots)?;
     Ok(number)
+}
+
+/// Marks slots given up, but for those that were claimed meanwhile: they are in use.
+fn condemn_waiting(transaction: &mut Write<'_>, batch: &[SlotId]) -> Result<Vec<Slot>, StoreError> {
+    let mut slots = Vec::with_capacity(batch.len());
+    for id in batch {
+        let waits = |slot: &Slot| matches!(slot.state(), SlotState::Warm | SlotState::Parked);
+        if transaction.slot(*id)?.is_some_and(|slot| waits(&slot)) {
+            slots.push(condemn(transaction, *id)?);
+        }
+    }
+    Ok(slots)
 }
 
 /// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.

@@ -20,7 +20,7 @@ use crate::{
     failpoint,
     netns::{HiddenNamespaces, Netns},
     slot::{Built, Fingerprint, require_masquerade},
-    store::{Pool, PoolId, SlotState},
+    store::{Pool, PoolId, Slot, SlotState},
     types::{Identity, SlotId},
 };
 
@@ -49,12 +49,38 @@ pub struct Order<'a> {
 pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleError> {
     let pool = pool_in_force(node, order.conf, order.pool)?;
     let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: order.pool.to_string() })?;
-    let blueprint = Blueprint::new(node, order.conf, &pool)?;
+    build_slots(node, order.conf, &pool, order.user, order.count)
+}
+
+/// The same for a pool as it is on record, for anybody. It is not recorded anew: what was read of it
+/// a moment ago may be superseded by now.
+pub fn refill(
+    node: &Node,
+    id: &PoolId,
+    pool: &Pool,
+    count: u32,
+) -> Result<Vec<SlotId>, LifecycleError> {
+    let recorded = node.store.read(|transaction| transaction.pool(id))?;
+    if recorded.is_none_or(|recorded| recorded.key != pool.key) {
+        return Ok(Vec::new());
+    }
+    let conf = NetConf::parse(&pool.conf)?;
+    build_slots(node, &conf, &PoolInForce::recorded(id, pool), None, count)
+}
+
+fn build_slots(
+    node: &Node,
+    conf: &NetConf,
+    pool: &PoolInForce,
+    user: Option<&User>,
+    count: u32,
+) -> Result<Vec<SlotId>, LifecycleError> {
+    let blueprint = Blueprint::new(node, conf, pool)?;
     let hidden = node.hidden()?;
     drop(node.load_datapath()?);
-    let mut batches = Batches { node, blueprint, hidden, user: order.user, fingerprint: None };
+    let mut batches = Batches { node, blueprint, hidden, user, fingerprint: None };
     let mut ready = Vec::new();
-    let mut left = order.count;
+    let mut left = count;
     while left > 0 {
         let batch = left.min(BATCH);
         let built = match batches.build(batch) {
@@ -94,15 +120,10 @@ struct Batches<'a> {
 impl Batches<'_> {
     /// Builds some slots. What could not be built is taken down.
     fn build(&mut self, count: u32) -> Result<Vec<SlotId>, LifecycleError> {
-        let Self { node, blueprint, hidden, .. } = self;
-        let sites = sites(node, blueprint, count)?;
+        let sites = sites(self.node, &self.blueprint, count)?;
         failpoint::hit("prepare:recorded");
-        if blueprint.masquerades() {
-            require_masquerade(&node.directories.run)?;
-        }
-        let built = build_all(node, blueprint, hidden, &sites);
         let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
-        for (site, built) in sites.into_iter().zip(built) {
+        for (site, built) in self.build_all(sites) {
             match built {
                 Ok(built) => done.push((site, built)),
                 Err(error) => {
@@ -111,18 +132,34 @@ impl Batches<'_> {
                 }
             }
         }
-        let ready = self.finish(&done)?;
+        let ready = self.finish(&done).unwrap_or_else(|error| {
+            first.get_or_insert(error);
+            Vec::new()
+        });
         failpoint::hit("prepare:ready");
-        if let Some(error) = first {
-            // What cannot be removed stays on record, and the caller wants to know why building
-            // failed.
-            drop(destroy(self.node, &failed));
-            return Err(error);
-        }
-        Ok(ready)
+        let slots = done.into_iter().map(|(site, _)| site.slot);
+        failed.extend(slots.filter(|slot| !ready.contains(&slot.id)));
+        // What cannot be removed stays on record, and the caller wants to know why building failed.
+        drop(destroy(self.node, &failed));
+        first.map_or(Ok(ready), Err)
     }
 
-    /// Records that slots are ready: for anybody, or for the function that they are meant for.
+    /// Builds what can be built, and says of each slot what came of it.
+    fn build_all(&self, sites: Vec<Site>) -> Vec<(Site, Result<Built, LifecycleError>)> {
+        let Self { node, blueprint, hidden, .. } = self;
+        if blueprint.masquerades()
+            && let Err(error) = require_masquerade(&node.directories.run)
+        {
+            let mut error = Some(error);
+            let mut failed = || error.take().map_or(LifecycleError::Thread, Into::into);
+            return sites.into_iter().map(|site| (site, Err(failed()))).collect();
+        }
+        let built = build_all(node, blueprint, hidden, &sites);
+        sites.into_iter().zip(built).collect()
+    }
+
+    /// Records that slots are ready: for anybody, or for the function that they are meant for. Gives
+    /// those that are: somebody may have given one up meanwhile.
     fn finish(&mut self, done: &[(Site, Built)]) -> Result<Vec<SlotId>, LifecycleError> {
         let Some((first, _)) = done.first() else {
             return Ok(Vec::new());
@@ -134,9 +171,14 @@ impl Batches<'_> {
         self.fingerprint = Some(fingerprint);
         let user = self.user.filter(|user| user.function.is_some());
         let state = if user.is_some() { SlotState::Parked } else { SlotState::Warm };
-        self.node.store.write(|transaction| {
-            let finish = |(site, built): &(Site, Built)| {
-                transaction.advance(site.slot.id, state, now(), |slot| {
+        let ready = self.node.store.write(|transaction| {
+            let mut ready = Vec::with_capacity(done.len());
+            for (Site { slot: Slot { id, .. }, .. }, built) in done {
+                let slot = transaction.slot(*id)?;
+                if slot.is_none_or(|slot| slot.state() != SlotState::Building) {
+                    continue;
+                }
+                transaction.advance(*id, state, now(), |slot| {
                     slot.host_ifindex = built.host_ifindex;
                     slot.fingerprint = fingerprint;
                     let Some(user) = user else { return };
@@ -144,10 +186,12 @@ impl Batches<'_> {
                     slot.tenant.clone_from(&user.tenant);
                     slot.scope = user.scope.unwrap_or(slot.scope);
                     slot.idle_ttl = user.idle_ttl;
-                })
-            };
-            done.iter().map(finish).map(|ready| Ok(ready?.id)).collect()
-        })
+                })?;
+                ready.push(*id);
+            }
+            Ok::<_, LifecycleError>(ready)
+        })?;
+        Ok(ready)
     }
 }
 

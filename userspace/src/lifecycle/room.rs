@@ -1,6 +1,7 @@
 //! Making room where addresses or slots run out: slots that wait are given up for those who come.
 
 use std::{
+    cell::Cell,
     net::IpAddr,
     thread,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use super::{
     activate::{Wanted, find},
     destroy::destroy,
     node::now,
-    scrub::scrub_now,
+    scrub::{Fate, scrub},
 };
 use crate::{
     conf::NetConf,
@@ -26,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long until others' work is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// How long until slots that are in use still are looked at again: each look is a scan of `/proc`.
+const SETTLE_AGAIN: Duration = Duration::from_millis(50);
+/// Slots that came back and are looked at together.
+const MOST_SETTLED: usize = 32;
 /// How long giving a slot up takes at most, unless whoever was at it was killed.
 const GIVING_UP: Duration = Duration::from_millis(500);
 
@@ -65,12 +70,15 @@ pub(super) struct Room<'a> {
     network: &'a NetworkName,
     cooldown: Duration,
     deadline: Instant,
+    /// When slots that came back were all found to be in use still.
+    settled: Cell<Option<Instant>>,
 }
 
 impl<'a> Room<'a> {
     /// For a container of a network whose slots rest for `cooldown` before others get them.
     pub(super) fn new(node: &'a Node, conf: &'a NetConf, cooldown: Duration) -> Self {
-        Self { node, network: &conf.name, cooldown, deadline: Instant::now() + PATIENCE }
+        let deadline = Instant::now() + PATIENCE;
+        Self { node, network: &conf.name, cooldown, deadline, settled: Cell::new(None) }
     }
 
     /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
@@ -92,15 +100,21 @@ impl<'a> Room<'a> {
             || self.wait(lack)?)
     }
 
-    /// Has a slot that came back brought back to what it was, if nobody uses it any more.
+    /// Has slots that came back brought back to what they were, those that nobody uses any more.
     fn settle(&self, lack: Lack) -> Result<bool, LifecycleError> {
-        let Some(slot) = self.find(lack, &[SlotState::Dirty])? else {
+        if self.settled.get().is_some_and(|last| last.elapsed() < SETTLE_AGAIN) {
             return Ok(false);
-        };
+        }
+        let mut dirty = self.find_all(lack, &[SlotState::Dirty], |_| true)?;
+        dirty.truncate(MOST_SETTLED);
+        if dirty.is_empty() {
+            return Ok(false);
+        }
         // What cannot be done now is left to others; there may be room without it.
-        drop(scrub_now(self.node, slot.id));
-        let still = self.node.store.read(|transaction| transaction.slot(slot.id))?;
-        Ok(still.is_none_or(|slot| slot.state() != SlotState::Dirty))
+        let fates = scrub(self.node, &dirty).unwrap_or_default();
+        let settled = fates.iter().any(|(_, fate)| !matches!(fate, Fate::InUse(_)));
+        self.settled.set((!settled).then(Instant::now));
+        Ok(settled)
     }
 
     /// Gives up the slot that has waited longest, parked ones first.
@@ -168,31 +182,34 @@ impl<'a> Room<'a> {
         states: &[SlotState],
         fits: impl Fn(&Slot) -> bool,
     ) -> Result<Option<Slot>, LifecycleError> {
+        Ok(self.find_all(lack, states, fits)?.into_iter().next())
+    }
+
+    /// All of them, those first that have been so longest.
+    fn find_all(
+        &self,
+        lack: Lack,
+        states: &[SlotState],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Result<Vec<Slot>, LifecycleError> {
         let has = |slot: &Slot| match lack {
             Lack::Any => true,
             Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == wanted),
         };
-        let mut oldest: Option<Slot> = None;
+        let fits = |slot: &Slot| {
+            slot.network == *self.network && slot.container.is_none() && has(slot) && fits(slot)
+        };
+        let mut found = Vec::new();
         self.node.store.read(|transaction| {
             for state in states {
                 for id in transaction.on_shelf(Shelf::State(*state))? {
-                    let slot = transaction.slot(id?)?;
-                    let slot = slot.filter(|slot| {
-                        slot.network == *self.network
-                            && slot.container.is_none()
-                            && has(slot)
-                            && fits(slot)
-                    });
-                    if let Some(slot) = slot
-                        && oldest.as_ref().is_none_or(|oldest| slot.changed < oldest.changed)
-                    {
-                        oldest = Some(slot);
-                    }
+                    found.extend(transaction.slot(id?)?.filter(&fits));
                 }
             }
             Ok::<_, StoreError>(())
         })?;
-        Ok(oldest)
+        found.sort_by_key(|slot| slot.changed);
+        Ok(found)
     }
 }
 

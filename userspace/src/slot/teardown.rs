@@ -9,7 +9,7 @@ use std::{
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 
-use super::GROUP_DOOMED;
+use super::doomed_group;
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
@@ -100,17 +100,16 @@ pub fn remove_links_named(names: &[String]) -> Result<(), TeardownError> {
         return Ok(());
     }
     let mut socket = RouteSocket::open()?;
-    let moves = names.iter().map(|name| move_to_group(name, GROUP_DOOMED)).collect();
-    let refusals = socket.execute_each(moves)?;
-    if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_absent()) {
-        return Err(refusal.into());
-    }
+    let moves = names.iter().map(|name| move_to_group(name, doomed_group())).collect();
+    let mut refusals = socket.execute_each(moves)?;
+    refusals.retain(|refusal| !refusal.is_absent());
     failpoint::hit("teardown:doomed");
-    match socket.execute(vec![delete_group(GROUP_DOOMED)]) {
+    match socket.execute(vec![delete_group(doomed_group())]) {
         // None of them was there.
-        Err(error) if error.is_absent() => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.is_absent() => {}
+        other => other?,
     }
+    refusals.into_iter().next().map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// First argument of an executable that is to call [`remove_for_another`] with its second.

@@ -1,0 +1,106 @@
+//! What is looked after now and then: what was built from what is configured no more, and what others
+//! left when they were killed. What is stale otherwise is for the sweeper, which looks less often.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use repoint::{
+    failpoint,
+    lifecycle::{
+        LifecycleError, Node, follow_templates, give_up_stale, mtu_of_pool, mtu_of_uplink, now,
+        resume_scrubbing,
+    },
+    slot::require_masquerade,
+    store::{Slot, SlotState},
+    types::PoolKey,
+};
+use tracing::info;
+
+use crate::keeper::log_failure;
+
+/// How often it is looked.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is remembered from look to look.
+#[derive(Debug, Default)]
+pub(crate) struct Housekeeping {
+    last: Option<Instant>,
+    /// MTU of the uplink at the last look, bytes, if there was one.
+    uplink: Option<u32>,
+}
+
+impl Housekeeping {
+    /// Looks, if it is time. What fails is logged, and keeps nothing else from being done.
+    pub(crate) fn look(&mut self, node: &Node) {
+        if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        log_failure("follow templates", follow_templates(node));
+        failpoint::hit("keeper:followed");
+        log_failure("give up stale slots", self.give_up_stale(node));
+        failpoint::hit("keeper:gave-up");
+        log_failure("resume scrubbing", resume_scrubbing(node));
+        failpoint::hit("keeper:resumed");
+        log_failure("restore the masquerade rule", restore_masquerade(node));
+        failpoint::hit("keeper:restored");
+        let rested = node.store.write(|transaction| transaction.end_rests(now()));
+        log_failure("end the rest of addresses", rested.map_err(Into::into));
+        failpoint::hit("keeper:rested");
+    }
+
+    /// Gives up waiting slots of which no pool has any use, since what it is built from is another now,
+    /// or the MTU.
+    fn give_up_stale(&mut self, node: &Node) -> Result<(), LifecycleError> {
+        let uplink = mtu_of_uplink()?;
+        // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
+        let settled = uplink.filter(|_| self.uplink == uplink);
+        self.uplink = uplink;
+        let mut mtus: HashMap<PoolKey, Option<u32>> = HashMap::new();
+        for (_, pool) in node.store.read(|transaction| transaction.pools())? {
+            let mtu = settled.map(|uplink| mtu_of_pool(node, &pool, uplink)).transpose();
+            mtus.insert(pool.key, log_failure("find the MTU of a pool", mtu).flatten());
+        }
+        let number = give_up_stale(node, |slot| is_stale(slot, &mtus))?;
+        if number > 0 {
+            info!("gave up {number} slots that nobody would ask for any more");
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody would ask for a slot, where pools have these MTUs, as far as they are known.
+fn is_stale(slot: &Slot, mtus: &HashMap<PoolKey, Option<u32>>) -> bool {
+    let fits = |mtu: &Option<u32>| mtu.is_none_or(|mtu| mtu == slot.mtu);
+    slot.owns_netns && !mtus.get(&slot.pool).is_some_and(fits)
+}
+
+/// Sees to it that the masquerade rule is there, if a slot needs it: who reloads a firewall flushes
+/// others' rules, and an ADD that is a hit does not look.
+fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
+    let needs = |slot: &Slot| slot.masquerade && slot.state() != SlotState::Condemned;
+    if node.store.read(|transaction| transaction.any_slot(needs))? {
+        require_masquerade(&node.directories.run)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use repoint::types::SlotId;
+
+    #[test]
+    fn a_slot_is_stale_where_its_pool_is_gone_or_has_another_mtu_that_is_known() {
+        let mut slot = Slot::building(SlotId(1), "n".parse().unwrap(), "eth0".parse().unwrap(), 0);
+        (slot.owns_netns, slot.pool, slot.mtu) = (true, PoolKey([1; 16]), 1450);
+        let is_stale =
+            |pool: u8, mtu| is_stale(&slot, &HashMap::from([(PoolKey([pool; 16]), mtu)]));
+        assert!(!is_stale(1, Some(1450)));
+        assert!(!is_stale(1, None));
+        assert!(is_stale(1, Some(1500)));
+        assert!(is_stale(2, Some(1450)));
+    }
+}
