@@ -76,12 +76,11 @@ impl Room {
             return Ok(());
         }
         match self.extend(file, wanted) {
-            Ok(()) => Ok(()),
+            // Not every file system allocates ahead of time: it says itself when it is full.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
                 self.reuse(environment, no_space(path, error.into()))
             }
-            // Not every file system allocates ahead of time: it says itself when it is full.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(no_space(path, error.into())),
         }
     }
