@@ -10,9 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use repoint::store::{Store, StoreError};
-use repoint_tests::{
-    Agent, Container, Pooled, command, plugin::Attachment, pooled::SOON, wait, with_pool,
-};
+use repoint_tests::{Agent, Container, Netns, Pooled, command, plugin::Attachment, with_pool};
 use serde_json::json;
 
 use crate::{data_file, everything_works, folder, tell};
@@ -132,18 +130,20 @@ fn a_database_that_could_not_be_made_is_made_later() -> Result<()> {
     on_small_tmpfs(|pooled| {
         let run = pooled.node().dirs().run.clone();
         let filler = fill(&run)?;
+        let netns = Netns::create("nobody")?;
         // From no room at all to some of what a new database takes.
         for kib in [0, 4, 8, 16, 64] {
             File::options().write(true).open(&filler)?.set_len((16 << 20) - kib * 1024)?;
-            File::options().append(true).open(&filler)?.write_all(&[]).context("touch")?;
-            let error = pooled.refused("ADD", |pod| pod)?;
+            let pod = Attachment::new("nobody", netns.path());
+            let error = pooled.network().call_single("ADD", &pod, None)?.error()?;
             ensure!(
                 ["file system", "No space left"].iter().any(|words| error.msg.contains(words)),
                 "{kib} KiB: {error:?}"
             );
         }
         fs::remove_file(filler)?;
-        wait::until(SOON, "ADD succeeds", || pooled.add()?.remove())?;
+        netns.remove()?;
+        pooled.add()?.remove()?;
         everything_works(pooled)
     })
 }

@@ -10,6 +10,7 @@ mod maps;
 mod opening;
 mod process;
 mod replaced;
+mod upgraded;
 
 use std::{path::PathBuf, process::Command};
 
@@ -19,8 +20,7 @@ use repoint::{
     types::{AttachmentId, SlotId},
 };
 use repoint_tests::{
-    Pooled, command, dist,
-    plugin::Attachment,
+    Container, Pooled, command, dist,
     pooled::NAME,
     traffic::{self, Host},
 };
@@ -47,10 +47,11 @@ fn tell(pooled: &Pooled<'_>, arguments: &[&str]) -> Result<(i32, String)> {
 }
 
 /// Every verb and the commands that need the database fail, with these words.
-fn everything_says(pooled: &Pooled<'_>, attached: &Attachment, words: &[&str]) -> Result<()> {
+fn everything_says(pooled: &Pooled<'_>, one: &Container<'_>, words: &[&str]) -> Result<()> {
     let mut said = Vec::new();
     for verb in ["ADD", "CHECK", "DEL", "GC", "STATUS", "PARK"] {
-        let error = pooled.network().call_single(verb, attached, None)?.error()?;
+        let error =
+            pooled.network().call_single(verb, one.attachment(), Some(one.result()))?.error()?;
         said.push((verb.to_owned(), format!("{} {}", error.msg, error.details)));
     }
     for arguments in [
@@ -82,6 +83,8 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
     one.check()?;
     traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
     one.remove()?;
+    // The socket of an agent that has ended.
+    pooled.repoint(&["sweep"])?;
     let (status, said) = tell(pooled, &["sweep", "--dry-run"])?;
     ensure!(status == 0, "{said}");
     Ok(())

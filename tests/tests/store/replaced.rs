@@ -41,7 +41,7 @@ fn an_agent_whose_database_is_removed_takes_the_next_one() -> Result<()> {
             let one = pooled.add()?;
             one.check()?;
             one.remove()?;
-            lost.remove()?;
+            lost.delete()?;
         }
         let log = agent.log()?;
         ensure!(log.matches("beginning anew").count() == 3, "{log}");

@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::{Node, now, time_of_day},
+    lifecycle::Node,
     store::{Decision, Slot},
     template::Digest,
 };
@@ -37,15 +37,14 @@ struct Row {
     scope: &'static str,
     /// What was decided about its last user, and why.
     decision: Option<Decision>,
-    /// Nanoseconds since the Unix epoch, as the time of day is now.
+    /// Nanoseconds since the boot, suspension included (`CLOCK_BOOTTIME`).
     created: u64,
     /// Likewise.
     changed: u64,
 }
 
-impl Row {
-    /// The row of a slot; `boot` is when the node was booted, nanoseconds since the Unix epoch.
-    fn new(slot: Slot, boot: u64) -> Self {
+impl From<Slot> for Row {
+    fn from(slot: Slot) -> Self {
         Self {
             slot: slot.id.to_string(),
             state: slot.state().to_string(),
@@ -67,8 +66,8 @@ impl Row {
             mode: slot.mode.name(),
             scope: slot.scope.name(),
             decision: slot.decision,
-            created: boot.saturating_add(slot.created),
-            changed: boot.saturating_add(slot.changed),
+            created: slot.created,
+            changed: slot.changed,
         }
     }
 }
@@ -79,8 +78,7 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
         Some(node) => node.store.read(|transaction| transaction.slots())?,
         None => Vec::new(),
     };
-    let boot = time_of_day().saturating_sub(now());
-    let rows = slots.into_iter().map(|slot| Row::new(slot, boot));
+    let rows = slots.into_iter().map(Row::from);
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }

@@ -43,7 +43,7 @@ pub use error::LifecycleError;
 pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
 pub use in_force::{mtu_of_pool, record_pool};
-pub use node::{Node, mtu_of_uplink, now, time_of_day, uplink_mtu};
+pub use node::{Node, mtu_of_uplink, now, uplink_mtu};
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };

@@ -163,3 +163,50 @@ pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
     let uplink = uplink_ifindex(&mut socket)?;
     Ok(uplink.map(|ifindex| mtu_of(&mut socket, ifindex)).transpose()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::{AddressSource, Operation, Template, VERSION};
+
+    fn node(folder: &std::path::Path) -> Node {
+        let place = |name| folder.join(name);
+        let directories =
+            Directories { run: place("run"), state: place("state"), bpf: place("bpf") };
+        Node::open(&directories).unwrap()
+    }
+
+    /// Whatever somebody does to the time of day, ages go on.
+    #[test]
+    fn times_of_records_are_those_since_the_boot() {
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
+            Duration::from_secs_f64(seconds)
+        };
+        // The kernel tells hundredths.
+        let (before, between, after) = (uptime(), Duration::from_nanos(now()), uptime());
+        let tick = Duration::from_millis(10);
+        assert!(before <= between + tick && between <= after + tick, "{before:?} {between:?}");
+        let age = time_of_day().saturating_sub(now());
+        assert!(age > now(), "the time of day is another one");
+    }
+
+    #[test]
+    fn templates_that_were_moved_away_are_not_read_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(folder.path());
+        let name: TemplateName = "t".parse().unwrap();
+        let operations = vec![
+            Operation::CreateLink { mtu: None },
+            Operation::AssignAddress { from: AddressSource::Ipam },
+            Operation::AttachPrograms,
+        ];
+        let template = Template { version: VERSION, origin: "test".to_owned(), operations };
+        node.templates().unwrap().put(&name, &template, 1).unwrap();
+        assert!(node.template(&name).unwrap().is_some());
+        std::fs::rename(folder.path().join("state"), folder.path().join("away")).unwrap();
+        assert!(node.template(&name).unwrap().is_none());
+        assert!(node.templates().unwrap().list().unwrap().is_empty());
+    }
+}

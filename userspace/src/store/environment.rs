@@ -73,14 +73,15 @@ impl<L: Layout> Environment<L> {
             let held = Held::exclusive(&file, path)?;
             let inner = open_inner::<L>(&file, path)?;
             failpoint::hit("store:opened");
-            let found = file.metadata().map_err(lock_failed(path, "fstat"))?;
+            let found = file.metadata().map_err(file_failed(path, "fstat"))?;
             if found.nlink() == 0 {
                 // It was removed before LMDB opened it: that is another one.
                 continue;
             }
+            // Before anything is read that may not be there.
+            let room = Room::of(&inner, (&file, path), found.len(), L::MAP_SIZE, L::DAMAGED)?;
             let tables = tables::<L>(&inner, path)?;
             tables.settle(&inner, path)?;
-            let room = Room::of(&inner, path, found.len(), L::MAP_SIZE, L::DAMAGED)?;
             drop(held);
             let (path, inode) = (path.to_owned(), (found.dev(), found.ino()));
             return Ok(Self { inner, tables, path, inode, data: Mutex::new(Data { file, room }) });
@@ -180,13 +181,13 @@ struct Held<'a>(&'a File);
 impl<'a> Held<'a> {
     /// Waits until nobody writes.
     fn shared(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock_shared().map_err(lock_failed(path, "flock"))?;
+        file.lock_shared().map_err(file_failed(path, "flock"))?;
         Ok(Self(file))
     }
 
     /// Waits until nobody reads or writes.
     fn exclusive(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock().map_err(lock_failed(path, "flock"))?;
+        file.lock().map_err(file_failed(path, "flock"))?;
         Ok(Self(file))
     }
 }
@@ -212,7 +213,7 @@ fn make_data_file(path: &Path) -> Result<File, StoreError> {
         }
         other => other,
     };
-    opened.map_err(lock_failed(path, "open"))
+    opened.map_err(file_failed(path, "open"))
 }
 
 fn data_file(path: &Path) -> io::Result<File> {
@@ -221,9 +222,9 @@ fn data_file(path: &Path) -> io::Result<File> {
     options.open(path.join(DATA))
 }
 
-fn lock_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+fn file_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.join(DATA);
-    move |source| StoreError::Lock { path, call, source }
+    move |source| StoreError::File { path, call, source }
 }
 
 fn open_failed<L: Layout>(path: &Path) -> impl Fn(lmdb::Error) -> StoreError {
@@ -244,7 +245,7 @@ fn is_damage(error: lmdb::Error) -> bool {
 fn open_inner<L: Layout>(file: &File, path: &Path) -> Result<lmdb::Environment, StoreError> {
     let opened = match open_lmdb::<L>(path) {
         Err(lmdb::Error::Invalid) if file.metadata().is_ok_and(|it| it.len() < SHORTEST) => {
-            file.set_len(0).map_err(lock_failed(path, "ftruncate"))?;
+            file.set_len(0).map_err(file_failed(path, "ftruncate"))?;
             open_lmdb::<L>(path)
         }
         other => other,

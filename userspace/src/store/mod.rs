@@ -70,9 +70,9 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// Its lock cannot be had.
-    #[error("cannot lock {path}: {call}: {source}")]
-    Lock {
+    /// Its file cannot be opened, or locked.
+    #[error("cannot use the database {path}: {call}: {source}")]
+    File {
         /// The file.
         path: PathBuf,
         /// The system call.

@@ -18,8 +18,8 @@ use super::StoreError;
 const RESERVE: u64 = 1 << 20;
 /// By how much the file grows at a time, bytes: some 2,000 slots.
 const STEP: u64 = 1 << 20;
-/// Pages that may be lacking at the file's end: LMDB does not write those that a transaction has taken
-/// and given back.
+/// Pages that may be lacking at the file's end where the reserve is used up: LMDB does not write those
+/// that a transaction has taken and given back.
 const UNWRITTEN: u64 = 16;
 
 /// What is known of the room in an environment's file.
@@ -35,20 +35,24 @@ pub(super) struct Room {
 
 impl Room {
     /// The room in an environment that was just opened, whose file has this length. Its tail may be
-    /// lost: reading there would kill the process (`SIGBUS`).
+    /// lost: reading behind the end would kill the process (`SIGBUS`), reading zeros is an error.
     pub(super) fn of(
         environment: &lmdb::Environment,
-        path: &Path,
+        (file, path): (&File, &Path),
         length: u64,
         map: usize,
         advice: &'static str,
     ) -> Result<Self, StoreError> {
         let stat = environment.stat().map_err(failed)?;
-        let room = Self { length, page: stat.page_size().into(), map: map as u64 };
+        let mut room = Self { length, page: stat.page_size().into(), map: map as u64 };
         let used = room.used(environment)?;
         if length + UNWRITTEN * room.page < used {
             let path = path.to_owned();
             return Err(StoreError::Truncated { path, length, used, advice });
+        }
+        if length < used {
+            file.set_len(used).map_err(|source| no_space(path, source))?;
+            room.length = used;
         }
         Ok(room)
     }
@@ -72,12 +76,11 @@ impl Room {
             return Ok(());
         }
         match self.extend(file, wanted) {
-            Ok(()) => Ok(()),
+            // Not every file system allocates ahead of time: it says itself when it is full.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
                 self.reuse(environment, no_space(path, error.into()))
             }
-            // Not every file system allocates ahead of time: it says itself when it is full.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(no_space(path, error.into())),
         }
     }
@@ -109,4 +112,110 @@ fn failed(source: lmdb::Error) -> StoreError {
 
 fn no_space(path: &Path, source: io::Error) -> StoreError {
     StoreError::NoSpace { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use lmdb::{Database, Transaction as _, WriteFlags};
+
+    use super::*;
+    use crate::store::environment::{Environment, Layout};
+
+    /// An environment that is soon full.
+    #[derive(Debug)]
+    struct Small(Database);
+
+    impl Layout for Small {
+        const TABLES: &'static [&'static str] = &["small"];
+        const MAP_SIZE: usize = 4 << 20;
+        const DURABLE: bool = false;
+        const DAMAGED: &'static str = "";
+
+        fn collect(
+            mut table: impl FnMut(&'static str) -> Result<Database, lmdb::Error>,
+        ) -> Result<Self, lmdb::Error> {
+            table("small").map(Self)
+        }
+
+        fn settle(&self, _: &lmdb::Environment, _: &Path) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    fn failed(source: lmdb::Error) -> StoreError {
+        StoreError::Lmdb { what: "test", source }
+    }
+
+    fn put(environment: &Environment<Small>, number: u64) -> Result<(), StoreError> {
+        environment.grow(|mut transaction, Small(table)| {
+            let key = number.to_be_bytes();
+            transaction.put(*table, &key, &[7; 1500], WriteFlags::empty()).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        })
+    }
+
+    fn delete(environment: &Environment<Small>, number: u64) -> Result<(), StoreError> {
+        environment.write(|mut transaction, Small(table)| {
+            transaction.del(*table, &number.to_be_bytes(), None).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        })
+    }
+
+    #[test]
+    fn a_full_map_can_be_emptied_and_filled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment: Environment<Small> = Environment::open(folder.path()).unwrap();
+        let mut last = Vec::new();
+        for round in 0..3 {
+            let full =
+                (0..).find_map(|number| put(&environment, number).err().map(|e| (number, e)));
+            let (number, full) = full.unwrap();
+            println!("round {round}: {number} records: {full}");
+            assert!(matches!(full, StoreError::Full { size, .. } if size == 4 << 20), "{full}");
+            assert!(full.to_string().contains("remove slots"), "{full}");
+            // One after the other, each in a transaction of its own, as DELs come.
+            (0..number).for_each(|number| delete(&environment, number).unwrap());
+            last.push(number);
+        }
+        assert!(last.iter().all(|number| *number > 400), "{last:?}");
+        let length = std::fs::metadata(folder.path().join("data.mdb")).unwrap().len();
+        assert!(length <= 4 << 20, "{length}");
+    }
+
+    /// What is used of it may grow by as much as one transaction before anybody looks.
+    #[test]
+    fn the_file_is_longer_than_what_is_used_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment: Environment<Small> = Environment::open(folder.path()).unwrap();
+        put(&environment, 1).unwrap();
+        let length = std::fs::metadata(folder.path().join("data.mdb")).unwrap().len();
+        assert!((RESERVE + STEP..4 << 20).contains(&length), "{length}");
+    }
+
+    /// Wherever it is cut: nothing is read that is not there, which would be the end of this process.
+    #[test]
+    fn what_was_cut_off_is_told() {
+        let whole = tempfile::tempdir().unwrap();
+        let environment: Environment<Small> = Environment::open(whole.path()).unwrap();
+        (0..100).for_each(|number| put(&environment, number).unwrap());
+        drop(environment);
+        let bytes = std::fs::read(whole.path().join("data.mdb")).unwrap();
+        let mut told = 0;
+        for length in (8192..bytes.len()).step_by(4096) {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("data.mdb"), &bytes[..length]).unwrap();
+            let read = Environment::<Small>::open(folder.path()).and_then(|environment| {
+                environment.read(|transaction, Small(table)| {
+                    let mut records = (0..100_u64).map(|number| number.to_be_bytes());
+                    records.try_for_each(|key| match transaction.get(*table, &key) {
+                        Ok(_) => Ok(()),
+                        Err(other) => Err(failed(other)),
+                    })
+                })
+            });
+            told += usize::from(read.is_err());
+        }
+        println!("{told} of {} lengths are told", bytes.len() / 4096 - 2);
+        assert!(told >= 100 * 1500 / 4096, "{told}");
+    }
 }

@@ -86,6 +86,56 @@ fn another_schema_is_refused() {
     assert!(matches!(error, StoreError::Schema { found, .. } if found == SCHEMA + 1), "{error}");
 }
 
+/// After a reboot all slots are forgotten in one transaction.
+#[test]
+fn four_thousand_slots_are_forgotten_in_a_moment() {
+    let (_folder, store) = store();
+    for batch in 0..40_u32 {
+        let fill = |t: &mut Write<'_>| {
+            (0..100).try_for_each(|number| {
+                let id = t.next_slot_id()?;
+                let address = std::net::Ipv4Addr::from(0x0a00_0000 + batch * 100 + number);
+                let mut slot =
+                    Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), 1);
+                slot.addresses = vec![ipnet::Ipv4Net::from(address).into()];
+                t.take_address(address.into(), id)?;
+                t.put_slot(&slot)
+            })
+        };
+        store.grow(fill).unwrap();
+    }
+    assert_eq!(records(&store), (4000, 0, 4000));
+    let begun = std::time::Instant::now();
+    store.write(|t| t.forget_all_slots()).unwrap();
+    let took = begun.elapsed();
+    println!("forgetting 4,000 slots took {took:?}");
+    assert_eq!(records(&store), (0, 0, 0));
+    assert!(took < std::time::Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+fn a_database_that_was_removed_or_replaced_is_found_out() {
+    let (folder, store) = store();
+    store.ensure_current().unwrap();
+    std::fs::remove_file(folder.path().join("data.mdb")).unwrap();
+    assert!(matches!(store.ensure_current(), Err(StoreError::Gone { .. })));
+    let next = Store::open(folder.path()).unwrap();
+    assert!(matches!(store.ensure_current(), Err(StoreError::Gone { .. })));
+    next.ensure_current().unwrap();
+}
+
+#[test]
+fn rests_end_with_their_boot() {
+    let (_folder, store) = store();
+    let slot = slot(&store, "one", "10.0.0.5/24").unwrap();
+    store.write(|t| t.forget(&slot, Some(u64::MAX))).unwrap();
+    let address = slot.addresses[0].addr();
+    let is_taken = || store.read(|t| t.is_taken(address, 1)).unwrap();
+    assert!(is_taken());
+    store.write(|t| t.forget_all_slots()).unwrap();
+    assert!(!is_taken());
+}
+
 #[test]
 fn many_threads_get_numbers_of_their_own() {
     let (_folder, store) = store();

@@ -290,3 +290,25 @@ fn is_late(slot: &Slot, now: u64) -> bool {
         && !matches!(slot.state(), SlotState::Active)
         && u128::from(now.saturating_sub(slot.changed)) > LATE.as_nanos()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of day may be set in either direction while a file is there.
+    #[test]
+    fn a_files_age_survives_a_clock_that_is_set() {
+        let second = 1_000_000_000;
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let made = |ago: i64| {
+            let by = Duration::from_secs(ago.unsigned_abs());
+            if ago < 0 { wall + by } else { wall - by }
+        };
+        let since = |ago| since_boot(made(ago), wall, 500 * second);
+        assert_eq!(since(0), 500 * second);
+        assert_eq!(since(60), 440 * second);
+        assert_eq!(since(10_000), 0, "older than the boot, if the clock is right");
+        assert_eq!(since(-1), 0, "made after now: the clock was set back");
+        assert_eq!(since(-900_000), 0);
+    }
+}
