@@ -27,10 +27,9 @@ fn row(series: &Series) -> [String; 8] {
         Bound::Percent(most) => format!("{most} %"),
         Bound::Told => String::new(),
     };
-    let verdict = match series.bound {
-        Bound::Told => "",
-        _ if series.flat => "flat",
-        _ => "rises",
+    let (drift, verdict) = match series.bound {
+        Bound::Told => (String::new(), ""),
+        _ => (format!("{:.2}", series.drift), if series.flat { "flat" } else { "rises" }),
     };
     [
         series.name.clone(),
@@ -38,7 +37,7 @@ fn row(series: &Series) -> [String; 8] {
         number(series.end()),
         series.unit.to_owned(),
         format!("{:.2}", series.slope),
-        format!("{:.2}", series.drift),
+        drift,
         bound,
         verdict.to_owned(),
     ]
