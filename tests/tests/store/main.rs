@@ -12,11 +12,12 @@ mod process;
 mod replaced;
 mod upgraded;
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use ipnet::Ipv4Net;
 use repoint::{
-    store::{Store, StoreError, Survey, Write},
+    store::{Slot, Store, StoreError, Survey, Write},
     types::{AttachmentId, SlotId},
 };
 use repoint_tests::{
@@ -92,7 +93,7 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
 
 /// What an operator is told to do about a damaged database.
 fn move_away(pooled: &Pooled<'_>) -> Result<()> {
-    std::fs::rename(folder(pooled), "/run/damaged").context("move the folder away")?;
+    fs::rename(folder(pooled), "/run/damaged").context("move the folder away")?;
     let (status, said) = tell(pooled, &["sweep"])?;
     ensure!(status == 0, "{said}");
     println!("{said}");
@@ -100,28 +101,17 @@ fn move_away(pooled: &Pooled<'_>) -> Result<()> {
 }
 
 /// Adds a slot with an attachment and an address to a database.
-fn add_slot(transaction: &mut Write<'_>, number: u32) -> Result<SlotId, StoreError> {
-    use repoint::store::Slot;
+fn add_slot(transaction: &mut Write<'_>, number: u32) -> Result<SlotId> {
     let id = transaction.next_slot_id()?;
-    let (Ok(network), Ok(ifname), Ok(container)) =
-        ("net".parse(), "eth0".parse(), format!("c{id}").parse())
-    else {
-        return Err(StoreError::SlotGone { slot: id });
-    };
-    let mut slot = Slot::building(id, network, ifname, 1);
-    slot.container = Some(container);
-    let address = ipnet(number);
-    slot.addresses = vec![address];
-    if let Some(attachment) = slot.attachment() {
-        transaction.attach(&attachment, id)?;
-    }
-    transaction.take_address(address.addr(), id)?;
+    let mut slot = Slot::building(id, "net".parse()?, "eth0".parse()?, 1);
+    slot.container = Some(format!("c{id}").parse()?);
+    let address = Ipv4Addr::from(0x0a00_0000 + number);
+    slot.addresses = vec![Ipv4Net::from(address).into()];
+    let attachment = slot.attachment().context("it has a container")?;
+    transaction.attach(&attachment, id)?;
+    transaction.take_address(address.into(), id)?;
     transaction.put_slot(&slot)?;
     Ok(id)
-}
-
-fn ipnet(number: u32) -> ipnet::IpNet {
-    ipnet::Ipv4Net::from(std::net::Ipv4Addr::from(0x0a00_0000 + number)).into()
 }
 
 /// What is on record, which must be whole: each slot has its attachment and its address, and none is

@@ -32,12 +32,9 @@ fn a_full_map_is_named_and_nothing_is_left_of_the_add() -> Result<()> {
         println!("{} addresses of nobody", fill(pooled)?);
         // What has its entries is served as ever.
         let (one, two) = (pooled.add()?, pooled.add()?);
-        for mode in ["reuse", "none"] {
-            let error =
-                pooled.refused("ADD", |pod| pod.args(&format!("repoint.dev/mode={mode}")))?;
-            ensure!(error.msg.contains("endpoints_v4 is full"), "{error:?}");
-            ensure!(error.msg.contains("repoint sweep"), "{error:?}");
-        }
+        let error = pooled.refused("ADD", |pod| pod)?;
+        ensure!(error.msg.contains("endpoints_v4 is full"), "{error:?}");
+        ensure!(error.msg.contains("repoint sweep"), "{error:?}");
         let links = || command::run("ip", ["-o", "link", "show", "group", "29297"]);
         ensure!(links()?.lines().count() == 2, "{}", links()?);
         [&one, &two].into_iter().try_for_each(|container| container.check())?;

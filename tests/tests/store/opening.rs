@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -72,10 +74,9 @@ fn killed_makers_leave_what_others_finish() -> Result<()> {
         let victims = (0..4).map(start).collect::<Result<Vec<_>>>()?;
         let mut survivor = start(4)?;
         // Somewhere between being executed and being done.
-        let until =
-            std::time::Instant::now() + std::time::Duration::from_micros(random.u64(..15_000));
-        while std::time::Instant::now() < until {
-            std::thread::yield_now();
+        let until = Instant::now() + Duration::from_micros(random.u64(..15_000));
+        while Instant::now() < until {
+            thread::yield_now();
         }
         victims.into_iter().try_for_each(Process::kill)?;
         survivor.wait_until_there()?;

@@ -104,7 +104,7 @@ fn a_process_of_these_tests() -> Result<()> {
         "Write" => store.write(|transaction| {
             add_slot(transaction, number)?;
             stay();
-            Ok::<_, StoreError>(())
+            Ok::<_, anyhow::Error>(())
         })?,
         "Churn" => churn(&store, number)?,
         other => bail!("no role {other}"),
@@ -133,8 +133,8 @@ fn churn(store: &Store, number: u32) -> Result<()> {
         // One that was killed before had addresses of its own.
         match store.grow(|transaction| add_slot(transaction, address)) {
             Ok(id) => own.push(id),
-            Err(StoreError::AddressTaken { .. }) => continue,
-            Err(other) => return Err(other.into()),
+            Err(error) if is_taken(&error) => continue,
+            Err(other) => return Err(other),
         }
         if own.len() > 20 {
             let id = own.remove(0);
@@ -145,4 +145,8 @@ fn churn(store: &Store, number: u32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_taken(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::AddressTaken { .. }))
 }
