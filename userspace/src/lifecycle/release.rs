@@ -36,7 +36,7 @@ pub(super) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), Li
 fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
     failpoint::hit("release:condemned");
     let mut errors = remove(node, slot, request.remover.as_deref());
-    errors.extend(release_addresses(slot, request).err());
+    errors.extend(release_addresses(node, slot, request, errors.is_empty()).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
         forget(node, slot, &request.conf)?;
@@ -111,8 +111,20 @@ fn condemn(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
 
 /// Has the plugin that gave the slot's addresses take them back: the one on record, since the
 /// configuration may name another by now.
-fn release_addresses(slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+///
+/// It may give them to another at once. So they are nobody's on record before, if nothing leads to
+/// the slot by them any more.
+fn release_addresses(
+    node: &Node,
+    slot: &Slot,
+    request: &Request,
+    is_removed: bool,
+) -> Result<(), LifecycleError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
+    if is_removed && !slot.addresses.is_empty() {
+        node.store.write(|transaction| transaction.release_addresses(slot.id))?;
+        failpoint::hit("release:unrecorded");
+    }
     Ok(request.delegate(plugin)?.del()?)
 }
 
