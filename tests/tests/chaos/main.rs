@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
 use killer::Killer;
-use ledger::Ledger;
+use ledger::{Belongings, Ledger};
 use networks::Kind;
 use repoint_tests::{Node, Snapshot, cli, dist, dist::REFERENCE_PLUGINS, missing, plugin::Outcome};
 use worker::{Started, Worker};
@@ -48,6 +48,17 @@ impl Field<'_> {
     /// Whether so much has gone wrong that it is enough.
     fn is_over(&self) -> bool {
         self.ledger.findings().len() >= ENOUGH
+    }
+
+    /// What the maps and the record say of a container, for who looks into a finding.
+    fn tell_of(&self, belongings: &Belongings) -> String {
+        let is_meant = |line: &&str| {
+            line.contains(&belongings.host_ifname)
+                || belongings.addresses.iter().any(|address| line.contains(&address.to_string()))
+        };
+        let told = ["endpoints", "slots"].map(|list| cli::repoint(self.node, &[list]));
+        let lines = told.iter().flatten().flat_map(|text| text.lines());
+        lines.filter(is_meant).collect::<Vec<_>>().join("; ")
     }
 
     /// A call failed that was not killed.

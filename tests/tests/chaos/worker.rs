@@ -199,7 +199,12 @@ impl<'a> Worker<'a> {
         self.field.ledger.count("traffic", false);
         if let Err(error) = talk(client, server) {
             let names = [client, server].map(|one| one.started.attachment.container_id.as_str());
-            self.field.ledger.find(format!("traffic of {names:?}: {error:#}"));
+            let again =
+                talk(client, server).map_or_else(|error| format!("{error:#}"), |()| "well".into());
+            let told = self.field.tell_of(&server.belongings);
+            self.field.ledger.find(format!(
+                "traffic of {names:?}: {error:#}; again: {again}; the server: {told}"
+            ));
         }
     }
 
