@@ -5,7 +5,7 @@ use std::{path::Path, thread, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use repoint_tests::{
-    Container, Pooled, Snapshot,
+    Container, Pooled,
     plugin::{Attachment, Network},
     traffic::{self, Host},
     with_pool,
@@ -176,10 +176,11 @@ fn the_same_container_in_two_networks_is_two_attachments() -> Result<()> {
         let mut second = Candidate::new("same-elsewhere")?;
         second.attachment.container_id = "same".to_owned();
         let results = [one.add(&first.attachment)?, other.add(&second.attachment)?];
-        let before = Snapshot::take(pooled.node().dirs())?;
+        let before = pooled.slots()?;
         // Neither DEL nor GC of the one network concerns the other's.
         gc(&other.with_valid(["same"]))?;
-        ensure!(before.difference(&Snapshot::take(pooled.node().dirs())?).is_empty(), "GC did");
+        let after = pooled.slots()?;
+        ensure!(after == before, "GC made {after:?} of {before:?}");
         one.del(&first.attachment, Some(&results[0]))?;
         other.check(&second.attachment, &results[1])?;
         gc(&one.with_valid([]))?;
