@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -67,6 +67,22 @@ impl Agent {
         agent.ended = true;
         ensure!(!status.success(), "the agent ended well");
         agent.log()
+    }
+
+    /// Starts two at once, of which one must end by itself without success; gives the other, and what
+    /// the one said.
+    pub fn race(node: &Node) -> Result<(Self, String)> {
+        let (mut one, mut other) = (Self::spawn(node, &[], &[])?, Self::spawn(node, &[], &[])?);
+        let status = wait::until(LIMIT, "one of two agents ends", || {
+            if let Some(status) = one.process.try_wait().context("ask for an agent's status")? {
+                return Ok(status);
+            }
+            std::mem::swap(&mut one, &mut other);
+            bail!("both run")
+        })?;
+        one.ended = true;
+        ensure!(!status.success(), "an agent ended well");
+        Ok((Self::await_socket(node, other)?, one.log()?))
     }
 
     fn spawn(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {

@@ -46,6 +46,16 @@ where
 ///
 /// One that takes longer than a minute is killed.
 pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<Output> {
+    output_signalled(command, input, &[(LIMIT, Signal::SIGKILL)])
+}
+
+/// The same for one that is sent these signals, each when it has run for this time since the one
+/// before.
+pub fn output_signalled(
+    command: &mut Command,
+    input: &[u8],
+    signals: &[(Duration, Signal)],
+) -> Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("run {command:?}"))?;
     let pid = Pid::from_raw(child.id().try_into().context("a process id")?);
@@ -53,9 +63,12 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<Output> 
     let (ended, end) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            if end.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            for (time, signal) in signals {
+                if end.recv_timeout(*time) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
                 // It may end at this very moment.
-                kill(pid, Signal::SIGKILL).ok();
+                kill(pid, *signal).ok();
             }
         });
         let written = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input));

@@ -2,16 +2,21 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::command;
+
+/// How long a call may take.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What a plugin is called with (CNI spec, section 2).
 #[derive(Debug, Clone)]
@@ -89,9 +94,15 @@ impl Call {
 
     /// Runs it to its end in the calling thread's namespaces.
     pub fn run(&self) -> Result<Outcome> {
+        self.run_signalled(&[(LIMIT, Signal::SIGKILL)])
+    }
+
+    /// The same, but it is sent these signals, each when it has run for this time since the one
+    /// before.
+    pub fn run_signalled(&self, signals: &[(Duration, Signal)]) -> Result<Outcome> {
         let mut command = self.command();
         let start = Instant::now();
-        let output = command::output_with_input(&mut command, &self.stdin)?;
+        let output = command::output_signalled(&mut command, &self.stdin, signals)?;
         Ok(Outcome {
             call: self.name(),
             status: output.status,
@@ -135,6 +146,18 @@ pub struct CniError {
 }
 
 impl Outcome {
+    /// Whether it was killed before it ended by itself.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.status.signal().is_some()
+    }
+
+    /// What was called: the plugin and the verb.
+    #[must_use]
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
     /// Fails with what the plugin said when the call did not succeed.
     pub fn success(self) -> Result<Self> {
         if self.status.success() {

@@ -150,6 +150,18 @@ impl Network {
         self.call(plugin, verb, attachment, result)
     }
 
+    /// The network with a list of what the runtime knows, for GC: container ids, each of `eth0`.
+    #[must_use]
+    pub fn with_valid<'a>(&self, containers: impl IntoIterator<Item = &'a str>) -> Self {
+        let valid = |id: &str| json!({ "containerID": id, "ifname": "eth0" });
+        let valid: Vec<Value> = containers.into_iter().map(valid).collect();
+        let mut with = self.clone();
+        for plugin in &mut with.plugins {
+            plugin["cni.dev/valid-attachments"] = json!(valid);
+        }
+        with
+    }
+
     /// The call of one plugin of the chain.
     fn call(
         &self,

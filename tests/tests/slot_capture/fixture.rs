@@ -7,7 +7,7 @@ use repoint::{
     slot::{BuildError, Builder, CaptureError, Fingerprint, capture},
     store::Slot,
     template::{NetworkConfig, NodeContext, Operation, Template},
-    types::{Identity, SlotId},
+    types::SlotId,
 };
 use repoint_tests::{Node, command, template::ordinary};
 
@@ -45,9 +45,8 @@ pub fn build(
     slot.addresses = addresses;
     slot.owns_netns = true;
     let netns = Netns::create()?;
-    let Datapath { programs, maps } = datapath;
-    let identity = Identity(7);
-    let builder = Builder { slot: &slot, config: &config, netns: &netns, programs, maps, identity };
+    let programs = &datapath.programs;
+    let builder = Builder { slot: &slot, config: &config, netns: &netns, programs };
     if let Err(error) = builder.build() {
         return Ok(Err(error));
     }

@@ -9,7 +9,7 @@ use repoint::{
     slot::{Builder, Fingerprint, Scrubbed, scrub},
     store::Slot,
     template::{NetworkConfig, NodeContext},
-    types::{Identity, SlotId},
+    types::SlotId,
 };
 use repoint_tests::{Node, command, template::ordinary, wait};
 
@@ -54,14 +54,8 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     slot.addresses = addresses;
     slot.owns_netns = true;
     let netns = Netns::create()?;
-    let builder = Builder {
-        slot: &slot,
-        config: &config,
-        netns: &netns,
-        programs: &datapath.programs,
-        maps: &datapath.maps,
-        identity: Identity(7),
-    };
+    let builder =
+        Builder { slot: &slot, config: &config, netns: &netns, programs: &datapath.programs };
     let host_ifname = builder.build()?.host_ifname;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     Ok(Built { slot, config, netns, host_ifname, expected })

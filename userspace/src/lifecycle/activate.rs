@@ -11,9 +11,11 @@ use crate::{
     datapath::Maps,
     failpoint,
     netns::{Netns, stack},
-    slot::point,
-    store::{Mode, Parked, PoolId, Scope, Shelf, Slot, SlotState, StoreError, Use, Write},
-    types::AttachmentId,
+    slot::{Built, point},
+    store::{
+        Mode, Parked, PoolId, Scope, Shelf, Slot, SlotState, StoreError, Transaction, Use, Write,
+    },
+    types::{AttachmentId, Identity},
 };
 
 /// What a container wants of a pool.
@@ -224,13 +226,54 @@ pub(super) fn activate(
         stack(netns, path)?;
     }
     failpoint::hit("activate:stacked");
-    point(slot, slot.host_ifindex, slot.identity, maps)?;
-    failpoint::hit("activate:pointed");
     node.store.write(|transaction| {
-        transaction.advance(slot.id, SlotState::Active, now(), |_| ()).map(drop)
+        // While nobody else can write: should a DEL have come meanwhile, the slot may be another's,
+        // and its traffic is no more ours to start.
+        ensure_unchanged(transaction, slot)?;
+        point(slot, slot.host_ifindex, slot.identity, maps)?;
+        failpoint::hit("activate:pointed");
+        transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
+        Ok::<_, LifecycleError>(())
     })?;
     failpoint::hit("activate:active");
     Ok(())
+}
+
+/// Points the maps at a slot that was built, while nobody can write to the database: should it have
+/// been given up meanwhile, its addresses may be another's.
+pub(super) fn publish(
+    node: &Node,
+    maps: &Maps,
+    slot: &Slot,
+    built: &Built,
+    identity: Identity,
+) -> Result<(), LifecycleError> {
+    node.store.read(|transaction| {
+        ensure_unchanged(transaction, slot)?;
+        Ok::<_, LifecycleError>(point(slot, built.host_ifindex, identity, maps)?)
+    })?;
+    failpoint::hit("build:published");
+    Ok(())
+}
+
+/// Why an ADD failed that had this slot: what it met is of no interest where a DEL caused it.
+pub(super) fn cause(node: &Node, slot: &Slot, met: LifecycleError) -> LifecycleError {
+    let unchanged = node.store.read(|transaction| ensure_unchanged(transaction, slot));
+    match unchanged {
+        Err(overtaken @ LifecycleError::Overtaken { .. }) => overtaken,
+        _ => met,
+    }
+}
+
+/// Fails where a slot is not what ADD has made of it: a DEL came meanwhile, or a GC.
+pub(super) fn ensure_unchanged<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    slot: &Slot,
+) -> Result<(), LifecycleError> {
+    match transaction.unchanged(slot)? {
+        Some(_) => Ok(()),
+        None => Err(LifecycleError::Overtaken { slot: slot.id }),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{
     LifecycleError, Node,
+    activate::publish,
     addresses::take_addresses,
     in_force::{PoolInForce, pool_template},
     node::{now, uplink_mtu},
@@ -102,9 +103,12 @@ impl<'a> Blueprint<'a> {
         let config = self.template.instantiate(&context);
         let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
         let Datapath { programs, maps } = datapath;
-        let builder = Builder { slot, config: &config, netns, programs, maps, identity };
-        builder
-            .build()
-            .map_err(|source| LifecycleError::Prepare { slot: slot.id, source: Box::new(source) })
+        let builder = Builder { slot, config: &config, netns, programs };
+        let built = builder.build().map_err(|source| LifecycleError::Prepare {
+            slot: slot.id,
+            source: Box::new(source),
+        })?;
+        publish(node, maps, slot, &built, identity)?;
+        Ok(built)
     }
 }

@@ -4,12 +4,13 @@ use ipnet::IpNet;
 
 use super::{
     Decline, LifecycleError, Node, Request,
+    activate::{cause, ensure_unchanged, publish},
     addresses::take_addresses,
     configuration::{configuration, template},
     decision::ordinary,
     in_force::{pool_id, stored_template},
     node::now,
-    release::release,
+    release::undo,
     result::result,
     room::{Room, lack},
 };
@@ -21,7 +22,7 @@ use crate::{
     ipam::resolv_conf,
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Mode, Slot, SlotState, StoreError},
+    store::{Mode, Slot, SlotState},
     template::{NetworkConfig, Operation, Template},
     types::{AttachmentId, NetnsPath, TemplateName},
 };
@@ -40,11 +41,11 @@ pub(super) fn add_cold(
     let cold = Cold { request, user, decline, path, netns, name, template };
     let slot = cold.claim_with_room(node)?;
     failpoint::hit("add:claimed");
-    let attached = cold.attach(node, &slot);
+    let attached = cold.attach(node, &slot).map_err(|error| cause(node, &slot, error));
     if attached.is_err() {
         // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
         // the caller wants to know why ADD failed.
-        drop(release(node, &slot, request));
+        drop(undo(node, &slot, request));
     }
     let result = attached?;
     Ok(match request.conf.prev_result.clone() {
@@ -163,6 +164,7 @@ impl Cold<'_> {
         let digest = template.digest()?.0;
         let stored = self.template.as_ref().map(Template::to_json).transpose()?;
         node.store.grow(|transaction| {
+            ensure_unchanged(transaction, slot)?;
             if let Some(text) = &stored {
                 transaction.put_template(&digest, text)?;
             }
@@ -210,8 +212,8 @@ fn record_addresses(
     addresses: Vec<IpNet>,
 ) -> Result<Slot, LifecycleError> {
     node.store.write(|transaction| {
-        // A DEL may have released it meanwhile.
-        let mut slot = transaction.slot(slot.id)?.ok_or(StoreError::SlotGone { slot: slot.id })?;
+        ensure_unchanged(transaction, slot)?;
+        let mut slot = slot.clone();
         for address in &addresses {
             transaction.take_address(address.addr(), slot.id)?;
         }
@@ -231,9 +233,11 @@ fn build(
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
     let Datapath { programs, maps } = &datapath;
-    let builder = Builder { slot, config, netns, programs, maps, identity: slot.identity };
-    builder.build().map_err(|source| LifecycleError::Build {
+    let builder = Builder { slot, config, netns, programs };
+    let built = builder.build().map_err(|source| LifecycleError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),
-    })
+    })?;
+    publish(node, maps, slot, &built, slot.identity)?;
+    Ok(built)
 }

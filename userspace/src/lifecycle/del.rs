@@ -10,15 +10,15 @@ use crate::{
 /// Detaches a container. Nothing of the attachment is left when this returns; there having been
 /// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
 pub fn del(request: &Request) -> Result<(), LifecycleError> {
-    let node = Node::open_existing(&request.conf.directories)?;
-    let slot = match &node {
-        Some(node) => attached(node, &request.attachment)?,
-        None => None,
-    };
-    match (node, slot) {
-        (Some(node), Some(slot)) => detach(&node, &slot, request),
-        _ => release_unknown(request),
+    if let Some(node) = Node::open_existing(&request.conf.directories)? {
+        while let Some(slot) = attached(&node, &request.attachment)? {
+            // Else an ADD or another DEL has moved it on meanwhile.
+            if detach(&node, &slot, request)? {
+                return Ok(());
+            }
+        }
     }
+    release_unknown(request)
 }
 
 /// The slot of an attachment.
@@ -33,8 +33,8 @@ pub(super) fn attached(
 }
 
 /// Takes a slot from its container: one of a pool is kept, any other removed, and so is one that
-/// was never whole.
-pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+/// was never whole. Says whether it was done: not where somebody has had it in hand since it was seen.
+pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
     let is_whole = !matches!(slot.state(), SlotState::Building | SlotState::Condemned);
     if slot.owns_netns && is_whole {
         return park(node, slot);

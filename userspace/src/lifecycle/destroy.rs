@@ -4,20 +4,21 @@ use super::{
     LifecycleError, Node,
     activate::pool_of_slot,
     node::now,
-    release::{rest, summary},
+    release::{rest, summary, withdraw_entries},
 };
 use crate::{
     failpoint,
     netns::pop,
-    slot::{release_masquerade, remove_interfaces, withdraw},
-    store::{Slot, SlotState},
+    slot::{release_masquerade, remove_interfaces},
+    store::{Slot, SlotState, StoreError},
 };
 
 /// Slots taken down together: the kernel changes no link meanwhile, for anybody.
 const BATCH: usize = 64;
 
 /// Removes all there is of slots that have namespaces of their own. Every step is tried for every
-/// slot; what fails stays on record.
+/// slot; what fails stays on record. One that somebody has had in hand since it was seen is left, unless
+/// he has given it up, too.
 pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
     let mut errors = Vec::new();
     let masquerade = slots.iter().any(|slot| slot.masquerade);
@@ -31,19 +32,12 @@ pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
 }
 
 fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
-    node.store.write(|transaction| {
-        slots.iter().try_for_each(|slot| {
-            if transaction.slot(slot.id)?.is_none() {
-                return Ok(());
-            }
-            transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(drop)
-        })
-    })?;
+    let slots = &condemn(node, slots)?;
     failpoint::hit("destroy:condemned");
     let maps = node.maps()?;
     let mut errors: Vec<LifecycleError> = Vec::new();
     for slot in slots {
-        errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into));
+        errors.extend(withdraw_entries(node, slot, maps.as_ref()));
         if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
             errors.extend(pop(namespace, path).err().map(Into::into));
             failpoint::hit("destroy:popped");
@@ -68,4 +62,23 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
     })?;
     failpoint::hit("destroy:forgotten");
     Ok(())
+}
+
+/// Marks slots given up; gives those that are, or that are gone from the record.
+fn condemn(node: &Node, slots: &[Slot]) -> Result<Vec<Slot>, StoreError> {
+    node.store.write(|transaction| {
+        let mut condemned = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let recorded = transaction.slot(slot.id)?;
+            let is_given_up = |slot: &Slot| slot.state() == SlotState::Condemned;
+            if !recorded.as_ref().is_none_or(is_given_up) {
+                if transaction.unchanged(slot)?.is_none() {
+                    continue;
+                }
+                transaction.advance(slot.id, SlotState::Condemned, now(), |_| ())?;
+            }
+            condemned.push(slot.clone());
+        }
+        Ok(condemned)
+    })
 }

@@ -75,6 +75,15 @@ pub enum LifecycleError {
         /// The slot.
         slot: SlotId,
     },
+    /// A DEL or GC of the attachment came while it was added.
+    #[error(
+        "slot {slot} was taken back while it was being given: a DEL or GC of the same attachment came \
+         meanwhile"
+    )]
+    Overtaken {
+        /// The slot.
+        slot: SlotId,
+    },
     /// A namespace cannot be put in another's place, or taken from there.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -347,6 +356,7 @@ impl LifecycleError {
             | Self::OwnNetns { .. }
             | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
+            Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
             Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
             Self::NoRoom { .. } => ErrorCode::POOL_FULL,
             Self::TooWide { .. }

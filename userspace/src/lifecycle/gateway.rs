@@ -108,13 +108,15 @@ impl Node {
     /// Parks what [`Node::activate`] or ADD gave: no packet passes when this returns, and the slot
     /// waits for its function once nobody uses it any more. There having been nothing is no error.
     pub fn park(&self, attachment: &AttachmentId) -> Result<(), LifecycleError> {
-        let Some(slot) = attached(self, attachment)? else {
-            return Ok(());
-        };
-        if !slot.owns_netns || slot.state() == SlotState::Condemned {
-            return Err(LifecycleError::NotOfPool { attachment: Box::new(attachment.clone()) });
+        while let Some(slot) = attached(self, attachment)? {
+            if !slot.owns_netns || slot.state() == SlotState::Condemned {
+                return Err(LifecycleError::NotOfPool { attachment: Box::new(attachment.clone()) });
+            }
+            if park(self, &slot)? {
+                break;
+            }
         }
-        park(self, &slot)
+        Ok(())
     }
 }
 

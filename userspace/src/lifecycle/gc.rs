@@ -5,9 +5,9 @@ use crate::{
     cni::CniArgs,
     conf::IpamConf,
     failpoint,
-    store::Slot,
+    store::{Slot, StoreError},
     sweep::{Fate, Patience, Sweeper, unlisted},
-    types::{AttachmentId, NetnsPath, SlotId},
+    types::{AttachmentId, NetnsPath},
 };
 
 /// Releases each attachment of the network that is not in the runtime's list, and sweeps the
@@ -17,10 +17,8 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let mut errors = Vec::new();
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
         for (attachment, slot) in stale(&node, request)? {
-            let Some(slot) = node.store.read(|transaction| transaction.slot(slot))? else {
-                continue;
-            };
             let request = single(request, attachment, &slot);
+            // One that somebody has had in hand since is his to see to, or the next GC's.
             errors.extend(detach(&node, &slot, &request).err());
             failpoint::hit("gc:detached");
         }
@@ -36,16 +34,21 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
     summary(&format!("network {}", request.conf.name), errors)
 }
 
-/// The attachments of the network that are not in the runtime's list.
+/// The attachments of the network that are not in the runtime's list, and their slots.
 fn stale(
     node: &Node,
     request: &NetworkRequest,
-) -> Result<Vec<(AttachmentId, SlotId)>, LifecycleError> {
+) -> Result<Vec<(AttachmentId, Slot)>, LifecycleError> {
     let Some(valid) = &request.conf.valid_attachments else {
         return Ok(Vec::new());
     };
-    let attachments = node.store.read(|transaction| transaction.attachments())?;
-    Ok(unlisted(attachments, &request.conf.name, valid))
+    Ok(node.store.read(|transaction| {
+        let mut stale = Vec::new();
+        for (attachment, slot) in unlisted(transaction.attachments()?, &request.conf.name, valid) {
+            stale.extend(transaction.slot(slot)?.map(|slot| (attachment, slot)));
+        }
+        Ok::<_, StoreError>(stale)
+    })?)
 }
 
 /// Puts right what is stale of the network, and says what cannot be.

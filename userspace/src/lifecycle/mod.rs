@@ -48,11 +48,9 @@ pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };
 pub use outcome::{Decline, Outcome};
-pub use park::park;
 pub(crate) use pools::resume;
 pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare, refill};
-pub use release::release;
 pub use replicate::{
     Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,
 };
@@ -60,3 +58,6 @@ pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
+
+#[cfg(test)]
+mod late_tests;

@@ -2,48 +2,78 @@
 
 use super::{LifecycleError, Node, node::now, release::summary, scrub::scrub_now};
 use crate::{
-    bell, failpoint,
+    bell,
+    datapath::Maps,
+    failpoint,
     netns::pop,
     slot::point,
     store::{Slot, SlotState},
     types::Identity,
 };
 
-/// Parks a slot: no packet passes from the first step on. Then it is for the agent to bring it back
-/// to what it was; where there is no agent, that is done here if nobody uses the namespace any more.
+/// Parks a slot: no packet passes when this returns. Then it is for the agent to bring it back to what
+/// it was; where there is no agent, that is done here if nobody uses the namespace any more.
 ///
-/// Killed between two steps, it is done again from the beginning.
-pub fn park(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
-    withdraw(node, slot)?;
+/// Killed between two steps, it is done again from the beginning. Says whether it was done: not where
+/// somebody has had the slot in hand since it was seen.
+pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+    if withdraw(node, slot)?.is_none() {
+        return Ok(false);
+    }
     if !bell::ring(&node.directories.run, &format!("parked slot {} of {}", slot.id, slot.network)) {
         // Where that cannot be done now, the slot stays parked and dirty, for an agent, or for an ADD
         // that lacks a slot: its container is detached all the same.
         drop(scrub_now(node, slot.id));
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Stops the slot's traffic, takes its namespace from the runtime's path and forgets its user.
-pub(super) fn withdraw(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
-    let mut errors: Vec<LifecycleError> = Vec::new();
-    let parked = node.with_maps(|maps| Ok(point(slot, slot.host_ifindex, Identity::PARKED, maps)?));
-    errors.extend(parked.err());
-    failpoint::hit("park:pointed");
-    if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
-        errors.extend(pop(namespace, path).err().map(Into::into));
-    }
+/// Takes the slot's namespace from the runtime's path, stops its traffic and forgets its user. Gives the
+/// slot as it is then; none, where somebody has had it in hand since it was seen: another DEL was
+/// faster, and the slot may be another container's by now.
+pub(super) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, LifecycleError> {
+    let popped: Result<(), LifecycleError> = match (&slot.netns_path, slot.netns) {
+        (Some(path), Some(namespace)) => pop(namespace, path).map(drop).map_err(Into::into),
+        _ => Ok(()),
+    };
     failpoint::hit("park:popped");
-    summary(&format!("slot {}", slot.id), errors)?;
-    node.store.write(|transaction| {
-        let Some(mut slot) = transaction.slot(slot.id)? else {
-            return Ok(());
-        };
-        transaction.detach(&mut slot)?;
-        if slot.state() != SlotState::Dirty {
-            slot.become_state(SlotState::Dirty, now())?;
-        }
-        transaction.put_slot(&slot)
-    })?;
+    let is_popped = popped.is_ok();
+    let withdrawn = node
+        .with_maps(|maps| stop(node, slot, Some(maps), is_popped))
+        .and_then(|stopped| stopped.map_or_else(|| stop(node, slot, None, is_popped), Ok));
     failpoint::hit("park:dirty");
-    Ok(())
+    let (withdrawn, failed) = match withdrawn {
+        Ok(withdrawn) => (withdrawn, None),
+        Err(error) => (None, Some(error)),
+    };
+    let errors = popped.err().into_iter().chain(failed).collect();
+    summary(&format!("slot {}", slot.id), errors).map(|()| withdrawn)
+}
+
+/// Points the maps at nobody, and forgets the slot's user where its namespace `is_popped`. Both in one
+/// transaction: the slot does not become another's in between, and a sweep does not find one that is
+/// in use and has no traffic.
+fn stop(
+    node: &Node,
+    seen: &Slot,
+    maps: Option<&Maps>,
+    is_popped: bool,
+) -> Result<Option<Slot>, LifecycleError> {
+    node.store.write(|transaction| {
+        let Some(mut slot) = transaction.unchanged(seen)? else {
+            return Ok(None);
+        };
+        if let Some(maps) = maps {
+            point(&slot, slot.host_ifindex, Identity::PARKED, maps)?;
+            failpoint::hit("park:pointed");
+        }
+        if is_popped {
+            transaction.detach(&mut slot)?;
+            if slot.state() != SlotState::Dirty {
+                slot.become_state(SlotState::Dirty, now())?;
+            }
+            transaction.put_slot(&slot)?;
+        }
+        Ok(Some(slot))
+    })
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use super::{
     Decline, LifecycleError, Node, Outcome,
-    activate::{Claim, Wanted, activate, claim},
+    activate::{Claim, Wanted, activate, cause, claim, ensure_unchanged},
     blueprint::{Blueprint, Site},
     destroy::destroy,
     node::now,
@@ -47,7 +47,7 @@ pub(super) fn ready(
         activated.map(|()| netns).ok_or(LifecycleError::NoDatapath)
     });
     let Ok(netns) = activated else {
-        give_up(node, slot);
+        give_up(node, &slot)?;
         return Ok(Some(Err(Decline::Broken)));
     };
     Ok(Some(Ok(Provided { slot, netns, outcome })))
@@ -80,11 +80,15 @@ pub(super) fn provide(
 }
 
 /// Takes a slot down that does not work. What cannot be removed stays on record; the container is
-/// served all the same.
-fn give_up(node: &Node, mut slot: Slot) {
-    if withdraw(node, &slot).is_ok() {
-        slot.netns_path = None;
-        drop(destroy(node, &[slot]));
+/// served all the same, unless its DEL came meanwhile.
+fn give_up(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    match withdraw(node, slot) {
+        Ok(Some(withdrawn)) => {
+            drop(destroy(node, &[withdrawn]));
+            Ok(())
+        }
+        Ok(None) => Err(LifecycleError::Overtaken { slot: slot.id }),
+        Err(_) => Ok(()),
     }
 }
 
@@ -115,6 +119,7 @@ fn build(
         }
         failpoint::hit("provide:stacked");
         node.store.write(|transaction| {
+            ensure_unchanged(transaction, &own.slot)?;
             Ok::<_, LifecycleError>(transaction.advance(
                 own.slot.id,
                 SlotState::Active,
@@ -135,9 +140,10 @@ fn build(
             Ok(Ok(Provided { slot, netns: own.netns, outcome: Outcome::Built }))
         }
         Err(error) => {
+            let cause = cause(node, &own.slot, error);
             // The caller wants to know why building failed; what is left stays on record.
             drop(destroy(node, &[own.slot]));
-            Err(error)
+            Err(cause)
         }
     }
 }

@@ -9,24 +9,34 @@ use std::{
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
     conf::NetConf,
+    datapath::Maps,
     failpoint,
     netns::pop,
     slot::{release_masquerade, remove_interface, withdraw},
     store::{Slot, SlotState},
-    types::SlotId,
 };
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
 /// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
-///
-/// Where the record is gone, all is looked for as well: a DEL may have met an ADD half-way, which went
-/// on to make what that DEL could not see.
-pub fn release(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
-    let condemned = condemn(node, slot.id)?;
-    let slot = condemned.as_ref().unwrap_or(slot);
+/// Says whether it was done: not where somebody has had the slot in hand since it was seen.
+pub(super) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
+    match condemn(node, slot)? {
+        Some(slot) => remove_all(node, &slot, request).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The same for the slot of an ADD that failed. If a DEL came meanwhile and has forgotten the slot,
+/// what ADD has made since is removed.
+pub(super) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let condemned = condemn(node, slot)?;
+    remove_all(node, condemned.as_ref().unwrap_or(slot), request)
+}
+
+fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
     failpoint::hit("release:condemned");
     let mut errors = remove(node, slot, request.remover.as_deref());
-    errors.extend(release_addresses(slot, request).err());
+    errors.extend(release_addresses(node, slot, request, errors.is_empty()).err());
     failpoint::hit("release:addresses");
     if errors.is_empty() {
         forget(node, slot, &request.conf)?;
@@ -40,7 +50,7 @@ pub fn release(node: &Node, slot: &Slot, request: &Request) -> Result<(), Lifecy
 fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleError> {
     let mut errors: Vec<LifecycleError> = Vec::new();
     match node.maps() {
-        Ok(maps) => errors.extend(withdraw(slot, maps.as_ref()).into_iter().map(Into::into)),
+        Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
         Err(error) => errors.push(error),
     }
     thread::scope(|scope| {
@@ -60,6 +70,20 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
     errors
 }
 
+/// Removes the slot's map entries while nobody can write to the database: an address that was looked
+/// at is not another's before its entry is removed.
+pub(super) fn withdraw_entries(
+    node: &Node,
+    slot: &Slot,
+    maps: Option<&Maps>,
+) -> Vec<LifecycleError> {
+    let withdrawn = node.store.read(|_| Ok::<_, LifecycleError>(withdraw(slot, maps)));
+    match withdrawn {
+        Ok(errors) => errors.into_iter().map(Into::into).collect(),
+        Err(error) => vec![error],
+    }
+}
+
 /// Takes the slot's own namespace from the runtime's path, and lets go of it.
 fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
@@ -73,20 +97,34 @@ fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     Ok(())
 }
 
-/// Marks the slot given up; none where somebody has finished it already.
-fn condemn(node: &Node, slot: SlotId) -> Result<Option<Slot>, LifecycleError> {
-    node.store.write(|transaction| {
-        if transaction.slot(slot)?.is_none() {
-            return Ok(None);
+/// Marks the slot given up; none where it is not as it was seen. One that is given up already may be
+/// removed by many.
+fn condemn(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
+    node.store.write(|transaction| match transaction.slot(seen.id)? {
+        Some(slot) if slot.state() == SlotState::Condemned => Ok(Some(slot)),
+        Some(_) if transaction.unchanged(seen)?.is_some() => {
+            Ok(Some(transaction.advance(seen.id, SlotState::Condemned, now(), |_| ())?))
         }
-        Ok(Some(transaction.advance(slot, SlotState::Condemned, now(), |_| ())?))
+        _ => Ok(None),
     })
 }
 
 /// Has the plugin that gave the slot's addresses take them back: the one on record, since the
 /// configuration may name another by now.
-fn release_addresses(slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+///
+/// It may give them to another at once. So they are nobody's on record before, if nothing leads to
+/// the slot by them any more.
+fn release_addresses(
+    node: &Node,
+    slot: &Slot,
+    request: &Request,
+    is_removed: bool,
+) -> Result<(), LifecycleError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
+    if is_removed && !slot.addresses.is_empty() {
+        node.store.write(|transaction| transaction.release_addresses(slot.id))?;
+        failpoint::hit("release:unrecorded");
+    }
     Ok(request.delegate(plugin)?.del()?)
 }
 

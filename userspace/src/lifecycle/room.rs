@@ -130,7 +130,7 @@ impl<'a> Room<'a> {
                 {
                     return Ok(None);
                 }
-                match transaction.slot(found.id)?.filter(|slot| slot.state() == state) {
+                match transaction.unchanged(&found)?.filter(|slot| slot.state() == state) {
                     Some(slot) => {
                         transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(Some)
                     }

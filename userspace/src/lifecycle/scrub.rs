@@ -13,10 +13,10 @@ use super::{
 use crate::{
     conf::NetConf,
     failpoint,
-    slot::{Fingerprint, Scrubbed, User, host_end_difference, point, scrub as scrub_netns, users},
+    slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
     store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, NodeContext},
-    types::{Identity, SlotId},
+    types::SlotId,
 };
 
 /// How long a slot may stay in use after it was parked: runtimes that take the network away before
@@ -134,9 +134,6 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     let Some(state) = destination(slot, &pool) else {
         return given_up("its pool has no use for it");
     };
-    // A sweep that met the DEL half-way may have written an entry once more.
-    node.with_maps(|maps| Ok(point(slot, slot.host_ifindex, Identity::PARKED, maps)?))?;
-    failpoint::hit("scrub:pointed");
     if let Some(difference) = host_end_difference(slot)? {
         return Ok(Fate::GivenUp(difference));
     }
@@ -164,10 +161,11 @@ fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig,
     Ok(template.instantiate(&context))
 }
 
-/// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still.
-fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+/// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still, or
+/// has had it since it was seen: who used it before is proved to be gone, and not who used it then.
+pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     node.store.write(|transaction| {
-        let current = transaction.slot(slot.id)?;
+        let current = transaction.unchanged(slot)?;
         let Some(current) = current.filter(|slot| is_ours(slot, &[SlotState::Dirty])) else {
             return Ok(false);
         };
@@ -180,7 +178,7 @@ fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
 /// Records what became of it. Gives the slot if it is given up.
 fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| {
-        let current = transaction.slot(slot.id)?;
+        let current = transaction.unchanged(slot)?;
         let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
         let Some(current) = current.filter(ours) else {
             // Somebody has given it up meanwhile.

@@ -11,12 +11,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{
-    GROUP, GROUP_MASQUERADED, alias, container_end,
-    entries::{by_family, point},
-};
+use super::{GROUP, GROUP_MASQUERADED, alias, container_end, entries::by_family};
 use crate::{
-    datapath::{DatapathError, Maps, Programs},
+    datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
         Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact, add_filter,
@@ -25,7 +22,7 @@ use crate::{
     netns::{Netns, NetnsError},
     store::Slot,
     template::{NetworkConfig, Sysctl, host_net},
-    types::{Identity, Mac},
+    types::Mac,
 };
 
 /// Why a slot cannot be built.
@@ -98,10 +95,6 @@ pub struct Builder<'a> {
     pub netns: &'a Netns,
     /// The programs to attach.
     pub programs: &'a Programs,
-    /// The maps to enter it in.
-    pub maps: &'a Maps,
-    /// What its packets pass under.
-    pub identity: Identity,
 }
 
 /// What was built.
@@ -114,7 +107,7 @@ pub struct Built {
 }
 
 impl Builder<'_> {
-    /// Builds the slot. What a failure leaves is taken down by [`super::tear_down`].
+    /// Builds the slot, without its map entries: no packet passes. What a failure leaves is taken down by [`super::tear_down`].
     pub fn build(&self) -> Result<Built, BuildError> {
         self.enable_forwarding()?;
         let mut node = RouteSocket::open().map_err(BuildError::Node)?;
@@ -125,8 +118,6 @@ impl Builder<'_> {
         failpoint::hit("build:host-end");
         self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
-        point(self.slot, built.host_ifindex, self.identity, self.maps)?;
-        failpoint::hit("build:published");
         Ok(built)
     }
 

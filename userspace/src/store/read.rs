@@ -22,6 +22,13 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .transpose()
     }
 
+    /// The slot, if nobody has had it in hand since it was seen: it is the same container's, and in a
+    /// state that it came to at the same time.
+    pub fn unchanged(&self, seen: &Slot) -> Result<Option<Slot>, StoreError> {
+        let same = |slot: &Slot| slot.changed == seen.changed && slot.container == seen.container;
+        Ok(self.slot(seen.id)?.filter(same))
+    }
+
     /// The slot of an attachment.
     pub fn attachment(&self, id: &AttachmentId) -> Result<Option<SlotId>, StoreError> {
         self.get(self.tables.attachments, &attachment_key(id), "read an attachment")?

@@ -204,6 +204,18 @@ impl Write<'_> {
         }
     }
 
+    /// Forgets the addresses of a slot.
+    pub fn release_addresses(&mut self, id: SlotId) -> Result<(), StoreError> {
+        let Some(mut slot) = self.slot(id)? else { return Ok(()) };
+        for address in std::mem::take(&mut slot.addresses) {
+            if self.address_owner(address.addr())? == Some(id) {
+                let key = address_key(address.addr());
+                self.delete(self.tables.ips, &key, "release an address")?;
+            }
+        }
+        self.put_slot(&slot)
+    }
+
     /// Records a network.
     pub fn put_network(&mut self, name: &NetworkName, network: &Network) -> Result<(), StoreError> {
         let key = name.as_str().as_bytes();

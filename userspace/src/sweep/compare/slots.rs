@@ -145,7 +145,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
             why = Some(told(slot, &format!("address {address}"), found));
         }
     }
-    // A DEL that is held up looks alike: it stops traffic first.
+    // A DEL that was killed leaves it so, and is mostly sent again.
     let mut identities =
         endpoints.iter().filter_map(|(_, found)| found.map(|found| found.identity)).chain(found);
     let parked = slot.state() == SlotState::Active && identities.any(|found| found == 0);

@@ -98,7 +98,7 @@ fn what_is_not_ours_to_put_right_is_left() {
     }
 }
 
-/// A DEL that is held up looks alike.
+/// A DEL that was killed leaves it so, and is mostly sent again.
 #[test]
 fn a_slot_in_use_without_traffic_has_time() {
     let mut seen = node(at_work());

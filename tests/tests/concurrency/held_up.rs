@@ -1,0 +1,97 @@
+//! A DEL that is held up, and others who do their work meanwhile. It is stopped at a failpoint.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use repoint_tests::{
+    Agent, dist, missing,
+    plugin::Call,
+    traffic::Host,
+    wait,
+    web::{self, Server},
+    with_pool,
+};
+use serde_json::json;
+
+/// How long a DEL may take to come to where it is held up, and to end.
+const SOON: Duration = Duration::from_secs(10);
+/// Where that is: between its first step and the next.
+const HALF_WAY: &str = "park:popped=stop";
+
+/// Sweeps come while it is half-way. Nothing passes when it returns, though a process is inside still.
+#[test]
+fn nothing_passes_after_a_del_that_sweeps_saw_half_way() -> Result<()> {
+    let folder = dist::failpoints();
+    if missing([folder.join("repoint-cni")]) {
+        return Ok(());
+    }
+    with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
+        let agent = pooled.agent()?;
+        let container = pooled.add()?;
+        let addresses = container.addresses()?;
+        let server = Server::start(&container.host()?)?;
+        let here = Host::here("node")?;
+        server.answers(&here, &addresses)?;
+        let network = pooled.network_at(&folder.to_string_lossy())?;
+        let del = network.single("DEL", container.attachment(), None)?;
+        let held = Held::start(&del.variable("REPOINT_FAILPOINT", HALF_WAY))?;
+        print!("{}", pooled.repoint(&["sweep", "--grace", "0s"])?);
+        held.go_on()?;
+        web::silent(&[&here], &addresses)?;
+        drop(server);
+        container.remove_netns()?;
+        pooled.wait_until("the slot is warm again", |pool| pool.warm == pool.total)?;
+        Agent::stop(agent)
+    })
+}
+
+/// A call that is stopped. Dropping it kills it.
+struct Held(Child);
+
+impl Held {
+    fn start(call: &Call) -> Result<Self> {
+        let mut command = call.command();
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().context("start the plugin")?;
+        let mut stdin = child.stdin.take().context("no standard input")?;
+        stdin.write_all(call.input()).context("write the configuration")?;
+        drop(stdin);
+        let held = Self(child);
+        wait::until(SOON, "it is stopped", || held.ensure_stopped())?;
+        Ok(held)
+    }
+
+    fn ensure_stopped(&self) -> Result<()> {
+        let path = format!("/proc/{}/stat", self.0.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        ensure!(state == Some('T'), "it is in state {state:?}");
+        Ok(())
+    }
+
+    /// Has it go on, to its end.
+    fn go_on(mut self) -> Result<()> {
+        let pid = Pid::from_raw(self.0.id().try_into().context("a process id")?);
+        kill(pid, Signal::SIGCONT).context("have it go on")?;
+        let status = wait::until(SOON, "it ends", || self.0.try_wait()?.context("it runs still"))?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It may have ended.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
