@@ -16,8 +16,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use repoint::store::SlotState;
 use repoint_tests::{Node, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     containers,
@@ -26,7 +27,7 @@ use crate::{
     play::Stage,
     pools,
     scenario::{Scenario, add, del, gc},
-    state::ensure_single_owners,
+    state::{ensure_empty, ensure_single_owners, ensure_talks, slot_of},
 };
 
 /// How long a process may take to come to its point, or to its end.
@@ -94,6 +95,63 @@ fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
         COMPETITORS.map(encounter)
     };
     Ok(points.flat_map(with_each).collect())
+}
+
+/// Network with one slot, so that the next container gets that of the one before, if anybody may.
+fn single(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 1, "maxSlots": 1 });
+}
+
+/// A verb is stopped, the container is deleted all the same, and another one comes, which may get the
+/// same slot: what is done then with the container that is gone does not touch it.
+#[test]
+fn whoever_gets_a_slot_next_keeps_it() -> Result<()> {
+    if crate::is_skipped() {
+        return Ok(());
+    }
+    let mut number = 0;
+    for scenario in pools::ALL.iter().filter(|one| ["hit", "parks"].contains(&one.name)) {
+        let scenario = Scenario { network: single, ..*scenario };
+        let scenario: &'static Scenario = Box::leak(Box::new(scenario));
+        let node = Node::new()?;
+        let points: BTreeSet<String> = trace(scenario)?.into_iter().collect();
+        node.run(|| {
+            let stage = Stage::new(scenario, &node)?;
+            let wanted = |name: &&String| {
+                !name.starts_with("store:") && is_wanted(&format!("heir/{}/{name}", scenario.name))
+            };
+            for point in points.iter().filter(wanted) {
+                let name = format!("heir/{}/{point}", scenario.name);
+                play_with_heir(&stage, &node, point).with_context(|| name)?;
+                number += 1;
+            }
+            stage.unload()
+        })?;
+    }
+    println!("heirs: {number} that kept their slots");
+    Ok(())
+}
+
+fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
+    let (scenario, ground, case) = stage.set()?;
+    let held = Running::start(&(scenario.verb)(ground, &case)?, node, Some(point))?;
+    held.wait_until_stopped()?;
+    // Who holds the lock on the slot's namespace keeps it from being anybody's.
+    Running::start(&del(ground, &case)?, node, None)?.wait_until_ended(HEAD_START).ok();
+    let heir = Case::new("heir")?;
+    let mut add = Running::start(&add(ground, &heir)?, node, None)?;
+    add.wait_until_ended(HEAD_START).ok();
+    held.go_on()?;
+    held.end().context("the one that was held up")?;
+    add.end().context("ADD of the next")?;
+    ensure_single_owners(node)?;
+    let slot = slot_of(node, &heir)?.context("the next has no slot")?;
+    ensure!(slot.state() == SlotState::Active, "the next one's slot is {}", slot.state());
+    ensure_talks(&heir, &slot).context("the next")?;
+    ground.network.del(&heir.attachment, None)?;
+    ensure_empty(&heir)?;
+    heir.netns.remove()?;
+    stage.end(case)
 }
 
 fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {

@@ -152,8 +152,8 @@ pub const ALL: [Scenario; 20] = [
     Scenario { name: "del-half-built", network: bare, before: build_half, ..Scenario::DEL },
     Scenario { name: "gc-parks", verb: gc, ..PARK },
     Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
-    Scenario { name: "activate", verb: activate, ..HIT },
-    Scenario { name: "park", before: activated, verb: park, ..PARK },
+    Scenario { name: "activate", verb: activate, detach: park, ..HIT },
+    Scenario { name: "park", before: activated, verb: park, detach: park, ..PARK },
     Scenario {
         name: "pool-set",
         before: |_, _| Ok(()),

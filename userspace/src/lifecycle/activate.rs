@@ -224,10 +224,13 @@ pub(super) fn activate(
         stack(netns, path)?;
     }
     failpoint::hit("activate:stacked");
-    point(slot, slot.host_ifindex, slot.identity, maps)?;
-    failpoint::hit("activate:pointed");
     node.store.write(|transaction| {
-        transaction.advance(slot.id, SlotState::Active, now(), |_| ()).map(drop)
+        // A DEL may have given the slot up; from here on it waits, and so does whoever would get the
+        // slot's addresses.
+        transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
+        point(slot, slot.host_ifindex, slot.identity, maps)?;
+        failpoint::hit("activate:pointed");
+        Ok::<_, LifecycleError>(())
     })?;
     failpoint::hit("activate:active");
     Ok(())
