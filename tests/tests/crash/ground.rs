@@ -152,12 +152,6 @@ impl Ended {
         format!("{}: {} {}", self.status, self.stdout.trim(), self.stderr.trim())
     }
 
-    /// The code of the CNI error that it ended with.
-    pub fn code(&self) -> Option<u64> {
-        let error: Value = serde_json::from_str(&self.stdout).ok()?;
-        error["code"].as_u64().filter(|_| !self.status.success())
-    }
-
     pub fn was_killed(&self) -> bool {
         self.status.signal() == Some(9)
     }

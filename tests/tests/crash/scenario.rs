@@ -18,6 +18,10 @@ pub struct Scenario {
     /// What is killed.
     pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
     pub about: About,
+    /// What the verb may say when it is played again and refuses.
+    pub refusals: &'static [&'static str],
+    /// How the container is detached, in the words of who attached it.
+    pub detach: fn(&Ground<'_>, &Case) -> Result<Verb>,
     /// Puts back what the verb changed of pools and templates: they are no leaks.
     pub after: fn(&Ground<'_>) -> Result<()>,
 }
@@ -31,11 +35,19 @@ impl Scenario {
         before: |_, _| Ok(()),
         verb: add,
         about: About::Attaches,
+        refusals: &["is attached already"],
+        detach: del,
         after: |_| Ok(()),
     };
     /// DEL of what [`Self::ADD`] attaches.
-    pub const DEL: Self =
-        Self { name: "del", before: attach, verb: del, about: About::Detaches, ..Self::ADD };
+    pub const DEL: Self = Self {
+        name: "del",
+        before: attach,
+        verb: del,
+        about: About::Detaches,
+        refusals: &[],
+        ..Self::ADD
+    };
 }
 
 /// Attaches the container.

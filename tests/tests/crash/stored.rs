@@ -103,11 +103,21 @@ const ADDS: Scenario = Scenario {
     ..Scenario::ADD
 };
 
+/// ADD that fails half-way, and takes down what there is.
+const IN_VAIN: Scenario = Scenario {
+    name: "adds-in-vain",
+    before: store_impossible,
+    refusals: &["is attached already", "no_such_thing"],
+    ..ADDS
+};
+
 pub const ALL: [Scenario; 7] = [
     STORED,
     Scenario {
         name: "template-delete",
         verb: |ground, _| Ok(ground.cli(&["template", "delete", TEMPLATE])),
+        // It has the pools follow all the same.
+        refusals: &["there is no template"],
         ..STORED
     },
     Scenario {
@@ -121,6 +131,6 @@ pub const ALL: [Scenario; 7] = [
     },
     ADDS,
     Scenario { name: "template-builds", verb: Scenario::ADD.verb, ..ADDS },
-    Scenario { name: "adds-in-vain", before: store_impossible, ..ADDS },
-    Scenario { name: "builds-in-vain", before: store_impossible, verb: Scenario::ADD.verb, ..ADDS },
+    IN_VAIN,
+    Scenario { name: "builds-in-vain", verb: Scenario::ADD.verb, ..IN_VAIN },
 ];
