@@ -57,11 +57,11 @@ impl<'a> Ground<'a> {
         Ok(Self { node, network, configuration })
     }
 
-    /// The network with its configuration changed.
-    pub fn network_with(&self, change: impl FnOnce(&mut Value)) -> Result<Network> {
+    /// The network with its configuration changed, but for its name and version.
+    pub fn network_with(&self, change: impl FnOnce(&mut Value)) -> Network {
         let mut configuration = self.configuration.clone();
         change(&mut configuration);
-        network(&configuration)
+        network(&configuration).expect("it has name and version still")
     }
 
     /// Whether the network has a pool.
@@ -71,13 +71,8 @@ impl<'a> Ground<'a> {
 
     /// Runs a command of the CLI, which must succeed.
     pub fn repoint(&self, arguments: &[&str]) -> Result<String> {
-        let ended = self.cli(arguments).run(self.node, None)?;
+        let ended = cli(arguments).run(self.node, None)?;
         ended.success().map(|ended| ended.stdout)
-    }
-
-    /// A command of the CLI.
-    pub fn cli(&self, arguments: &[&str]) -> Verb {
-        Verb::Cli(arguments.iter().map(Into::into).collect())
     }
 
     /// Builds the slots that the pool keeps ready.
@@ -90,6 +85,11 @@ impl<'a> Ground<'a> {
     pub fn configure(&self) -> Result<()> {
         self.repoint(&["pool", "set", NAME, "--config", CONFIGURATION]).map(drop)
     }
+}
+
+/// A command of the CLI.
+pub fn cli(arguments: &[&str]) -> Verb {
+    Verb::Cli(arguments.iter().map(Into::into).collect())
 }
 
 fn network(configuration: &Value) -> Result<Network> {
@@ -125,7 +125,7 @@ pub struct Point {
 #[derive(Debug, Clone)]
 pub enum Verb {
     /// A verb of the plugin.
-    Cni(Network, &'static str, Attachment),
+    Cni(Box<(Network, &'static str, Attachment)>),
     /// A command of the CLI.
     Cli(Vec<OsString>),
     /// The agent, until it has nothing left to do.
@@ -158,6 +158,11 @@ impl Ended {
 }
 
 impl Verb {
+    /// A verb of the plugin.
+    pub fn cni(network: Network, verb: &'static str, attachment: Attachment) -> Self {
+        Self::Cni(Box::new((network, verb, attachment)))
+    }
+
     /// Runs it to its end, which may come at a point.
     pub fn run(&self, node: &Node, point: Option<&Point>) -> Result<Ended> {
         let mut environment = vec![("REPOINT_FAILPOINT_TRACE", TRACE.to_owned())];
@@ -191,7 +196,8 @@ impl Verb {
     /// The process that it would be, and what it has on standard input; none for the agent.
     pub fn process(&self, node: &Node) -> Result<Option<(Command, Vec<u8>)>> {
         Ok(match self {
-            Self::Cni(network, verb, attachment) => {
+            Self::Cni(call) => {
+                let (network, verb, attachment) = &**call;
                 let call = network.single(verb, attachment, None)?;
                 Some((call.command(), call.input().to_vec()))
             }

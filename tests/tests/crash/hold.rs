@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     containers,
-    ground::{Case, Ground, Verb},
+    ground::{Case, Ground, Verb, cli},
     matrix::{is_wanted, trace},
     play::Stage,
     pools,
@@ -36,15 +36,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(400);
 
 /// Makes the verb that competes.
-type Compete = fn(&Ground<'_>, &Case) -> Result<Verb>;
+type Compete = fn(&Ground<'_>, &Case) -> Verb;
 
 /// Who comes while a verb is stopped.
-const COMPETITORS: [(&str, Compete); 4] = [
-    ("ADD", add),
-    ("DEL", del),
-    ("GC", gc),
-    ("sweep", |ground, _| Ok(ground.cli(&["sweep", "--grace", "0s"]))),
-];
+const COMPETITORS: [(&str, Compete); 4] =
+    [("ADD", add), ("DEL", del), ("GC", gc), ("sweep", |_, _| cli(&["sweep", "--grace", "0s"]))];
 
 /// The scenarios that are stopped.
 const STOPPED: [&str; 6] = ["add", "del", "hit", "builds", "parks", "gc-parks"];
@@ -134,12 +130,12 @@ fn whoever_gets_a_slot_next_keeps_it() -> Result<()> {
 
 fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
     let (scenario, ground, case) = stage.set()?;
-    let held = Running::start(&(scenario.verb)(ground, &case)?, node, Some(point))?;
+    let held = Running::start(&(scenario.verb)(ground, &case), node, Some(point))?;
     held.wait_until_stopped()?;
     // Who holds the lock on the slot's namespace keeps it from being anybody's.
-    Running::start(&del(ground, &case)?, node, None)?.wait_until_ended(HEAD_START).ok();
+    Running::start(&del(ground, &case), node, None)?.wait_until_ended(HEAD_START).ok();
     let heir = Case::new("heir")?;
-    let mut add = Running::start(&add(ground, &heir)?, node, None)?;
+    let mut add = Running::start(&add(ground, &heir), node, None)?;
     add.wait_until_ended(HEAD_START).ok();
     held.go_on()?;
     held.end().context("the one that was held up")?;
@@ -188,9 +184,9 @@ impl Encounter {
 
     fn play(&self, stage: &Stage<'_>, node: &Node) -> Result<()> {
         let (scenario, ground, case) = stage.set()?;
-        let held = Running::start(&(scenario.verb)(ground, &case)?, node, Some(&self.point))?;
+        let held = Running::start(&(scenario.verb)(ground, &case), node, Some(&self.point))?;
         held.wait_until_stopped()?;
-        let mut other = Running::start(&(self.compete)(ground, &case)?, node, None)?;
+        let mut other = Running::start(&(self.compete)(ground, &case), node, None)?;
         other.wait_until_ended(HEAD_START).ok();
         held.go_on()?;
         held.end().context("the one that was held up")?;

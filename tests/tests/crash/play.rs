@@ -46,7 +46,7 @@ impl<'a> Stage<'a> {
     /// were passed; fails if anything is left.
     pub fn play(&self, point: Option<&Point>, recovery: Option<Recovery>) -> Result<Vec<String>> {
         let (scenario, ground, case) = self.set()?;
-        let verb = (scenario.verb)(ground, &case)?;
+        let verb = (scenario.verb)(ground, &case);
         let ended = match point {
             Some(point) => verb.run_until(ground.node, point)?,
             None => verb.run(ground.node, None)?,
@@ -67,7 +67,7 @@ impl<'a> Stage<'a> {
         let Self { scenario, ground, .. } = self;
         match recovery {
             Recovery::Del => {
-                (scenario.detach)(ground, case)?.run(ground.node, None)?.success()?;
+                (scenario.detach)(ground, case).run(ground.node, None)?.success()?;
                 ensure_empty(case)?;
                 // Another slot of a pool may be half-way in a scrub, or on its way out, and with the last
                 // one the rule, which is for the agent or a sweep to end; and what is not the
@@ -87,7 +87,7 @@ impl<'a> Stage<'a> {
                 ensure_nothing_due(ground)
             }
             Recovery::Again => {
-                let verb = (scenario.verb)(ground, case)?;
+                let verb = (scenario.verb)(ground, case);
                 let ended = verb.run(ground.node, None)?;
                 if !ended.status.success() {
                     let said = ended.said();

@@ -16,12 +16,12 @@ pub struct Scenario {
     /// Brings the node to where the verb begins. The container's namespace is there.
     pub before: fn(&Ground<'_>, &Case) -> Result<()>,
     /// What is killed.
-    pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
+    pub verb: fn(&Ground<'_>, &Case) -> Verb,
     pub about: About,
     /// What the verb may say when it is played again and refuses.
     pub refusals: &'static [&'static str],
     /// How the container is detached, in the words of who attached it.
-    pub detach: fn(&Ground<'_>, &Case) -> Result<Verb>,
+    pub detach: fn(&Ground<'_>, &Case) -> Verb,
     /// Puts back what the verb changed of pools and templates: they are no leaks.
     pub after: fn(&Ground<'_>) -> Result<()>,
 }
@@ -55,18 +55,18 @@ pub fn attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
     ground.network.add(&case.attachment).map(drop)
 }
 
-pub fn add(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
-    Ok(Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone()))
+pub fn add(ground: &Ground<'_>, case: &Case) -> Verb {
+    Verb::cni(ground.network.clone(), "ADD", case.attachment.clone())
 }
 
-pub fn del(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
-    Ok(Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone()))
+pub fn del(ground: &Ground<'_>, case: &Case) -> Verb {
+    Verb::cni(ground.network.clone(), "DEL", case.attachment.clone())
 }
 
 /// GC for a runtime that has no container any more.
-pub fn gc(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
-    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]))?;
-    Ok(Verb::Cni(network, "GC", Attachment::new("", "".as_ref())))
+pub fn gc(ground: &Ground<'_>, _: &Case) -> Verb {
+    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]));
+    Verb::cni(network, "GC", Attachment::new("", "".as_ref()))
 }
 
 /// On what node it is played.
