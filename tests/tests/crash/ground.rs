@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Netns, Node, command, dist,
     plugin::{Attachment, Network},
@@ -152,6 +152,11 @@ impl Ended {
         format!("{}: {} {}", self.status, self.stdout.trim(), self.stderr.trim())
     }
 
+    /// Whether a point was passed as often as it says.
+    pub fn met(&self, point: &Point) -> bool {
+        self.trace.iter().filter(|name| **name == point.name).count() >= point.number
+    }
+
     pub fn was_killed(&self) -> bool {
         self.status.signal() == Some(9)
     }
@@ -213,10 +218,7 @@ impl Verb {
     /// Runs it until it ends at a point.
     pub fn run_until(&self, node: &Node, point: &Point) -> Result<Ended> {
         let ended = self.run(node, Some(point))?;
-        let passed = ended.trace.iter().filter(|name| **name == point.name).count();
-        if passed < point.number {
-            bail!("it did not pass {} {} times: {}", point.name, point.number, ended.said());
-        }
+        ensure!(ended.met(point), "it did not pass {point:?}: {}", ended.said());
         Ok(ended)
     }
 }

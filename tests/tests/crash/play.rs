@@ -12,6 +12,14 @@ use crate::{
     },
 };
 
+/// What came of playing a scenario.
+pub struct Played {
+    /// The points that were passed.
+    pub trace: Vec<String>,
+    /// Whether the one was among them at which it was to be killed.
+    pub met: bool,
+}
+
 /// A node on which combinations of one scenario are played one after the other.
 pub struct Stage<'a> {
     scenario: &'a Scenario,
@@ -42,16 +50,14 @@ impl<'a> Stage<'a> {
         Ok((self.scenario, &self.ground, case))
     }
 
-    /// Plays the scenario, killed at `point` and recovered, or else to its end. Gives the points that
-    /// were passed; fails if anything is left.
-    pub fn play(&self, point: Option<&Point>, recovery: Option<Recovery>) -> Result<Vec<String>> {
+    /// Plays the scenario, killed at `point` and recovered, or else to its end; fails if anything is
+    /// left.
+    pub fn play(&self, point: Option<&Point>, recovery: Option<Recovery>) -> Result<Played> {
         let (scenario, ground, case) = self.set()?;
         let verb = (scenario.verb)(ground, &case);
-        let ended = match point {
-            Some(point) => verb.run_until(ground.node, point)?,
-            None => verb.run(ground.node, None)?,
-        };
-        if point.is_none() && scenario.about == About::Node {
+        let ended = verb.run(ground.node, point)?;
+        let met = point.is_some_and(|point| ended.met(point));
+        if !met && scenario.about == About::Node {
             ensure!(ended.status.success(), "{}", ended.said());
         }
         ensure_single_owners(ground.node).context("after the kill")?;
@@ -60,7 +66,7 @@ impl<'a> Stage<'a> {
                 .with_context(|| format!("recovery by {}", recovery.name()))?;
         }
         self.end(case).context("at the end")?;
-        Ok(ended.trace)
+        Ok(Played { trace: ended.trace, met })
     }
 
     fn recover(&self, recovery: Recovery, case: &Case) -> Result<()> {
