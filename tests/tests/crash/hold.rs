@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{
     containers,
     ground::{Case, Ground, Verb, cli},
-    matrix::{is_wanted, trace},
+    matrix::{THREADS, is_wanted, lock, next, trace},
     play::Stage,
     pools,
     scenario::{Scenario, add, del, gc},
@@ -67,7 +67,7 @@ fn whoever_comes_while_a_verb_is_held_up_does_no_harm() -> Result<()> {
     let number = encounters.len();
     let (todo, failures) = (Mutex::new(encounters), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..crate::matrix::THREADS {
+        for _ in 0..THREADS {
             scope.spawn(|| play_all(&todo, &failures));
         }
     });
@@ -150,31 +150,34 @@ fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
     stage.end(case)
 }
 
+/// Plays encounters as long as there are any, on a node for as long as nothing is left on it.
 fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {
-    let next = || todo.lock().ok()?.pop_front();
-    let mut current = next();
+    let mut current = next(todo);
     while let Some(scenario) = current.as_ref().map(|one| one.scenario) {
-        let on_one_node = || -> Result<()> {
-            let node = Node::new()?;
-            node.run(|| {
-                let stage = Stage::new(scenario, &node)?;
-                while let Some(one) =
-                    current.as_ref().filter(|one| one.scenario.name == scenario.name)
-                {
-                    one.play(&stage, &node)?;
-                    current = next();
-                }
-                stage.unload()
-            })
-        };
-        let mut on_one_node = on_one_node;
-        if let Err(error) = on_one_node() {
+        if let Err(error) = play_on_one_node(scenario, &mut current, todo) {
             let name = current.as_ref().map_or_else(String::new, Encounter::name);
             println!("{name}: {error:#}");
-            failures.lock().map(|mut failures| failures.push(format!("{name}: {error:#}"))).ok();
-            current = next();
+            lock(failures).push(format!("{name}: {error:#}"));
+            current = next(todo);
         }
     }
+}
+
+/// Plays encounters of a scenario; fails with the one at hand.
+fn play_on_one_node(
+    scenario: &'static Scenario,
+    current: &mut Option<Encounter>,
+    todo: &Mutex<VecDeque<Encounter>>,
+) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let stage = Stage::new(scenario, &node)?;
+        while let Some(one) = current.as_ref().filter(|one| one.scenario.name == scenario.name) {
+            one.play(&stage, &node)?;
+            *current = next(todo);
+        }
+        stage.unload()
+    })
 }
 
 impl Encounter {

@@ -100,11 +100,11 @@ fn on_threads(work: impl Fn() + Sync) {
     thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(&work))));
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+pub fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     lock(queue).pop_front()
 }
 

@@ -79,10 +79,11 @@ impl<'a> Stage<'a> {
                 // one the rule, which is for the agent or a sweep to end; and what is not the
                 // container's, for whoever loads next.
                 let left = due(ground)?;
+                let of_pools: &[_] = if ground.has_pool() { &["stuck", "masquerade"] } else { &[] };
                 let is_meant = |line: &String| {
-                    let others = ["stuck", "masquerade"];
-                    line.starts_with("pin partial folder")
-                        || ground.has_pool() && others.iter().any(|kind| line.starts_with(kind))
+                    let mut kinds =
+                        [&["pin partial folder"], of_pools, scenario.damage].into_iter().flatten();
+                    kinds.any(|kind| line.starts_with(kind))
                 };
                 ensure!(left.iter().all(is_meant), "DEL left {left:?}");
                 Ok(())

@@ -134,7 +134,13 @@ const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HI
 
 pub const ALL: [Scenario; 20] = [
     HIT,
-    Scenario { name: "hit-broken", network: one_ready, before: lose_namespaces, ..HIT },
+    Scenario {
+        name: "hit-broken",
+        network: one_ready,
+        before: lose_namespaces,
+        damage: &["slot-namespace", "slot-link"],
+        ..HIT
+    },
     Scenario { name: "hit-sysctls", before: set_sysctl, ..HIT },
     Scenario { name: "builds", network: bare, ..Scenario::ADD },
     Scenario { name: "builds-first", network: bare, start: Start::Fresh, ..Scenario::ADD },

@@ -20,6 +20,8 @@ pub struct Scenario {
     pub about: About,
     /// What the verb may say when it is played again and refuses.
     pub refusals: &'static [&'static str],
+    /// Kinds of findings that DEL may leave to a sweep: what was damaged before the verb began.
+    pub damage: &'static [&'static str],
     /// How the container is detached, in the words of who attached it.
     pub detach: fn(&Ground<'_>, &Case) -> Verb,
     /// Puts back what the verb changed of pools and templates: they are no leaks.
@@ -36,6 +38,7 @@ impl Scenario {
         verb: add,
         about: About::Attaches,
         refusals: &["is attached already"],
+        damage: &[],
         detach: del,
         after: |_| Ok(()),
     };
