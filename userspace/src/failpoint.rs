@@ -25,7 +25,6 @@ mod control {
         env,
         fs::File,
         io::Write as _,
-        path::PathBuf,
         sync::{
             LazyLock,
             atomic::{AtomicUsize, Ordering},
@@ -39,14 +38,16 @@ mod control {
 
     static CONTROL: LazyLock<Control> = LazyLock::new(|| Control {
         wanted: env::var("REPOINT_FAILPOINT").ok().and_then(|text| parse(&text)),
-        trace: env::var_os("REPOINT_FAILPOINT_TRACE").map(PathBuf::from),
+        // Opened once: some points are passed in another mount namespace.
+        trace: env::var_os("REPOINT_FAILPOINT_TRACE")
+            .and_then(|path| File::options().create(true).append(true).open(path).ok()),
         passed: AtomicUsize::new(0),
     });
 
     /// What the environment asks for.
     struct Control {
         wanted: Option<Wanted>,
-        trace: Option<PathBuf>,
+        trace: Option<File>,
         /// How often the point that is wanted was passed.
         passed: AtomicUsize,
     }
@@ -74,10 +75,9 @@ mod control {
 
     pub(super) fn pass(name: &str) {
         let Control { wanted, trace, passed } = &*CONTROL;
-        if let Some(path) = trace {
-            let file = File::options().create(true).append(true).open(path);
+        if let Some(mut file) = trace.as_ref() {
             // One write: lines of threads and processes do not mix.
-            drop(file.and_then(|mut file| file.write_all(format!("{name}\n").as_bytes())));
+            drop(file.write_all(format!("{name}\n").as_bytes()));
         }
         if let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.name == name)
             && passed.fetch_add(1, Ordering::Relaxed) + 1 == wanted.number

@@ -14,7 +14,7 @@ use repoint_tests::{command, netns::in_thread};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb},
+    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb, cli},
     pools::{as_configured, fill_and_attach, of_function, ready},
     scenario::{About, Scenario},
     state::slots,
@@ -38,9 +38,9 @@ fn kill_add(ground: &Ground<'_>, point: &str) -> Result<()> {
         conf["name"] = json!("other");
         conf["ipam"]["ranges"] = json!([[{ "subnet": "10.219.8.0/24" }]]);
         conf.as_object_mut().map(|keys| keys.remove("pool"));
-    })?;
+    });
     let lost = Case::new("lost")?;
-    let add = Verb::Cni(network, "ADD", lost.attachment.clone());
+    let add = Verb::cni(network, "ADD", lost.attachment.clone());
     add.run_until(ground.node, &Point { name: point.to_owned(), number: 1 })?;
     Ok(())
 }
@@ -110,8 +110,8 @@ fn boot(ground: &Ground<'_>, _: &Case) -> Result<()> {
     with_records(ground, |transaction| transaction.put_boot("11111111-2222-3333-4444-555555555555"))
 }
 
-fn sweep(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
-    Ok(ground.cli(&["sweep", "--grace", "0s"]))
+fn sweep(_: &Ground<'_>, _: &Case) -> Verb {
+    cli(&["sweep", "--grace", "0s"])
 }
 
 /// A container is gone, and nobody has scrubbed its slot; slots were made of what counts no more; and
@@ -123,7 +123,7 @@ fn neglect(ground: &Ground<'_>, case: &Case) -> Result<()> {
     ground.network.add(&function)?;
     ground.network.del(&function, None)?;
     fill_and_attach(ground, case)?;
-    let del = Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone());
+    let del = Verb::cni(ground.network.clone(), "DEL", case.attachment.clone());
     del.run_until(ground.node, &Point { name: "park:dirty".to_owned(), number: 1 })?;
     ground.repoint(&["pool", "set", NAME, "--warm", "0", "--max", "1"]).map(drop)
 }
@@ -150,7 +150,7 @@ const SWEEP: Scenario = Scenario {
 const AGENT: Scenario = Scenario {
     name: "agent-fills",
     before: |ground, _| ground.configure(),
-    verb: |_, _| Ok(Verb::Agent),
+    verb: |_, _| Verb::Agent,
     ..SWEEP
 };
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::ground::cli;
 use crate::scenario::{About, Scenario, Start, attach, gc};
 
 /// Addresses by Debian's host-local, which knows no later version.
@@ -21,7 +22,7 @@ pub const ALL: [Scenario; 7] = [
         name: "unload",
         start: Start::Fresh,
         before: attach,
-        verb: |ground, _| Ok(ground.cli(&["unload", "--force"])),
+        verb: |_, _| cli(&["unload", "--force"]),
         about: About::Node,
         ..Scenario::ADD
     },

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Netns, Node, command, dist,
     plugin::{Attachment, Network},
@@ -57,11 +57,11 @@ impl<'a> Ground<'a> {
         Ok(Self { node, network, configuration })
     }
 
-    /// The network with its configuration changed.
-    pub fn network_with(&self, change: impl FnOnce(&mut Value)) -> Result<Network> {
+    /// The network with its configuration changed, but for its name and version.
+    pub fn network_with(&self, change: impl FnOnce(&mut Value)) -> Network {
         let mut configuration = self.configuration.clone();
         change(&mut configuration);
-        network(&configuration)
+        network(&configuration).expect("it has name and version still")
     }
 
     /// Whether the network has a pool.
@@ -71,13 +71,8 @@ impl<'a> Ground<'a> {
 
     /// Runs a command of the CLI, which must succeed.
     pub fn repoint(&self, arguments: &[&str]) -> Result<String> {
-        let ended = self.cli(arguments).run(self.node, None)?;
+        let ended = cli(arguments).run(self.node, None)?;
         ended.success().map(|ended| ended.stdout)
-    }
-
-    /// A command of the CLI.
-    pub fn cli(&self, arguments: &[&str]) -> Verb {
-        Verb::Cli(arguments.iter().map(Into::into).collect())
     }
 
     /// Builds the slots that the pool keeps ready.
@@ -90,6 +85,11 @@ impl<'a> Ground<'a> {
     pub fn configure(&self) -> Result<()> {
         self.repoint(&["pool", "set", NAME, "--config", CONFIGURATION]).map(drop)
     }
+}
+
+/// A command of the CLI.
+pub fn cli(arguments: &[&str]) -> Verb {
+    Verb::Cli(arguments.iter().map(Into::into).collect())
 }
 
 fn network(configuration: &Value) -> Result<Network> {
@@ -125,7 +125,7 @@ pub struct Point {
 #[derive(Debug, Clone)]
 pub enum Verb {
     /// A verb of the plugin.
-    Cni(Network, &'static str, Attachment),
+    Cni(Box<(Network, &'static str, Attachment)>),
     /// A command of the CLI.
     Cli(Vec<OsString>),
     /// The agent, until it has nothing left to do.
@@ -152,10 +152,9 @@ impl Ended {
         format!("{}: {} {}", self.status, self.stdout.trim(), self.stderr.trim())
     }
 
-    /// The code of the CNI error that it ended with.
-    pub fn code(&self) -> Option<u64> {
-        let error: Value = serde_json::from_str(&self.stdout).ok()?;
-        error["code"].as_u64().filter(|_| !self.status.success())
+    /// Whether a point was passed as often as it says.
+    pub fn met(&self, point: &Point) -> bool {
+        self.trace.iter().filter(|name| **name == point.name).count() >= point.number
     }
 
     pub fn was_killed(&self) -> bool {
@@ -164,6 +163,11 @@ impl Ended {
 }
 
 impl Verb {
+    /// A verb of the plugin.
+    pub fn cni(network: Network, verb: &'static str, attachment: Attachment) -> Self {
+        Self::Cni(Box::new((network, verb, attachment)))
+    }
+
     /// Runs it to its end, which may come at a point.
     pub fn run(&self, node: &Node, point: Option<&Point>) -> Result<Ended> {
         let mut environment = vec![("REPOINT_FAILPOINT_TRACE", TRACE.to_owned())];
@@ -197,7 +201,8 @@ impl Verb {
     /// The process that it would be, and what it has on standard input; none for the agent.
     pub fn process(&self, node: &Node) -> Result<Option<(Command, Vec<u8>)>> {
         Ok(match self {
-            Self::Cni(network, verb, attachment) => {
+            Self::Cni(call) => {
+                let (network, verb, attachment) = &**call;
                 let call = network.single(verb, attachment, None)?;
                 Some((call.command(), call.input().to_vec()))
             }
@@ -213,10 +218,7 @@ impl Verb {
     /// Runs it until it ends at a point.
     pub fn run_until(&self, node: &Node, point: &Point) -> Result<Ended> {
         let ended = self.run(node, Some(point))?;
-        let passed = ended.trace.iter().filter(|name| **name == point.name).count();
-        if passed < point.number {
-            bail!("it did not pass {} {} times: {}", point.name, point.number, ended.said());
-        }
+        ensure!(ended.met(point), "it did not pass {point:?}: {}", ended.said());
         Ok(ended)
     }
 }

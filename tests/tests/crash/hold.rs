@@ -16,17 +16,18 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use repoint::store::SlotState;
 use repoint_tests::{Node, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     containers,
-    ground::{Case, Ground, Verb},
-    matrix::{is_wanted, trace},
+    ground::{Case, Ground, Verb, cli},
+    matrix::{THREADS, is_wanted, lock, next, trace},
     play::Stage,
     pools,
     scenario::{Scenario, add, del, gc},
-    state::ensure_single_owners,
+    state::{ensure_empty, ensure_single_owners, ensure_talks, slot_of},
 };
 
 /// How long a process may take to come to its point, or to its end.
@@ -35,15 +36,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(400);
 
 /// Makes the verb that competes.
-type Compete = fn(&Ground<'_>, &Case) -> Result<Verb>;
+type Compete = fn(&Ground<'_>, &Case) -> Verb;
 
 /// Who comes while a verb is stopped.
-const COMPETITORS: [(&str, Compete); 4] = [
-    ("ADD", add),
-    ("DEL", del),
-    ("GC", gc),
-    ("sweep", |ground, _| Ok(ground.cli(&["sweep", "--grace", "0s"]))),
-];
+const COMPETITORS: [(&str, Compete); 4] =
+    [("ADD", add), ("DEL", del), ("GC", gc), ("sweep", |_, _| cli(&["sweep", "--grace", "0s"]))];
 
 /// The scenarios that are stopped.
 const STOPPED: [&str; 6] = ["add", "del", "hit", "builds", "parks", "gc-parks"];
@@ -70,7 +67,7 @@ fn whoever_comes_while_a_verb_is_held_up_does_no_harm() -> Result<()> {
     let number = encounters.len();
     let (todo, failures) = (Mutex::new(encounters), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..crate::matrix::THREADS {
+        for _ in 0..THREADS {
             scope.spawn(|| play_all(&todo, &failures));
         }
     });
@@ -96,31 +93,91 @@ fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
     Ok(points.flat_map(with_each).collect())
 }
 
+/// Network with one slot, so that the next container gets that of the one before, if anybody may.
+fn single(configuration: &mut Value) {
+    configuration["pool"] = json!({ "warm": 1, "maxSlots": 1 });
+}
+
+/// A verb is stopped, the container is deleted all the same, and another one comes, which may get the
+/// same slot: what is done then with the container that is gone does not touch it.
+#[test]
+fn whoever_gets_a_slot_next_keeps_it() -> Result<()> {
+    if crate::is_skipped() {
+        return Ok(());
+    }
+    let mut number = 0;
+    for scenario in pools::ALL.iter().filter(|one| ["hit", "parks"].contains(&one.name)) {
+        let scenario = Scenario { network: single, ..*scenario };
+        let scenario: &'static Scenario = Box::leak(Box::new(scenario));
+        let node = Node::new()?;
+        let points: BTreeSet<String> = trace(scenario)?.into_iter().collect();
+        node.run(|| {
+            let stage = Stage::new(scenario, &node)?;
+            let wanted = |name: &&String| {
+                !name.starts_with("store:") && is_wanted(&format!("heir/{}/{name}", scenario.name))
+            };
+            for point in points.iter().filter(wanted) {
+                let name = format!("heir/{}/{point}", scenario.name);
+                play_with_heir(&stage, &node, point).with_context(|| name)?;
+                number += 1;
+            }
+            stage.unload()
+        })?;
+    }
+    println!("heirs: {number} that kept their slots");
+    Ok(())
+}
+
+fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
+    let (scenario, ground, case) = stage.set()?;
+    let held = Running::start(&(scenario.verb)(ground, &case), node, Some(point))?;
+    held.wait_until_stopped()?;
+    // Who holds the lock on the slot's namespace keeps it from being anybody's.
+    Running::start(&del(ground, &case), node, None)?.wait_until_ended(HEAD_START).ok();
+    let heir = Case::new("heir")?;
+    let mut add = Running::start(&add(ground, &heir), node, None)?;
+    add.wait_until_ended(HEAD_START).ok();
+    held.go_on()?;
+    held.end().context("the one that was held up")?;
+    add.end().context("ADD of the next")?;
+    ensure_single_owners(node)?;
+    let slot = slot_of(node, &heir)?.context("the next has no slot")?;
+    ensure!(slot.state() == SlotState::Active, "the next one's slot is {}", slot.state());
+    ensure_talks(&heir, &slot).context("the next")?;
+    ground.network.del(&heir.attachment, None)?;
+    ensure_empty(&heir)?;
+    heir.netns.remove()?;
+    stage.end(case)
+}
+
+/// Plays encounters as long as there are any, on a node for as long as nothing is left on it.
 fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {
-    let next = || todo.lock().ok()?.pop_front();
-    let mut current = next();
+    let mut current = next(todo);
     while let Some(scenario) = current.as_ref().map(|one| one.scenario) {
-        let on_one_node = || -> Result<()> {
-            let node = Node::new()?;
-            node.run(|| {
-                let stage = Stage::new(scenario, &node)?;
-                while let Some(one) =
-                    current.as_ref().filter(|one| one.scenario.name == scenario.name)
-                {
-                    one.play(&stage, &node)?;
-                    current = next();
-                }
-                stage.unload()
-            })
-        };
-        let mut on_one_node = on_one_node;
-        if let Err(error) = on_one_node() {
+        if let Err(error) = play_on_one_node(scenario, &mut current, todo) {
             let name = current.as_ref().map_or_else(String::new, Encounter::name);
             println!("{name}: {error:#}");
-            failures.lock().map(|mut failures| failures.push(format!("{name}: {error:#}"))).ok();
-            current = next();
+            lock(failures).push(format!("{name}: {error:#}"));
+            current = next(todo);
         }
     }
+}
+
+/// Plays encounters of a scenario; fails with the one at hand.
+fn play_on_one_node(
+    scenario: &'static Scenario,
+    current: &mut Option<Encounter>,
+    todo: &Mutex<VecDeque<Encounter>>,
+) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let stage = Stage::new(scenario, &node)?;
+        while let Some(one) = current.as_ref().filter(|one| one.scenario.name == scenario.name) {
+            one.play(&stage, &node)?;
+            *current = next(todo);
+        }
+        stage.unload()
+    })
 }
 
 impl Encounter {
@@ -130,9 +187,9 @@ impl Encounter {
 
     fn play(&self, stage: &Stage<'_>, node: &Node) -> Result<()> {
         let (scenario, ground, case) = stage.set()?;
-        let held = Running::start(&(scenario.verb)(ground, &case)?, node, Some(&self.point))?;
+        let held = Running::start(&(scenario.verb)(ground, &case), node, Some(&self.point))?;
         held.wait_until_stopped()?;
-        let mut other = Running::start(&(self.compete)(ground, &case)?, node, None)?;
+        let mut other = Running::start(&(self.compete)(ground, &case), node, None)?;
         other.wait_until_ended(HEAD_START).ok();
         held.go_on()?;
         held.end().context("the one that was held up")?;

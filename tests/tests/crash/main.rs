@@ -41,17 +41,21 @@ fn nothing_leaks_whatever_is_killed() -> Result<()> {
         println!("{name}: {count} combinations, {} ms each", time / (*count as u128).max(1));
     }
     let double = tally.double_owners();
+    let (points, combinations) = (tally.points.len(), tally.combinations - tally.unmet);
+    let leaks = tally.failures.len() - double;
     println!(
-        "crash matrix: {} failpoints, {} combinations, {} leaks, {double} double owners",
-        tally.points.len(),
-        tally.combinations,
-        tally.failures.len() - double,
+        "crash matrix: {points} failpoints, {combinations} combinations, {leaks} leaks, {double} \
+         double owners ({} points not met)",
+        tally.unmet
     );
+    ensure!(tally.unmet * 50 <= tally.combinations, "{} points were not met", tally.unmet);
     ensure!(tally.failures.is_empty(), "{} combinations failed", tally.failures.len());
     if matrix::is_whole() {
         let source: BTreeSet<String> = points::in_source()?.into_keys().collect();
         let missed: Vec<_> = source.difference(&tally.points).collect();
         ensure!(missed.is_empty(), "no scenario passes {missed:?}");
+    } else {
+        println!("passed: {:?}", tally.points);
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ pub struct Tally {
     /// Points that were passed, by what is in the way of names.
     pub points: BTreeSet<String>,
     pub combinations: usize,
+    /// Those of them in which the point was not passed: with what the kernel does by itself meanwhile,
+    /// there was nothing to do.
+    pub unmet: usize,
     /// What failed, and how.
     pub failures: Vec<(String, String)>,
     /// Time that each scenario took, in thread-milliseconds, and its combinations.
@@ -97,11 +100,11 @@ fn on_threads(work: impl Fn() + Sync) {
     thread::scope(|scope| (0..THREADS).for_each(|_| drop(scope.spawn(&work))));
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
+pub fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     lock(queue).pop_front()
 }
 
@@ -115,7 +118,7 @@ pub fn trace(scenario: &'static Scenario) -> Result<Vec<String>> {
     let node = Node::new()?;
     node.run(|| {
         let stage = Stage::new(scenario, &node)?;
-        let trace = stage.play(None, None)?;
+        let trace = stage.play(None, None)?.trace;
         if scenario.start == Start::Used {
             stage.unload()?;
         }
@@ -182,8 +185,12 @@ fn play_on_one_node(
     node.run(|| {
         let stage = Stage::new(scenario, &node)?;
         while let Some(one) = chunk.front() {
-            let passed = stage.play(Some(&one.point), Some(one.recovery))?;
-            lock(tally).points.extend(passed);
+            let played = stage.play(Some(&one.point), Some(one.recovery))?;
+            {
+                let mut tally = lock(tally);
+                tally.unmet += usize::from(!played.met);
+                tally.points.extend(played.trace);
+            }
             chunk.pop_front();
             if scenario.start == Start::Fresh {
                 return Ok(());

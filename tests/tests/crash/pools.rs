@@ -6,7 +6,7 @@ use repoint_tests::{command, netns::in_thread, plugin::Attachment};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb},
+    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb, cli},
     scenario::{About, Scenario, Start, attach, gc},
     state::slots,
 };
@@ -86,7 +86,7 @@ fn attach_and_change(ground: &Ground<'_>, case: &Case) -> Result<()> {
 
 /// An ADD was killed that had built a slot and mounted it.
 fn build_half(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    let add = Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone());
+    let add = Verb::cni(ground.network.clone(), "ADD", case.attachment.clone());
     let point = Point { name: "provide:stacked".to_owned(), number: 1 };
     let ended = add.run_until(ground.node, &point)?;
     ensure!(ended.was_killed(), "{}", ended.said());
@@ -94,32 +94,32 @@ fn build_half(ground: &Ground<'_>, case: &Case) -> Result<()> {
 }
 
 /// PREPARE of two slots.
-fn prepare(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
+fn prepare(ground: &Ground<'_>, _: &Case) -> Verb {
     let nobody = Attachment::new("", "".as_ref()).args("repoint.dev/count=2");
-    Ok(Verb::Cni(ground.network.clone(), "PREPARE", nobody))
+    Verb::cni(ground.network.clone(), "PREPARE", nobody)
 }
 
 /// A program's way: the namespace is mounted in `runDir`.
-fn activate(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+fn activate(_: &Ground<'_>, case: &Case) -> Verb {
     let id = &case.attachment.container_id;
-    Ok(ground.cli(&["activate", "--network", NAME, "--function", "resize", "--id", id]))
+    cli(&["activate", "--network", NAME, "--function", "resize", "--id", id])
 }
 
-fn park(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
-    Ok(ground.cli(&["park", "--network", NAME, &case.attachment.container_id]))
+fn park(_: &Ground<'_>, case: &Case) -> Verb {
+    cli(&["park", "--network", NAME, &case.attachment.container_id])
 }
 
 fn activated(ground: &Ground<'_>, case: &Case) -> Result<()> {
     ground.fill()?;
-    activate(ground, case)?.run(ground.node, None)?.success().map(drop)
+    activate(ground, case).run(ground.node, None)?.success().map(drop)
 }
 
 /// ADD by a configuration that has no pool any more.
-fn add_without_pool(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+fn add_without_pool(ground: &Ground<'_>, case: &Case) -> Verb {
     let network = ground.network_with(|conf| {
         conf.as_object_mut().map(|keys| keys.remove("pool"));
-    })?;
-    Ok(Verb::Cni(network, "ADD", case.attachment.clone()))
+    });
+    Verb::cni(network, "ADD", case.attachment.clone())
 }
 
 pub fn as_configured(ground: &Ground<'_>) -> Result<()> {
@@ -134,7 +134,13 @@ const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HI
 
 pub const ALL: [Scenario; 20] = [
     HIT,
-    Scenario { name: "hit-broken", network: one_ready, before: lose_namespaces, ..HIT },
+    Scenario {
+        name: "hit-broken",
+        network: one_ready,
+        before: lose_namespaces,
+        damage: &["slot-namespace", "slot-link"],
+        ..HIT
+    },
     Scenario { name: "hit-sysctls", before: set_sysctl, ..HIT },
     Scenario { name: "builds", network: bare, ..Scenario::ADD },
     Scenario { name: "builds-first", network: bare, start: Start::Fresh, ..Scenario::ADD },
@@ -142,9 +148,7 @@ pub const ALL: [Scenario; 20] = [
         name: "makes-room",
         network: narrow,
         before: take_room,
-        verb: |ground, case| {
-            Ok(Verb::Cni(ground.network.clone(), "ADD", of_function(case, "this")))
-        },
+        verb: |ground, case| Verb::cni(ground.network.clone(), "ADD", of_function(case, "this")),
         ..Scenario::ADD
     },
     PARK,
@@ -152,35 +156,25 @@ pub const ALL: [Scenario; 20] = [
     Scenario { name: "del-half-built", network: bare, before: build_half, ..Scenario::DEL },
     Scenario { name: "gc-parks", verb: gc, ..PARK },
     Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
-    Scenario { name: "activate", verb: activate, ..HIT },
-    Scenario { name: "park", before: activated, verb: park, ..PARK },
+    Scenario { name: "activate", verb: activate, detach: park, ..HIT },
+    Scenario { name: "park", before: activated, verb: park, detach: park, ..PARK },
     Scenario {
         name: "pool-set",
         before: |_, _| Ok(()),
-        verb: |ground, _| {
-            let set = ["pool", "set", NAME, "--config", CONFIGURATION, "--warm", "1"];
-            Ok(ground.cli(&set))
-        },
+        verb: |_, _| cli(&["pool", "set", NAME, "--config", CONFIGURATION, "--warm", "1"]),
         ..POOL
     },
     Scenario {
         name: "pool-fill",
         before: |ground, _| ground.configure(),
-        verb: |ground, _| Ok(ground.cli(&["pool", "fill", NAME])),
+        verb: |_, _| cli(&["pool", "fill", NAME]),
         ..POOL
     },
-    Scenario {
-        name: "pool-drain",
-        verb: |ground, _| Ok(ground.cli(&["pool", "drain", NAME])),
-        ..POOL
-    },
+    Scenario { name: "pool-drain", verb: |_, _| cli(&["pool", "drain", NAME]), ..POOL },
     Scenario {
         name: "pool-remove",
-        // It is recorded again where it was forgotten before it was killed.
-        verb: |ground, _| {
-            ground.configure()?;
-            Ok(ground.cli(&["pool", "remove", NAME]))
-        },
+        verb: |_, _| cli(&["pool", "remove", NAME]),
+        refusals: &["there is no pool"],
         ..POOL
     },
     Scenario { name: "pool-gone", verb: add_without_pool, after: as_configured, ..HIT },
@@ -196,7 +190,7 @@ pub const ALL: [Scenario; 20] = [
         name: "unload-pool",
         start: Start::Fresh,
         before: fill_and_attach,
-        verb: |ground, _| Ok(ground.cli(&["unload", "--force"])),
+        verb: |_, _| cli(&["unload", "--force"]),
         ..POOL
     },
 ];

@@ -16,8 +16,14 @@ pub struct Scenario {
     /// Brings the node to where the verb begins. The container's namespace is there.
     pub before: fn(&Ground<'_>, &Case) -> Result<()>,
     /// What is killed.
-    pub verb: fn(&Ground<'_>, &Case) -> Result<Verb>,
+    pub verb: fn(&Ground<'_>, &Case) -> Verb,
     pub about: About,
+    /// What the verb may say when it is played again and refuses.
+    pub refusals: &'static [&'static str],
+    /// Kinds of findings that DEL may leave to a sweep: what was damaged before the verb began.
+    pub damage: &'static [&'static str],
+    /// How the container is detached, in the words of who attached it.
+    pub detach: fn(&Ground<'_>, &Case) -> Verb,
     /// Puts back what the verb changed of pools and templates: they are no leaks.
     pub after: fn(&Ground<'_>) -> Result<()>,
 }
@@ -31,11 +37,20 @@ impl Scenario {
         before: |_, _| Ok(()),
         verb: add,
         about: About::Attaches,
+        refusals: &["is attached already"],
+        damage: &[],
+        detach: del,
         after: |_| Ok(()),
     };
     /// DEL of what [`Self::ADD`] attaches.
-    pub const DEL: Self =
-        Self { name: "del", before: attach, verb: del, about: About::Detaches, ..Self::ADD };
+    pub const DEL: Self = Self {
+        name: "del",
+        before: attach,
+        verb: del,
+        about: About::Detaches,
+        refusals: &[],
+        ..Self::ADD
+    };
 }
 
 /// Attaches the container.
@@ -43,18 +58,18 @@ pub fn attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
     ground.network.add(&case.attachment).map(drop)
 }
 
-pub fn add(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
-    Ok(Verb::Cni(ground.network.clone(), "ADD", case.attachment.clone()))
+pub fn add(ground: &Ground<'_>, case: &Case) -> Verb {
+    Verb::cni(ground.network.clone(), "ADD", case.attachment.clone())
 }
 
-pub fn del(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
-    Ok(Verb::Cni(ground.network.clone(), "DEL", case.attachment.clone()))
+pub fn del(ground: &Ground<'_>, case: &Case) -> Verb {
+    Verb::cni(ground.network.clone(), "DEL", case.attachment.clone())
 }
 
 /// GC for a runtime that has no container any more.
-pub fn gc(ground: &Ground<'_>, _: &Case) -> Result<Verb> {
-    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]))?;
-    Ok(Verb::Cni(network, "GC", Attachment::new("", "".as_ref())))
+pub fn gc(ground: &Ground<'_>, _: &Case) -> Verb {
+    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]));
+    Verb::cni(network, "GC", Attachment::new("", "".as_ref()))
 }
 
 /// On what node it is played.

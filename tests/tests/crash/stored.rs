@@ -8,7 +8,7 @@ use repoint_tests::{command, template::ordinary};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{Case, Ground, Verb},
+    ground::{Case, Ground, Verb, cli},
     pools::fill_and_attach,
     scenario::{About, Scenario},
 };
@@ -76,7 +76,7 @@ const STORED: Scenario = Scenario {
     name: "template-import",
     network: from_template,
     before: filled,
-    verb: |ground, _| Ok(ground.cli(&["template", "import", OTHER, "--name", TEMPLATE])),
+    verb: |_, _| cli(&["template", "import", OTHER, "--name", TEMPLATE]),
     about: About::Node,
     after: again,
     ..Scenario::ADD
@@ -89,9 +89,9 @@ fn again(ground: &Ground<'_>) -> Result<()> {
 }
 
 /// ADD in the container's own namespace.
-fn add_ordinarily(ground: &Ground<'_>, case: &Case) -> Result<Verb> {
+fn add_ordinarily(ground: &Ground<'_>, case: &Case) -> Verb {
     let none = case.attachment.clone().args("repoint.dev/mode=none");
-    Ok(Verb::Cni(ground.network.clone(), "ADD", none))
+    Verb::cni(ground.network.clone(), "ADD", none)
 }
 
 const ADDS: Scenario = Scenario {
@@ -103,24 +103,34 @@ const ADDS: Scenario = Scenario {
     ..Scenario::ADD
 };
 
+/// ADD that fails half-way, and takes down what there is.
+const IN_VAIN: Scenario = Scenario {
+    name: "adds-in-vain",
+    before: store_impossible,
+    refusals: &["is attached already", "no_such_thing"],
+    ..ADDS
+};
+
 pub const ALL: [Scenario; 7] = [
     STORED,
     Scenario {
         name: "template-delete",
-        verb: |ground, _| Ok(ground.cli(&["template", "delete", TEMPLATE])),
+        verb: |_, _| cli(&["template", "delete", TEMPLATE]),
+        // It has the pools follow all the same.
+        refusals: &["there is no template"],
         ..STORED
     },
     Scenario {
         name: "replicate",
         before: attached,
-        verb: |ground, case| {
+        verb: |_, case| {
             let id = &case.attachment.container_id;
-            Ok(ground.cli(&["replicate", TEMPLATE, "--container", id, "--count", "1"]))
+            cli(&["replicate", TEMPLATE, "--container", id, "--count", "1"])
         },
         ..STORED
     },
     ADDS,
     Scenario { name: "template-builds", verb: Scenario::ADD.verb, ..ADDS },
-    Scenario { name: "adds-in-vain", before: store_impossible, ..ADDS },
-    Scenario { name: "builds-in-vain", before: store_impossible, verb: Scenario::ADD.verb, ..ADDS },
+    IN_VAIN,
+    Scenario { name: "builds-in-vain", verb: Scenario::ADD.verb, ..IN_VAIN },
 ];

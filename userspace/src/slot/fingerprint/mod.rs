@@ -49,9 +49,10 @@ pub enum DecodeError {
 }
 
 impl Fingerprint {
-    /// Takes the fingerprint of the namespace that the calling thread is in, which is `slot`'s.
+    /// Takes the fingerprint of the namespace that the calling thread is in, which is `slot`'s, and
+    /// which nobody has used yet.
     pub fn take(slot: &Slot) -> Result<Self, FingerprintError> {
-        Ok(Observation::take(slot)?.fingerprint())
+        Ok(Observation::take_first(slot)?.fingerprint())
     }
 
     fn new(mut lines: Vec<String>) -> Self {

@@ -23,8 +23,12 @@ use crate::{
 
 /// How long links may take to act on a carrier. It takes the kernel's link watch milliseconds.
 const SETTLING: Duration = Duration::from_secs(2);
-/// How long addresses may take to get their routes: mostly less than a millisecond.
+/// How long addresses may take to get their routes, mostly less than a millisecond, where somebody may
+/// have taken those away.
 const ROUTING: Duration = Duration::from_millis(300);
+/// The same where nobody was yet: what all slots of a pool are compared with must be whole, however
+/// busy the kernel's threads are.
+const ROUTING_AT_FIRST: Duration = Duration::from_secs(10);
 
 /// Why a namespace cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +82,22 @@ pub(in crate::slot) struct Observation {
 impl Observation {
     /// Looks at the namespace that the calling thread is in, which is `slot`'s.
     pub(in crate::slot) fn take(slot: &Slot) -> Result<Self, FingerprintError> {
+        Self::take_within(slot, ROUTING)
+    }
+
+    /// The same of a namespace that nobody has used yet.
+    pub(super) fn take_first(slot: &Slot) -> Result<Self, FingerprintError> {
+        Self::take_within(slot, ROUTING_AT_FIRST)
+    }
+
+    fn take_within(slot: &Slot, routing: Duration) -> Result<Self, FingerprintError> {
         let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
         let links = settled_links(&mut socket)?;
         let mut names = Names::new(slot);
         for link in &links {
             names.learn(link.ifindex, &link.name);
         }
-        let objects = settled_objects(&mut socket, &links, &names)?;
+        let objects = settled_objects(&mut socket, &links, &names, routing)?;
         let sysctls = sysctls::lines(&names)?;
         let mut others = others(&links, &names)?;
         others.extend(sysctls);
@@ -113,8 +126,9 @@ fn settled_objects(
     socket: &mut UntypedSocket,
     links: &[Link],
     names: &Names<'_>,
+    routing: Duration,
 ) -> Result<Vec<Object>, FingerprintError> {
-    let deadline = Instant::now() + ROUTING;
+    let deadline = Instant::now() + routing;
     loop {
         let mut objects = objects::observe(socket, Class::Link, names)?;
         for class in Class::BEHIND_LINKS {
