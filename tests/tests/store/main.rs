@@ -10,6 +10,7 @@ mod maps;
 mod opening;
 mod process;
 mod replaced;
+mod stopped;
 
 use std::{path::PathBuf, process::Command};
 

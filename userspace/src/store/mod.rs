@@ -43,6 +43,7 @@ use lmdb::Database;
 use environment::{Environment, Layout, begin_reading, begin_writing};
 
 use crate::{
+    lock::LockError,
     template::TemplateError,
     types::{AttachmentId, SlotId, TemplateName},
 };
@@ -80,6 +81,9 @@ pub enum StoreError {
         /// Its error.
         source: io::Error,
     },
+    /// Others hold its lock.
+    #[error(transparent)]
+    Held(#[from] LockError),
     /// The environment cannot be opened.
     #[error("cannot open the database in {path}: {source}{advice}")]
     Open {
