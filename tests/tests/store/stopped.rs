@@ -32,7 +32,7 @@ fn what_waits_for_a_stopped_process_ends_and_names_it() -> Result<()> {
         };
         // All of them at once: each waits for as long as is allowed.
         let said: Result<Vec<String>> = thread::scope(|scope| {
-            let calls = ["ADD", "CHECK", "DEL"].map(|verb| scope.spawn(move || call(verb)));
+            let calls = ["ADD", "STATUS", "DEL"].map(|verb| scope.spawn(move || call(verb)));
             let all: Vec<_> = calls.into_iter().chain([scope.spawn(slots)]).collect();
             let ended = all.into_iter().map(|thread| thread.join());
             ended.map(|said| said.map_err(|_| anyhow!("a thread panicked"))?).collect()
