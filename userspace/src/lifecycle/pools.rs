@@ -137,6 +137,7 @@ pub fn give_up(
     state: SlotState,
     count: u32,
 ) -> Result<usize, LifecycleError> {
+    node.ensure_home()?;
     let slots = node.store.write(|transaction| {
         // The index has them by tenant and function, or by whether they were used.
         let mut oldest: Vec<_> =
@@ -170,6 +171,7 @@ pub fn give_up_stale(
     if stale.is_empty() {
         return Ok(0);
     }
+    node.ensure_home()?;
     let slots = node.store.write(|transaction| {
         let mut slots = Vec::new();
         for id in stale {

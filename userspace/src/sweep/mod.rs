@@ -124,6 +124,7 @@ impl Sweeper {
     pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
         let node = Node::open_existing(directories)?;
+        node.as_ref().map(Node::ensure_home).transpose()?;
         let store = node.as_ref().map(|node| &node.store);
         let known = self.suspects.clone();
         let mut look = self.look(&observe(directories, store)?);
@@ -142,6 +143,7 @@ impl Sweeper {
     /// is told, and keeps nothing else from being done.
     pub fn sweep(&mut self, node: &Node) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
+        node.ensure_home()?;
         let repairs = Repairs::begin(node, self.turn)?;
         let known = self.suspects.clone();
         let mut report = Report::default();
