@@ -7,6 +7,7 @@ pub mod datapath;
 pub mod failpoint;
 pub mod ipam;
 pub mod lifecycle;
+pub mod lock;
 pub mod netlink;
 pub mod netns;
 pub mod policy;

@@ -10,6 +10,7 @@ mod maps;
 mod opening;
 mod process;
 mod replaced;
+mod stopped;
 mod upgraded;
 
 use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command};

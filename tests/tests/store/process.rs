@@ -9,8 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
-    sys::{prctl::set_pdeathsig, signal::Signal},
-    unistd::pause,
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, pause},
 };
 use repoint::store::{Store, StoreError};
 
@@ -67,6 +71,20 @@ impl Process {
                 return Ok(said.trim().to_owned());
             }
         }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it, until it is killed.
+    pub fn stop(&self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(pid, Signal::SIGSTOP)?;
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
+        ensure!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+        Ok(())
     }
 
     /// Kills it as it stands.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod broken;
+mod elsewhere;
 mod garbage;
 mod healthy;
 mod losses;

@@ -110,6 +110,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
         bpf: arguments.bpf_dir.clone(),
     };
     let node = Arc::new(Node::open(&directories)?);
+    node.ensure_home()?;
     let keeper = Keeper::new(Arc::clone(&node))?;
     failpoint::hit("agent:resumed");
     let reloaded = Notify::new();

@@ -10,6 +10,8 @@ use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 use nix::errno::Errno;
 use repoint_common::endpoint::MAX_ENTRIES;
 
+use crate::lock::LockError;
+
 /// Why the data plane cannot be loaded, opened, changed or unloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
@@ -47,6 +49,9 @@ pub enum DatapathError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// Who loads or unloads holds a lock, which cannot be had.
+    #[error("cannot load or unload the data plane: {0}")]
+    Lock(#[from] LockError),
     /// The embedded object was refused.
     #[error("cannot load the eBPF object: {}", cause(source))]
     Load {

@@ -13,7 +13,10 @@ use nix::{
 };
 
 use super::{DatapathError, Pins, bpf_file_system, maps, programs};
-use crate::failpoint;
+use crate::{
+    failpoint,
+    lock::{Lock, PATIENCE},
+};
 
 /// What `ebpf/` compiles to.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/repoint.bpf.o"));
@@ -104,12 +107,9 @@ pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
 }
 
 /// Waits for other loaders.
-fn lock(run_dir: &Path) -> Result<Flock<File>, DatapathError> {
+fn lock(run_dir: &Path) -> Result<Lock, DatapathError> {
     fs::create_dir_all(run_dir).map_err(DatapathError::folder("create", run_dir))?;
-    let path = run_dir.join(LOCK);
-    let file = File::create(&path).map_err(DatapathError::folder("create", &path))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| DatapathError::folder("lock", &path)(errno))
+    Ok(Lock::exclusive(&run_dir.join(LOCK), PATIENCE)?)
 }
 
 fn load_object() -> Result<Ebpf, DatapathError> {

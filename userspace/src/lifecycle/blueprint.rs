@@ -11,7 +11,7 @@ use crate::{
     conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
-    netns::{HiddenNamespaces, Netns},
+    netns::{HiddenNamespaces, Netns, NetnsInode},
     slot::{BuildPermit, Builder, Built},
     store::{PoolId, Slot, Write},
     template::{NetworkConfig, NodeContext, Template},
@@ -29,6 +29,8 @@ pub(super) struct Blueprint<'a> {
     digest: [u8; 32],
     mtu: u32,
     masquerade: bool,
+    /// Where the host's ends of the slots will be.
+    home: NetnsInode,
 }
 
 /// A slot on record, and its namespace, in which nothing is yet.
@@ -55,7 +57,8 @@ impl<'a> Blueprint<'a> {
         if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
             return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
         }
-        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade })
+        let home = Netns::current()?.inode();
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home })
     }
 
     /// Whether its slots are masqueraded.
@@ -69,6 +72,7 @@ impl<'a> Blueprint<'a> {
         transaction: &mut Write<'_>,
         netns: &Netns,
     ) -> Result<Slot, LifecycleError> {
+        transaction.settle(self.home)?;
         let id = transaction.next_slot_id()?;
         let PoolId { network, ifname, template } = &self.pool.id;
         let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());

@@ -86,7 +86,9 @@ impl Cold<'_> {
     /// addresses.
     fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
+        let home = Netns::current()?.inode();
         node.store.grow(|transaction| {
+            transaction.settle(home)?;
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
             let AttachmentId { network, ifname, .. } = attachment;

@@ -19,7 +19,13 @@ const BATCH: usize = 64;
 /// Removes all there is of slots that have namespaces of their own. Every step is tried for every
 /// slot; what fails stays on record. One that somebody has had in hand since it was seen is left, unless
 /// he has given it up, too.
+///
+/// # Errors
+/// Where one fails, and in another network namespace than the one where they were built.
 pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
+    if !slots.is_empty() {
+        node.ensure_home()?;
+    }
     let mut errors = Vec::new();
     let masquerade = slots.iter().any(|slot| slot.masquerade);
     for batch in slots.chunks(BATCH) {

@@ -8,6 +8,7 @@ use crate::{
     conf::{Annotation, ConfError, LEAST_MTU_V6, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
+    lock::LockError,
     netlink::NetlinkError,
     netns::{HiddenError, NetnsError, StackError},
     slot::{
@@ -265,6 +266,9 @@ pub enum LifecycleError {
     /// A thread that builds a slot, or sweeps, ended early.
     #[error("a thread that goes in and out of namespaces ended early")]
     Thread,
+    /// Somebody else sweeps.
+    #[error("another sweep is at work: {0}")]
+    Sweeping(#[source] LockError),
     /// There is no turn to build.
     #[error(transparent)]
     Permit(#[from] PermitError),

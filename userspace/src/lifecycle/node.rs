@@ -127,6 +127,13 @@ impl Node {
         open.as_ref().map(|(_, maps)| work(maps)).transpose()
     }
 
+    /// Refuses to go on in another network namespace than the one where slots on record were built:
+    /// their interfaces seem to be gone there.
+    pub fn ensure_home(&self) -> Result<(), LifecycleError> {
+        let here = Netns::current()?.inode();
+        Ok(self.store.read(|transaction| transaction.check_home(here))?)
+    }
+
     /// The maps, where the data plane is loaded.
     pub fn maps(&self) -> Result<Option<Maps>, LifecycleError> {
         Ok(Maps::open_existing(&self.directories.bpf)?)

@@ -137,6 +137,7 @@ pub fn give_up(
     state: SlotState,
     count: u32,
 ) -> Result<usize, LifecycleError> {
+    node.ensure_home()?;
     let slots = node.store.write(|transaction| {
         // The index has them by tenant and function, or by whether they were used.
         let mut oldest: Vec<_> =
@@ -170,6 +171,9 @@ pub fn give_up_stale(
         }
         Ok::<_, StoreError>(stale)
     })?;
+    if !stale.is_empty() {
+        node.ensure_home()?;
+    }
     let mut number = 0;
     for batch in stale.chunks(BATCH) {
         let slots = node.store.write(|transaction| condemn_waiting(transaction, batch))?;

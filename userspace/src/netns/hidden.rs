@@ -28,14 +28,17 @@ use std::{
 };
 
 use nix::{
-    fcntl::{Flock, FlockArg},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns, unshare},
     unistd::{Pid, chdir, gettid, pivot_root},
 };
 
 use super::{Netns, NetnsError, NetnsInode, bind, kind_of, own};
-use crate::{failpoint, types::SlotId};
+use crate::{
+    failpoint,
+    lock::{Lock, LockError, PATIENCE},
+    types::SlotId,
+};
 
 /// Folder in `runDir` that holds the pin.
 const FOLDER: &str = "mnt";
@@ -76,6 +79,9 @@ pub enum HiddenError {
     /// A namespace cannot be opened.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    /// Who makes or removes the place holds a lock, which cannot be had.
+    #[error("cannot make or remove the place of slots' namespaces: {0}")]
+    Lock(#[from] LockError),
     /// A thread in the mount namespace ended early.
     #[error("the thread in the mount namespace of slots' namespaces ended early")]
     Thread,
@@ -296,12 +302,8 @@ fn pin_path(run_dir: &Path) -> PathBuf {
 }
 
 /// Keeps two from making the keeping place.
-fn lock(run_dir: &Path) -> Result<Flock<File>, HiddenError> {
-    let path = run_dir.join("mnt.lock");
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.map_err(HiddenError::call("create", &path, "open"))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| HiddenError::call("lock", &path, "flock")(errno))
+fn lock(run_dir: &Path) -> Result<Lock, LockError> {
+    Lock::exclusive(&run_dir.join("mnt.lock"), PATIENCE)
 }
 
 /// Unmounts whatever is mounted at a path, layer by layer.

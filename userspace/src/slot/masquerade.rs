@@ -1,16 +1,11 @@
 //! One masquerade rule for the whole node, there exactly while a slot needs it.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
-};
-
-use nix::fcntl::{Flock, FlockArg};
+use std::path::Path;
 
 use super::{GROUP, GROUP_MASQUERADED};
 use crate::{
     failpoint,
+    lock::{Lock, LockError, PATIENCE},
     netlink::{NetfilterSocket, NetlinkError, add_masquerade, masquerades, remove_masquerade},
     store::{Slot, SlotState, Store, StoreError},
 };
@@ -19,13 +14,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum MasqueradeError {
     /// Whoever changes the rule holds a lock, which cannot be had.
-    #[error("cannot lock {path}: {source}")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("cannot see to the masquerade rule: {0}")]
+    Lock(#[from] LockError),
     /// The kernel refused.
     #[error("masquerading needs nftables in the kernel (CONFIG_NF_TABLES, CONFIG_NFT_MASQ): {0}")]
     Nftables(#[source] NetlinkError),
@@ -68,9 +58,6 @@ fn needs_rule(slot: &Slot) -> bool {
     slot.masquerade && slot.state() != SlotState::Condemned
 }
 
-fn lock(run_dir: &Path) -> Result<Flock<File>, MasqueradeError> {
-    let path = run_dir.join("masquerade.lock");
-    let failed = |source| MasqueradeError::Lock { path: path.clone(), source };
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+fn lock(run_dir: &Path) -> Result<Lock, LockError> {
+    Lock::exclusive(&run_dir.join("masquerade.lock"), PATIENCE)
 }

@@ -16,7 +16,10 @@ use std::{
 use lmdb::{Database, DatabaseFlags, EnvironmentFlags, RoTransaction, RwTransaction};
 
 use super::{StoreError, room::Room};
-use crate::failpoint;
+use crate::{
+    failpoint,
+    lock::{self, Kind, PATIENCE},
+};
 
 /// LMDB's data file in the folder.
 const DATA: &str = "data.mdb";
@@ -70,7 +73,7 @@ impl<L: Layout> Environment<L> {
         for _ in 0..TRIES {
             let file = make_data_file(path)?;
             // Nobody writes while it is made, or its newest state is looked for.
-            let held = Held::exclusive(&file, path)?;
+            let held = Held::take(&file, path, Kind::Exclusive)?;
             let inner = open_inner::<L>(&file, path)?;
             failpoint::hit("store:opened");
             let found = file.metadata().map_err(file_failed(path, "fstat"))?;
@@ -108,7 +111,7 @@ impl<L: Layout> Environment<L> {
         work: impl for<'env> FnOnce(RoTransaction<'env>, &'env L) -> Result<T, E>,
     ) -> Result<T, E> {
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::shared(&data.file, &self.path)?;
+        let _held = Held::take(&data.file, &self.path, Kind::Shared)?;
         work(begin_reading(&self.inner)?, &self.tables)
     }
 
@@ -119,7 +122,7 @@ impl<L: Layout> Environment<L> {
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
     ) -> Result<T, E> {
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        let _held = Held::exclusive(&data.file, &self.path)?;
+        let _held = Held::take(&data.file, &self.path, Kind::Exclusive)?;
         let transaction = begin_writing(&self.inner)?;
         failpoint::hit("store:begun");
         work(transaction, &self.tables)
@@ -133,7 +136,7 @@ impl<L: Layout> Environment<L> {
     ) -> Result<T, E> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         let Data { file, room } = &mut *data;
-        let _held = Held::exclusive(file, &self.path)?;
+        let _held = Held::take(file, &self.path, Kind::Exclusive)?;
         room.make(&self.inner, file, &self.path)?;
         let transaction = begin_writing(&self.inner)?;
         failpoint::hit("store:begun");
@@ -179,15 +182,9 @@ pub(super) fn begin_writing(
 struct Held<'a>(&'a File);
 
 impl<'a> Held<'a> {
-    /// Waits until nobody writes.
-    fn shared(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock_shared().map_err(file_failed(path, "flock"))?;
-        Ok(Self(file))
-    }
-
-    /// Waits until nobody reads or writes.
-    fn exclusive(file: &'a File, path: &Path) -> Result<Self, StoreError> {
-        file.lock().map_err(file_failed(path, "flock"))?;
+    /// Waits until nobody writes, or also reads.
+    fn take(file: &'a File, folder: &Path, kind: Kind) -> Result<Self, StoreError> {
+        lock::take(file, &folder.join(DATA), kind, PATIENCE)?;
         Ok(Self(file))
     }
 }

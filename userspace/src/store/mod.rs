@@ -10,6 +10,7 @@ mod boot;
 mod codec;
 mod decision;
 mod environment;
+mod home;
 mod index;
 mod journal;
 mod keys;
@@ -43,6 +44,7 @@ use lmdb::Database;
 use environment::{Environment, Layout, begin_reading, begin_writing};
 
 use crate::{
+    lock::LockError,
     template::TemplateError,
     types::{AttachmentId, SlotId, TemplateName},
 };
@@ -80,6 +82,9 @@ pub enum StoreError {
         /// Its error.
         source: io::Error,
     },
+    /// Others hold its lock.
+    #[error(transparent)]
+    Held(#[from] LockError),
     /// The environment cannot be opened.
     #[error("cannot open the database in {path}: {source}{advice}")]
     Open {
@@ -191,6 +196,18 @@ pub enum StoreError {
         address: std::net::IpAddr,
         /// The slot that has it.
         slot: SlotId,
+    },
+    /// The host's ends of slots are in another network namespace.
+    #[error(
+        "slots on record were built in another network namespace ({home}) than this process's ({here}), \
+         where none of their interfaces is to be seen: run it in that one (a pod: hostNetwork: true); \
+         if that one is gone, move the folder `state` in runDir away, then `repoint sweep`"
+    )]
+    Elsewhere {
+        /// Device and inode number of that namespace.
+        home: String,
+        /// Of this process's.
+        here: String,
     },
     /// A slot is not in a state from which it can go there.
     #[error("slot {slot} is {from} and cannot become {to}")]

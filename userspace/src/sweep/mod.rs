@@ -23,6 +23,7 @@ pub use repair::Fate;
 use crate::{
     conf::Directories,
     lifecycle::{LifecycleError, Node},
+    lock,
     types::NetworkName,
 };
 use repair::Repairs;
@@ -32,6 +33,8 @@ use repair::Repairs;
 const MOMENT: Duration = Duration::from_millis(500);
 /// How often a sweep looks, at most: what was put right may bring other things to light.
 const LOOKS: usize = 6;
+/// How long a sweep within a verb waits for others.
+const TURN: Duration = Duration::from_secs(3);
 
 /// A finding, and what became of it.
 #[derive(Debug)]
@@ -99,25 +102,29 @@ pub struct Sweeper {
     /// The only network whose things are put right; none: all.
     network: Option<NetworkName>,
     suspects: Suspects,
+    /// How long others that sweep are waited for.
+    turn: Duration,
 }
 
 impl Sweeper {
     /// One that has seen nothing yet.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, network: None, suspects: Suspects::default() }
+        let suspects = Suspects::default();
+        Self { patience, network: None, suspects, turn: lock::PATIENCE }
     }
 
-    /// One that sees to the things of one network only.
+    /// One that sees to the things of one network only, and does not wait for long for others.
     #[must_use]
     pub fn of_network(patience: Patience, network: NetworkName) -> Self {
-        Self { network: Some(network), ..Self::new(patience) }
+        Self { network: Some(network), turn: TURN, ..Self::new(patience) }
     }
 
     /// Tells what a sweep would do, and does nothing: not even a database is made.
     pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
         let node = Node::open_existing(directories)?;
+        node.as_ref().map(Node::ensure_home).transpose()?;
         let store = node.as_ref().map(|node| &node.store);
         let known = self.suspects.clone();
         let mut look = self.look(&observe(directories, store)?);
@@ -136,7 +143,8 @@ impl Sweeper {
     /// is told, and keeps nothing else from being done.
     pub fn sweep(&mut self, node: &Node) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
-        let repairs = Repairs::begin(node)?;
+        node.ensure_home()?;
+        let repairs = Repairs::begin(node, self.turn)?;
         let known = self.suspects.clone();
         let mut report = Report::default();
         let mut idle = false;

@@ -6,17 +6,13 @@ mod plane;
 mod records;
 mod slots;
 
-use std::{
-    fs::{File, OpenOptions},
-    path::Path,
-};
-
-use nix::fcntl::{Flock, FlockArg};
+use std::{path::Path, time::Duration};
 
 use super::finding::{Finding, Remedy};
 use crate::{
     failpoint,
     lifecycle::{LifecycleError, Node},
+    lock::Lock,
     store::{Slot, StoreError, Transaction},
     sweep::Version,
 };
@@ -47,21 +43,14 @@ type Fates = Vec<(Finding, Fate)>;
 /// The right to put things right on a node: one sweep has it at a time.
 pub(super) struct Repairs<'a> {
     node: &'a Node,
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl<'a> Repairs<'a> {
-    /// Waits for others that sweep.
-    pub(super) fn begin(node: &'a Node) -> Result<Self, LifecycleError> {
-        let path = node.directories.run.join("sweep.lock");
-        let failed = |what| {
-            let path = path.clone();
-            move |source| LifecycleError::File { what, path, source }
-        };
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(failed("open"))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| failed("lock")(errno.into()))?;
+    /// Waits for others that sweep, for as long as `patience`.
+    pub(super) fn begin(node: &'a Node, patience: Duration) -> Result<Self, LifecycleError> {
+        let lock = Lock::exclusive(&node.directories.run.join("sweep.lock"), patience);
+        let lock = lock.map_err(LifecycleError::Sweeping)?;
         records::record_boot(node)?;
         Ok(Self { node, _lock: lock })
     }

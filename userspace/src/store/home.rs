@@ -1,0 +1,69 @@
+//! The network namespace in which the host's ends of slots are. What looks for them in another finds none,
+//! and would take every slot for lost.
+
+use super::{StoreError, Transaction, Write, transaction::meta};
+use crate::netns::NetnsInode;
+
+impl<T: lmdb::Transaction> Transaction<'_, T> {
+    /// Refuses another namespace than the one where slots on record were built.
+    pub fn check_home(&self, here: NetnsInode) -> Result<(), StoreError> {
+        match self.home()? {
+            Some(home) if home != encode(here) && self.any_slot(|_| true)? => {
+                Err(StoreError::Elsewhere { home, here: encode(here) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn home(&self) -> Result<Option<String>, StoreError> {
+        let found = self.get(self.tables.meta, meta::HOME.as_bytes(), "read the home namespace")?;
+        Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
+    }
+}
+
+impl Write<'_> {
+    /// Records where a slot is about to be built; refuses another namespace than that of those on
+    /// record.
+    pub fn settle(&mut self, here: NetnsInode) -> Result<(), StoreError> {
+        self.check_home(here)?;
+        let (recorded, here) = (self.home()?, encode(here));
+        if recorded.as_ref() == Some(&here) {
+            return Ok(());
+        }
+        let table = self.tables.meta;
+        self.put(table, meta::HOME.as_bytes(), here.as_bytes(), "record the home namespace")
+    }
+}
+
+fn encode(namespace: NetnsInode) -> String {
+    format!("{}:{}", namespace.device, namespace.inode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Slot, Store};
+
+    #[test]
+    fn the_first_slot_tells_the_home_of_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let [one, other] = [1, 2].map(|inode| NetnsInode { device: 4, inode });
+        let settle = |here| store.write(|transaction| transaction.settle(here));
+        // Without a slot nothing is anywhere.
+        settle(one).unwrap();
+        settle(other).unwrap();
+        let slot: Result<Slot, StoreError> = store.write(|transaction| {
+            let id = transaction.next_slot_id()?;
+            let slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), 1);
+            transaction.put_slot(&slot)?;
+            Ok(slot)
+        });
+        settle(other).unwrap();
+        assert!(matches!(settle(one), Err(StoreError::Elsewhere { .. })));
+        let check = |here| store.read(|transaction| transaction.check_home(here));
+        assert!(check(one).is_err() && check(other).is_ok());
+        store.write(|transaction| transaction.forget(slot.as_ref().unwrap(), None)).unwrap();
+        check(one).unwrap();
+    }
+}
