@@ -30,7 +30,7 @@ pub use netfilter::{
     delete_nftables_tables, forget_connections, nftables_tables, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
-pub use route::{Route, RouteOptions, add_route, append_route, routes, uplink_ifindex};
+pub use route::{Route, RouteOptions, add_route, append_route, is_local, routes, uplink_ifindex};
 pub use sock_diag::{Connection, destroy_connections, open_sock_diag, tcp_connections};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};

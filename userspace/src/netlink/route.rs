@@ -180,22 +180,38 @@ pub fn uplink_ifindex(socket: &mut RouteSocket) -> Result<Option<u32>, NetlinkEr
     Ok(None)
 }
 
+/// Whether packets to an address are for the socket's namespace itself.
+pub fn is_local(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, NetlinkError> {
+    let found = find_route(socket, address)?;
+    Ok(found.is_some_and(|route| route.header.kind == RouteType::Local))
+}
+
 fn ifindex_towards(
     socket: &mut RouteSocket,
     destination: IpAddr,
 ) -> Result<Option<u32>, NetlinkError> {
+    let found = find_route(socket, destination)?;
+    let unicast = found.filter(|route| route.header.kind == RouteType::Unicast);
+    Ok(unicast.and_then(|route| {
+        route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })
+    }))
+}
+
+/// The route that a packet would take; none where the kernel would not send it.
+fn find_route(
+    socket: &mut RouteSocket,
+    destination: IpAddr,
+) -> Result<Option<RouteMessage>, NetlinkError> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
     message.header.destination_prefix_length = crate::types::host_prefix(destination);
     message.attributes = vec![RouteAttribute::Destination(destination.into())];
     let request = RouteNetlinkMessage::GetRoute(message);
     match socket.query(Request::new(format!("find the route to {destination}"), request, 0)) {
-        Ok(RouteNetlinkMessage::NewRoute(found)) if found.header.kind == RouteType::Unicast => {
-            Ok(found.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            }))
-        }
+        Ok(RouteNetlinkMessage::NewRoute(found)) => Ok(Some(found)),
         // ENETUNREACH and EACCES are answers too: there is no way out, or it is prohibited.
         Ok(_) | Err(NetlinkError::Refused { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -172,8 +172,10 @@ impl Builder<'_> {
         failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
         let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
-        let refusal = refusals.into_iter().find(|refusal| !refusal.is_present());
-        refusal.map_or(Ok(()), |refusal| Err(BuildError::Container(refusal)))
+        if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
+            return Err(BuildError::Container(refusal));
+        }
+        container_end::wait_for_addresses(self.config, &mut socket).map_err(BuildError::Container)
     }
 
     /// Makes the node a router for the families that the slot has addresses of.

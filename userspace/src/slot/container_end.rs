@@ -1,7 +1,15 @@
 //! What belongs on the container's end of a slot: for building it, and for bringing it back.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::AsFd,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
+use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use rustix::{
     fs::{Mode, OFlags, openat},
@@ -11,11 +19,19 @@ use rustix::{
 use super::{BuildError, fingerprint::mount_proc};
 use crate::{
     failpoint,
-    netlink::{Request, add_address, add_neighbour, append_route, bring_up, configure_link},
+    netlink::{
+        NetlinkError, Request, RouteSocket, add_address, add_neighbour, append_route, bring_up,
+        configure_link, is_local,
+    },
     store::Slot,
     template::NetworkConfig,
 };
 
+/// How long IPv6 addresses may take to get their routes.
+const ROUTING: Duration = Duration::from_secs(2);
+/// How long until it is asked for them again, at first and at last.
+const SHORTEST_NAP: Duration = Duration::from_micros(20);
+const LONGEST_NAP: Duration = Duration::from_millis(2);
 /// Index of `lo`, in every namespace.
 pub(super) const LOOPBACK: u32 = 1;
 
@@ -42,6 +58,24 @@ pub(super) fn add_routes(
     ifindex: u32,
 ) -> Vec<Request<RouteNetlinkMessage>> {
     config.routes.iter().map(|route| append_route(ifindex, route)).collect()
+}
+
+/// Waits until IPv6 addresses are there to be talked to: the kernel leaves it to a thread of its own to
+/// make their local routes (`addrconf_dad_work`), mostly within 0.1 ms. On a machine on which that takes
+/// too long the container is not kept any longer.
+pub(super) fn wait_for_addresses(
+    config: &NetworkConfig,
+    socket: &mut RouteSocket,
+) -> Result<(), NetlinkError> {
+    let deadline = Instant::now() + ROUTING;
+    for address in config.addresses.iter().map(IpNet::addr).filter(IpAddr::is_ipv6) {
+        let mut nap = SHORTEST_NAP;
+        while !is_local(socket, address)? && Instant::now() < deadline {
+            thread::park_timeout(nap);
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+    }
+    Ok(())
 }
 
 /// Sets its sysctls, in a `/proc` mounted for it. The node's own remembers each until memory is

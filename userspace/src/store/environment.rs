@@ -123,9 +123,7 @@ impl<L: Layout> Environment<L> {
     ) -> Result<T, E> {
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = Held::take(&data.file, &self.path, Kind::Exclusive)?;
-        let transaction = begin_writing(&self.inner)?;
-        failpoint::hit("store:begun");
-        work(transaction, &self.tables)
+        work(begin_writing(&self.inner)?, &self.tables)
     }
 
     /// The same for what makes the environment larger. It fails where it would take the room that is
@@ -138,9 +136,8 @@ impl<L: Layout> Environment<L> {
         let Data { file, room } = &mut *data;
         let _held = Held::take(file, &self.path, Kind::Exclusive)?;
         room.make(&self.inner, file, &self.path)?;
-        let transaction = begin_writing(&self.inner)?;
-        failpoint::hit("store:begun");
-        work(transaction, &self.tables)
+        failpoint::hit("store:room");
+        work(begin_writing(&self.inner)?, &self.tables)
     }
 }
 
@@ -175,7 +172,9 @@ pub(super) fn begin_writing(
     environment: &lmdb::Environment,
 ) -> Result<RwTransaction<'_>, StoreError> {
     let begun = environment.begin_rw_txn();
-    begun.map_err(|source| StoreError::Lmdb { what: "begin writing", source })
+    let begun = begun.map_err(|source| StoreError::Lmdb { what: "begin writing", source })?;
+    failpoint::hit("store:begun");
+    Ok(begun)
 }
 
 /// The lock, held until this is dropped.
