@@ -70,7 +70,7 @@ pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
     if NetnsInode::of(&found) != namespace {
         return Ok(false);
     }
-    let own = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     match umount2(own.as_str(), MntFlags::MNT_DETACH) {
         Ok(()) => Ok(true),
         Err(Errno::EINVAL) if !is_at(namespace, path) => Ok(false),
