@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     netns::{HiddenNamespaces, Netns},
-    slot::{GROUP, endpoint_of, interface_of},
+    slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::Slot,
     types::{AttachmentId, Identity},
 };
@@ -74,7 +74,8 @@ fn stray_link(pooled: &Pooled<'_>) -> Result<()> {
     let group = GROUP.to_string();
     let add = ["link", "add", &name, "group", &group, "type", "veth", "peer", "name", "stray"];
     command::run("ip", add)?;
-    let alias = repoint::slot::alias(&nobody(pooled)?);
+    let owner = Owner::of(&pooled.node().dirs().run);
+    let alias = Alias::new(&nobody(pooled)?, owner).to_string();
     command::run("ip", ["link", "set", &name, "alias", &alias]).map(drop)
 }
 

@@ -14,6 +14,7 @@ use crate::{
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
+    slot::Owner,
     store::{Store, StoredTemplate, Templates},
     types::{SlotId, TemplateName},
 };
@@ -125,6 +126,12 @@ impl Node {
             *open = self.maps()?.map(|maps| (folder, maps));
         }
         open.as_ref().map(|(_, maps)| work(maps)).transpose()
+    }
+
+    /// Whose its slots are, as their interfaces say.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.directories.run)
     }
 
     /// Refuses to go on in another network namespace than the one where slots on record were built:

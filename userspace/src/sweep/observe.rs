@@ -19,7 +19,7 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    slot::{User, users},
+    slot::{Owner, User, users},
     store::{Read, Slot, SlotState, Store, StoreError, Survey, boot_id},
     types::SlotId,
 };
@@ -39,6 +39,8 @@ pub struct Observation {
     pub now: u64,
     /// The number of this boot, where the kernel tells it.
     pub boot: Option<String>,
+    /// Whose slots are on record.
+    pub owner: Owner,
     /// What is on record.
     pub records: Survey,
     /// Every interface of the node.
@@ -143,6 +145,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let mut seen = Observation {
         now: now(),
         boot: boot_id(),
+        owner: Owner::of(&directories.run),
         records,
         links,
         attached,

@@ -5,7 +5,7 @@ use crate::{
     failpoint,
     lifecycle::{self, LifecycleError, Node, destroy, now},
     netlink::{RouteSocket, get_link},
-    slot::{release_masquerade, remove_links_named, slot_of_alias, tear_down},
+    slot::{Alias, release_masquerade, remove_links_named, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
     types::SlotId,
@@ -152,7 +152,8 @@ fn is_stray(
         Err(error) if error.is_absent() => Ok(false),
         link => {
             let link = link?;
-            let is_its = slot_of_alias(&link.alias).is_some_and(|(_, aliased)| aliased == slot);
+            let own = |alias: Alias| alias.slot == slot && !alias.is_foreign_to(node.owner());
+            let is_its = Alias::read(&link.alias).is_some_and(own);
             Ok(link.ifindex == ifindex && is_its)
         }
     }
