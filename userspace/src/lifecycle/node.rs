@@ -56,6 +56,12 @@ impl Node {
         Ok(store.map(|store| Self::new(directories, store)))
     }
 
+    /// The same, to look at it: nothing in it is changed.
+    pub fn look(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
+        let store = Store::look(&directories.run.join("state"))?;
+        Ok(store.map(|store| Self::new(directories, store)))
+    }
+
     /// The folder of the database of templates.
     #[must_use]
     pub fn templates_folder(directories: &Directories) -> PathBuf {

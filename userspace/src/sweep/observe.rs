@@ -12,6 +12,7 @@ use repoint_common::{endpoint::Endpoint, interface::Interface};
 
 use crate::{
     bell,
+    boot::boot_id,
     conf::Directories,
     datapath::{Maps, PinsSeen},
     lifecycle::{LifecycleError, now},
@@ -20,7 +21,7 @@ use crate::{
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
     slot::{Owner, User, users},
-    store::{Read, Slot, SlotState, Store, StoreError, Survey, boot_id},
+    store::{Read, Slot, SlotState, Store, StoreError, Survey},
     types::SlotId,
 };
 
