@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::statfs::{TMPFS_MAGIC, statfs},
@@ -92,7 +92,9 @@ fn an_add_before_the_first_sweep_after_a_reboot_is_served_and_stays() -> Result<
         pooled.fill()?;
         let old = pooled.add()?;
         let Some(disk) = OnDisk::of(pooled)? else { return old.remove() };
+        let path = record(pooled, &pooled.slot_of(&old)?)?.netns_path.context("no path")?;
         reboot(pooled)?;
+        umount2(&path, MntFlags::MNT_DETACH)?;
         // The place of slots' namespaces was another mount namespace's.
         let home = "4:4026531999:00000000-2222-3333-4444-555555555555";
         write(&pooled.node().dirs().run.join("mnt/ns"), home)?;

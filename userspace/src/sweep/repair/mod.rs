@@ -1,6 +1,7 @@
 //! Putting findings right: by kind, many of a kind together, each looked at again before it is
 //! touched. What was claimed meanwhile is left alone.
 
+mod again;
 mod maps;
 mod plane;
 mod records;

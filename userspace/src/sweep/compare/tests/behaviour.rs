@@ -219,3 +219,20 @@ fn slots_of_another_run_dir_are_told_of_and_left() {
     let left = entries.endpoints.len() + entries.interfaces.len();
     assert_eq!(due(&seen).len(), left + 1, "{:#?}", due(&seen));
 }
+
+/// Who is in a namespace without its interface may get another: DEL ends it.
+#[test]
+fn a_slot_in_use_whose_interface_is_gone_is_left_to_who_is_inside() {
+    let patience = Patience { abandoned: Duration::ZERO, ..Patience::default() };
+    let mut seen = node(vec![slot(1, SlotState::Active, true, 5000)]);
+    seen.links.truncate(1);
+    let of_link = |seen: &Observation| {
+        let found = compare(seen, &patience);
+        found.into_iter().find(|one| one.kind == Kind::SlotLink).unwrap()
+    };
+    assert!(matches!(of_link(&seen).remedy, Remedy::GiveUp(_)));
+    seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
+    let found = of_link(&seen);
+    assert_eq!(found.remedy, Remedy::Leave, "{found}");
+    assert!(found.why.ends_with("process 1 is inside"), "{found}");
+}
