@@ -205,3 +205,31 @@ fn a_dry_run_makes_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+/// They are no garbage that is told of: replacing a template leaves the text of the old one.
+#[test]
+fn templates_and_fingerprints_that_nobody_names_are_forgotten() -> Result<()> {
+    with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
+        pooled.fill()?;
+        let digest = [7; 32];
+        let slot = crate::record(pooled, &crate::slot_in(pooled, "warm")?)?;
+        with_records(pooled, |transaction| {
+            transaction.put_template(&digest, "{}")?;
+            transaction.put_fingerprint(&digest, b"-")
+        })?;
+        let known = |digest| {
+            with_records(pooled, |transaction| {
+                Ok((
+                    transaction.template(&digest)?.is_some(),
+                    transaction.fingerprint(&digest)?.is_some(),
+                ))
+            })
+        };
+        dry_run(pooled)?.ensure_empty()?;
+        ensure!(known(digest)? == (true, true), "a dry run forgets them");
+        sweep(pooled, &[])?.ensure_empty()?;
+        ensure!(known(digest)? == (false, false), "they are there");
+        ensure!(known(slot.template)?.0 && known(slot.fingerprint)?.1, "the slot's are gone");
+        pooled.add()?.remove()
+    })
+}

@@ -14,6 +14,7 @@ mod index;
 mod journal;
 mod keys;
 mod pool;
+mod prune;
 mod read;
 mod record;
 mod room;

@@ -149,8 +149,10 @@ impl Sweeper {
         let mut report = Report::default();
         let mut idle = false;
         for number in 0..LOOKS {
-            let look = self.look(&observe(&node.directories, Some(&node.store))?);
+            let seen = observe(&node.directories, Some(&node.store))?;
+            let look = self.look(&seen);
             if number == 0 {
+                repairs.prune(&seen.records)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }
             let fates = repairs.put_right(&look.due);
