@@ -31,10 +31,7 @@ mod control {
         },
     };
 
-    use nix::{
-        sys::signal::{Signal, kill},
-        unistd::Pid,
-    };
+    use nix::sys::signal::{Signal, raise};
 
     static CONTROL: LazyLock<Control> = LazyLock::new(|| Control {
         wanted: env::var("REPOINT_FAILPOINT").ok().and_then(|text| parse(&text)),
@@ -82,8 +79,9 @@ mod control {
         if let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.name == name)
             && passed.fetch_add(1, Ordering::Relaxed) + 1 == wanted.number
         {
-            // The kernel kills or stops before this returns.
-            kill(Pid::this(), wanted.signal).ok();
+            // The kernel kills or stops before this returns. A signal to the process might be taken by
+            // another thread, while this one goes on for some steps.
+            raise(wanted.signal).ok();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Networks for functions, prepared ahead of time and repointed by eBPF map writes.
 
 pub mod bell;
+pub mod boot;
 pub mod cni;
 pub mod conf;
 pub mod datapath;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Maps,
     netns::{HiddenNamespaces, Netns},
-    slot::{GROUP, alias, endpoint_of, interface_of},
+    slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError, Write},
     types::{AttachmentId, Identity, SlotId},
 };
@@ -50,11 +50,12 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
     let dirs = ground.node.dirs();
     let nobody = Slot::building(NOBODY, NAME.parse()?, "eth0".parse()?, 1);
     let (name, group) = (NOBODY.host_ifname(), GROUP.to_string());
+    let alias = Alias::new(&nobody, Owner::of(&dirs.run)).to_string();
     // Some of it may be left by a sweep that was killed.
     if command::run("ip", ["link", "show", &name]).is_err() {
         command::run("ip", ["link", "add", &name, "group", &group, "type", "veth"])?;
     }
-    command::run("ip", ["link", "set", &name, "group", &group, "alias", &alias(&nobody)])?;
+    command::run("ip", ["link", "set", &name, "group", &group, "alias", &alias])?;
     let maps = Maps::open_existing(&dirs.bpf)?.context("the data plane is not loaded")?;
     maps.insert_endpoint("10.219.7.250".parse()?, &endpoint_of(&nobody, 4711, Identity(7)))?;
     maps.insert_interface(4711, &interface_of(&nobody, Identity(7)))?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use repoint::{
     datapath::Datapath,
     netns::Netns,
-    slot::{BuildError, Builder, CaptureError, Fingerprint, capture},
+    slot::{BuildError, Builder, CaptureError, Fingerprint, Owner, capture},
     store::Slot,
     template::{NetworkConfig, NodeContext, Operation, Template},
     types::SlotId,
@@ -46,7 +46,8 @@ pub fn build(
     slot.owns_netns = true;
     let netns = Netns::create()?;
     let programs = &datapath.programs;
-    let builder = Builder { slot: &slot, config: &config, netns: &netns, programs };
+    let builder =
+        Builder { slot: &slot, config: &config, netns: &netns, programs, owner: Owner::default() };
     if let Err(error) = builder.build() {
         return Ok(Err(error));
     }

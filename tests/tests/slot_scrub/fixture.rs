@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
     netns::Netns,
-    slot::{Builder, Fingerprint, Scrubbed, scrub},
+    slot::{Builder, Fingerprint, Owner, Scrubbed, scrub},
     store::Slot,
     template::{NetworkConfig, NodeContext},
     types::SlotId,
@@ -54,8 +54,13 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     slot.addresses = addresses;
     slot.owns_netns = true;
     let netns = Netns::create()?;
-    let builder =
-        Builder { slot: &slot, config: &config, netns: &netns, programs: &datapath.programs };
+    let builder = Builder {
+        slot: &slot,
+        config: &config,
+        netns: &netns,
+        programs: &datapath.programs,
+        owner: Owner::default(),
+    };
     let host_ifname = builder.build()?.host_ifname;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     Ok(Built { slot, config, netns, host_ifname, expected })

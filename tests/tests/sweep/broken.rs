@@ -1,9 +1,16 @@
 //! Slots that are not what their record says: those that wait are put right or given up, those in use
 //! are put right.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 use repoint::{
     netns::HiddenNamespaces,
     slot::{endpoint_of, interface_of},
@@ -11,7 +18,7 @@ use repoint::{
     types::{Identity, SlotId},
 };
 use repoint_tests::{
-    Container, Pooled, cli, command,
+    Container, Pooled, cli, command, dist, missing,
     plugin::Attachment,
     traffic::{self, Host},
     with_pool,
@@ -325,5 +332,33 @@ fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
         }
         one.remove()?;
         two.remove()
+    })
+}
+
+/// Whatever it is that came right while the sweep was on its way to it. It needs an executable with
+/// failpoints.
+#[test]
+fn a_slot_that_has_come_right_meanwhile_is_not_given_up() -> Result<()> {
+    let cli = dist::failpoints().join("repoint");
+    if missing([&cli]) {
+        return Ok(());
+    }
+    with_pool(&few(), |pooled| {
+        pooled.fill()?;
+        let slot = slot_in(pooled, "warm")?;
+        // The name tells whose it is.
+        let rename = |from: &str, to: &str| command::run("ip", ["link", "set", from, "name", to]);
+        rename(&slot.host_ifname, "away")?;
+        let mut command = Command::new(&cli);
+        command.args(pooled.node().dirs().arguments()).arg("sweep");
+        let mut child = command.env("REPOINT_FAILPOINT", "sweep:slots=stop").spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
+        ensure!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+        rename("away", &slot.host_ifname)?;
+        kill(pid, Signal::SIGCONT)?;
+        ensure!(child.wait()?.success(), "the sweep failed");
+        ensure!(slot_in(pooled, "warm").is_ok() && pooled.slot(&slot.slot)?.is_some(), "{slot:?}");
+        dry_run(pooled)?.ensure_empty()
     })
 }

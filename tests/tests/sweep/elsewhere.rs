@@ -1,13 +1,18 @@
 //! What runs in another network namespace than the one where the interfaces are finds none of them, and
 //! must conclude nothing from that.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
-use repoint_tests::{Pooled, command, dist, pooled::NAME, with_pool};
+use repoint_tests::{
+    Pooled, Snapshot, command, dist,
+    pooled::NAME,
+    traffic::{self, Host},
+    with_pool,
+};
 use serde_json::json;
 
-use crate::report::dry_run;
+use crate::report::{dry_run, sweep, sweep_at};
 
 /// Runs an executable in a network namespace of its own, and gives what it says as it fails.
 fn elsewhere(pooled: &Pooled<'_>, program: &str, arguments: &[&str]) -> Result<String> {
@@ -46,6 +51,30 @@ fn whoever_is_in_another_network_namespace_does_nothing() -> Result<()> {
         }
         dry_run(pooled)?.ensure_empty()?;
         one.check()?;
+        one.remove()
+    })
+}
+
+/// Another `runDir`, and the same pins.
+#[test]
+fn slots_of_another_run_dir_are_told_of_and_left() -> Result<()> {
+    with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
+        pooled.fill()?;
+        let one = pooled.add()?;
+        let dirs = pooled.node().dirs();
+        let before = Snapshot::take(dirs)?;
+        let other = Path::new("/run/other");
+        for _ in 0..2 {
+            let swept = sweep_at(pooled, other, &["--grace", "0s"])?;
+            ensure!(swept.count("link", "left") == 3 && swept.status == 0, "{swept:#?}");
+            ensure!(swept.findings.len() == 3, "{swept:#?}");
+        }
+        let difference = before.difference(&Snapshot::take(dirs)?);
+        ensure!(difference.is_empty(), "{difference}");
+        traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
+        fs::remove_dir_all(other)?;
+        one.check()?;
+        sweep(pooled, &[])?.ensure_empty()?;
         one.remove()
     })
 }

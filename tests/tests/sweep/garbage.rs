@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     netns::{HiddenNamespaces, Netns},
-    slot::{GROUP, endpoint_of, interface_of},
+    slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::Slot,
     types::{AttachmentId, Identity},
 };
@@ -74,7 +74,8 @@ fn stray_link(pooled: &Pooled<'_>) -> Result<()> {
     let group = GROUP.to_string();
     let add = ["link", "add", &name, "group", &group, "type", "veth", "peer", "name", "stray"];
     command::run("ip", add)?;
-    let alias = repoint::slot::alias(&nobody(pooled)?);
+    let owner = Owner::of(&pooled.node().dirs().run);
+    let alias = Alias::new(&nobody(pooled)?, owner).to_string();
     command::run("ip", ["link", "set", &name, "alias", &alias]).map(drop)
 }
 
@@ -202,5 +203,33 @@ fn a_dry_run_makes_nothing() -> Result<()> {
         ensure!(told == "nothing is stale\n", "{told}");
         ensure!(!node.dirs().run.exists(), "it made {}", node.dirs().run.display());
         Ok(())
+    })
+}
+
+/// They are no garbage that is told of: replacing a template leaves the text of the old one.
+#[test]
+fn templates_and_fingerprints_that_nobody_names_are_forgotten() -> Result<()> {
+    with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
+        pooled.fill()?;
+        let digest = [7; 32];
+        let slot = crate::record(pooled, &crate::slot_in(pooled, "warm")?)?;
+        with_records(pooled, |transaction| {
+            transaction.put_template(&digest, "{}")?;
+            transaction.put_fingerprint(&digest, b"-")
+        })?;
+        let known = |digest| {
+            with_records(pooled, |transaction| {
+                Ok((
+                    transaction.template(&digest)?.is_some(),
+                    transaction.fingerprint(&digest)?.is_some(),
+                ))
+            })
+        };
+        dry_run(pooled)?.ensure_empty()?;
+        ensure!(known(digest)? == (true, true), "a dry run forgets them");
+        sweep(pooled, &[])?.ensure_empty()?;
+        ensure!(known(digest)? == (false, false), "they are there");
+        ensure!(known(slot.template)?.0 && known(slot.fingerprint)?.1, "the slot's are gone");
+        pooled.add()?.remove()
     })
 }

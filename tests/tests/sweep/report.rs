@@ -1,6 +1,6 @@
 //! Running `repoint sweep`, and what it tells.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{Pooled, command, dist};
@@ -49,8 +49,15 @@ impl Report {
 
 /// Sweeps.
 pub fn sweep(pooled: &Pooled<'_>, arguments: &[&str]) -> Result<Report> {
+    sweep_at(pooled, &pooled.node().dirs().run, arguments)
+}
+
+/// Sweeps with another `runDir`.
+pub fn sweep_at(pooled: &Pooled<'_>, run_dir: &Path, arguments: &[&str]) -> Result<Report> {
+    let dirs = pooled.node().dirs();
     let mut command = Command::new(dist::cli());
-    command.args(pooled.node().dirs().arguments()).args(["sweep", "--json"]).args(arguments);
+    command.arg("--run-dir").arg(run_dir).arg("--bpf-dir").arg(&dirs.bpf);
+    command.args(["sweep", "--json"]).args(arguments);
     let output = command::output_with_input(&mut command, &[])?;
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -101,16 +101,17 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
 /// Looks after the node as long as its database is the one that plugins use; says why it is not.
 async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError> {
     let _only = only_agent(&arguments.run_dir)?;
-    let bell = listen(&arguments.run_dir)?;
-    drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
-    info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
     let directories = Directories {
         run: arguments.run_dir.clone(),
         state: arguments.state_dir.clone(),
         bpf: arguments.bpf_dir.clone(),
     };
     let node = Arc::new(Node::open(&directories)?);
+    // Before anything is made.
     node.ensure_home()?;
+    let bell = listen(&arguments.run_dir)?;
+    drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
+    info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
     let keeper = Keeper::new(Arc::clone(&node))?;
     failpoint::hit("agent:resumed");
     let reloaded = Notify::new();

@@ -107,7 +107,8 @@ impl<'a> Blueprint<'a> {
         let config = self.template.instantiate(&context);
         let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
         let Datapath { programs, maps } = datapath;
-        let builder = Builder { slot, config: &config, netns, programs };
+        let owner = node.owner();
+        let builder = Builder { slot, config: &config, netns, programs, owner };
         let built = builder.build().map_err(|source| LifecycleError::Prepare {
             slot: slot.id,
             source: Box::new(source),

@@ -235,7 +235,8 @@ fn build(
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
     let Datapath { programs, maps } = &datapath;
-    let builder = Builder { slot, config, netns, programs };
+    let owner = node.owner();
+    let builder = Builder { slot, config, netns, programs, owner };
     let built = builder.build().map_err(|source| LifecycleError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),

@@ -14,6 +14,7 @@ use crate::{
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
+    slot::Owner,
     store::{Store, StoredTemplate, Templates},
     types::{SlotId, TemplateName},
 };
@@ -52,6 +53,12 @@ impl Node {
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
         let store = Store::open_existing(&directories.run.join("state"))?;
+        Ok(store.map(|store| Self::new(directories, store)))
+    }
+
+    /// The same, to look at it: nothing in it is changed.
+    pub fn look(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
+        let store = Store::look(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
     }
 
@@ -125,6 +132,12 @@ impl Node {
             *open = self.maps()?.map(|maps| (folder, maps));
         }
         open.as_ref().map(|(_, maps)| work(maps)).transpose()
+    }
+
+    /// Whose its slots are, as their interfaces say.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.directories.run)
     }
 
     /// Refuses to go on in another network namespace than the one where slots on record were built:

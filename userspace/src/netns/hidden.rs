@@ -35,6 +35,7 @@ use nix::{
 
 use super::{Netns, NetnsError, NetnsInode, bind, kind_of, own};
 use crate::{
+    boot::boot_id,
     failpoint,
     lock::{Lock, LockError, PATIENCE},
     types::SlotId,
@@ -276,21 +277,31 @@ impl Inside {
 }
 
 /// Refuses a pin that was made in another mount namespace. One that was made in ours and is not
-/// there lost its maker.
+/// there lost its maker; one of another boot ended with that.
 fn check_home(mut file: File, path: PathBuf) -> Result<(), HiddenError> {
     let mut home = String::new();
     file.read_to_string(&mut home).map_err(HiddenError::call("read", &path, "read"))?;
-    if home.is_empty() || home == our_mount_namespace()? {
+    let ours = our_mount_namespace()?;
+    if home.is_empty()
+        || home == ours
+        || boot_of(&home).is_some_and(|it| Some(it) != boot_of(&ours))
+    {
         return Ok(());
     }
     Err(HiddenError::Elsewhere { path, home })
 }
 
+/// Device, inode number and boot, by which it is told from others, as long as the pin's file may last.
 fn our_mount_namespace() -> Result<String, HiddenError> {
     let path = Path::new("/proc/self/ns/mnt");
     let metadata = fs::metadata(path).map_err(HiddenError::call("look at", path, "stat"))?;
     let NetnsInode { device, inode } = NetnsInode::of(&metadata);
-    Ok(format!("{device}:{inode}"))
+    Ok(format!("{device}:{inode}:{}", boot_id().unwrap_or_default()))
+}
+
+/// The boot that a mount namespace was of, if that is told.
+fn boot_of(home: &str) -> Option<&str> {
+    home.splitn(3, ':').nth(2)
 }
 
 fn path_of(slot: SlotId) -> PathBuf {

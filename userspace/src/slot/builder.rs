@@ -11,7 +11,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{GROUP, GROUP_MASQUERADED, alias, container_end, entries::by_family};
+use super::{Alias, GROUP, GROUP_MASQUERADED, Owner, container_end, entries::by_family};
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
@@ -95,6 +95,8 @@ pub struct Builder<'a> {
     pub netns: &'a Netns,
     /// The programs to attach.
     pub programs: &'a Programs,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 /// What was built.
@@ -139,7 +141,8 @@ impl Builder<'_> {
 
     /// Alias, programs, and for each address the way to it.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
-        let mut batch = vec![configure_link(ifindex, Some(&alias(self.slot)))];
+        let alias = Alias::new(self.slot, self.owner).to_string();
+        let mut batch = vec![configure_link(ifindex, Some(&alias))];
         if self.config.programs {
             batch.extend(self.attach_programs(ifindex));
         }

@@ -1,7 +1,7 @@
 //! Whether a slot's interface on the node is as it was built: other plugins of a chain work there,
 //! and what they leave would be the next user's.
 
-use super::alias;
+use super::is_alias_of;
 use crate::{
     datapath::{FROM_CONTAINER, TO_CONTAINER},
     netlink::{Direction, NetlinkError, RouteSocket, filter_names, get_link},
@@ -19,7 +19,7 @@ pub fn host_end_difference(slot: &Slot) -> Result<Option<String>, NetlinkError> 
         Err(error) if error.is_absent() => return Ok(Some(format!("interface {name} is gone"))),
         link => link?,
     };
-    if link.ifindex != slot.host_ifindex || link.alias != alias(slot) {
+    if link.ifindex != slot.host_ifindex || !is_alias_of(&link.alias, slot) {
         return Ok(Some(format!("interface {name} is another's by now")));
     }
     if !link.up || link.mtu != slot.mtu {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::alias;
+use super::is_alias_of;
 use crate::{
     datapath::{DatapathError, Maps},
     netlink::{self, Direction, LinkInfo, NetlinkError, Route, RouteSocket},
@@ -47,7 +47,7 @@ pub fn inspect(
 fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectError> {
     let mut socket = RouteSocket::open()?;
     let link = find(&mut socket, &slot.id.host_ifname(), "on the node")?;
-    if link.alias != alias(slot) {
+    if !is_alias_of(&link.alias, slot) {
         return Err(differs(format!(
             "interface {} is another's: its alias is {:?}",
             link.name, link.alias

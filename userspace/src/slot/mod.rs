@@ -1,6 +1,7 @@
 //! Slots as kernel objects: building one from a configuration, inspecting it, telling what
 //! was changed in it, taking it down.
 
+mod alias;
 mod builder;
 mod capture;
 mod container_end;
@@ -14,6 +15,8 @@ mod scrub;
 mod teardown;
 mod usage;
 
+pub(crate) use alias::is_alias_of;
+pub use alias::{Alias, Owner};
 pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
 pub use entries::{endpoint_of, interface_of, point};
@@ -28,11 +31,6 @@ pub use teardown::{
     remove_links_named, tear_down, withdraw,
 };
 pub use usage::{SocketsError, UsageError, User, users};
-
-use crate::{
-    store::Slot,
-    types::{NetworkName, SlotId},
-};
 
 /// Link group of every slot's host-side interface ("rp").
 pub const GROUP: u32 = 0x7270;
@@ -53,36 +51,4 @@ fn doomed_group() -> u32 {
 #[must_use]
 pub fn is_doomed(group: u32) -> bool {
     group & !PROCESS == GROUPS_DOOMED
-}
-
-/// The alias of a slot's host-side interface, which says whose it is.
-#[must_use]
-pub fn alias(slot: &Slot) -> String {
-    alias_of(slot.network.as_str(), slot.id)
-}
-
-fn alias_of(network: &str, slot: SlotId) -> String {
-    format!("repoint:{network}:{slot}")
-}
-
-/// The network and the slot that an alias names, if it is one of ours.
-#[must_use]
-pub fn slot_of_alias(alias: &str) -> Option<(NetworkName, SlotId)> {
-    // Neither holds a colon.
-    let (network, slot) = alias.strip_prefix("repoint:")?.split_once(':')?;
-    Some((network.parse().ok()?, slot.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_alias_tells_network_and_slot() {
-        let alias = alias_of("my.net", SlotId(0xab_cdef));
-        assert_eq!(slot_of_alias(&alias), Some(("my.net".parse().unwrap(), SlotId(0xab_cdef))));
-        for other in ["", "repoint", "repoint:n", "repoint:n:1", "repoint::000000000001", "x"] {
-            assert_eq!(slot_of_alias(other), None, "{other:?}");
-        }
-    }
 }

@@ -44,8 +44,30 @@ pub(super) trait Layout: Sized {
         table: impl FnMut(&'static str) -> Result<Database, lmdb::Error>,
     ) -> Result<Self, lmdb::Error>;
 
-    /// Checks the schema's version, and records it in a new environment. The caller holds the lock.
-    fn settle(&self, environment: &lmdb::Environment, path: &Path) -> Result<(), StoreError>;
+    /// Checks the schema's version, and records it in a new environment; forgets what ended with
+    /// another boot. The caller holds the lock.
+    fn settle(
+        &self,
+        environment: &lmdb::Environment,
+        opened: &Opened<'_>,
+    ) -> Result<(), StoreError>;
+}
+
+/// An environment as it is being opened.
+pub(super) struct Opened<'a> {
+    /// The folder.
+    pub(super) path: &'a Path,
+    /// Its data file.
+    pub(super) file: &'a File,
+    pub(super) purpose: Purpose,
+}
+
+/// What an environment is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Work,
+    /// To be left as it is.
+    Look,
 }
 
 /// An open environment. A process opens it once.
@@ -69,7 +91,7 @@ struct Data {
 
 impl<L: Layout> Environment<L> {
     /// Opens the environment in a folder, and makes both where they are not there.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         for _ in 0..TRIES {
             let file = make_data_file(path)?;
             // Nobody writes while it is made, or its newest state is looked for.
@@ -84,7 +106,7 @@ impl<L: Layout> Environment<L> {
             // Before anything is read that may not be there.
             let room = Room::of(&inner, (&file, path), found.len(), L::MAP_SIZE, L::DAMAGED)?;
             let tables = tables::<L>(&inner, path)?;
-            tables.settle(&inner, path)?;
+            tables.settle(&inner, &Opened { path, file: &file, purpose })?;
             drop(held);
             let (path, inode) = (path.to_owned(), (found.dev(), found.ino()));
             return Ok(Self { inner, tables, path, inode, data: Mutex::new(Data { file, room }) });
@@ -93,8 +115,8 @@ impl<L: Layout> Environment<L> {
     }
 
     /// Opens the environment in a folder if there is one.
-    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
-        if path.join(DATA).exists() { Self::open(path).map(Some) } else { Ok(None) }
+    pub(super) fn open_existing(path: &Path, purpose: Purpose) -> Result<Option<Self>, StoreError> {
+        if path.join(DATA).exists() { Self::open(path, purpose).map(Some) } else { Ok(None) }
     }
 
     /// Fails where the environment that is open is not the one in its folder any more.

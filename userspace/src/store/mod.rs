@@ -6,7 +6,6 @@
 //! call but LMDB's own; kernel work is done between the one that records the intent and the one that
 //! records that it is done.
 
-mod boot;
 mod codec;
 mod decision;
 mod environment;
@@ -15,6 +14,7 @@ mod index;
 mod journal;
 mod keys;
 mod pool;
+mod prune;
 mod read;
 mod record;
 mod room;
@@ -23,7 +23,6 @@ mod templates;
 mod transaction;
 mod write;
 
-pub use boot::boot_id;
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};
 pub use index::{Parked, Shelf, Use};
@@ -41,9 +40,10 @@ use std::{
 
 use lmdb::Database;
 
-use environment::{Environment, Layout, begin_reading, begin_writing};
+use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_writing};
 
 use crate::{
+    boot::{boot_id, may_be_of_another},
     lock::LockError,
     template::TemplateError,
     types::{AttachmentId, SlotId, TemplateName},
@@ -328,7 +328,11 @@ impl Layout for Tables {
         })
     }
 
-    fn settle(&self, environment: &lmdb::Environment, path: &Path) -> Result<(), StoreError> {
+    fn settle(
+        &self,
+        environment: &lmdb::Environment,
+        opened: &Opened<'_>,
+    ) -> Result<(), StoreError> {
         let recorded = Transaction::new(begin_reading(environment)?, self).schema()?;
         let found = if let Some(found) = recorded {
             found
@@ -339,10 +343,31 @@ impl Layout for Tables {
             recorded
         };
         if found != SCHEMA {
-            let (path, known, advice) = (path.to_owned(), SCHEMA, SCHEMA_ADVICE);
+            let (path, known, advice) = (opened.path.to_owned(), SCHEMA, SCHEMA_ADVICE);
             return Err(StoreError::Schema { path, found, known, advice });
         }
+        if opened.purpose == Purpose::Work && may_be_of_another(opened.file) {
+            self.begin_boot(environment, boot_id().as_deref())?;
+        }
         Ok(())
+    }
+}
+
+impl Tables {
+    /// Forgets the slots of a boot that is over, before anybody adds one of this one's to them.
+    fn begin_boot(
+        &self,
+        environment: &lmdb::Environment,
+        boot: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let recorded = Transaction::new(begin_reading(environment)?, self).boot()?;
+        let Some(boot) = boot.filter(|boot| recorded.is_some_and(|recorded| recorded != *boot))
+        else {
+            return Ok(());
+        };
+        let mut transaction = Transaction::new(begin_writing(environment)?, self);
+        transaction.begin_boot(boot)?;
+        transaction.commit()
     }
 }
 
@@ -351,14 +376,20 @@ impl Layout for Tables {
 pub struct Store(Environment<Tables>);
 
 impl Store {
-    /// Opens the database in a folder, and makes both where they are not there.
+    /// Opens the database in a folder, and makes both where they are not there. Slots of another boot
+    /// are forgotten.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Environment::open(path).map(Self)
+        Environment::open(path, Purpose::Work).map(Self)
     }
 
     /// Opens the database in a folder if there is one.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
-        Ok(Environment::open_existing(path)?.map(Self))
+        Ok(Environment::open_existing(path, Purpose::Work)?.map(Self))
+    }
+
+    /// The same, to look at it: slots of another boot are left.
+    pub fn look(path: &Path) -> Result<Option<Self>, StoreError> {
+        Ok(Environment::open_existing(path, Purpose::Look)?.map(Self))
     }
 
     /// Calls `work` with a consistent view.

@@ -119,7 +119,7 @@ mod tests {
     use lmdb::{Database, Transaction as _, WriteFlags};
 
     use super::*;
-    use crate::store::environment::{Environment, Layout};
+    use crate::store::environment::{Environment, Layout, Opened, Purpose};
 
     /// An environment that is soon full.
     #[derive(Debug)]
@@ -137,7 +137,7 @@ mod tests {
             table("small").map(Self)
         }
 
-        fn settle(&self, _: &lmdb::Environment, _: &Path) -> Result<(), StoreError> {
+        fn settle(&self, _: &lmdb::Environment, _: &Opened<'_>) -> Result<(), StoreError> {
             Ok(())
         }
     }
@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn a_full_map_can_be_emptied_and_filled_again() {
         let folder = tempfile::tempdir().unwrap();
-        let environment: Environment<Small> = Environment::open(folder.path()).unwrap();
+        let environment: Environment<Small> =
+            Environment::open(folder.path(), Purpose::Work).unwrap();
         let mut last = Vec::new();
         for round in 0..3 {
             let full =
@@ -186,7 +187,8 @@ mod tests {
     #[test]
     fn the_file_is_longer_than_what_is_used_of_it() {
         let folder = tempfile::tempdir().unwrap();
-        let environment: Environment<Small> = Environment::open(folder.path()).unwrap();
+        let environment: Environment<Small> =
+            Environment::open(folder.path(), Purpose::Work).unwrap();
         put(&environment, 1).unwrap();
         let length = std::fs::metadata(folder.path().join("data.mdb")).unwrap().len();
         assert!((RESERVE + STEP..4 << 20).contains(&length), "{length}");
@@ -196,7 +198,8 @@ mod tests {
     #[test]
     fn what_was_cut_off_is_told() {
         let whole = tempfile::tempdir().unwrap();
-        let environment: Environment<Small> = Environment::open(whole.path()).unwrap();
+        let environment: Environment<Small> =
+            Environment::open(whole.path(), Purpose::Work).unwrap();
         (0..100).for_each(|number| put(&environment, number).unwrap());
         drop(environment);
         let bytes = std::fs::read(whole.path().join("data.mdb")).unwrap();
@@ -204,15 +207,16 @@ mod tests {
         for length in (8192..bytes.len()).step_by(4096) {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("data.mdb"), &bytes[..length]).unwrap();
-            let read = Environment::<Small>::open(folder.path()).and_then(|environment| {
-                environment.read(|transaction, Small(table)| {
-                    let mut records = (0..100_u64).map(|number| number.to_be_bytes());
-                    records.try_for_each(|key| match transaction.get(*table, &key) {
-                        Ok(_) => Ok(()),
-                        Err(other) => Err(failed(other)),
+            let read =
+                Environment::<Small>::open(folder.path(), Purpose::Work).and_then(|environment| {
+                    environment.read(|transaction, Small(table)| {
+                        let mut records = (0..100_u64).map(|number| number.to_be_bytes());
+                        records.try_for_each(|key| match transaction.get(*table, &key) {
+                            Ok(_) => Ok(()),
+                            Err(other) => Err(failed(other)),
+                        })
                     })
-                })
-            });
+                });
             told += usize::from(read.is_err());
         }
         println!("{told} of {} lengths are told", bytes.len() / 4096 - 2);

@@ -216,6 +216,16 @@ fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: &Copied) -> Ve
 }
 
 impl super::Write<'_> {
+    /// Forgets the slots of a boot that is over; says whether one is.
+    pub fn begin_boot(&mut self, boot: &str) -> Result<bool, StoreError> {
+        if self.boot()?.is_some_and(|recorded| recorded == boot) {
+            return Ok(false);
+        }
+        self.forget_all_slots()?;
+        self.put_boot(boot)?;
+        Ok(true)
+    }
+
     /// Records the boot that the database is of.
     pub fn put_boot(&mut self, boot: &str) -> Result<(), StoreError> {
         let table = self.tables.meta;
@@ -320,7 +330,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let found = survey(&store);
-        assert_eq!(found, Survey { boot: super::super::boot_id(), ..Survey::default() });
+        assert_eq!(found, Survey { boot: crate::boot::boot_id(), ..Survey::default() });
         assert!(found.boot.is_some());
     }
 

@@ -7,7 +7,7 @@ use lmdb::{Cursor as _, Database, Transaction as _, WriteFlags};
 use super::{
     CodecError, StoreError,
     codec::{Decoder, Encoder},
-    environment::{Environment, Layout, begin_writing, commit},
+    environment::{Environment, Layout, Opened, Purpose, begin_writing, commit},
 };
 use crate::{
     template::{Digest, Template},
@@ -49,7 +49,11 @@ impl Layout for Tables {
         Ok(Self { meta: table("meta")?, templates: table("templates")? })
     }
 
-    fn settle(&self, environment: &lmdb::Environment, path: &Path) -> Result<(), StoreError> {
+    fn settle(
+        &self,
+        environment: &lmdb::Environment,
+        opened: &Opened<'_>,
+    ) -> Result<(), StoreError> {
         let mut transaction = begin_writing(environment)?;
         let found = match transaction.get(self.meta, &SCHEMA_KEY) {
             Ok(bytes) => bytes.try_into().map(u32::from_le_bytes).unwrap_or_default(),
@@ -62,7 +66,7 @@ impl Layout for Tables {
             Err(source) => return Err(failed("read the schema")(source)),
         };
         if found != SCHEMA {
-            let (path, known, advice) = (path.to_owned(), SCHEMA, SCHEMA_ADVICE);
+            let (path, known, advice) = (opened.path.to_owned(), SCHEMA, SCHEMA_ADVICE);
             return Err(StoreError::Schema { path, found, known, advice });
         }
         Ok(())
@@ -110,12 +114,12 @@ pub struct Templates(Environment<Tables>);
 impl Templates {
     /// Opens the database in a folder, and makes both where they are not there.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Environment::open(path).map(Self)
+        Environment::open(path, Purpose::Work).map(Self)
     }
 
     /// Opens the database in a folder if there is one.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, StoreError> {
-        Ok(Environment::open_existing(path)?.map(Self))
+        Ok(Environment::open_existing(path, Purpose::Work)?.map(Self))
     }
 
     /// Fails where the database that is open is not the one in its folder any more.

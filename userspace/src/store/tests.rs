@@ -193,3 +193,25 @@ proptest! {
         drop(Network::decode(&bytes));
     }
 }
+
+/// Of a disk: on a tmpfs there is no other boot's.
+#[test]
+fn slots_of_another_boot_are_forgotten_by_the_first_to_open_and_left_by_who_looks() {
+    let (folder, store) = store();
+    slot(&store, "one", "10.0.0.5/24").unwrap();
+    store.write(|transaction| transaction.put_boot("another")).unwrap();
+    drop(store);
+    let looked = Store::look(folder.path()).unwrap().unwrap();
+    assert_eq!(records(&looked), (1, 1, 1));
+    drop(looked);
+    if !may_be_of_another(&std::fs::File::open(folder.path()).unwrap()) {
+        println!("skipped: {} is on a tmpfs", folder.path().display());
+        return;
+    }
+    let opened = Store::open(folder.path()).unwrap();
+    assert_eq!(records(&opened), (0, 0, 0));
+    assert_eq!(opened.read(|transaction| transaction.boot()).unwrap(), boot_id());
+    slot(&opened, "one", "10.0.0.5/24").unwrap();
+    drop(opened);
+    assert_eq!(records(&Store::open(folder.path()).unwrap()), (1, 1, 1));
+}

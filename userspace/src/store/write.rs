@@ -7,12 +7,15 @@ use std::{
 };
 
 use super::{
-    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, boot_id, index, journal,
+    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, index, journal,
     keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
     record::SlotState,
     transaction::{Write, meta},
 };
-use crate::types::{AttachmentId, Identity, NetworkName, SlotId};
+use crate::{
+    boot::boot_id,
+    types::{AttachmentId, Identity, NetworkName, SlotId},
+};
 
 impl Write<'_> {
     /// Records the schema and the boot, and draws the epoch of slot numbers; returns the schema's version, which

@@ -123,7 +123,7 @@ impl Sweeper {
     /// Tells what a sweep would do, and does nothing: not even a database is made.
     pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
-        let node = Node::open_existing(directories)?;
+        let node = Node::look(directories)?;
         node.as_ref().map(Node::ensure_home).transpose()?;
         let store = node.as_ref().map(|node| &node.store);
         let known = self.suspects.clone();
@@ -149,8 +149,10 @@ impl Sweeper {
         let mut report = Report::default();
         let mut idle = false;
         for number in 0..LOOKS {
-            let look = self.look(&observe(&node.directories, Some(&node.store))?);
+            let seen = observe(&node.directories, Some(&node.store))?;
+            let look = self.look(&seen);
             if number == 0 {
+                repairs.prune(&seen.records)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }
             let fates = repairs.put_right(&look.due);

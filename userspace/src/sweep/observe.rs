@@ -12,6 +12,7 @@ use repoint_common::{endpoint::Endpoint, interface::Interface};
 
 use crate::{
     bell,
+    boot::boot_id,
     conf::Directories,
     datapath::{Maps, PinsSeen},
     lifecycle::{LifecycleError, now},
@@ -19,8 +20,8 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    slot::{User, users},
-    store::{Read, Slot, SlotState, Store, StoreError, Survey, boot_id},
+    slot::{Owner, User, users},
+    store::{Read, Slot, SlotState, Store, StoreError, Survey},
     types::SlotId,
 };
 
@@ -39,6 +40,8 @@ pub struct Observation {
     pub now: u64,
     /// The number of this boot, where the kernel tells it.
     pub boot: Option<String>,
+    /// Whose slots are on record.
+    pub owner: Owner,
     /// What is on record.
     pub records: Survey,
     /// Every interface of the node.
@@ -143,6 +146,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let mut seen = Observation {
         now: now(),
         boot: boot_id(),
+        owner: Owner::of(&directories.run),
         records,
         links,
         attached,
@@ -252,30 +256,47 @@ impl Observation {
         }
         let slots = &self.records.slots;
         self.off_path = slots.iter().filter(|slot| is_off_path(slot)).map(|slot| slot.id).collect();
-        let doubtful = |slot: &&Slot| self.off_path.contains(&slot.id) || is_late(slot, self.now);
-        let doubtful: HashMap<NetnsInode, &Slot> =
-            slots.iter().filter(doubtful).filter_map(|slot| Some((slot.netns?, slot))).collect();
-        if doubtful.is_empty() {
-            return Ok(());
-        }
-        let hidden = HiddenNamespaces::open_existing(run)?;
-        let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
-        let users = users(&doubtful.keys().copied().collect::<Vec<_>>(), inode)?;
-        // Its own mount over a runtime's path is no use that somebody makes of a slot.
-        let stacked = |inode: &NetnsInode, user: &User| match user {
-            User::Mount { path, .. } => {
-                doubtful.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))
-            }
-            _ => false,
+        let names: HashSet<_> = self.links.iter().map(|link| link.name.as_str()).collect();
+        let lost = |slot: &Slot| {
+            slot.owns_netns
+                && slot.state() == SlotState::Active
+                && !names.contains(slot.id.host_ifname().as_str())
         };
-        let users = users.into_iter().filter(|(inode, user)| !stacked(inode, user));
-        self.used = users.map(|(inode, user)| (inode, user.to_string())).collect();
+        let doubtful = |slot: &&Slot| {
+            self.off_path.contains(&slot.id) || is_late(slot, self.now) || lost(slot)
+        };
+        let doubtful: Vec<&Slot> = slots.iter().filter(doubtful).collect();
+        self.used = others_who_use(&doubtful, run)?;
         Ok(())
     }
 }
 
+/// Who uses the namespaces of some slots, beside whoever has them at their containers' paths.
+pub(super) fn others_who_use(
+    slots: &[&Slot],
+    run: &Path,
+) -> Result<HashMap<NetnsInode, String>, LifecycleError> {
+    let own: HashMap<NetnsInode, &Slot> =
+        slots.iter().filter_map(|slot| Some((slot.netns?, *slot))).collect();
+    if own.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let hidden = HiddenNamespaces::open_existing(run)?;
+    let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
+    let users = users(&own.keys().copied().collect::<Vec<_>>(), inode)?;
+    // Its own mount over a runtime's path is no use that somebody makes of a slot.
+    let stacked = |inode: &NetnsInode, user: &User| match user {
+        User::Mount { path, .. } => {
+            own.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))
+        }
+        _ => false,
+    };
+    let users = users.into_iter().filter(|(inode, user)| !stacked(inode, user));
+    Ok(users.map(|(inode, user)| (inode, user.to_string())).collect())
+}
+
 /// Whether a slot of a pool that is in use is not where its container's namespace should be.
-fn is_off_path(slot: &Slot) -> bool {
+pub(super) fn is_off_path(slot: &Slot) -> bool {
     let in_use = slot.owns_netns && slot.state() == SlotState::Active;
     slot.netns_path.as_deref().filter(|_| in_use).is_some_and(|path| {
         let found = fs::metadata(path).ok();

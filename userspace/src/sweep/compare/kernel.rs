@@ -3,9 +3,9 @@
 use super::{Finding, Kind, Remedy, View, When, of_node};
 use crate::{
     netlink::LinkInfo,
-    slot::{GROUP, GROUP_MASQUERADED, is_doomed, slot_of_alias},
+    slot::{Alias, GROUP, GROUP_MASQUERADED, is_doomed},
     sweep::observe::Namespaces,
-    types::{NetworkName, SlotId},
+    types::SlotId,
 };
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
@@ -27,11 +27,12 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     let in_group = matches!(link.group, GROUP | GROUP_MASQUERADED) || is_doomed(link.group);
     let foreign =
         |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Again));
-    match (named, slot_of_alias(&link.alias)) {
+    match (named, Alias::read(&link.alias)) {
         // What it is like is compared with the slot's record.
         (Some(slot), _) if view.is_on_record(slot) => None,
-        (Some(slot), Some((network, aliased))) if slot == aliased && in_group => {
-            Some(stray(link, slot, network))
+        (Some(slot), Some(alias)) if slot == alias.slot && in_group => {
+            let is_foreign = view.foreign.contains_key(&link.ifindex);
+            Some(if is_foreign { others(link, alias) } else { stray(link, alias) })
         }
         _ if in_group => foreign("it is in repoint's group, and not named as its interfaces are"),
         _ if view
@@ -46,7 +47,7 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     }
 }
 
-fn stray(link: &LinkInfo, slot: SlotId, network: NetworkName) -> Finding {
+fn stray(link: &LinkInfo, Alias { network, slot, .. }: Alias) -> Finding {
     Finding {
         kind: Kind::Link,
         name: link.name.clone(),
@@ -55,4 +56,10 @@ fn stray(link: &LinkInfo, slot: SlotId, network: NetworkName) -> Finding {
         when: When::Again,
         network: Some(network),
     }
+}
+
+/// An interface of a slot that is on record in another database, if that is there still.
+fn others(link: &LinkInfo, Alias { network, slot, .. }: Alias) -> Finding {
+    let why = format!("it is slot {slot} of network {network}, of another runDir");
+    of_node(Kind::Link, &link.name, &why, Remedy::Leave, When::Now)
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     netlink::LinkInfo,
-    slot::alias,
+    slot::{Alias, GROUP_MASQUERADED, is_alias_of},
     store::{Slot, SlotState},
     types::SlotId,
 };
@@ -79,6 +79,8 @@ struct View<'a> {
     owners: HashMap<IpAddr, SlotId>,
     /// All who have an address.
     holders: HashSet<IpAddr>,
+    /// Interfaces of slots that are on record in another database.
+    foreign: HashMap<u32, &'a LinkInfo>,
 }
 
 impl<'a> View<'a> {
@@ -91,6 +93,7 @@ impl<'a> View<'a> {
             links: seen.links.iter().map(|link| (link.name.as_str(), link)).collect(),
             owners: seen.records.addresses.iter().copied().collect(),
             holders: addresses.map(|address| address.addr()).collect(),
+            foreign: seen.links.iter().filter_map(|link| foreign(seen, link)).collect(),
             slots,
         }
     }
@@ -100,16 +103,28 @@ impl<'a> View<'a> {
         self.slots.contains_key(&slot) || self.seen.records.damaged.contains(&slot)
     }
 
+    /// Whether an interface of another database's slot is masqueraded.
+    fn masquerades_for_others(&self) -> bool {
+        self.foreign.values().any(|link| link.group == GROUP_MASQUERADED)
+    }
+
     /// The interface of a slot, if it is there and the one that is on record.
     fn link(&self, slot: &Slot) -> Link {
         match self.links.get(slot.id.host_ifname().as_str()) {
             None => Link::Gone,
-            Some(link) if link.ifindex == slot.host_ifindex && link.alias == alias(slot) => {
+            Some(link) if link.ifindex == slot.host_ifindex && is_alias_of(&link.alias, slot) => {
                 Link::Own
             }
             Some(_) => Link::Strange,
         }
     }
+}
+
+/// An interface that says that it is of another database's slot.
+fn foreign<'a>(seen: &Observation, link: &'a LinkInfo) -> Option<(u32, &'a LinkInfo)> {
+    let alias = Alias::read(&link.alias)?;
+    let named = link.name == alias.slot.host_ifname();
+    (named && alias.is_foreign_to(seen.owner)).then_some((link.ifindex, link))
 }
 
 /// What became of a slot's interface.

@@ -34,8 +34,8 @@ fn masquerade(view: &View<'_>, findings: &mut Vec<Finding>) {
     let needed = slots.any(|slot| slot.masquerade && slot.state() != SlotState::Condemned);
     let (why, remedy) = match (needed, view.seen.masquerades) {
         (true, false) => ("a slot needs it, and it is gone", Remedy::AddRule),
-        // A slot whose record cannot be read may need it.
-        (false, true) if view.seen.records.damaged.is_empty() => {
+        // A slot whose record cannot be read may need it, or one of another database.
+        (false, true) if view.seen.records.damaged.is_empty() && !view.masquerades_for_others() => {
             ("no slot needs it", Remedy::RemoveRule)
         }
         _ => return,

@@ -1,6 +1,7 @@
 //! Putting findings right: by kind, many of a kind together, each looked at again before it is
 //! touched. What was claimed meanwhile is left alone.
 
+mod again;
 mod maps;
 mod plane;
 mod records;
@@ -13,7 +14,7 @@ use crate::{
     failpoint,
     lifecycle::{LifecycleError, Node},
     lock::Lock,
-    store::{Slot, StoreError, Transaction},
+    store::{Slot, StoreError, Survey, Transaction},
     sweep::Version,
 };
 
@@ -53,6 +54,20 @@ impl<'a> Repairs<'a> {
         let lock = lock.map_err(LifecycleError::Sweeping)?;
         records::record_boot(node)?;
         Ok(Self { node, _lock: lock })
+    }
+
+    /// Forgets texts of templates, and fingerprints, that no slot and no pool names any more: on a healthy
+    /// node, too, where templates are replaced.
+    pub(super) fn prune(&self, seen: &Survey) -> Result<(), LifecycleError> {
+        // What cannot be read may name any of them.
+        if !seen.unreadable.is_empty() {
+            return Ok(());
+        }
+        let store = &self.node.store;
+        if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools))? {
+            store.write(|transaction| transaction.prune())?;
+        }
+        Ok(())
     }
 
     /// Puts findings right: what others stand on comes first. On a thread of its own, since it goes

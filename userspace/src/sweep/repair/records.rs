@@ -2,10 +2,11 @@
 
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, unchanged};
 use crate::{
+    boot::boot_id,
     failpoint,
     lifecycle::{LifecycleError, Node},
     netns::HiddenNamespaces,
-    store::{StoreError, Write, boot_id},
+    store::{StoreError, Write},
 };
 
 pub(super) fn is_of_records(remedy: &Remedy) -> bool {
@@ -98,15 +99,7 @@ pub(super) fn record_boot(node: &Node) -> Result<(), StoreError> {
 /// Forgets the slots of a boot that is over, and the place where their namespaces were.
 pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, LifecycleError> {
     let Some(boot) = boot_id() else { return Ok(None) };
-    let forgotten = node.store.write(|transaction| {
-        if transaction.boot()?.is_some_and(|recorded| recorded == boot) {
-            return Ok::<_, StoreError>(false);
-        }
-        transaction.forget_all_slots()?;
-        transaction.put_boot(&boot)?;
-        Ok(true)
-    })?;
-    if !forgotten {
+    if !node.store.write(|transaction| transaction.begin_boot(&boot))? {
         return Ok(None);
     }
     failpoint::hit("sweep:boot-forgotten");

@@ -1,11 +1,11 @@
 //! Slots as a whole, and interfaces and namespaces of slots that are not on record.
 
-use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
+use super::{BATCH, Fate, Fates, Finding, Remedy, again, done, failed, unchanged};
 use crate::{
     failpoint,
     lifecycle::{self, LifecycleError, Node, destroy, now},
     netlink::{RouteSocket, get_link},
-    slot::{release_masquerade, remove_links_named, slot_of_alias, tear_down},
+    slot::{Alias, release_masquerade, remove_links_named, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
     types::SlotId,
@@ -32,7 +32,9 @@ pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
 
 /// Removes all there is of some slots that are as they were seen.
 fn give_up(node: &Node, batch: &[Finding]) -> Fates {
-    let condemned = match condemn(node, batch) {
+    let condemned = again::still_so(node, batch);
+    let condemned = condemned.and_then(|still| Ok(condemn(node, batch, &still)?));
+    let condemned = match condemned {
         Ok(condemned) => condemned,
         Err(error) => return failed(batch, error),
     };
@@ -65,13 +67,17 @@ fn give_up(node: &Node, batch: &[Finding]) -> Fates {
     fates
 }
 
-/// Marks slots given up that are as they were seen.
-fn condemn(node: &Node, batch: &[Finding]) -> Result<Vec<Option<Slot>>, StoreError> {
+/// Marks slots given up that are as they were seen, if what they are given up for is so still.
+fn condemn(
+    node: &Node,
+    batch: &[Finding],
+    still: &[bool],
+) -> Result<Vec<Option<Slot>>, StoreError> {
     node.store.write(|transaction| {
         let mut condemned = Vec::with_capacity(batch.len());
-        for finding in batch {
+        for (finding, still) in batch.iter().zip(still) {
             let Remedy::GiveUp(seen) = &finding.remedy else { continue };
-            let slot = unchanged(transaction, seen)?;
+            let slot = if *still { unchanged(transaction, seen)? } else { None };
             let condemn =
                 |slot: Slot| transaction.advance(slot.id, SlotState::Condemned, now(), |_| ());
             condemned.push(slot.map(condemn).transpose()?);
@@ -152,7 +158,8 @@ fn is_stray(
         Err(error) if error.is_absent() => Ok(false),
         link => {
             let link = link?;
-            let is_its = slot_of_alias(&link.alias).is_some_and(|(_, aliased)| aliased == slot);
+            let own = |alias: Alias| alias.slot == slot && !alias.is_foreign_to(node.owner());
+            let is_its = Alias::read(&link.alias).is_some_and(own);
             Ok(link.ifindex == ifindex && is_its)
         }
     }

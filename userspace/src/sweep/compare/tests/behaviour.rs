@@ -193,3 +193,46 @@ fn only_what_the_runtime_does_not_list_of_its_network_is_unlisted() {
     assert_eq!(found, [(id("n", "b"), SlotId(2))]);
     assert_eq!(unlisted(all, &"o".parse().unwrap(), &valid), []);
 }
+
+/// Nothing of another database's slots is touched while their interfaces are there.
+#[test]
+fn slots_of_another_run_dir_are_told_of_and_left() {
+    use crate::slot::Owner;
+    let mut seen = node(at_work());
+    seen.records.slots.clear();
+    seen.records.attachments.clear();
+    seen.records.addresses.clear();
+    for link in seen.links.iter_mut().filter(|link| link.group == GROUP) {
+        link.group = GROUP_MASQUERADED;
+    }
+    seen.masquerades = true;
+    kept(&mut seen).clear();
+    seen.owner = Owner::of("/run/another".as_ref());
+    let links = seen.links.len() - 1;
+    let findings = found(&seen);
+    assert_eq!(findings.len(), links, "{findings:#?}");
+    let is_told = |one: &Finding| one.kind == Kind::Link && one.remedy == Remedy::Leave;
+    assert!(findings.iter().all(is_told), "{findings:#?}");
+    // When they are gone, their entries are nobody's.
+    seen.links.truncate(1);
+    let entries = seen.entries.as_ref().unwrap();
+    let left = entries.endpoints.len() + entries.interfaces.len();
+    assert_eq!(due(&seen).len(), left + 1, "{:#?}", due(&seen));
+}
+
+/// Who is in a namespace without its interface may get another: DEL ends it.
+#[test]
+fn a_slot_in_use_whose_interface_is_gone_is_left_to_who_is_inside() {
+    let patience = Patience { abandoned: Duration::ZERO, ..Patience::default() };
+    let mut seen = node(vec![slot(1, SlotState::Active, true, 5000)]);
+    seen.links.truncate(1);
+    let of_link = |seen: &Observation| {
+        let found = compare(seen, &patience);
+        found.into_iter().find(|one| one.kind == Kind::SlotLink).unwrap()
+    };
+    assert!(matches!(of_link(&seen).remedy, Remedy::GiveUp(_)));
+    seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
+    let found = of_link(&seen);
+    assert_eq!(found.remedy, Remedy::Leave, "{found}");
+    assert!(found.why.ends_with("process 1 is inside"), "{found}");
+}

@@ -90,7 +90,12 @@ fn node(slots: Vec<Slot>) -> Observation {
 /// Makes what the kernel and the maps have of a slot.
 fn make(seen: &mut Observation, slot: &Slot) {
     let index = slot.host_ifindex;
-    seen.links.push(link(&slot.id.host_ifname(), index, GROUP, &alias(slot)));
+    seen.links.push(link(
+        &slot.id.host_ifname(),
+        index,
+        GROUP,
+        &Alias::new(slot, seen.owner).to_string(),
+    ));
     seen.attached.insert(index, [Some(1), Some(2)]);
     let identity = identity(slot);
     let entries = seen.entries.as_mut().unwrap();

@@ -1,0 +1,75 @@
+//! Looking once more at slots that are to be given up: between the look that has found them useless and
+//! this, an interface may have come back, or somebody into the namespace.
+
+use std::net::IpAddr;
+
+use super::{Finding, Remedy, unchanged};
+use crate::{
+    lifecycle::{LifecycleError, Node},
+    netlink::{RouteSocket, get_link},
+    netns::Kept,
+    store::{Read, Slot, StoreError},
+    sweep::{
+        Kind,
+        observe::{is_off_path, others_who_use},
+    },
+};
+
+/// Which of some slots are still as they are to be given up for.
+pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, LifecycleError> {
+    let slots = node.store.read(|transaction| {
+        let on_record = batch.iter().map(|finding| on_record(transaction, finding));
+        on_record.collect::<Result<Vec<_>, StoreError>>()
+    })?;
+    let of_pools: Vec<&Slot> = slots.iter().flatten().filter(|slot| slot.owns_netns).collect();
+    let in_use: Vec<&Slot> =
+        of_pools.iter().copied().filter(|slot| slot.container.is_some()).collect();
+    let used = others_who_use(&in_use, &node.directories.run)?;
+    let kept = kept(node, batch)?;
+    let mut socket = RouteSocket::open()?;
+    let still = batch.iter().zip(&slots).map(|(finding, slot)| {
+        let Some(slot) = slot else { return Ok(false) };
+        if slot.owns_netns && slot.netns.is_some_and(|own| used.contains_key(&own)) {
+            return Ok(false);
+        }
+        match finding.kind {
+            Kind::SlotLink => is_gone(&mut socket, slot),
+            Kind::SlotNamespace => {
+                Ok(slot.netns.is_none() || kept.slots.get(&slot.id).copied() != slot.netns)
+            }
+            Kind::Abandoned => Ok(is_off_path(slot)),
+            _ => Ok(true),
+        }
+    });
+    still.collect()
+}
+
+/// The slot, if its record is as it was seen, and so are those of others that tell against it.
+fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, StoreError> {
+    let Remedy::GiveUp(seen) = &finding.remedy else { return Ok(None) };
+    let Some(slot) = unchanged(transaction, seen)? else { return Ok(None) };
+    let owner = match (finding.kind, finding.name.parse::<IpAddr>(), slot.attachment()) {
+        (Kind::Address, Ok(address), _) => transaction.address_owner(address)?,
+        (Kind::Attachment, _, Some(id)) => transaction.attachment(&id)?,
+        _ => return Ok(Some(slot)),
+    };
+    let others = owner.is_some_and(|owner| owner != slot.id);
+    Ok(others.then_some(slot))
+}
+
+/// What is kept of namespaces, where that is asked for.
+fn kept(node: &Node, batch: &[Finding]) -> Result<Kept, LifecycleError> {
+    let asked = batch.iter().any(|finding| finding.kind == Kind::SlotNamespace);
+    match if asked { node.hidden_existing()? } else { None } {
+        Some(hidden) => Ok(hidden.enter(|inside| inside.kept())??),
+        None => Ok(Kept::default()),
+    }
+}
+
+/// Whether a slot's interface is gone.
+fn is_gone(socket: &mut RouteSocket, slot: &Slot) -> Result<bool, LifecycleError> {
+    match get_link(socket, &slot.id.host_ifname()) {
+        Err(error) if error.is_absent() => Ok(true),
+        found => Ok(found.map(|_| false)?),
+    }
+}
