@@ -29,8 +29,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 const YIELDS: u32 = 8;
 /// The first naps.
 const SHORTEST_NAP: Duration = Duration::from_micros(50);
-/// The last ones.
-const LONGEST_NAP: Duration = Duration::from_millis(10);
+/// The longest within the first second: where a lock is hardly ever free, who naps for longer does not
+/// meet that moment.
+const LONGEST_NAP: Duration = Duration::from_millis(1);
+/// Later a nap may be the time waited divided by this: somebody is stopped, and hundreds may wait.
+const LATE_SHARE: u32 = 1000;
 /// A nap is the time waited so far divided by this: so much later than possible it is over at most.
 const SHARE: u32 = 8;
 /// What a nap counts for at most. One that took longer was not waiting: we were stopped ourselves, and
@@ -197,7 +200,8 @@ fn wait<T>(
             return Ok(None);
         }
         let begun = Instant::now();
-        thread::park_timeout((waited / SHARE).clamp(SHORTEST_NAP, LONGEST_NAP));
+        let longest = LONGEST_NAP.max(waited / LATE_SHARE);
+        thread::park_timeout((waited / SHARE).clamp(SHORTEST_NAP, longest));
         waited += begun.elapsed().min(LONGEST_COUNTED);
     }
 }
