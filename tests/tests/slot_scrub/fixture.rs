@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
     netns::Netns,
-    slot::{Builder, Fingerprint, Owner, Scrubbed, scrub},
+    slot::{Builder, Built as SlotBuilt, Fingerprint, Owner, Scrubbed, point, scrub},
     store::Slot,
     template::{NetworkConfig, NodeContext},
-    types::SlotId,
+    types::{Identity, SlotId},
 };
 use repoint_tests::{Node, command, template::ordinary, wait};
 
@@ -61,7 +61,8 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
         programs: &datapath.programs,
         owner: Owner::default(),
     };
-    let host_ifname = builder.build()?.host_ifname;
+    let SlotBuilt { host_ifname, host_ifindex } = builder.build()?;
+    point(&slot, host_ifindex, Identity(7), &datapath.maps)?;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     Ok(Built { slot, config, netns, host_ifname, expected })
 }
