@@ -32,6 +32,11 @@ impl Kind {
         self.configuration["cniVersion"] == "1.1.0"
     }
 
+    /// Whether another plugin gives its addresses.
+    pub fn is_delegated(&self) -> bool {
+        self.configuration["ipam"].get("type").is_some()
+    }
+
     /// Whether it has a pool.
     pub fn has_pool(&self) -> bool {
         self.configuration.get("pool").is_some()

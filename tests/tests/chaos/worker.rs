@@ -151,7 +151,13 @@ impl<'a> Worker<'a> {
         let (mut one, mut other) = (self.rng.fork(), self.rng.fork());
         let added = thread::scope(|scope| {
             let added = scope.spawn(|| killer.hold_up("ADD", add, &mut one, ledger));
-            let deleted = killer.call("DEL", &del, &mut other, ledger)?;
+            let deleted = if started.kind.is_delegated() {
+                // Killed, it would leave its delegate to go on alone, which may take back the address
+                // that this ADD's delegate gives meanwhile: no plugin could know.
+                Some(killer.hold_up("DEL", &del, &mut other, ledger)?)
+            } else {
+                killer.call("DEL", &del, &mut other, ledger)?
+            };
             if let Some(outcome) = deleted.filter(|outcome| !outcome.status.success()) {
                 self.field.failed(&name, &outcome);
             }
@@ -226,11 +232,13 @@ impl<'a> Worker<'a> {
     /// What the runtime knows: the containers that it has, and those that it adds meanwhile. (The spec
     /// has it wait with those. A list that is old already comes to the same.)
     fn valid(&self) -> BTreeSet<String> {
-        let mut valid = self.field.ledger.known();
+        let mut valid = BTreeSet::new();
+        // The numbers first: what is named between these two looks is known, or among those ahead.
         for (worker, named) in self.field.named.iter().enumerate() {
             let named = named.load(Ordering::SeqCst);
             valid.extend((named..=named + AHEAD).map(|number| name(worker, number)));
         }
+        valid.append(&mut self.field.ledger.known());
         valid
     }
 
