@@ -251,9 +251,7 @@ impl Observation {
     /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
     /// those that are not, or that have been on their way for long.
     fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
-        if !matches!(self.namespaces, Namespaces::Kept(_)) {
-            return Ok(());
-        }
+        let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;
         self.off_path = slots.iter().filter(|slot| is_off_path(slot)).map(|slot| slot.id).collect();
         let names: HashSet<_> = self.links.iter().map(|link| link.name.as_str()).collect();
@@ -266,18 +264,27 @@ impl Observation {
             self.off_path.contains(&slot.id) || is_late(slot, self.now) || lost(slot)
         };
         let doubtful: Vec<&Slot> = slots.iter().filter(doubtful).collect();
-        self.used = others_who_use(&doubtful, run)?;
+        self.used = others_who_use(&doubtful, kept, run)?;
         Ok(())
     }
 }
 
 /// Who uses the namespaces of some slots, beside whoever has them at their containers' paths.
+///
+/// Of a slot's own namespace that is not kept for it nothing is said: it may be gone, and its number
+/// another's.
 pub(super) fn others_who_use(
     slots: &[&Slot],
+    kept: &Kept,
     run: &Path,
 ) -> Result<HashMap<NetnsInode, String>, LifecycleError> {
-    let own: HashMap<NetnsInode, &Slot> =
-        slots.iter().filter_map(|slot| Some((slot.netns?, *slot))).collect();
+    let is_there =
+        |slot: &Slot| !slot.owns_netns || kept.slots.get(&slot.id).copied() == slot.netns;
+    let own: HashMap<NetnsInode, &Slot> = slots
+        .iter()
+        .filter(|slot| is_there(slot))
+        .filter_map(|slot| Some((slot.netns?, *slot)))
+        .collect();
     if own.is_empty() {
         return Ok(HashMap::new());
     }

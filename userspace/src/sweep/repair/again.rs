@@ -24,8 +24,8 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Life
     let of_pools: Vec<&Slot> = slots.iter().flatten().filter(|slot| slot.owns_netns).collect();
     let in_use: Vec<&Slot> =
         of_pools.iter().copied().filter(|slot| slot.container.is_some()).collect();
-    let used = others_who_use(&in_use, &node.directories.run)?;
-    let kept = kept(node, batch)?;
+    let kept = kept(node, batch, &in_use)?;
+    let used = others_who_use(&in_use, &kept, &node.directories.run)?;
     let mut socket = RouteSocket::open()?;
     let still = batch.iter().zip(&slots).map(|(finding, slot)| {
         let Some(slot) = slot else { return Ok(false) };
@@ -58,8 +58,9 @@ fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, 
 }
 
 /// What is kept of namespaces, where that is asked for.
-fn kept(node: &Node, batch: &[Finding]) -> Result<Kept, LifecycleError> {
-    let asked = batch.iter().any(|finding| finding.kind == Kind::SlotNamespace);
+fn kept(node: &Node, batch: &[Finding], in_use: &[&Slot]) -> Result<Kept, LifecycleError> {
+    let asked =
+        !in_use.is_empty() || batch.iter().any(|finding| finding.kind == Kind::SlotNamespace);
     match if asked { node.hidden_existing()? } else { None } {
         Some(hidden) => Ok(hidden.enter(|inside| inside.kept())??),
         None => Ok(Kept::default()),
