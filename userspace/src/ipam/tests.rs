@@ -109,7 +109,8 @@ proptest! {
             order.push(chosen[0].addr());
         }
         let distinct = order.iter().collect::<HashSet<_>>().len();
-        for window in order.windows(distinct) {
+        // A range may have no address that can be given.
+        for window in order.windows(distinct.max(1)) {
             prop_assert_eq!(window.iter().collect::<HashSet<_>>().len(), distinct);
         }
     }
