@@ -9,13 +9,14 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 use crate::{
+    boot::boot_id,
     conf::Directories,
     datapath::{Datapath, Maps},
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
     slot::Owner,
-    store::{Store, StoredTemplate, Templates},
+    store::{Store, StoreError, StoredTemplate, Templates},
     types::{SlotId, TemplateName},
 };
 
@@ -141,10 +142,16 @@ impl Node {
     }
 
     /// Refuses to go on in another network namespace than the one where slots on record were built:
-    /// their interfaces seem to be gone there.
+    /// their interfaces seem to be gone there. Those of another boot are gone indeed.
     pub fn ensure_home(&self) -> Result<(), LifecycleError> {
         let here = Netns::current()?.inode();
-        Ok(self.store.read(|transaction| transaction.check_home(here))?)
+        let (checked, boot) = self.store.read(|transaction| {
+            Ok::<_, StoreError>((transaction.check_home(here), transaction.boot()?))
+        })?;
+        match checked {
+            Err(StoreError::Elsewhere { .. }) if boot.is_some() && boot != boot_id() => Ok(()),
+            checked => Ok(checked?),
+        }
     }
 
     /// The maps, where the data plane is loaded.
