@@ -11,6 +11,8 @@ use super::{
 
 /// How far the kernel's memory may rise, percent of itself.
 const MEMORY: f64 = 2.0;
+/// How far its stacks may: each thread of the machine has one, whoever's it is.
+const STACKS: f64 = 10.0;
 const OPEN_FILES: &str = "/proc/sys/fs/file-nr";
 const SLABS: &str = "/proc/slabinfo";
 
@@ -21,7 +23,8 @@ pub(super) fn readings() -> Result<Vec<Reading>> {
     let text = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
     let memory = |(name, key)| {
         let kibibytes = field(&text, key).with_context(|| format!("no {key} in /proc/meminfo"))?;
-        Ok(Reading::level(Group::Kernel, name, (kibibytes, "KiB"), MEMORY))
+        let bound = if key == "KernelStack" { STACKS } else { MEMORY };
+        Ok(Reading::level(Group::Kernel, name, (kibibytes, "KiB"), bound))
     };
     let keys = [
         ("slab", "Slab"),

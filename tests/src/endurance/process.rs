@@ -6,10 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::reading::{Group, Reading, float};
 
-/// How far the agent's memory may rise, percent of itself. Its work is done by threads that live for a
-/// round; what the allocator has taken for as many as ever met it keeps, which is some stairs of
-/// hundreds of KiB in the first ten thousand pairs, and none after that.
-const MEMORY: f64 = 5.0;
+/// How far the agent's memory may rise, percent of itself.
+const MEMORY: f64 = 2.0;
 /// How far the number of its threads may: those that have had nothing to do for ten seconds end.
 const THREADS: f64 = 10.0;
 

@@ -4,6 +4,7 @@
 //! `tracing`, and sees to it that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
+mod heap;
 mod housekeeping;
 mod journal;
 mod keeper;
@@ -37,7 +38,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// How long the keeper rests when nobody rings: an ADD that was served does not.
@@ -63,13 +64,24 @@ struct Arguments {
     sweep_interval: Duration,
 }
 
+fn main() -> ExitCode {
+    let heap = heap::keep_one();
+    serve(heap.err())
+}
+
+/// `several_heaps`: why the process has not one heap.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     log.with_ansi(terminal).init();
+    if let Some(error) = several_heaps {
+        warn!(
+            "memory will grow for some hours, by some MiB: cannot execute the agent again: {error}"
+        );
+    }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
