@@ -60,4 +60,4 @@ pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
 
 #[cfg(test)]
-mod late_tests;
+mod tests;
