@@ -72,7 +72,7 @@ impl<'a> Blueprint<'a> {
         transaction: &mut Write<'_>,
         netns: &Netns,
     ) -> Result<Slot, LifecycleError> {
-        transaction.settle(self.home)?;
+        transaction.record_home(self.home)?;
         let id = transaction.next_slot_id()?;
         let PoolId { network, ifname, template } = &self.pool.id;
         let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());

@@ -88,7 +88,7 @@ impl Cold<'_> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
         let home = Netns::current()?.inode();
         node.store.grow(|transaction| {
-            transaction.settle(home)?;
+            transaction.record_home(home)?;
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
             let AttachmentId { network, ifname, .. } = attachment;

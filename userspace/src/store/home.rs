@@ -24,7 +24,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 impl Write<'_> {
     /// Records where a slot is about to be built; refuses another namespace than that of those on
     /// record.
-    pub fn settle(&mut self, here: NetnsInode) -> Result<(), StoreError> {
+    pub fn record_home(&mut self, here: NetnsInode) -> Result<(), StoreError> {
         self.check_home(here)?;
         let (recorded, here) = (self.home()?, encode(here));
         if recorded.as_ref() == Some(&here) {
@@ -49,7 +49,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let [one, other] = [1, 2].map(|inode| NetnsInode { device: 4, inode });
-        let settle = |here| store.write(|transaction| transaction.settle(here));
+        let settle = |here| store.write(|transaction| transaction.record_home(here));
         // Without a slot nothing is anywhere.
         settle(one).unwrap();
         settle(other).unwrap();
