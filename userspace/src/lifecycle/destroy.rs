@@ -1,5 +1,7 @@
 //! Giving slots of pools up, many at a time.
 
+use std::collections::HashSet;
+
 use super::{
     LifecycleError, Node,
     activate::pool_of_slot,
@@ -9,12 +11,13 @@ use super::{
 use crate::{
     failpoint,
     netns::pop,
-    slot::{release_masquerade, remove_interfaces},
+    slot::{has_interface, release_masquerade, remove_interfaces},
     store::{Slot, SlotState, StoreError},
+    types::SlotId,
 };
 
 /// Slots taken down together: the kernel changes no link meanwhile, for anybody.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Removes all there is of slots that have namespaces of their own. Every step is tried for every
 /// slot; what fails stays on record. One that somebody has had in hand since it was seen is left, unless
@@ -38,36 +41,62 @@ pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
 }
 
 fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
-    let slots = &condemn(node, slots)?;
+    // Before anything is given up that cannot be removed from here.
+    let (maps, hidden) = (node.maps()?, node.hidden_existing()?);
+    let mut slots = condemn(node, slots)?;
     failpoint::hit("destroy:condemned");
-    let maps = node.maps()?;
-    let mut errors: Vec<LifecycleError> = Vec::new();
-    for slot in slots {
-        errors.extend(withdraw_entries(node, slot, maps.as_ref()));
+    let mut failures = Failures::default();
+    for slot in &slots {
+        failures.extend(slot, withdraw_entries(node, slot, maps.as_ref()));
         if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
-            errors.extend(pop(namespace, path).err().map(Into::into));
+            failures.extend(slot, pop(namespace, path).err().map(Into::into));
             failpoint::hit("destroy:popped");
         }
     }
-    errors.extend(remove_interfaces(slots).err().map(Into::into));
+    if let Err(error) = remove_interfaces(&slots) {
+        failures.errors.push(error.into());
+        failures.kept.extend(slots.iter().filter(|slot| has_interface(slot)).map(|slot| slot.id));
+    }
     failpoint::hit("destroy:links");
-    if let Some(hidden) = node.hidden_existing()? {
-        let released = hidden.enter(|inside| {
-            slots.iter().filter_map(|slot| inside.release(slot.id).err()).collect::<Vec<_>>()
+    if let Some(hidden) = hidden {
+        hidden.enter(|inside| {
+            for slot in &slots {
+                failures.extend(slot, inside.release(slot.id).err().map(Into::into));
+            }
         })?;
-        errors.extend(released.into_iter().map(Into::into));
     }
     failpoint::hit("destroy:namespaces");
-    summary("a batch of slots", errors)?;
+    slots.retain(|slot| !failures.kept.contains(&slot.id));
+    forget(node, &slots)?;
+    failpoint::hit("destroy:forgotten");
+    summary("a batch of slots", failures.errors)
+}
+
+/// What could not be removed, and of which slots: those stay on record, and no others.
+#[derive(Default)]
+struct Failures {
+    errors: Vec<LifecycleError>,
+    kept: HashSet<SlotId>,
+}
+
+impl Failures {
+    fn extend(&mut self, slot: &Slot, errors: impl IntoIterator<Item = LifecycleError>) {
+        let known = self.errors.len();
+        self.errors.extend(errors);
+        if self.errors.len() > known {
+            self.kept.insert(slot.id);
+        }
+    }
+}
+
+fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
     node.store.write(|transaction| {
         slots.iter().try_for_each(|slot| {
             let pool = transaction.pool(&pool_of_slot(slot))?;
             let cooldown = pool.map(|pool| pool.configured.cooldown).unwrap_or_default();
             transaction.forget(slot, rest(slot, cooldown))
         })
-    })?;
-    failpoint::hit("destroy:forgotten");
-    Ok(())
+    })
 }
 
 /// Marks slots given up; gives those that are, or that are gone from the record.

@@ -18,7 +18,7 @@ use crate::{
     bell,
     conf::{NetConf, User},
     netns::Netns,
-    store::{Decision, Mode, Slot, SlotState},
+    store::{Decision, Mode, Slot},
     types::{AttachmentId, Mac, SlotId},
 };
 
@@ -109,7 +109,7 @@ impl Node {
     /// waits for its function once nobody uses it any more. There having been nothing is no error.
     pub fn park(&self, attachment: &AttachmentId) -> Result<(), LifecycleError> {
         while let Some(slot) = attached(self, attachment)? {
-            if !slot.owns_netns || slot.state() == SlotState::Condemned {
+            if !slot.owns_netns {
                 return Err(LifecycleError::NotOfPool { attachment: Box::new(attachment.clone()) });
             }
             if park(self, &slot)? {

@@ -18,11 +18,11 @@ use crate::{
 /// Parks a slot: no packet passes when this returns. Then it is for the agent to bring it back to what
 /// it was; where there is no agent, that is done here if nobody uses the namespace any more.
 ///
-/// Killed between two steps, it is done again from the beginning. A slot that is claimed and not yet
-/// handed over is given up: who claimed it may be about to mount it, and nobody else may get it. Says
+/// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
+/// over is given up: who builds or claimed it may be about to mount it, and nobody else may get it. Says
 /// whether it was done: not where somebody has had the slot in hand since it was seen.
 pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
-    if slot.state() == SlotState::Claimed {
+    if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Condemned) {
         destroy(node, slice::from_ref(slot))?;
         return Ok(node.store.read(|transaction| transaction.slot(slot.id))?.is_none());
     }

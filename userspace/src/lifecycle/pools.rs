@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{LifecycleError, Node, Outcome, ScrubLock, destroy::destroy, node::now};
+use super::{
+    LifecycleError, Node, Outcome, ScrubLock,
+    destroy::{BATCH, destroy},
+    node::now,
+};
 use crate::{
     failpoint,
     policy::{Disposal, Need, Reason, Retirement, Stock, Supply},
@@ -152,9 +156,6 @@ pub fn give_up(
     destroy(node, &slots)?;
     Ok(number)
 }
-
-/// Slots that are given up in one transaction: it should not keep others from writing for long.
-const BATCH: usize = 64;
 
 /// Gives up the waiting slots that `is_stale` says so of.
 pub fn give_up_stale(

@@ -138,8 +138,9 @@ impl<'a> Room<'a> {
                 }
             })?;
             failpoint::hit("room:condemned");
-            destroy(self.node, slot.as_slice())?;
-            // One that was claimed meanwhile leaves others to look for.
+            // What cannot be removed of it is no reason for this container to fail. One that was claimed
+            // meanwhile leaves others to look for.
+            drop(destroy(self.node, slot.as_slice()));
             return Ok(true);
         }
         Ok(false)
@@ -149,8 +150,8 @@ impl<'a> Room<'a> {
     fn finish(&self, lack: Lack) -> Result<bool, LifecycleError> {
         let is_left = |slot: &Slot| has_been_so_for(slot, GIVING_UP);
         let left = self.find_which(lack, &[SlotState::Condemned], is_left)?;
-        destroy(self.node, left.as_slice())?;
-        Ok(left.is_some())
+        // What cannot be removed of it is no reason for this container to fail.
+        Ok(left.is_some() && destroy(self.node, left.as_slice()).is_ok())
     }
 
     /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cni::CniArgs,
     conf::{Directories, NetConf},
+    netns::Netns,
     store::{Slot, SlotState, Write},
     types::{AttachmentId, SlotId},
 };
@@ -162,4 +163,49 @@ fn a_late_scrub_does_not_begin_on_a_slot_that_was_used_since() {
     let now = withdraw(&world.node, &world.slot()).unwrap().unwrap();
     assert!(!begin(&world.node, &seen).unwrap());
     assert!(begin(&world.node, &now).unwrap());
+}
+
+#[test]
+fn what_cannot_be_removed_of_one_slot_keeps_no_other_on_record() {
+    let world = World::new();
+    let stubborn = world.write(|transaction| {
+        let changed = |slot: &mut Slot| {
+            slot.netns = Some(Netns::current().unwrap().inode());
+            // Nothing can be opened behind what is no folder.
+            slot.netns_path = Some("/dev/null/path".into());
+        };
+        transaction.advance(world.id, SlotState::Condemned, now(), changed).unwrap()
+    });
+    let removable = world.write(|transaction| {
+        let id = transaction.next_slot_id().unwrap();
+        let AttachmentId { network, ifname, .. } = attachment("nobody");
+        let mut slot = Slot::building(id, network, ifname, now());
+        slot.owns_netns = true;
+        transaction.put_slot(&slot).unwrap();
+        slot
+    });
+    let error = destroy(&world.node, &[stubborn.clone(), removable.clone()]).unwrap_err();
+    assert!(error.to_string().contains("/dev/null/path"), "{error}");
+    let is_on_record = |id| world.write(|transaction| transaction.slot(id).unwrap().is_some());
+    assert!(is_on_record(stubborn.id));
+    assert!(!is_on_record(removable.id));
+}
+
+#[test]
+fn a_slot_whose_building_was_cut_short_is_given_up_by_park() {
+    let world = World::new();
+    let building = world.write(|transaction| {
+        let id = transaction.next_slot_id().unwrap();
+        let AttachmentId { network, ifname, .. } = attachment("a");
+        let mut slot = Slot::building(id, network, ifname, now());
+        (slot.owns_netns, slot.container) = (true, Some("a".parse().unwrap()));
+        transaction.attach(&attachment("a"), id).unwrap();
+        transaction.put_slot(&slot).unwrap();
+        slot
+    });
+    world.node.park(&attachment("a")).unwrap();
+    let left = world.write(|transaction| {
+        (transaction.slot(building.id).unwrap(), transaction.attachment(&attachment("a")).unwrap())
+    });
+    assert_eq!(left, (None, None));
 }

@@ -27,8 +27,8 @@ pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
 pub use scrub::{ScrubError, Scrubbed, scrub};
 pub use teardown::{
-    REMOVE_INTERFACE, TeardownError, remove_for_another, remove_interface, remove_interfaces,
-    remove_links_named, tear_down, withdraw,
+    REMOVE_INTERFACE, TeardownError, has_interface, remove_for_another, remove_interface,
+    remove_interfaces, remove_links_named, tear_down, withdraw,
 };
 pub use usage::{SocketsError, UsageError, User, users};
 

@@ -88,6 +88,12 @@ pub fn remove_interface(slot: &Slot, remover: Option<&Path>) -> Result<(), Teard
     Ok(())
 }
 
+/// Whether a slot's interface is there, or that cannot be found out.
+#[must_use]
+pub fn has_interface(slot: &Slot) -> bool {
+    !matches!(lookup(&slot.id.host_ifname()), Ok(None))
+}
+
 /// Removes the interfaces of many slots, those that are there. They wait for one grace period
 /// together: 40 pairs take 35 ms so, and 676 ms one by one.
 pub fn remove_interfaces(slots: &[Slot]) -> Result<(), TeardownError> {

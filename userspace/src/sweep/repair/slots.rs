@@ -41,7 +41,11 @@ fn give_up(node: &Node, batch: &[Finding]) -> Fates {
     failpoint::hit("sweep:condemned");
     let (own, others): (Vec<_>, Vec<_>) =
         condemned.iter().flatten().cloned().partition(|slot| slot.owns_netns);
-    let (mut failure, mut kept) = (destroy(node, &own).err(), false);
+    let mut failure = destroy(node, &own).err();
+    let is_kept = |slot: &Slot| {
+        let recorded = node.store.read(|transaction| transaction.slot(slot.id));
+        !matches!(recorded, Ok(None))
+    };
     let mut fates = Vec::with_capacity(batch.len());
     for (slot, finding) in condemned.into_iter().zip(batch) {
         let fate = match &slot {
@@ -49,14 +53,9 @@ fn give_up(node: &Node, batch: &[Finding]) -> Fates {
             Some(slot) if !slot.owns_netns => {
                 remove(node, slot).map_or_else(Fate::Failed, |()| done(&finding.remedy))
             }
-            Some(_) => match failure.take() {
-                Some(error) => {
-                    kept = true;
-                    Fate::Failed(error)
-                }
-                None if kept => Fate::Waits,
-                None => done(&finding.remedy),
-            },
+            // The first that is on record still has the error.
+            Some(slot) if is_kept(slot) => failure.take().map_or(Fate::Waits, Fate::Failed),
+            Some(_) => done(&finding.remedy),
         };
         fates.push((finding.clone(), fate));
     }
