@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use repoint::{
-    policy::{Demand, Disposal, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
+    policy::{Demand, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
     store::PoolPolicy,
 };
 
@@ -27,9 +27,8 @@ pub(super) struct Keeper {
 pub(super) struct Work {
     /// Slots to take down.
     pub(super) destroy: usize,
-    /// What was decided, and how many slots were made ready since.
+    /// What was decided.
     plan: Plan,
-    recycled: u32,
     /// Whether to look again at once.
     pub(super) more: bool,
 }
@@ -37,12 +36,12 @@ pub(super) struct Work {
 impl Work {
     /// Slots to build, where there may be `room` more.
     pub(super) fn build(&self, room: u32) -> u32 {
-        self.plan.build(self.recycled, room)
+        self.plan.build(room)
     }
 }
 
 impl Keeper {
-    /// Looks after the pool. What is recycled is ready at once.
+    /// Decides what is to be done to the pool.
     pub(super) fn look(
         &mut self,
         slots: &mut Slots,
@@ -53,17 +52,16 @@ impl Keeper {
         let interval = Duration::from_nanos(now - self.looked);
         self.looked = now;
         self.demand.observe(std::mem::take(&mut self.demanded), interval);
-        let plan = plan(policy, slots.stock(policy, now), &mut self.demand, interval);
-        let (retired, recycled, given_up) = retire_slots(slots, policy, &plan, now, measure);
+        let plan = plan(policy, slots.supply(), &mut self.demand, interval);
+        let retired = retire_slots(slots, policy, &plan, now, measure);
         let drained = slots.drain(plan.drain);
         measure.looked(plan.target, interval);
         if retired < MOST_RETIRED {
             measure.limits(slots.parked());
         }
         Work {
-            destroy: given_up + drained,
+            destroy: retired + drained,
             plan,
-            recycled,
             more: retired == MOST_RETIRED || plan.drain == MOST_DRAINED,
         }
     }
@@ -74,27 +72,20 @@ impl Keeper {
     }
 }
 
-/// Retires parked slots: how many, of which how many are ready again and how many to be taken down.
+/// Takes out parked slots that are to be deleted; says how many.
 fn retire_slots(
     slots: &mut Slots,
     policy: &PoolPolicy,
     plan: &Plan,
     now: Moment,
     measure: &mut Measure,
-) -> (usize, u32, usize) {
+) -> usize {
     let retirements = retire(slots.parked(), now, policy, plan.evict());
-    let (mut need, mut recycled, mut given_up) = (plan.need(), 0, 0);
     for retirement in &retirements {
         measure.retired(retirement, now);
-        let Ok(slot) = Number::try_from(retirement.slot.0) else { continue };
-        slots.unpark(slot, retirement.since);
-        match need.dispose(policy, policy.scope, retirement.since, now) {
-            Disposal::Recycled => {
-                slots.recycle(slot, retirement.since);
-                recycled += 1;
-            }
-            Disposal::GivenUp => given_up += 1,
+        if let Ok(slot) = Number::try_from(retirement.slot.0) {
+            slots.unpark(slot, retirement.since);
         }
     }
-    (retirements.len(), recycled, given_up)
+    retirements.len()
 }

@@ -18,9 +18,9 @@ const POINTS: u64 = 300;
 /// How a start was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Served {
-    /// With the function's own slot.
+    /// With a slot that its trust domain had before.
     Reused,
-    /// With another slot that was there.
+    /// With a slot that nobody had before.
     Warm,
     /// With one that was built while it waited.
     Built,
@@ -185,9 +185,9 @@ impl Measure {
 
     /// Something happened.
     pub(super) fn happened(&mut self, slots: &Slots, now: Moment) {
-        let stock = slots.stock(&self.policy, now);
+        let supply = slots.supply();
         self.pass(now);
-        self.now = Point { held: stock.supply.total, ready: stock.ready() };
+        self.now = Point { held: supply.total, ready: supply.warm };
         self.measured.most_held = self.measured.most_held.max(self.now.held);
         if now >= self.whole.0 {
             self.measured.fewest_ready = self.measured.fewest_ready.min(self.now.ready);

@@ -13,7 +13,7 @@ use std::{
 
 use repoint::{
     policy::{MOST_BUILT, MOST_SCRUBBED},
-    store::PoolPolicy,
+    store::{PoolPolicy, Scope},
 };
 
 use super::{
@@ -32,6 +32,8 @@ enum Event {
     Stop(Number, User),
     /// The keeper begins a round, unless it has begun one since this was its next.
     Wake { round: u64 },
+    /// The keeper has deleted some slots that no container may have again.
+    Deleted(usize),
     /// The keeper has scrubbed a slot.
     Scrubbed,
     /// The keeper has scrubbed what it took, and looks after the pool.
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
             }
             Event::Wake { round } if round == self.round => self.wake(),
             Event::Wake { .. } => {}
+            Event::Deleted(count) => (0..count).for_each(|_| self.slots.forget()),
             Event::Scrubbed => {
                 if let Some(Dirty { slot, user }) = self.scrubbing.pop_front() {
                     self.slots.park(slot, user, self.now);
@@ -144,7 +147,7 @@ impl<'a> Run<'a> {
     /// A function starts: ADD.
     fn start(&mut self, start: &Start) {
         let user = (start.tenant, start.function);
-        let (slot, served) = match self.slots.claim(user, self.policy, self.now) {
+        let (slot, served) = match self.slots.claim(user, self.policy) {
             Some(Claim::Reused(slot)) => (slot, Served::Reused),
             Some(Claim::Warm(slot)) => (slot, Served::Warm),
             None => return self.start_cold(start),
@@ -205,13 +208,19 @@ impl<'a> Run<'a> {
     fn wake(&mut self) {
         (self.resting, self.rung) = (false, false);
         let count = self.slots.dirty.len().min(MOST_SCRUBBED);
-        self.scrubbing = self.slots.dirty.drain(..count).collect();
-        let after = |slots| costs::of(costs::SCRUB, costs::SCRUB_EACH, slots);
-        for slots in 1..=count {
+        let alone = |one: &Dirty| one.user.1.is_none() && self.policy.scope == Scope::Function;
+        let (unwanted, wanted): (Vec<_>, Vec<_>) = self.slots.dirty.drain(..count).partition(alone);
+        self.scrubbing = wanted.into();
+        let some = |first, each, count| {
+            if count > 0 { costs::of(first, each, count) } else { Duration::ZERO }
+        };
+        let deleted = some(costs::DESTROY, costs::DESTROY_EACH, unwanted.len());
+        self.plan_in(deleted, Event::Deleted(unwanted.len()));
+        let after = |slots| deleted + some(costs::SCRUB, costs::SCRUB_EACH, slots);
+        for slots in 1..=self.scrubbing.len() {
             self.plan_in(after(slots), Event::Scrubbed);
         }
-        let scrubbed = if count > 0 { after(count) } else { Duration::ZERO };
-        self.plan_in(scrubbed + costs::LOOK, Event::Look);
+        self.plan_in(after(self.scrubbing.len()) + costs::LOOK, Event::Look);
     }
 
     fn look(&mut self) {

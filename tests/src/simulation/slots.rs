@@ -3,18 +3,18 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use repoint::{
-    policy::{Stock, Supply},
+    policy::Supply,
     store::{Parked, PoolPolicy, Scope},
     types::SlotId,
 };
 
-use super::{Moment, nanoseconds};
+use super::Moment;
 
 /// Number of a slot.
 pub(super) type Number = usize;
 
-/// Who uses a slot, or used it last: tenant and function.
-pub(super) type User = (u32, u32);
+/// Who uses a slot, or used it last: tenant, and function if the container has one.
+pub(super) type User = (u32, Option<u32>);
 
 /// A slot that came back.
 #[derive(Debug, Clone, Copy)]
@@ -26,9 +26,9 @@ pub(super) struct Dirty {
 /// Where a slot came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Its function had it before.
+    /// Its trust domain had it before.
     Reused(Number),
-    /// It was for anybody, or another's.
+    /// Nobody had it before.
     Warm(Number),
 }
 
@@ -38,8 +38,8 @@ fn key(parked: &Parked) -> ([u8; 8], [u8; 8], Moment, SlotId) {
 }
 
 /// What stands for a tenant or function: zeros are none.
-fn name(number: u32) -> [u8; 8] {
-    (u64::from(number) + 1).to_be_bytes()
+fn name(number: impl Into<Option<u32>>) -> [u8; 8] {
+    number.into().map_or([0; 8], |number| (u64::from(number) + 1).to_be_bytes())
 }
 
 /// The slot of a parked one.
@@ -50,8 +50,8 @@ fn number(parked: &Parked) -> Number {
 /// All slots of the pool.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// Ready for anybody, as the index has them: unused ones first, then by time.
-    warm: BTreeSet<(bool, Moment, Number)>,
+    /// Ready for anybody, as the index has them: by time.
+    warm: BTreeSet<(Moment, Number)>,
     /// Waiting for a function, likewise: by [`key`].
     parked: Vec<Parked>,
     /// Waiting to be scrubbed.
@@ -73,7 +73,7 @@ impl Slots {
 
     /// A slot that was built ahead of time is ready.
     pub(super) fn built(&mut self, slot: Number, now: Moment) {
-        self.warm.insert((false, now, slot));
+        self.warm.insert((now, slot));
     }
 
     /// A slot that was scrubbed waits for its function.
@@ -96,30 +96,30 @@ impl Slots {
         self.total
     }
 
-    /// A slot for somebody who starts, in the order of `lifecycle/activate.rs`: the own one that has
-    /// rested longest, one for anybody, one of the tenant's, anybody's, as far as the scope allows.
-    pub(super) fn claim(&mut self, user: User, policy: &PoolPolicy, now: Moment) -> Option<Claim> {
+    /// A slot for a container that starts, in the order of `lifecycle/activate.rs`: one of its own
+    /// function, one that a container without a function left to its trust domain, one that nobody has
+    /// used, one of another function of the domain.
+    pub(super) fn claim(&mut self, user: User, policy: &PoolPolicy) -> Option<Claim> {
         let (tenant, function) = (name(user.0), name(user.1));
-        let own = |parked: &Parked| (parked.tenant, parked.function) < (tenant, function);
-        let at = self.parked.partition_point(own);
-        if self.parked.get(at).is_some_and(|one| (one.tenant, one.function) == (tenant, function)) {
-            return Some(Claim::Reused(number(&self.parked.remove(at))));
-        }
-        let cooldown = nanoseconds(policy.cooldown);
-        let rested = |since: Moment| now.saturating_sub(since) >= cooldown;
-        let ready = |(used, since, _): &&(bool, Moment, Number)| !used || rested(*since);
-        if let Some(found) = self.warm.iter().find(ready).copied() {
-            self.warm.remove(&found);
-            return Some(Claim::Warm(found.2));
-        }
         let may_have = |parked: &Parked| match policy.scope {
-            Scope::Function => false,
+            Scope::Function => {
+                user.1.is_some() && (parked.tenant, parked.function) == (tenant, function)
+            }
             Scope::Tenant => parked.tenant == tenant,
             Scope::Network => true,
         };
-        let fits = |parked: &Parked| may_have(parked) && rested(parked.since);
-        let at = self.parked.iter().position(fits)?;
-        Some(Claim::Warm(number(&self.parked.remove(at))))
+        for wanted in [function, name(None)] {
+            let fits = |parked: &Parked| parked.function == wanted && may_have(parked);
+            if let Some(at) = self.parked.iter().position(fits) {
+                return Some(Claim::Reused(number(&self.parked.remove(at))));
+            }
+        }
+        if let Some((_, slot)) = self.warm.pop_first() {
+            return Some(Claim::Warm(slot));
+        }
+        let others = (0..).zip(&self.parked).filter(|(_, parked)| may_have(parked));
+        let (at, _) = others.min_by_key(|(_, parked)| (parked.since, parked.slot))?;
+        Some(Claim::Reused(number(&self.parked.remove(at))))
     }
 
     /// Takes the parked slot that has waited longest off its shelf: its place is wanted.
@@ -131,16 +131,11 @@ impl Slots {
 
     /// Takes the `count` warm slots off their shelf that have been there longest.
     pub(super) fn drain(&mut self, count: u32) -> usize {
-        let mut oldest: Vec<_> = self.warm.iter().copied().collect();
-        oldest.sort_unstable_by_key(|(_, since, slot)| (*since, *slot));
-        oldest.truncate(count as usize);
-        for slot in &oldest {
-            self.warm.remove(slot);
-        }
-        oldest.len()
+        let drained = (0..count).map_while(|_| self.warm.pop_first());
+        drained.count()
     }
 
-    /// Takes a parked slot off its shelf, to make it ready for anybody or to give it up.
+    /// Takes a parked slot out of the pool, to delete it.
     pub(super) fn unpark(&mut self, slot: Number, since: Moment) {
         let (tenant, function) = self.users[slot];
         let wanted = (name(tenant), name(function), since, SlotId(slot as u64));
@@ -149,23 +144,15 @@ impl Slots {
         }
     }
 
-    /// A retired slot is ready for anybody.
-    pub(super) fn recycle(&mut self, slot: Number, since: Moment) {
-        self.warm.insert((true, since, slot));
-    }
-
     /// The parked slots, as the index lists them.
     pub(super) fn parked(&self) -> &[Parked] {
         &self.parked
     }
 
-    /// What the pool has at a moment.
-    pub(super) fn stock(&self, policy: &PoolPolicy, now: Moment) -> Stock {
+    /// How many slots the pool has in which state.
+    pub(super) fn supply(&self) -> Supply {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let (warm, parked) = (count(self.warm.len()), count(self.parked.len()));
-        let cooldown = nanoseconds(policy.cooldown);
-        let rests = (true, now.saturating_sub(cooldown) + 1, 0)..;
-        let resting = if cooldown == 0 { 0 } else { count(self.warm.range(rests).count()) };
-        Stock { supply: Supply { warm, parked, total: self.total }, resting }
+        Supply { warm, parked, total: self.total }
     }
 }

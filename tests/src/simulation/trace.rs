@@ -18,8 +18,12 @@ pub const MIXED: &str = "mixed";
 pub const BURST: &str = "burst";
 /// Name of the trace with the least change.
 pub const STEADY: &str = "steady";
-/// Name of the trace in which no slot is anybody's own.
+/// Name of the trace in which no function comes twice.
 pub const ONE_SHOT: &str = "one-shot";
+/// Name of the trace whose containers name no function.
+pub const ANONYMOUS: &str = "anonymous";
+/// Name of the same with nothing to announce it.
+pub const ANONYMOUS_BURST: &str = "anonymous-burst";
 /// How many functions start in the burst, within a second.
 pub const BURST_SIZE: u32 = 500;
 
@@ -30,8 +34,8 @@ pub struct Start {
     pub at: Duration,
     /// Of which tenant.
     pub tenant: u32,
-    /// Which function of the tenant.
-    pub function: u32,
+    /// Which function of the tenant, if the container names one.
+    pub function: Option<u32>,
     /// For how long it runs.
     pub lasts: Duration,
 }
@@ -53,32 +57,55 @@ pub struct Trace {
 
 /// Every trace; those without an end of their own last so long.
 #[must_use]
-pub fn all(length: Duration) -> [Trace; 5] {
-    [steady(length), burst(), diurnal(length), one_shot(length), mixed(length)]
+pub fn all(length: Duration) -> [Trace; 7] {
+    [
+        steady(length),
+        burst(),
+        diurnal(length),
+        one_shot(length),
+        mixed(length),
+        anonymous(length),
+        anonymous_burst(),
+    ]
 }
 
 /// 50 starts a second.
 fn steady(length: Duration) -> Trace {
     let mut draw = Draw::new(length);
-    let starts = draw.starts(|_| 50.0, 50.0, |rng| (0, rng.u32(0..100)));
+    let starts = draw.starts(|_| 50.0, 50.0, |rng| (0, Some(rng.u32(0..100))));
     let text = "50 starts a second, of 100 functions";
     Trace::of(length, STEADY, text, starts)
 }
 
 /// Nothing, and then many at once.
 fn burst() -> Trace {
+    let text = "an hour of quiet, then 500 starts within a second, of 100 functions";
+    burst_of(BURST, text, |rng| Some(rng.u32(0..100)))
+}
+
+/// The same, of containers that name no function: each has a trust domain of its own.
+fn anonymous_burst() -> Trace {
+    let text = "an hour of quiet, then 500 starts within a second, without a function";
+    burst_of(ANONYMOUS_BURST, text, |_| None)
+}
+
+fn burst_of(
+    name: &'static str,
+    text: &'static str,
+    function: impl Fn(&mut Rng) -> Option<u32>,
+) -> Trace {
     let mut draw = Draw::new(HOUR);
     let mut at: Vec<f64> = (0..BURST_SIZE).map(|_| draw.rng.f64()).collect();
     at.sort_by(f64::total_cmp);
     let starts = at.into_iter().map(|at| Start {
         at: HOUR + Duration::from_secs_f64(at),
         tenant: 0,
-        function: draw.rng.u32(0..100),
+        function: function(&mut draw.rng),
         lasts: draw.lasts(),
     });
     Trace {
-        name: BURST,
-        text: "an hour of quiet, then 500 starts within a second, of 100 functions",
+        name,
+        text,
         starts: starts.collect(),
         until: HOUR + Duration::from_mins(15),
         drawn: (HOUR.saturating_sub(Duration::from_secs(1)), HOUR + Duration::from_secs(9)),
@@ -89,7 +116,7 @@ fn burst() -> Trace {
 fn diurnal(length: Duration) -> Trace {
     let mut draw = Draw::new(length);
     let rate = |at: f64| 41.0 - 39.0 * (TAU * at / length.as_secs_f64()).cos();
-    let starts = draw.starts(rate, 80.0, |rng| (0, rng.u32(0..100)));
+    let starts = draw.starts(rate, 80.0, |rng| (0, Some(rng.u32(0..100))));
     let text = "a day's curve, 24 times as fast: 2 starts a second at its ends, 80 in the middle, of \
                 100 functions";
     Trace::of(length, "diurnal", text, starts)
@@ -104,10 +131,17 @@ fn one_shot(length: Duration) -> Trace {
         50.0,
         |_| {
             next += 1;
-            (0, next)
+            (0, Some(next))
         },
     );
     Trace::of(length, ONE_SHOT, "50 starts a second, each of another function", starts)
+}
+
+/// Containers that name no function: nothing of them is used twice where the scope is `function`.
+fn anonymous(length: Duration) -> Trace {
+    let mut draw = Draw::new(length);
+    let starts = draw.starts(|_| 50.0, 50.0, |_| (0, None));
+    Trace::of(length, ANONYMOUS, "50 starts a second, without a function", starts)
 }
 
 /// Few functions have most of the starts.
@@ -127,7 +161,7 @@ fn mixed(length: Duration) -> Trace {
                 left <= 0.0
             });
             let function = rank.map_or(FUNCTIONS - 1, |(rank, _)| rank);
-            (function % TENANTS, function)
+            (function % TENANTS, Some(function))
         },
     );
     let text = "30 starts a second, of 300 functions of 10 tenants, their shares by \
@@ -169,7 +203,7 @@ impl Draw {
         &mut self,
         rate: impl Fn(f64) -> f64,
         highest: f64,
-        mut who: impl FnMut(&mut Rng) -> (u32, u32),
+        mut who: impl FnMut(&mut Rng) -> (u32, Option<u32>),
     ) -> Vec<Start> {
         let (mut starts, mut at) = (Vec::new(), 0.0);
         loop {

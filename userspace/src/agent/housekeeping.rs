@@ -9,11 +9,11 @@ use std::{
 use repoint::{
     failpoint,
     lifecycle::{
-        LifecycleError, Node, follow_templates, give_up_stale, mtu_of_pool, mtu_of_uplink, now,
-        resume_scrubbing,
+        LifecycleError, Node, end_lingering, follow_templates, forget_old_connections,
+        give_up_stale, mtu_of_pool, mtu_of_uplink, now, resume_scrubbing,
     },
     slot::require_masquerade,
-    store::{Slot, SlotState},
+    store::{Scope, Slot, SlotState},
     types::PoolKey,
 };
 use tracing::info;
@@ -46,9 +46,10 @@ impl Housekeeping {
         failpoint::hit("keeper:resumed");
         log_failure("restore the masquerade rule", restore_masquerade(node));
         failpoint::hit("keeper:restored");
-        let rested = node.store.write(|transaction| transaction.end_rests(now()));
-        log_failure("end the rest of addresses", rested.map_err(Into::into));
+        log_failure("forget old connections", forget_old_connections(node, now()));
         failpoint::hit("keeper:rested");
+        log_failure("look for lingering namespaces", end_lingering(node));
+        failpoint::hit("keeper:lingering");
     }
 
     /// Gives up waiting slots of which no pool has any use, since what it is built from is another now,
@@ -58,12 +59,13 @@ impl Housekeeping {
         // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
         let settled = uplink.filter(|_| self.uplink == uplink);
         self.uplink = uplink;
-        let mut mtus: HashMap<PoolKey, Option<u32>> = HashMap::new();
+        let mut pools: HashMap<PoolKey, Wants> = HashMap::new();
         for (_, pool) in node.store.read(|transaction| transaction.pools())? {
             let mtu = settled.map(|uplink| mtu_of_pool(node, &pool, uplink)).transpose();
-            mtus.insert(pool.key, log_failure("find the MTU of a pool", mtu).flatten());
+            let mtu = log_failure("find the MTU of a pool", mtu).flatten();
+            pools.insert(pool.key, Wants { mtu, scope: pool.configured.scope });
         }
-        let number = give_up_stale(node, |slot| is_stale(slot, &mtus))?;
+        let number = give_up_stale(node, |slot| is_stale(slot, &pools))?;
         if number > 0 {
             info!("gave up {number} slots that nobody would ask for any more");
         }
@@ -71,10 +73,24 @@ impl Housekeeping {
     }
 }
 
-/// Whether nobody would ask for a slot, where pools have these MTUs, as far as they are known.
-fn is_stale(slot: &Slot, mtus: &HashMap<PoolKey, Option<u32>>) -> bool {
-    let fits = |mtu: &Option<u32>| mtu.is_none_or(|mtu| mtu == slot.mtu);
-    slot.owns_netns && !mtus.get(&slot.pool).is_some_and(fits)
+/// What slots a pool wants.
+struct Wants {
+    /// Their MTU, bytes, where it is known.
+    mtu: Option<u32>,
+    /// Who shares a trust domain.
+    scope: Scope,
+}
+
+impl Wants {
+    fn wants(&self, slot: &Slot) -> bool {
+        self.mtu.is_none_or(|mtu| mtu == slot.mtu)
+            && slot.domain.as_ref().is_none_or(|own| slot.retain && own.is_within(self.scope))
+    }
+}
+
+/// Whether no container would get a slot that waits.
+fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
+    slot.owns_netns && !pools.get(&slot.pool).is_some_and(|pool| pool.wants(slot))
 }
 
 /// Sees to it that the masquerade rule is there, if a slot needs it: who reloads a firewall flushes
@@ -90,17 +106,25 @@ fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use repoint::types::SlotId;
+    use repoint::{store::Domain, types::SlotId};
 
     #[test]
-    fn a_slot_is_stale_where_its_pool_is_gone_or_has_another_mtu_that_is_known() {
+    fn a_slot_is_stale_where_its_pool_or_its_domain_has_no_use_for_it() {
         let mut slot = Slot::building(SlotId(1), "n".parse().unwrap(), "eth0".parse().unwrap(), 0);
         (slot.owns_netns, slot.pool, slot.mtu) = (true, PoolKey([1; 16]), 1450);
-        let is_stale =
-            |pool: u8, mtu| is_stale(&slot, &HashMap::from([(PoolKey([pool; 16]), mtu)]));
+        let stale = |slot: &Slot, pool: u8, mtu, scope| {
+            is_stale(slot, &HashMap::from([(PoolKey([pool; 16]), Wants { mtu, scope })]))
+        };
+        let is_stale = |pool, mtu| stale(&slot, pool, mtu, Scope::Function);
         assert!(!is_stale(1, Some(1450)));
         assert!(!is_stale(1, None));
         assert!(is_stale(1, Some(1500)));
         assert!(is_stale(2, Some(1450)));
+        let mut parked = slot.clone();
+        (parked.domain, parked.retain) = (Some(Domain::Tenant(None)), true);
+        assert!(!stale(&parked, 1, None, Scope::Tenant));
+        assert!(stale(&parked, 1, None, Scope::Function), "the scope is narrower now");
+        parked.retain = false;
+        assert!(stale(&parked, 1, None, Scope::Network), "its tenant was evicted");
     }
 }

@@ -14,8 +14,7 @@ use repoint::{
         Fate, LifecycleError, Node, demanded, give_up, now, refill, resume_scrubbing, scrub, supply,
     },
     policy::{
-        Demand, Disposal, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, MOST_SCRUBBED, Plan, Reason,
-        plan, retire,
+        Demand, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, MOST_SCRUBBED, Plan, Reason, plan, retire,
     },
     store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
     types::SlotId,
@@ -119,13 +118,12 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
     failpoint::hit("keeper:scrubbed");
     for (slot, fate) in fates {
         match fate {
-            Fate::Ready { state, repaired } if repaired.is_empty() => {
-                debug!("slot {slot} is {state}");
-            }
-            Fate::Ready { state, repaired } => {
-                info!("slot {slot} is {state}, {} lines of it were repaired", repaired.len());
+            Fate::Ready { repaired } if repaired.is_empty() => debug!("slot {slot} is parked"),
+            Fate::Ready { repaired } => {
+                info!("slot {slot} is parked, {} lines of it were repaired", repaired.len());
                 debug!("slot {slot}: repaired {}", repaired.join(", "));
             }
+            Fate::Unwanted => debug!("slot {slot} is deleted: no container may have it again"),
             Fate::InUse(user) => {
                 let wait = retries
                     .get(&slot)
@@ -134,7 +132,7 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
                 retries.insert(slot, Retry { at: Instant::now() + wait, wait });
                 continue;
             }
-            Fate::GivenUp(reason) => info!("slot {slot} is given up: {reason}"),
+            Fate::Deleted(reason) => info!("slot {slot} is deleted: {reason}"),
         }
         retries.remove(&slot);
     }
@@ -192,14 +190,12 @@ fn look_after(
         return Ok(false);
     }
     let policy = pool.policy();
-    let (stock, parked) = node.stock(pool)?;
-    let plan = plan(&policy, stock, &mut memory.demand, interval);
+    let (supply, parked) = node.stock(pool)?;
+    let plan = plan(&policy, supply, &mut memory.demand, interval);
     let retirements = retire(&parked, now(), &policy, plan.evict());
-    let retired = node.retire(pool, &retirements, plan.need())?;
-    log_retired(id, &retired);
+    log_retired(id, &node.retire(&retirements)?);
     drain(node, id, pool, &plan)?;
-    let recycled = retired.iter().filter(|(_, disposal)| *disposal == Disposal::Recycled).count();
-    let count = to_build(node, pool, &plan, u32::try_from(recycled).unwrap_or(u32::MAX))?;
+    let count = to_build(node, pool, &plan)?;
     build(node, id, pool, memory, count)?;
     Ok(count == MOST_BUILT || plan.drain == MOST_DRAINED || retirements.len() == MOST_RETIRED)
 }
@@ -215,12 +211,12 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), Lifec
 
 /// How many slots to build. There may be as many as there is room for now: taking others down took
 /// time, in which ADDs may have built some.
-fn to_build(node: &Node, pool: &Pool, plan: &Plan, recycled: u32) -> Result<u32, LifecycleError> {
-    if plan.lack <= recycled {
+fn to_build(node: &Node, pool: &Pool, plan: &Plan) -> Result<u32, LifecycleError> {
+    if plan.lack == 0 {
         return Ok(0);
     }
     let total = supply(node, pool.key)?.total;
-    Ok(plan.build(recycled, pool.policy().max.saturating_sub(total)))
+    Ok(plan.build(pool.policy().max.saturating_sub(total)))
 }
 
 /// Builds slots. A pool for which that fails is left alone for a while.
@@ -250,16 +246,13 @@ fn build(
     Ok(())
 }
 
-/// Tells how many slots were retired, for which reasons.
-fn log_retired(id: &PoolId, retired: &[(Reason, Disposal)]) {
-    let mut numbers: BTreeMap<(Disposal, Reason), usize> = BTreeMap::new();
-    for (reason, disposal) in retired {
-        *numbers.entry((*disposal, *reason)).or_default() += 1;
+/// Logs how many parked slots were deleted, for which reasons.
+fn log_retired(id: &PoolId, retired: &[Reason]) {
+    let mut numbers: BTreeMap<Reason, usize> = BTreeMap::new();
+    for reason in retired {
+        *numbers.entry(*reason).or_default() += 1;
     }
-    for ((disposal, reason), number) in numbers {
-        match disposal {
-            Disposal::Recycled => info!("pool {id}: {number} parked slots are warm: {reason}"),
-            Disposal::GivenUp => info!("pool {id}: gave up {number} parked slots: {reason}"),
-        }
+    for (reason, number) in numbers {
+        info!("pool {id}: deleted {number} parked slots: {reason}");
     }
 }

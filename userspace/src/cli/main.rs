@@ -13,12 +13,13 @@ mod slots;
 mod status;
 mod sweep;
 mod template;
+mod tenants;
 mod unload;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use repoint::conf::Directories;
+use repoint::{conf::Directories, types::Tenant};
 
 /// Looks after repoint's networks on this node.
 #[derive(Debug, Parser)]
@@ -80,6 +81,19 @@ enum Command {
     Activate(activate::Activate),
     /// Take the slot back that `activate` gave
     Park(activate::Park),
+    /// List tenants with how many slots each has
+    Tenants {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what a tenant's containers left, so that no container gets it: for a tenant that was
+    /// deleted and made again under the same name
+    Evict {
+        /// The tenant
+        #[arg(long, value_name = "NAME")]
+        tenant: Tenant,
+    },
     /// Find what is stale in the database, the kernel and the maps, and put it right
     Sweep(sweep::Sweep),
     /// List the addresses in the maps and where packets to them go
@@ -112,6 +126,8 @@ fn main() -> ExitCode {
         Command::Template { action, json } => template::run(&directories, action, json),
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
+        Command::Tenants { json } => tenants::list(&directories, json),
+        Command::Evict { tenant } => tenants::evict(&directories, &tenant),
         Command::Endpoints { json } => endpoints::run(&directories, json),
         Command::Counters { json } => counters::run(&directories, json),
     };

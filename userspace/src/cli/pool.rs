@@ -6,7 +6,7 @@ use clap::Subcommand;
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    lifecycle::{Node, Outcome, give_up, prepare_for, record_pool, supply},
+    lifecycle::{COOLDOWN_YIELDED, Node, Outcome, give_up, prepare_for, record_pool, supply},
     policy::Supply,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
     types::{IfName, NetworkName, TemplateName},
@@ -222,10 +222,15 @@ struct Row {
     built: u64,
     declined: u64,
     adds: Map<String, Value>,
+    /// Addresses that were given before they had rested, since no other was left.
+    #[serde(rename = "cooldownYielded")]
+    cooldown_yielded: u64,
 }
 
 fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
     let counters = node.store.read(|transaction| transaction.counters(id))?;
+    let (yielded, counters): (Vec<_>, Vec<_>) =
+        counters.into_iter().partition(|(label, _)| label == COOLDOWN_YIELDED);
     let sum = |of: fn(Outcome) -> bool| {
         let counted = counters.iter().filter(|(label, _)| Outcome::of_label(label).is_some_and(of));
         counted.map(|(_, count)| count).sum()
@@ -246,6 +251,7 @@ fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
         built: sum(|outcome| matches!(outcome, Outcome::Built)),
         declined: sum(|outcome| matches!(outcome, Outcome::Declined(_))),
         adds: counters.into_iter().map(|(label, count)| (label, count.into())).collect(),
+        cooldown_yielded: yielded.into_iter().map(|(_, count)| count).sum(),
     })
 }
 

@@ -34,7 +34,8 @@ struct Row {
     /// Digest of the template, stored or not.
     template_digest: String,
     mode: &'static str,
-    scope: &'static str,
+    /// Whose namespace it is; none: no container has had it.
+    domain: Option<String>,
     /// What was decided about its last user, and why.
     decision: Option<Decision>,
     /// Nanoseconds since the boot, suspension included (`CLOCK_BOOTTIME`).
@@ -64,7 +65,7 @@ impl From<Slot> for Row {
             template: slot.template_name.map(Into::into),
             template_digest: Digest(slot.template).to_string(),
             mode: slot.mode.name(),
-            scope: slot.scope.name(),
+            domain: slot.domain.map(|domain| domain.to_string()),
             decision: slot.decision,
             created: slot.created,
             changed: slot.changed,

@@ -46,7 +46,7 @@ fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), Comman
         return Err(CommandError::Slot { slot: slot.id, reason: errors.join("; ") });
     }
     failpoint::hit("unload:torn-down");
-    node.store.write(|transaction| transaction.forget(slot, None))?;
+    node.store.write(|transaction| transaction.forget(slot, 0))?;
     failpoint::hit("unload:forgotten");
     Ok(())
 }

@@ -49,6 +49,8 @@ impl ErrorCode {
     pub const NONE_PREPARED: Self = Self(105);
     /// PREPARE or REPLICATE would make more slots than the pool may have.
     pub const POOL_FULL: Self = Self(106);
+    /// The tenant has as many slots as it may have.
+    pub const TENANT_FULL: Self = Self(107);
 }
 
 /// An error as it is printed on standard output.

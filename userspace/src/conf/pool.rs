@@ -80,10 +80,14 @@ pub(super) fn policy(conf: &Object<'_>) -> Result<Option<PoolPolicy>, KeyError> 
         warm: warm.unwrap_or(WARM.min(max)),
         max,
         scope: pool.get("scope").map_or(Ok(default.scope), |node| node.checked(SCOPE))?,
+        share_without_tenant: pool
+            .get("shareWithoutTenant")
+            .map_or(Ok(default.share_without_tenant), |node| node.boolean())?,
+        slots_per_tenant: number("maxSlotsPerTenant", 1)?,
         parked_per_function: number("maxParkedPerFunction", 0)?,
         parked_per_tenant: number("maxParkedPerTenant", 0)?,
         idle_ttl: pool.get("idleTTL").map_or(Ok(default.idle_ttl), |node| idle_ttl(&node))?,
-        cooldown: pool.get("cooldown").map_or(Ok(default.cooldown), |node| time(&node, TIME))?,
+        cooldown: pool.get("cooldown").map(|node| time(&node, TIME)).transpose()?,
     }))
 }
 

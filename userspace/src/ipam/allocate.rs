@@ -20,6 +20,19 @@ pub struct Pool<'a> {
     /// The address given last of each set: the search goes on after it, so that an address rests
     /// for as long as possible before it is given again.
     pub last: &'a [Option<IpAddr>],
+    /// Whether an address that rests is given where no other is left.
+    pub rest_yields: bool,
+}
+
+/// Whether an address can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Free,
+    /// It rests after its last use until this time.
+    Resting(u64),
+    /// It is in use.
+    Taken,
 }
 
 /// No address can be had.
@@ -102,14 +115,15 @@ impl AllocateError {
 }
 
 /// Chooses one address of each set of a pool: the requested one, where one of the set's is
-/// requested, or else the first free one after the last given.
+/// requested, or else the first free one after the last given. Where none is free and rests yield, it
+/// is the one whose rest ends first. A requested address need not have rested.
 ///
-/// `taken` tells whether an address is in use. It is asked once where the next address is free,
-/// and for every address of a set only before that set is declared exhausted.
+/// `availability` is asked once where the next address is free, and for every address of a set only
+/// where none is.
 pub fn allocate<E: From<AllocateError>>(
     pool: &Pool<'_>,
     requested: &[IpAddr],
-    mut taken: impl FnMut(IpAddr) -> Result<bool, E>,
+    mut availability: impl FnMut(IpAddr) -> Result<Availability, E>,
 ) -> Result<Vec<IpNet>, E> {
     if pool.sets.is_empty() {
         return Err(AllocateError::NoRanges { network: pool.network.clone() }.into());
@@ -118,8 +132,8 @@ pub fn allocate<E: From<AllocateError>>(
         return Err(pool.not_in_range(address).into());
     }
     let mut choose = |(index, set): (usize, &RangeSet)| match pool.requested_of(set, requested)? {
-        Some((range, address)) => pool.take(range, address, &mut taken),
-        None => pool.search(index, set, &mut taken),
+        Some((range, address)) => pool.take(range, address, &mut availability),
+        None => pool.search(index, set, &mut availability),
     };
     pool.sets.iter().enumerate().map(&mut choose).collect()
 }
@@ -158,13 +172,13 @@ impl<'a> Pool<'a> {
         &self,
         range: &Range,
         address: IpAddr,
-        taken: &mut impl FnMut(IpAddr) -> Result<bool, E>,
+        availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let network = || self.network.clone();
         if self.reserves(address) {
             return Err(AllocateError::RequestedReserved { network: network(), address }.into());
         }
-        if taken(address)? {
+        if availability(address)? == Availability::Taken {
             return Err(AllocateError::RequestedTaken { network: network(), address }.into());
         }
         Ok(range.with_prefix(address))
@@ -174,18 +188,28 @@ impl<'a> Pool<'a> {
         &self,
         index: usize,
         set: &RangeSet,
-        taken: &mut impl FnMut(IpAddr) -> Result<bool, E>,
+        availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let last = self.last.get(index).copied().flatten();
-        let mut in_use = 0;
+        let (mut in_use, mut rested_longest) = (0, None);
         for (range, address) in set.addresses_after(last) {
             if self.reserves(address) {
                 continue;
             }
-            if !taken(address)? {
-                return Ok(range.with_prefix(address));
+            match availability(address)? {
+                Availability::Free => return Ok(range.with_prefix(address)),
+                Availability::Resting(until) if self.rest_yields => {
+                    let earlier = |(known, _): &(u64, IpNet)| until < *known;
+                    if rested_longest.as_ref().is_none_or(earlier) {
+                        rested_longest = Some((until, range.with_prefix(address)));
+                    }
+                }
+                Availability::Resting(_) | Availability::Taken => {}
             }
             in_use += 1;
+        }
+        if let Some((_, address)) = rested_longest {
+            return Ok(address);
         }
         let (network, ranges) = (self.network.clone(), set.to_string());
         Err(AllocateError::Exhausted { network, ranges, in_use }.into())
@@ -215,8 +239,11 @@ mod tests {
         taken: &[IpAddr],
     ) -> Result<Vec<String>, AllocateError> {
         let network = "net".parse().unwrap();
-        let pool = Pool { network: &network, sets, last };
-        let chosen = allocate(&pool, requested, |address| Ok(taken.contains(&address)));
+        let pool = Pool { network: &network, sets, last, rest_yields: false };
+        let available = |address| {
+            if taken.contains(&address) { Availability::Taken } else { Availability::Free }
+        };
+        let chosen = allocate(&pool, requested, |address| Ok(available(address)));
         chosen.map(|chosen: Vec<IpNet>| chosen.iter().map(ToString::to_string).collect())
     }
 
@@ -237,6 +264,27 @@ mod tests {
         assert_eq!(chosen, ["10.1.0.6/29", "fd00::2/64"]);
         let chosen = choose(&dual_stack(), &last, &[], &[ip("10.1.0.6")]).unwrap();
         assert_eq!(chosen[0], "10.1.0.2/29");
+    }
+
+    #[test]
+    fn what_has_rested_longest_is_given_where_nothing_else_is_left() {
+        let (network, sets) = ("net".parse().unwrap(), dual_stack());
+        let mut pool = Pool { network: &network, sets: &sets[..1], last: &[], rest_yields: true };
+        let rests = |address: IpAddr| match address {
+            address if address == ip("10.1.0.3") => Availability::Resting(5),
+            address if address == ip("10.1.0.4") => Availability::Resting(4),
+            address if address == ip("10.1.0.5") => Availability::Resting(9),
+            _ => Availability::Taken,
+        };
+        let chosen =
+            |pool: &Pool<'_>| allocate(pool, &[], |address| Ok::<_, AllocateError>(rests(address)));
+        assert_eq!(chosen(&pool).unwrap()[0].to_string(), "10.1.0.4/29");
+        pool.rest_yields = false;
+        assert!(matches!(chosen(&pool), Err(AllocateError::Exhausted { in_use: 5, .. })));
+        // One that is asked for by name need not have rested.
+        let asked =
+            allocate(&pool, &[ip("10.1.0.5")], |address| Ok::<_, AllocateError>(rests(address)));
+        assert_eq!(asked.unwrap()[0].to_string(), "10.1.0.5/29");
     }
 
     #[test]
@@ -297,7 +345,7 @@ mod tests {
             }
         }
         let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let pool = Pool { network: &network, sets: &sets, last: &[] };
+        let pool = Pool { network: &network, sets: &sets, last: &[], rest_yields: false };
         assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
     }
 }

@@ -11,7 +11,7 @@ pub mod resolv_conf;
 #[cfg(test)]
 mod tests;
 
-pub use allocate::{AllocateError, Pool, allocate};
+pub use allocate::{AllocateError, Availability, Pool, allocate};
 pub use delegate::{Delegate, DelegateError};
 pub use range::{Range, RangeError};
 pub use range_set::{RangeSet, RangeSetError};

@@ -81,8 +81,9 @@ proptest! {
         let mut last = Some(IpAddr::from([10, 1, 1, last]));
         let network = "net".parse().unwrap();
         let error = loop {
-            let pool = Pool { network: &network, sets: &sets, last: &[last] };
-            match allocate(&pool, &[], |address| Ok(given.contains(&address))) {
+            let pool = Pool { network: &network, sets: &sets, last: &[last], rest_yields: false };
+            let available = |address| if given.contains(&address) { Availability::Taken } else { Availability::Free };
+            match allocate(&pool, &[], |address| Ok(available(address))) {
                 Ok(chosen) => {
                     let address = IpNet::addr(&chosen[0]);
                     prop_assert!(usable.contains(&address), "{} is not usable", address);
@@ -103,8 +104,8 @@ proptest! {
         let network = "net".parse().unwrap();
         let (mut last, mut order) = (None, Vec::new());
         for _ in 0..rounds {
-            let pool = Pool { network: &network, sets: &sets, last: &[last] };
-            let Ok(chosen) = allocate::<AllocateError>(&pool, &[], |_| Ok(false)) else { break };
+            let pool = Pool { network: &network, sets: &sets, last: &[last], rest_yields: false };
+            let Ok(chosen) = allocate::<AllocateError>(&pool, &[], |_| Ok(Availability::Free)) else { break };
             last = Some(chosen[0].addr());
             order.push(chosen[0].addr());
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Decline, LifecycleError, Node, Outcome, decision::decision, in_force::PoolInForce, node::now,
-    terms::Terms,
+    tenants::ensure_tenant_room, terms::Terms,
 };
 use crate::{
     conf::User,
@@ -12,10 +12,8 @@ use crate::{
     failpoint,
     netns::{Netns, stack},
     slot::{Built, point},
-    store::{
-        Mode, Parked, PoolId, Scope, Shelf, Slot, SlotState, StoreError, Transaction, Use, Write,
-    },
-    types::{AttachmentId, Identity},
+    store::{Mode, PoolId, Shelf, Slot, SlotState, StoreError, Transaction, Write},
+    types::{AttachmentId, Identity, SlotId},
 };
 
 /// What a container wants of a pool.
@@ -35,18 +33,14 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Records on a slot whose it is from now on, and how that came about; `distance` is how far it is
-    /// from its last user.
-    pub(super) fn give(&self, slot: &mut Slot, outcome: Outcome, distance: Scope) {
-        slot.decision =
-            Some(decision(self.terms.mode, self.user.function.as_ref(), outcome, slot.used));
-        if slot.used {
-            // What one of them did not want to share is not shared by the next.
-            slot.scope = slot.scope.min(self.terms.scope);
-            slot.spread = slot.spread.max(distance);
-        } else {
-            slot.scope = self.terms.scope;
-        }
+    /// Records on a slot whose it is from now on, and how that came about. The first use decides
+    /// whose namespace it is; a later one is of the same trust domain.
+    pub(super) fn give(&self, slot: &mut Slot, outcome: Outcome) {
+        let function = self.user.function.as_ref();
+        let was_own = (&slot.function, &slot.tenant) == (&self.user.function, &self.user.tenant);
+        slot.decision = Some(decision(self.terms.mode, function, outcome, slot.used, was_own));
+        slot.domain.get_or_insert_with(|| self.terms.domain.clone());
+        slot.retain = self.terms.mode == Mode::Reuse && self.terms.domain.is_shared();
         slot.container = Some(self.attachment.container.clone());
         slot.netns_path = self.path.map(Path::to_owned);
         slot.function.clone_from(&self.user.function);
@@ -56,17 +50,9 @@ impl Wanted<'_> {
         slot.used = true;
     }
 
-    /// How far it is from a slot's last user to this one.
-    fn distance(&self, slot: &Slot) -> Scope {
-        let User { function, tenant, .. } = self.user;
-        if slot.state() == SlotState::Warm || slot.tenant != *tenant {
-            // Of one that is for anybody it is forgotten who had it.
-            Scope::Network
-        } else if function.is_some() && slot.function == *function {
-            Scope::Function
-        } else {
-            Scope::Tenant
-        }
+    /// Whether a slot was this domain's, or prepared for it.
+    fn may_have(&self, slot: &Slot) -> bool {
+        slot.retain && slot.domain.as_ref().is_some_and(|own| own.admits(&self.terms.domain))
     }
 
     /// The error that it cannot have a slot.
@@ -98,8 +84,8 @@ pub(super) enum Claim {
     None,
 }
 
-/// Promises a slot: the one that the same function had, or one for anybody, or, where the scope
-/// allows it, the one that somebody else left longest ago.
+/// Promises a slot: one that the same function had, or another of its trust domain, or else one that
+/// nobody has used.
 pub(super) fn claim(
     transaction: &mut Write<'_>,
     wanted: &Wanted<'_>,
@@ -107,10 +93,13 @@ pub(super) fn claim(
     let Some((slot, outcome)) = find(transaction, wanted)? else {
         return Ok(Claim::None);
     };
+    if !slot.used {
+        let Wanted { pool, user, .. } = wanted;
+        ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
+    }
     transaction.attach(wanted.attachment, slot.id)?;
-    let distance = wanted.distance(&slot);
     let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
-        wanted.give(slot, outcome, distance);
+        wanted.give(slot, outcome);
     })?;
     wanted.note(transaction, &slot, outcome)?;
     Ok(Claim::Slot(Box::new(slot), outcome))
@@ -125,86 +114,60 @@ pub(super) fn pool_of_slot(slot: &Slot) -> PoolId {
     }
 }
 
-/// The slot that waits and that somebody can have, if there is one, and what it is to him.
+/// The slot that waits and that the container can have, if there is one, and how it is served so:
+/// one of its own function, one that a container without a function left to its trust domain, one
+/// that nobody has used, one that waits for another function of the domain.
 pub(super) fn find(
     transaction: &Write<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {
-    let key = wanted.pool.key;
-    if wanted.terms.mode == Mode::Replicate {
-        let new = first(transaction, Shelf::Warm(key, Use::New), |_| true)?;
-        return Ok(new.map(|slot| (slot, Outcome::Warm)));
+    let is_reuse = wanted.terms.mode == Mode::Reuse && wanted.terms.domain.is_shared();
+    let reused = |slot: Slot| (slot, Outcome::Reused);
+    if is_reuse && let Some(slot) = own_or_nobodys(transaction, wanted)? {
+        return Ok(Some(reused(slot)));
     }
+    let warm = transaction.since(Shelf::Pool(SlotState::Warm, wanted.pool.key))?;
+    if let Some(slot) = first(transaction, warm, |_| true)? {
+        return Ok(Some((slot, Outcome::Warm)));
+    }
+    if is_reuse { Ok(others(transaction, wanted)?.map(reused)) } else { Ok(None) }
+}
+
+/// The slot that has waited longest for the container's own function, or else for no function.
+fn own_or_nobodys(
+    transaction: &Write<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Slot>, StoreError> {
     let User { function, tenant, .. } = wanted.user;
-    if let Some(function) = function {
-        let shelf = Shelf::Function(SlotState::Parked, key, tenant.as_ref(), function);
-        // Shelves are found by digests cut short: the record has the last word.
-        let own = |slot: &Slot| {
-            slot.function == wanted.user.function
-                && slot.tenant == *tenant
-                && slot.spread <= wanted.terms.scope
-        };
-        if let Some(slot) = first(transaction, shelf, own)? {
-            return Ok(Some((slot, Outcome::Reused)));
-        }
-    }
-    let found = match anybodys(transaction, wanted)? {
-        Some(slot) => Some(slot),
-        None => others(transaction, wanted)?,
+    let shelf = |function| {
+        Shelf::Function(SlotState::Parked, wanted.pool.key, &wanted.terms.domain, function)
     };
-    Ok(found.map(|slot| (slot, Outcome::Warm)))
-}
-
-/// A slot for anybody. Used ones first: new ones are for those who want no other.
-fn anybodys(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
-    let key = wanted.pool.key;
-    if wanted.terms.scope == Scope::Network {
-        // If the one that has rested longest has not rested enough, none has.
-        let used = first(transaction, Shelf::Warm(key, Use::Used), |_| true)?;
-        if let Some(slot) = used.filter(|slot| has_rested(slot, wanted)) {
-            return Ok(Some(slot));
-        }
+    // The index holds digests cut short: the record decides.
+    let is_own =
+        |slot: &Slot| slot.function == *function && slot.tenant == *tenant && wanted.may_have(slot);
+    if let Some(slot) = first(transaction, transaction.since(shelf(function.as_ref()))?, is_own)? {
+        return Ok(Some(slot));
     }
-    first(transaction, Shelf::Warm(key, Use::New), |_| true)
+    let is_nobodys = |slot: &Slot| slot.function.is_none() && wanted.may_have(slot);
+    first(transaction, transaction.since(shelf(None))?, is_nobodys)
 }
 
-/// The slot that somebody else left longest ago, if the scope of both allows it.
+/// The slot that has waited longest for another function of the container's trust domain.
 fn others(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
-    if wanted.terms.scope == Scope::Function {
-        return Ok(None);
-    }
-    let mut parked = transaction.parked(wanted.pool.key)?;
-    parked.sort_unstable_by_key(|parked| parked.since);
-    for Parked { slot, .. } in parked {
-        let slot = transaction.slot(slot)?.filter(|slot| is_open_to(slot, wanted));
-        if let Some(slot) = slot {
-            return Ok(slot.into());
-        }
-    }
-    Ok(None)
+    let shelf = Shelf::Domain(SlotState::Parked, wanted.pool.key, &wanted.terms.domain);
+    let mut others = transaction.since(shelf)?.collect::<Result<Vec<_>, _>>()?;
+    others.sort_unstable_by_key(|(_, since)| *since);
+    first(transaction, others.into_iter().map(Ok), |slot| wanted.may_have(slot))
 }
 
-/// Whether a slot that waits for another function may be given to this one.
-fn is_open_to(slot: &Slot, wanted: &Wanted<'_>) -> bool {
-    let needed = if slot.tenant == wanted.user.tenant { Scope::Tenant } else { Scope::Network };
-    slot.scope >= needed
-        && wanted.terms.scope >= needed.max(slot.spread)
-        && has_rested(slot, wanted)
-}
-
-fn has_rested(slot: &Slot, wanted: &Wanted<'_>) -> bool {
-    let rested = now().saturating_sub(slot.changed);
-    !slot.used || u128::from(rested) >= wanted.terms.cooldown.as_nanos()
-}
-
-/// The slot of a shelf that has rested longest, of those that `fit`.
+/// The first of some slots that `fits`.
 fn first(
     transaction: &Write<'_>,
-    shelf: Shelf<'_>,
+    slots: impl Iterator<Item = Result<(SlotId, u64), StoreError>>,
     fits: impl Fn(&Slot) -> bool,
 ) -> Result<Option<Slot>, StoreError> {
-    for id in transaction.on_shelf(shelf)? {
-        if let Some(slot) = transaction.slot(id?)?.filter(&fits) {
+    for found in slots {
+        if let Some(slot) = transaction.slot(found?.0)?.filter(&fits) {
             return Ok(Some(slot));
         }
     }

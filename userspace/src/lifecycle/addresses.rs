@@ -7,34 +7,59 @@ use ipnet::IpNet;
 use super::{LifecycleError, node::now};
 use crate::{
     conf::OwnIpam,
-    ipam::{self, Pool},
-    store::{Network, Write},
-    types::{NetworkName, SlotId},
+    ipam::{self, Availability, Pool},
+    store::{Network, PoolId, Slot, StoreError, Transaction, Write},
+    types::SlotId,
 };
 
-/// Chooses addresses and records whose they are. One that is asked for by name need not have rested
-/// since its last use.
+/// Name of the counter of addresses that were given before they had rested.
+pub const COOLDOWN_YIELDED: &str = "cooldown_yielded";
+
+/// Chooses addresses and records whose they are. A requested address need not have rested; others
+/// are given before that only if `rest_yields` and no other is left, which is counted.
 pub(super) fn take_addresses(
     transaction: &mut Write<'_>,
-    name: &NetworkName,
+    id: &PoolId,
     own: &OwnIpam,
     requested: &[IpAddr],
+    rest_yields: bool,
     slot: SlotId,
 ) -> Result<Vec<IpNet>, LifecycleError> {
+    let name = &id.network;
     let network = transaction.network(name)?;
-    let pool = Pool { network: name, sets: &own.range_sets, last: &network.last_given };
+    let last = &network.last_given;
+    let pool = Pool { network: name, sets: &own.range_sets, last, rest_yields };
     let now = now();
     let addresses = ipam::allocate(&pool, requested, |address| {
-        Ok::<_, LifecycleError>(if requested.contains(&address) {
-            transaction.address_owner(address)?.is_some()
-        } else {
-            transaction.is_taken(address, now)?
-        })
+        Ok::<_, LifecycleError>(availability(transaction, address, now)?)
     })?;
-    for address in &addresses {
-        transaction.take_address(address.addr(), slot)?;
+    for address in addresses.iter().map(IpNet::addr) {
+        if !requested.contains(&address) && transaction.resting(address, now)?.is_some() {
+            transaction.count_up(id, COOLDOWN_YIELDED)?;
+        }
+        transaction.take_address(address, slot)?;
     }
     let last_given = addresses.iter().map(|address| Some(address.addr())).collect();
     transaction.put_network(name, &Network { last_given })?;
     Ok(addresses)
+}
+
+/// Whether an address can be given at `now`, nanoseconds since the boot.
+pub(super) fn availability<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    address: IpAddr,
+    now: u64,
+) -> Result<Availability, StoreError> {
+    if transaction.address_owner(address)?.is_some() {
+        return Ok(Availability::Taken);
+    }
+    let resting = transaction.resting(address, now)?;
+    Ok(resting.map_or(Availability::Free, Availability::Resting))
+}
+
+/// Addresses of slots, without their prefixes.
+pub(super) fn addresses_of<'a>(
+    slots: impl IntoIterator<Item = &'a Slot>,
+) -> impl Iterator<Item = IpAddr> {
+    slots.into_iter().flat_map(|slot| slot.addresses.iter().map(IpNet::addr))
 }

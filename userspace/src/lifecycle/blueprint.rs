@@ -83,10 +83,10 @@ impl<'a> Blueprint<'a> {
         slot.pool = self.pool.key;
         slot.template = self.digest;
         slot.template_name.clone_from(template);
-        slot.scope = self.pool.policy.scope;
         slot.mtu = self.mtu;
         transaction.put_template(&self.digest, &self.text)?;
-        slot.addresses = take_addresses(transaction, network, self.own, &[], id)?;
+        let yields = self.pool.policy.cooldown.is_none();
+        slot.addresses = take_addresses(transaction, &self.pool.id, self.own, &[], yields, id)?;
         transaction.put_slot(&slot)?;
         Ok(slot)
     }

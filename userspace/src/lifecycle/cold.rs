@@ -7,12 +7,14 @@ use super::{
     activate::{cause, ensure_unchanged, publish},
     addresses::take_addresses,
     configuration::{configuration, template},
+    connections::forget_connections,
     decision::ordinary,
     in_force::{pool_id, stored_template},
     node::now,
     release::undo,
     result::result,
     room::{Room, lack},
+    tenants::ensure_tenant_room,
 };
 use crate::{
     cni::{CniResult, Dns, Route},
@@ -70,13 +72,11 @@ struct Cold<'a> {
 impl Cold<'_> {
     /// Records the intent; slots that wait give up their addresses where none is left.
     fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
-        let conf = &self.request.conf;
-        let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
-        let room = Room::new(node, conf, cooldown);
+        let room = Room::new(node, &self.request.conf);
         loop {
             let claimed = self.claim(node);
             match claimed.as_ref().err().and_then(lack) {
-                Some(lack) if room.make(lack, None)? => {}
+                Some(lack) if room.make(&lack, None)? => {}
                 _ => return claimed,
             }
         }
@@ -89,6 +89,9 @@ impl Cold<'_> {
         let home = Netns::current()?.inode();
         node.store.grow(|transaction| {
             transaction.record_home(home)?;
+            if let Some(policy) = &conf.pool {
+                ensure_tenant_room(transaction, &conf.name, self.user, policy)?;
+            }
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
             let AttachmentId { network, ifname, .. } = attachment;
@@ -101,7 +104,9 @@ impl Cold<'_> {
                 IpamConf::Own(own) => {
                     slot.addresses = {
                         let requested = self.request.requested_addresses();
-                        take_addresses(transaction, &conf.name, own, &requested, id)?
+                        let pool = pool_id(conf, &attachment.ifname, self.user);
+                        let yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
+                        take_addresses(transaction, &pool, own, &requested, yields, id)?
                     };
                 }
                 IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
@@ -138,6 +143,7 @@ impl Cold<'_> {
         let request = self.request;
         let leased = addresses(node, request, slot)?;
         failpoint::hit("add:addresses");
+        forget_connections(node, [&leased.slot])?;
         let template = match &self.template {
             Some(stored) => stored.clone(),
             None => template(&request.conf, &leased.routes),

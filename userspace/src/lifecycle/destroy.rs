@@ -93,7 +93,7 @@ fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
     node.store.write(|transaction| {
         slots.iter().try_for_each(|slot| {
             let pool = transaction.pool(&pool_of_slot(slot))?;
-            let cooldown = pool.map(|pool| pool.configured.cooldown).unwrap_or_default();
+            let cooldown = pool.and_then(|pool| pool.configured.cooldown);
             transaction.forget(slot, rest(slot, cooldown))
         })
     })

@@ -17,7 +17,7 @@ use crate::{
     },
     store::StoreError,
     template::{Digest, TemplateError},
-    types::{AttachmentId, InvalidValue, NetworkName, SlotId, TemplateName},
+    types::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
 };
 
 /// Why a verb failed.
@@ -205,6 +205,33 @@ pub enum LifecycleError {
         /// How many it has room for.
         room: u32,
     },
+    /// A tenant has as many slots as it may have.
+    #[error(
+        "tenant {tenant} has {limit} slots of network {network}, as many as it may have \
+         ({lingering} of them are namespaces that live on without a slot, because a process holds \
+         them): stop a container of it, or raise key pool.maxSlotsPerTenant"
+    )]
+    TenantLimit {
+        /// The network.
+        network: NetworkName,
+        /// The tenant.
+        tenant: Tenant,
+        /// How many it may have.
+        limit: u32,
+        /// How many of them are namespaces without a slot.
+        lingering: usize,
+    },
+    /// A function has no trust domain that something could be kept for.
+    #[error(
+        "network {network} keeps nothing for function {function} without a tenant: name the tenant, \
+         or set key pool.shareWithoutTenant"
+    )]
+    NoDomain {
+        /// The network.
+        network: NetworkName,
+        /// The function.
+        function: FunctionKey,
+    },
     /// The network has no pool.
     #[error(
         "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
@@ -361,12 +388,14 @@ impl LifecycleError {
             | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
             Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
+            Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
             Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
             Self::NoRoom { .. } => ErrorCode::POOL_FULL,
             Self::TooWide { .. }
             | Self::ModeWithoutPool { .. }
             | Self::NoTemplate { .. }
             | Self::NoPool { .. }
+            | Self::NoDomain { .. }
             | Self::TemplateName(_)
             | Self::TemplateMtu { .. }
             | Self::NoPrevResult

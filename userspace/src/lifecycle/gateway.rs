@@ -75,7 +75,7 @@ impl Node {
         let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
         let terms = Terms::new(conf, &pool.policy, user)?;
         let wanted = Wanted { attachment, pool: &pool, terms, user, path: *path, sysctls: None };
-        if terms.mode == Mode::None {
+        if wanted.terms.mode == Mode::None {
             return Err(wanted.declined(Decline::Asked));
         }
         let target = path.map(Target::create).transpose()?;

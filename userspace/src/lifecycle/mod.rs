@@ -7,6 +7,7 @@ mod blueprint;
 mod check;
 mod cold;
 mod configuration;
+mod connections;
 mod container;
 mod decision;
 mod del;
@@ -32,10 +33,13 @@ mod scrub;
 mod scrub_lock;
 mod status;
 mod target;
+mod tenants;
 mod terms;
 
 pub use add::add;
+pub use addresses::COOLDOWN_YIELDED;
 pub use check::check;
+pub use connections::forget_old_connections;
 pub use decision::NO_POOL;
 pub use del::del;
 pub use destroy::destroy;
@@ -58,6 +62,7 @@ pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
+pub use tenants::{Evicted, end_lingering};
 
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,11 @@ pub fn prepare_for(
     count: u32,
 ) -> Result<Vec<Slot>, LifecycleError> {
     let pool = pool(node, conf, ifname, user)?;
-    Terms::new(conf, &pool.policy, user)?;
+    let terms = Terms::new(conf, &pool.policy, user)?;
+    if let Some(function) = user.function.as_ref().filter(|_| !terms.domain.is_shared()) {
+        let (network, function) = (conf.name.clone(), function.clone());
+        return Err(LifecycleError::NoDomain { network, function });
+    }
     check_room(node, &pool, count)?;
     let waiting = user.function.is_some().then_some(user);
     let order = Order { conf, pool: &pool.id, count, user: waiting };
@@ -97,7 +101,7 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
         path: Some(path.as_path()),
         sysctls: None,
     };
-    if terms.mode == Mode::None {
+    if wanted.terms.mode == Mode::None {
         return Err(wanted.declined(Decline::Asked));
     }
     if let Some(slot) = attached(&node, &request.attachment)? {

@@ -1,7 +1,5 @@
 //! Pools as a whole: what is on record of them, and giving up what they have no use for.
 
-use std::time::Duration;
-
 use super::{
     LifecycleError, Node, Outcome, ScrubLock,
     destroy::{BATCH, destroy},
@@ -9,10 +7,8 @@ use super::{
 };
 use crate::{
     failpoint,
-    policy::{Disposal, Need, Reason, Retirement, Stock, Supply},
-    store::{
-        Parked, Pool, PoolId, PoolPolicy, Read, Shelf, Slot, SlotState, StoreError, Use, Write,
-    },
+    policy::{Reason, Retirement, Supply},
+    store::{Parked, Pool, PoolId, Shelf, Slot, SlotState, StoreError, Write},
     types::{PoolKey, SlotId},
 };
 
@@ -36,7 +32,7 @@ pub(super) fn total(transaction: &Write<'_>, key: PoolKey) -> Result<u32, StoreE
 
 impl Node {
     /// What a pool has now, and which of its slots are parked.
-    pub fn stock(&self, pool: &Pool) -> Result<(Stock, Vec<Parked>), LifecycleError> {
+    pub fn stock(&self, pool: &Pool) -> Result<(Supply, Vec<Parked>), LifecycleError> {
         Ok(self.store.read(|transaction| {
             let parked = transaction.parked(pool.key)?;
             let mut supply = Supply::default();
@@ -47,77 +43,33 @@ impl Node {
                     supply.add(state, transaction.count(Shelf::Pool(state, pool.key))?);
                 }
             }
-            let resting = resting(transaction, pool.key, pool.policy().cooldown)?;
-            Ok::<_, StoreError>((Stock { supply, resting }, parked))
+            Ok::<_, StoreError>((supply, parked))
         })?)
     }
 
-    /// Retires parked slots of a pool, as far as they wait still: those that it needs are ready for
-    /// anybody then, the others are given up. Says what became of each, and why.
-    pub fn retire(
-        &self,
-        pool: &Pool,
-        retirements: &[Retirement],
-        mut need: Need,
-    ) -> Result<Vec<(Reason, Disposal)>, LifecycleError> {
+    /// Deletes parked slots, as far as they wait still; says why each was deleted.
+    pub fn retire(&self, retirements: &[Retirement]) -> Result<Vec<Reason>, LifecycleError> {
         if retirements.is_empty() {
             return Ok(Vec::new());
         }
-        let policy = pool.policy();
         let retired = self.store.write(|transaction| {
             let mut retired = Vec::with_capacity(retirements.len());
             for retirement in retirements {
-                let retire = retire(transaction, retirement, &policy, &mut need)?;
-                retired.extend(retire.map(|(slot, disposal)| (slot, retirement.reason, disposal)));
+                let waits = |slot: &Slot| {
+                    slot.state() == SlotState::Parked && slot.changed == retirement.since
+                };
+                let Some(slot) = transaction.slot(retirement.slot)?.filter(waits) else { continue };
+                condemn(transaction, slot.id)?;
+                // As it was, which tells since when its addresses rest.
+                retired.push((slot, retirement.reason));
             }
             Ok::<_, StoreError>(retired)
         })?;
         failpoint::hit("retire:recorded");
-        let condemned = |(slot, _, disposal): &(Slot, Reason, Disposal)| {
-            (*disposal == Disposal::GivenUp).then(|| slot.clone())
-        };
-        destroy(self, &retired.iter().filter_map(condemned).collect::<Vec<_>>())?;
-        Ok(retired.into_iter().map(|(_, reason, disposal)| (reason, disposal)).collect())
+        let (slots, reasons): (Vec<_>, Vec<_>) = retired.into_iter().unzip();
+        destroy(self, &slots)?;
+        Ok(reasons)
     }
-}
-
-/// How many of a pool's warm slots somebody has used who left less than `cooldown` ago.
-fn resting(transaction: &Read<'_>, key: PoolKey, cooldown: Duration) -> Result<u32, StoreError> {
-    if cooldown.is_zero() {
-        return Ok(0);
-    }
-    let (now, mut resting) = (now(), 0);
-    for slot in transaction.since(Shelf::Warm(key, Use::Used))? {
-        let (_, since) = slot?;
-        resting += u32::from(u128::from(now.saturating_sub(since)) < cooldown.as_nanos());
-    }
-    Ok(resting)
-}
-
-/// Retires one slot; not where somebody has had it since.
-fn retire(
-    transaction: &mut Write<'_>,
-    retirement: &Retirement,
-    policy: &PoolPolicy,
-    need: &mut Need,
-) -> Result<Option<(Slot, Disposal)>, StoreError> {
-    let waits = |slot: &Slot| slot.state() == SlotState::Parked && slot.changed == retirement.since;
-    let Some(slot) = transaction.slot(retirement.slot)?.filter(waits) else {
-        return Ok(None);
-    };
-    let disposal = need.dispose(policy, slot.scope, slot.changed, now());
-    let slot = match disposal {
-        // The time stays that of its parking: its addresses rest since then.
-        Disposal::Recycled => {
-            transaction.advance(slot.id, SlotState::Warm, slot.changed, |slot| {
-                slot.function = None;
-                slot.tenant = None;
-                slot.idle_ttl = None;
-            })?
-        }
-        Disposal::GivenUp => condemn(transaction, slot.id)?,
-    };
-    Ok(Some((slot, disposal)))
 }
 
 /// How many ADDs wanted a slot that is ready for anybody, since the pool is on record: a function
@@ -227,8 +179,14 @@ fn condemn(transaction: &mut Write<'_>, id: SlotId) -> Result<Slot, StoreError> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::{conf::Directories, policy::retire, store::PoolOverride};
+    use crate::{
+        conf::Directories,
+        policy::retire,
+        store::{PoolOverride, PoolPolicy},
+    };
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -238,7 +196,7 @@ mod tests {
             conf: Vec::new(),
             template: [0; 32],
             fingerprint: [0; 32],
-            configured: PoolPolicy { cooldown: Duration::from_mins(1), ..PoolPolicy::default() },
+            configured: PoolPolicy::default(),
             set: PoolOverride::default(),
         }
     }
@@ -271,17 +229,13 @@ mod tests {
         Node::open(&Directories { run, ..Directories::default() }).unwrap()
     }
 
-    fn record(node: &Node, id: SlotId) -> Slot {
-        node.store.read(|transaction| transaction.slot(id)).unwrap().unwrap()
-    }
-
     #[test]
-    fn what_waited_too_long_is_anybodys_unless_it_was_claimed_meanwhile_or_still_rests() {
+    fn what_waited_too_long_is_deleted_unless_it_was_claimed_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let (node, pool, now) = (node(folder.path()), pool(), now());
         let ids = park(&node, &pool, &[90, 80, 70], now);
-        let (stock, parked) = node.stock(&pool).unwrap();
-        assert_eq!(stock.supply, Supply { warm: 0, parked: 3, total: 3 });
+        let (supply, parked) = node.stock(&pool).unwrap();
+        assert_eq!(supply, Supply { warm: 0, parked: 3, total: 3 });
         let retirements = retire(&parked, now, &pool.policy(), 0);
         let named: Vec<_> = retirements.iter().map(|one| one.slot).collect();
         assert_eq!(named, ids);
@@ -298,31 +252,11 @@ mod tests {
             advance(ids[0], state);
         }
         advance(ids[1], SlotState::Claimed);
-        let need = Need { excess: 0, lack: 5 };
-        let retired = node.retire(&pool, &retirements, need).unwrap();
-        assert_eq!(retired, [(Reason::Idle, Disposal::Recycled)]);
-        let states = ids.iter().map(|id| record(&node, *id).state()).collect::<Vec<_>>();
-        assert_eq!(states, [SlotState::Parked, SlotState::Claimed, SlotState::Warm]);
-        let recycled = record(&node, ids[2]);
-        assert_eq!((recycled.function, recycled.tenant, recycled.idle_ttl), (None, None, None));
-        assert_eq!((recycled.changed, recycled.used), (now - 70 * SECOND, true));
-        assert_eq!(node.stock(&pool).unwrap().0.resting, 0);
-    }
-
-    #[test]
-    fn used_slots_are_not_ready_before_they_have_rested() {
-        let folder = tempfile::tempdir().unwrap();
-        let (node, mut pool, now) = (node(folder.path()), pool(), now());
-        for id in park(&node, &pool, &[90, 20, 10], now) {
-            let since = record(&node, id).changed;
-            let warm = |transaction: &mut Write<'_>| {
-                transaction.advance(id, SlotState::Warm, since, |_| ())
-            };
-            node.store.write(warm).unwrap();
-        }
-        let (stock, _) = node.stock(&pool).unwrap();
-        assert_eq!((stock.supply.warm, stock.resting, stock.ready()), (3, 2, 1));
-        pool.configured.cooldown = Duration::ZERO;
-        assert_eq!(node.stock(&pool).unwrap().0.ready(), 3);
+        assert_eq!(node.retire(&retirements).unwrap(), [Reason::Idle]);
+        let state = |id| {
+            node.store.read(|transaction| transaction.slot(id)).unwrap().map(|slot| slot.state())
+        };
+        let states: Vec<_> = ids.iter().map(|id| state(*id)).collect();
+        assert_eq!(states, [Some(SlotState::Parked), Some(SlotState::Claimed), None]);
     }
 }

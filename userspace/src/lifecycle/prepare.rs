@@ -9,11 +9,13 @@ use std::{
 use super::{
     LifecycleError, Node,
     blueprint::{Blueprint, Site},
+    connections::forget_connections,
     destroy::destroy,
     in_force::{PoolInForce, pool_in_force},
     node::now,
     pools::{supply, total},
     room::lack,
+    terms::domain,
 };
 use crate::{
     conf::{NetConf, User},
@@ -122,6 +124,12 @@ impl Batches<'_> {
     fn build(&mut self, count: u32) -> Result<Vec<SlotId>, LifecycleError> {
         let sites = sites(self.node, &self.blueprint, count)?;
         failpoint::hit("prepare:recorded");
+        if let Err(error) = forget_connections(self.node, sites.iter().map(|site| &site.slot)) {
+            let slots: Vec<_> = sites.into_iter().map(|site| site.slot).collect();
+            // The caller wants to know why building failed; what is left stays on record.
+            drop(destroy(self.node, &slots));
+            return Err(error);
+        }
         let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
         for (site, built) in self.build_all(sites) {
             match built {
@@ -171,6 +179,7 @@ impl Batches<'_> {
         self.fingerprint = Some(fingerprint);
         let user = self.user.filter(|user| user.function.is_some());
         let state = if user.is_some() { SlotState::Parked } else { SlotState::Warm };
+        let policy = self.blueprint.pool.policy;
         let ready = self.node.store.write(|transaction| {
             let mut ready = Vec::with_capacity(done.len());
             for (Site { slot: Slot { id, .. }, .. }, built) in done {
@@ -184,7 +193,8 @@ impl Batches<'_> {
                     let Some(user) = user else { return };
                     slot.function.clone_from(&user.function);
                     slot.tenant.clone_from(&user.tenant);
-                    slot.scope = user.scope.unwrap_or(slot.scope);
+                    slot.domain = Some(domain(&policy, user));
+                    slot.retain = true;
                     slot.idle_ttl = user.idle_ttl;
                 })?;
                 ready.push(*id);

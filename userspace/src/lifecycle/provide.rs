@@ -6,19 +6,21 @@ use super::{
     Decline, LifecycleError, Node, Outcome,
     activate::{Claim, Wanted, activate, cause, claim, ensure_unchanged},
     blueprint::{Blueprint, Site},
+    connections::forget_connections,
     destroy::destroy,
     node::now,
     park::withdraw,
     pools::total,
     prepare::record_fingerprint,
     room::{Lack, Room, lack},
+    tenants::ensure_tenant_room,
 };
 use crate::{
     conf::NetConf,
     failpoint,
     netns::{Netns, guard, stack},
     slot::require_masquerade,
-    store::{Scope, Slot, SlotState},
+    store::{Slot, SlotState},
     types::SlotId,
 };
 
@@ -47,7 +49,7 @@ pub(super) fn ready(
         activated.map(|()| netns).ok_or(LifecycleError::NoDatapath)
     });
     let Ok(netns) = activated else {
-        give_up(node, &slot)?;
+        delete(node, &slot)?;
         return Ok(Some(Err(Decline::Broken)));
     };
     Ok(Some(Ok(Provided { slot, netns, outcome })))
@@ -61,27 +63,28 @@ pub(super) fn provide(
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Result<Provided, Decline>, LifecycleError> {
-    let room = Room::new(node, conf, wanted.terms.cooldown);
+    let room = Room::new(node, conf);
     loop {
-        if let Some(ready) = ready(node, wanted, open)? {
-            return Ok(ready);
-        }
-        let built = build(node, conf, wanted);
+        let built = match ready(node, wanted, open) {
+            Ok(None) => build(node, conf, wanted),
+            Ok(Some(ready)) => return Ok(ready),
+            Err(error) => Err(error),
+        };
         let lack = match &built {
             Ok(Err(Decline::Full)) => Some(Lack::Any),
             Ok(_) => None,
             Err(error) => lack(error),
         };
         match lack {
-            Some(lack) if room.make(lack, Some(wanted))? => {}
+            Some(lack) if room.make(&lack, Some(wanted))? => {}
             _ => return built,
         }
     }
 }
 
-/// Takes a slot down that does not work. What cannot be removed stays on record; the container is
+/// Deletes a slot that does not work. What cannot be removed stays on record; the container is
 /// served all the same, unless its DEL came meanwhile.
-fn give_up(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+fn delete(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     match withdraw(node, slot) {
         Ok(Some(withdrawn)) => {
             drop(destroy(node, &[withdrawn]));
@@ -110,6 +113,7 @@ fn build(
         if blueprint.masquerades() {
             require_masquerade(&node.directories.run)?;
         }
+        forget_connections(node, [&own.slot])?;
         let datapath = node.load_datapath()?;
         let built = blueprint.build(node, &hidden, &datapath, &own, own.slot.identity)?;
         let digest = fingerprint(node, &blueprint, &own)?;
@@ -159,9 +163,11 @@ fn record(
         if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }
+        let Wanted { pool, user, .. } = wanted;
+        ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
         let mut slot = blueprint.record(transaction, netns)?;
         transaction.attach(wanted.attachment, slot.id)?;
-        wanted.give(&mut slot, Outcome::Built, Scope::Function);
+        wanted.give(&mut slot, Outcome::Built);
         transaction.put_slot(&slot)?;
         wanted.note(transaction, &slot, Outcome::Built)?;
         Ok(Some(slot))

@@ -13,7 +13,7 @@ use crate::{
     failpoint,
     netns::pop,
     slot::{release_masquerade, remove_interface, withdraw},
-    store::{Slot, SlotState},
+    store::{SOFT_COOLDOWN, Slot, SlotState},
 };
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
@@ -122,21 +122,22 @@ fn release_addresses(
 ) -> Result<(), LifecycleError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
     if is_removed && !slot.addresses.is_empty() {
-        node.store.write(|transaction| transaction.release_addresses(slot.id))?;
+        node.store.write(|transaction| transaction.release_addresses(slot.id, now()))?;
         failpoint::hit("release:unrecorded");
     }
     Ok(request.delegate(plugin)?.del()?)
 }
 
 fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), LifecycleError> {
-    let cooldown = conf.pool.map(|policy| policy.cooldown).unwrap_or_default();
+    let cooldown = conf.pool.and_then(|policy| policy.cooldown);
     node.store.write(|transaction| Ok(transaction.forget(slot, rest(slot, cooldown))?))
 }
 
-/// Until when the addresses of a slot rest; none where nobody had them, or they need no rest.
-pub(super) fn rest(slot: &Slot, cooldown: Duration) -> Option<u64> {
-    let cooldown = u64::try_from(cooldown.as_nanos()).unwrap_or(u64::MAX);
-    (slot.used && cooldown > 0).then(|| now().saturating_add(cooldown))
+/// Until when the addresses of a slot rest, nanoseconds since the boot: from its last use on.
+pub(super) fn rest(slot: &Slot, cooldown: Option<Duration>) -> u64 {
+    let cooldown = cooldown.unwrap_or(SOFT_COOLDOWN);
+    let last_used = if slot.state() == SlotState::Parked { slot.changed } else { now() };
+    last_used.saturating_add(u64::try_from(cooldown.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// One error out of many.

@@ -13,13 +13,14 @@ use super::{
     destroy::destroy,
     node::now,
     scrub::{Fate, scrub},
+    tenants::end_lingering,
 };
 use crate::{
     conf::NetConf,
     failpoint,
     ipam::AllocateError,
     store::{Shelf, Slot, SlotState, StoreError},
-    types::NetworkName,
+    types::{NetworkName, Tenant},
 };
 
 /// How long a container waits for slots that are on their way to be ready, or gone.
@@ -44,12 +45,14 @@ const PROMISING: [SlotState; 5] = [
 ];
 
 /// What a container lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lack {
     /// Any address, or any slot.
     Any,
     /// One address, which it asks for.
     Address(IpAddr),
+    /// A slot less of its tenant's.
+    Tenant(Tenant),
 }
 
 /// What would have to be had for `error` not to be.
@@ -59,6 +62,7 @@ pub(super) fn lack(error: &LifecycleError) -> Option<Lack> {
         LifecycleError::Allocate(AllocateError::RequestedTaken { address, .. }) => {
             Some(Lack::Address(*address))
         }
+        LifecycleError::TenantLimit { tenant, .. } => Some(Lack::Tenant(tenant.clone())),
         _ => None,
     }
 }
@@ -75,9 +79,10 @@ pub(super) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// For a container of a network whose slots rest for `cooldown` before others get them.
-    pub(super) fn new(node: &'a Node, conf: &'a NetConf, cooldown: Duration) -> Self {
+    /// For a container of a network.
+    pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
         let deadline = Instant::now() + PATIENCE;
+        let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
         Self { node, network: &conf.name, cooldown, deadline, settled: Cell::new(None) }
     }
 
@@ -88,20 +93,26 @@ impl<'a> Room<'a> {
     /// as a slot waits that it can have.
     pub(super) fn make(
         &self,
-        lack: Lack,
+        lack: &Lack,
         wanted: Option<&Wanted<'_>>,
     ) -> Result<bool, LifecycleError> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.settle(lack)?
+        Ok(self.end_lingering(lack)?
+            || self.settle(lack)?
             || self.evict(lack, wanted)?
             || self.finish(lack)?
             || self.wait(lack)?)
     }
 
+    /// No longer charges the tenant for namespaces that are gone.
+    fn end_lingering(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+        Ok(matches!(lack, Lack::Tenant(_)) && end_lingering(self.node)? > 0)
+    }
+
     /// Has slots that came back brought back to what they were, those that nobody uses any more.
-    fn settle(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    fn settle(&self, lack: &Lack) -> Result<bool, LifecycleError> {
         if self.settled.get().is_some_and(|last| last.elapsed() < SETTLE_AGAIN) {
             return Ok(false);
         }
@@ -118,7 +129,7 @@ impl<'a> Room<'a> {
     }
 
     /// Gives up the slot that has waited longest, parked ones first.
-    fn evict(&self, lack: Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
+    fn evict(&self, lack: &Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
             let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
                 continue;
@@ -130,12 +141,12 @@ impl<'a> Room<'a> {
                 {
                     return Ok(None);
                 }
-                match transaction.unchanged(&found)?.filter(|slot| slot.state() == state) {
-                    Some(slot) => {
-                        transaction.advance(slot.id, SlotState::Condemned, now(), |_| ()).map(Some)
-                    }
-                    None => Ok::<_, StoreError>(None),
+                let current = transaction.unchanged(&found)?.filter(|slot| slot.state() == state);
+                if let Some(slot) = &current {
+                    transaction.advance(slot.id, SlotState::Condemned, now(), |_| ())?;
                 }
+                // As it was, which tells since when its addresses rest.
+                Ok::<_, StoreError>(current)
             })?;
             failpoint::hit("room:condemned");
             // What cannot be removed of it is no reason for this container to fail. One that was claimed
@@ -147,7 +158,7 @@ impl<'a> Room<'a> {
     }
 
     /// Gives up a slot that somebody else began to give up, and does not go on with.
-    fn finish(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    fn finish(&self, lack: &Lack) -> Result<bool, LifecycleError> {
         let is_left = |slot: &Slot| has_been_so_for(slot, GIVING_UP);
         let left = self.find_which(lack, &[SlotState::Condemned], is_left)?;
         // What cannot be removed of it is no reason for this container to fail.
@@ -161,7 +172,7 @@ impl<'a> Room<'a> {
 
     /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
     /// looked for those that wait.
-    fn wait(&self, lack: Lack) -> Result<bool, LifecycleError> {
+    fn wait(&self, lack: &Lack) -> Result<bool, LifecycleError> {
         let found = self.find(lack, &PROMISING)?.is_some();
         if found {
             thread::park_timeout(LOOK_AGAIN);
@@ -172,14 +183,14 @@ impl<'a> Room<'a> {
     /// The slot of the network that has been longest in one of these states, that no runtime has,
     /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
     /// them to another is found.
-    fn find(&self, lack: Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
+    fn find(&self, lack: &Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
         self.find_which(lack, states, |_| true)
     }
 
     /// The same, of those that `fit`.
     fn find_which(
         &self,
-        lack: Lack,
+        lack: &Lack,
         states: &[SlotState],
         fits: impl Fn(&Slot) -> bool,
     ) -> Result<Option<Slot>, LifecycleError> {
@@ -189,13 +200,14 @@ impl<'a> Room<'a> {
     /// All of them, those first that have been so longest.
     fn find_all(
         &self,
-        lack: Lack,
+        lack: &Lack,
         states: &[SlotState],
         fits: impl Fn(&Slot) -> bool,
     ) -> Result<Vec<Slot>, LifecycleError> {
         let has = |slot: &Slot| match lack {
             Lack::Any => true,
-            Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == wanted),
+            Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == *wanted),
+            Lack::Tenant(tenant) => slot.tenant.as_ref() == Some(tenant),
         };
         let fits = |slot: &Slot| {
             slot.network == *self.network && slot.container.is_none() && has(slot) && fits(slot)

@@ -1,4 +1,5 @@
-//! Bringing slots that somebody used back to what they were, or giving them up.
+//! Slots that came back: scrubbed for the next container of their trust domain, or deleted where no
+//! container may have them any more.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,7 +15,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
-    store::{Mode, Pool, Scope, Slot, SlotState, StoreError, Write},
+    store::{Pool, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     types::SlotId,
 };
@@ -29,17 +30,17 @@ const WORKERS: usize = 8;
 /// What became of a slot.
 #[derive(Debug)]
 pub enum Fate {
-    /// It is ready again.
+    /// It waits for its trust domain again.
     Ready {
-        /// Ready for whom: warm or parked.
-        state: SlotState,
         /// What had to be repaired.
         repaired: Vec<String>,
     },
-    /// Somebody uses it still: it is to be tried again.
+    /// It is in use still: the scrub is to be tried again.
     InUse(User),
-    /// It was given up, for this reason.
-    GivenUp(String),
+    /// No container may have it any more, and it is deleted.
+    Unwanted,
+    /// It is deleted, because it could not be brought back to what it was.
+    Deleted(String),
 }
 
 /// Scrubs one slot, if it is dirty and nobody uses it.
@@ -52,10 +53,55 @@ pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
 }
 
 /// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over, and
-/// so is what somebody else scrubs.
+/// so is what another process scrubs. Slots that no container may have any more are deleted: neither
+/// looked at nor waited for, even with processes inside.
+pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+    let (wanted, unwanted) = sort(node, slots)?;
+    let deleted = destroy(node, &unwanted);
+    let mut fates: Vec<_> = unwanted.iter().map(|slot| (slot.id, Fate::Unwanted)).collect();
+    failpoint::hit("scrub:unwanted");
+    if !wanted.is_empty() {
+        fates.extend(scrub_wanted(node, &wanted)?);
+    }
+    deleted.map(|()| fates)
+}
+
+/// Dirty slots by whether a container may have them again.
+fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+    Ok(node.store.read(|transaction| {
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for slot in slots {
+            let is_dirty = slot.state() == SlotState::Dirty && slot.container.is_none();
+            if is_dirty && !is_wanted(transaction, slot)? {
+                unwanted.push(slot.clone());
+            } else {
+                wanted.push(slot.clone());
+            }
+        }
+        Ok::<_, StoreError>((wanted, unwanted))
+    })?)
+}
+
+/// Whether a container may have a slot again.
+fn is_wanted<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    slot: &Slot,
+) -> Result<bool, StoreError> {
+    let pool = transaction.pool(&pool_of_slot(slot))?;
+    Ok(pool.is_some_and(|pool| waits_for_its_domain(slot, &pool)))
+}
+
+/// Whether a slot may wait for its trust domain: its last user leaves it to that, the pool still
+/// builds such slots, and has such domains.
+pub(super) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
+    let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(pool.configured.scope));
+    slot.retain && slot.pool == pool.key && is_within
+}
+
+/// Scrubs slots that their trust domains may have again.
 ///
 /// Scrubbing is mostly waiting, for the kernel to forget sockets that were closed a moment ago.
-pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
     let hidden = node.hidden()?;
     let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
     let users = users(&namespaces, Some(hidden.inode()?.inode))?;
@@ -73,22 +119,22 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Lifecyc
         let threads: Vec<_> = (0..slots.len().min(WORKERS)).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    let (mut told, mut doomed, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
+    let (mut fates, mut deleting, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
     for (id, end) in ends {
         match end {
-            Ok(Some((fate, condemned))) => {
-                told.push((id, fate));
-                doomed.extend(condemned);
+            Ok(Some((fate, slot))) => {
+                fates.push((id, fate));
+                deleting.extend(slot);
             }
             Ok(None) => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    destroy(node, &doomed)?;
-    failure.map_or(Ok(told), Err)
+    destroy(node, &deleting)?;
+    failure.map_or(Ok(fates), Err)
 }
 
-/// What became of a slot, and the slot if it is given up: it is to be removed.
+/// What became of a slot, and the slot if it is to be deleted.
 type End = (Fate, Option<Slot>);
 
 /// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
@@ -103,7 +149,7 @@ fn scrub_alone(
     };
     let fate = match user {
         Some(_) if is_out_of_patience(slot) => {
-            Fate::GivenUp(format!("still in use after {PATIENCE:?}"))
+            Fate::Deleted(format!("still in use after {PATIENCE:?}"))
         }
         Some(user) => return Ok(Some((Fate::InUse(user.clone()), None))),
         None => {
@@ -111,8 +157,8 @@ fn scrub_alone(
                 return Ok(None);
             }
             failpoint::hit("scrub:begun");
-            // What cannot be scrubbed is given up: nobody would try it again.
-            scrub_begun(node, slot).unwrap_or_else(|error| Fate::GivenUp(error.to_string()))
+            // Nothing would try again what cannot be scrubbed now.
+            scrub_begun(node, slot).unwrap_or_else(|error| Fate::Deleted(error.to_string()))
         }
     };
     failpoint::hit("scrub:done");
@@ -126,30 +172,30 @@ fn is_out_of_patience(slot: &Slot) -> bool {
 }
 
 fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
-    let given_up = |reason: &str| Ok(Fate::GivenUp(reason.to_owned()));
+    let deleted = |reason: &str| Ok(Fate::Deleted(reason.to_owned()));
     let pool = node.store.read(|transaction| transaction.pool(&pool_of_slot(slot)))?;
     let Some(pool) = pool else {
-        return given_up("its pool is gone");
+        return deleted("its pool is gone");
     };
-    let Some(state) = destination(slot, &pool) else {
-        return given_up("its pool has no use for it");
-    };
+    if !waits_for_its_domain(slot, &pool) {
+        return Ok(Fate::Unwanted);
+    }
     if let Some(difference) = host_end_difference(slot)? {
-        return Ok(Fate::GivenUp(difference));
+        return Ok(Fate::Deleted(difference));
     }
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
-        return given_up("its fingerprint is not on record");
+        return deleted("its fingerprint is not on record");
     };
     let netns = node.hidden()?.netns(slot.id)?;
     if slot.netns != Some(netns.inode()) {
-        return given_up("its namespace is another's by now");
+        return deleted("its namespace is another's by now");
     }
     Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
-        Ok(Scrubbed::Clean { repaired }) => Fate::Ready { state, repaired },
+        Ok(Scrubbed::Clean { repaired }) => Fate::Ready { repaired },
         Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
-        Ok(Scrubbed::Different(difference)) => Fate::GivenUp(difference.to_string()),
-        Err(error) => Fate::GivenUp(error.to_string()),
+        Ok(Scrubbed::Different(difference)) => Fate::Deleted(difference.to_string()),
+        Err(error) => Fate::Deleted(error.to_string()),
     })
 }
 
@@ -175,7 +221,7 @@ pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     })
 }
 
-/// Records what became of it. Gives the slot if it is given up.
+/// Records what became of it. Returns the slot if it is to be deleted.
 fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| {
         let current = transaction.unchanged(slot)?;
@@ -185,11 +231,11 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleE
             return Ok(None);
         };
         match fate {
-            Fate::Ready { state, .. } => record_ready(transaction, slot.id, *state, now())?,
+            Fate::Ready { .. } => park(transaction, slot.id, now())?,
             Fate::InUse(_) => {
                 transaction.advance(slot.id, SlotState::Dirty, current.changed, |_| ())?;
             }
-            Fate::GivenUp(_) => {
+            Fate::Unwanted | Fate::Deleted(_) => {
                 return Ok(Some(transaction.advance(
                     slot.id,
                     SlotState::Condemned,
@@ -207,40 +253,7 @@ fn is_ours(slot: &Slot, states: &[SlotState]) -> bool {
     states.contains(&slot.state()) && slot.container.is_none()
 }
 
-/// Records where a scrubbed slot waits, and for whom.
-pub(super) fn record_ready(
-    transaction: &mut Write<'_>,
-    id: SlotId,
-    state: SlotState,
-    when: u64,
-) -> Result<(), StoreError> {
-    let advanced = transaction.advance(id, state, when, |slot| {
-        if state == SlotState::Warm {
-            slot.tenant = None;
-        }
-        if state == SlotState::Warm || !keeps_function(slot) {
-            slot.function = None;
-        }
-    });
-    advanced.map(drop)
-}
-
-/// Where a scrubbed slot waits; none: nobody may have it.
-pub(super) fn destination(slot: &Slot, pool: &Pool) -> Option<SlotState> {
-    if pool.key != slot.pool {
-        return None;
-    }
-    match slot.scope.min(pool.configured.scope) {
-        // Who wants a new instance would get none while those are kept that he had before.
-        _ if slot.mode == Mode::Replicate => None,
-        _ if keeps_function(slot) => Some(SlotState::Parked),
-        Scope::Tenant => Some(SlotState::Parked),
-        Scope::Network => Some(SlotState::Warm),
-        Scope::Function => None,
-    }
-}
-
-/// Whether a slot waits for the function that had it.
-fn keeps_function(slot: &Slot) -> bool {
-    slot.function.is_some() && slot.mode == Mode::Reuse
+/// Records that a scrubbed slot waits, for its function if it has one, and else for its domain.
+pub(super) fn park(transaction: &mut Write<'_>, id: SlotId, when: u64) -> Result<(), StoreError> {
+    transaction.advance(id, SlotState::Parked, when, |_| ()).map(drop)
 }

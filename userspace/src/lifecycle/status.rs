@@ -1,6 +1,6 @@
 //! STATUS: whether ADD would be served.
 
-use super::{LifecycleError, NetworkRequest, Node, node::now};
+use super::{LifecycleError, NetworkRequest, Node, addresses::availability, node::now};
 use crate::{
     conf::{IpamConf, NetConf, OwnIpam},
     datapath::PinsSeen,
@@ -64,9 +64,11 @@ fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError
 fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
     node.store.read(|transaction| {
         let (network, now) = (transaction.network(&conf.name)?, now());
-        let pool = Pool { network: &conf.name, sets: &own.range_sets, last: &network.last_given };
+        let rest_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
+        let last = &network.last_given;
+        let pool = Pool { network: &conf.name, sets: &own.range_sets, last, rest_yields };
         let free = ipam::allocate(&pool, &[], |address| {
-            Ok::<_, LifecycleError>(transaction.is_taken(address, now)?)
+            Ok::<_, LifecycleError>(availability(transaction, address, now)?)
         });
         match free {
             // An ADD that finds no address is given that of a slot that waits.
@@ -78,7 +80,7 @@ fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), Lifecy
 
 /// Whether a slot of the network waits that can be given up for a container.
 fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, StoreError> {
-    let cooldown = conf.pool.map(|policy| policy.cooldown.as_nanos()).unwrap_or_default();
+    let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default().as_nanos();
     let can_go = |slot: &Slot| {
         let rested = u128::from(now.saturating_sub(slot.changed)) >= cooldown;
         slot.network == conf.name && (!slot.used || rested)

@@ -5,21 +5,19 @@ use std::time::Duration;
 use super::LifecycleError;
 use crate::{
     conf::{Annotation, NetConf, User},
-    store::{Mode, PoolPolicy, Scope},
+    store::{Domain, Mode, PoolPolicy},
     types::NetworkName,
 };
 
 /// How a container is served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Terms {
     /// With what.
     pub(super) mode: Mode,
     /// Whose slots it may get, and who may get its slot afterwards.
-    pub(super) scope: Scope,
+    pub(super) domain: Domain,
     /// How long its slot waits for its function afterwards, where it says so itself.
     pub(super) idle_ttl: Option<Duration>,
-    /// How long a slot rests before another function gets it.
-    pub(super) cooldown: Duration,
 }
 
 impl Terms {
@@ -51,11 +49,20 @@ impl Terms {
         }
         Ok(Self {
             mode: user.mode.unwrap_or(conf.pool_conf.mode),
-            scope: user.scope.unwrap_or(policy.scope),
+            domain: domain(policy, user),
             idle_ttl: user.idle_ttl,
-            cooldown: policy.cooldown,
         })
     }
+}
+
+/// The trust domain of a user of a pool.
+pub(super) fn domain(policy: &PoolPolicy, user: &User) -> Domain {
+    Domain::of(
+        user.scope.unwrap_or(policy.scope),
+        user.tenant.as_ref(),
+        user.function.as_ref(),
+        policy.share_without_tenant,
+    )
 }
 
 /// Refuses what only a pool can give, of a network without one.

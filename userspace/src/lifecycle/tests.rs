@@ -74,7 +74,7 @@ impl World {
     fn del(&self) {
         withdraw(&self.node, &self.slot()).unwrap().unwrap();
         self.advance(SlotState::Scrubbing);
-        self.advance(SlotState::Warm);
+        self.advance(SlotState::Parked);
     }
 
     /// Fails unless the slot works for a container.
@@ -145,7 +145,7 @@ fn what_is_given_up_late_is_left_to_those_who_have_it() {
     world.add("a");
     let dirty = withdraw(&world.node, &world.slot()).unwrap().unwrap();
     world.advance(SlotState::Scrubbing);
-    world.advance(SlotState::Warm);
+    world.advance(SlotState::Parked);
     world.add("b");
     destroy(&world.node, &[dirty]).unwrap();
     world.ensure_has("b");
@@ -158,7 +158,7 @@ fn a_late_scrub_does_not_begin_on_a_slot_that_was_used_since() {
     world.add("a");
     let seen = withdraw(&world.node, &world.slot()).unwrap().unwrap();
     world.advance(SlotState::Scrubbing);
-    world.advance(SlotState::Warm);
+    world.advance(SlotState::Parked);
     world.add("b");
     let now = withdraw(&world.node, &world.slot()).unwrap().unwrap();
     assert!(!begin(&world.node, &seen).unwrap());

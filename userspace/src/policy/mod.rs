@@ -3,8 +3,8 @@
 mod refill;
 mod retention;
 
-pub use refill::{Demand, MOST_BUILT, MOST_DRAINED, Plan, Stock, Supply, plan};
-pub use retention::{Disposal, MOST_RETIRED, Need, Reason, Retirement, retire};
+pub use refill::{Demand, MOST_BUILT, MOST_DRAINED, Plan, Supply, plan};
+pub use retention::{MOST_RETIRED, Reason, Retirement, retire};
 
 /// Most slots that came back scrubbed at a time: pools are looked after in between.
 pub const MOST_SCRUBBED: usize = 32;

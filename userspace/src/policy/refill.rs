@@ -20,7 +20,6 @@
 
 use std::time::Duration;
 
-use super::Need;
 use crate::store::{PoolPolicy, SlotState};
 
 /// Time constants of the two average rates.
@@ -61,24 +60,6 @@ impl Supply {
             _ => {}
         }
         self.total += count;
-    }
-}
-
-/// What a pool has at a moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stock {
-    /// How many slots in which state.
-    pub supply: Supply,
-    /// How many of the warm ones were used and have not rested for the policy's cooldown: nobody can
-    /// have them yet.
-    pub resting: u32,
-}
-
-impl Stock {
-    /// How many slots somebody who comes now could have.
-    #[must_use]
-    pub fn ready(&self) -> u32 {
-        self.supply.warm.saturating_sub(self.resting)
     }
 }
 
@@ -181,41 +162,32 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many parked slots have to go, so that there is room for ready ones: also where anybody may
-    /// have a parked one, since each that is taken from its function makes that take another's.
+    /// How many parked slots have to go, so that there is room for ready ones.
     #[must_use]
     pub fn evict(&self) -> u32 {
         self.excess.saturating_add(self.lack.saturating_sub(self.room))
     }
 
-    /// What the pool needs of the parked slots that it retires.
+    /// Slots to build, where there may be `room` more by then.
     #[must_use]
-    pub fn need(&self) -> Need {
-        Need { excess: self.excess, lack: self.lack }
-    }
-
-    /// Slots to build, after `recycled` of the retired ones were made ready, where there may be `room`
-    /// more by then.
-    #[must_use]
-    pub fn build(&self, recycled: u32, room: u32) -> u32 {
-        self.lack.saturating_sub(recycled).min(room).min(MOST_BUILT)
+    pub fn build(&self, room: u32) -> u32 {
+        self.lack.min(room).min(MOST_BUILT)
     }
 }
 
 /// Decides what is to be done to a pool, `interval` after the last decision.
 #[must_use]
-pub fn plan(policy: &PoolPolicy, stock: Stock, demand: &mut Demand, interval: Duration) -> Plan {
+pub fn plan(policy: &PoolPolicy, supply: Supply, demand: &mut Demand, interval: Duration) -> Plan {
     let target = target(policy, demand);
-    let surplus = stock.ready() > target;
+    let surplus = supply.warm > target;
     demand.surplus = if surplus { demand.surplus + interval } else { Duration::ZERO };
-    let total = stock.supply.total;
-    let excess = total.saturating_sub(policy.max);
+    let excess = supply.total.saturating_sub(policy.max);
     Plan {
         target,
-        lack: target.saturating_sub(stock.ready()),
-        room: policy.max.saturating_sub(total),
+        lack: target.saturating_sub(supply.warm),
+        room: policy.max.saturating_sub(supply.total),
         excess,
-        drain: drain(policy, stock, demand, target, excess).min(MOST_DRAINED),
+        drain: drain(policy, supply, demand, target, excess).min(MOST_DRAINED),
     }
 }
 
@@ -229,13 +201,13 @@ fn target(policy: &PoolPolicy, demand: &Demand) -> u32 {
 }
 
 /// What is beyond the maximum goes at once, what is beyond the need when it has lasted.
-fn drain(policy: &PoolPolicy, stock: Stock, demand: &Demand, target: u32, excess: u32) -> u32 {
-    let Supply { warm, parked, .. } = stock.supply;
+fn drain(policy: &PoolPolicy, supply: Supply, demand: &Demand, target: u32, excess: u32) -> u32 {
+    let Supply { warm, parked, .. } = supply;
     if policy.warm == 0 {
         return warm;
     }
     let lasting = demand.surplus >= SURPLUS_AFTER;
-    let surplus = if lasting { stock.ready().saturating_sub(target) } else { 0 };
+    let surplus = if lasting { warm.saturating_sub(target) } else { 0 };
     excess.saturating_sub(parked).min(warm).max(surplus)
 }
 

@@ -1,9 +1,9 @@
-//! Which parked slots a pool retires, and what becomes of them.
+//! Which parked slots a pool deletes.
 
 use std::{fmt, time::Duration};
 
 use crate::{
-    store::{Parked, PoolPolicy, Scope},
+    store::{Parked, PoolPolicy},
     types::SlotId,
 };
 
@@ -131,42 +131,6 @@ fn oldest(parked: &[Parked], reasons: &[Option<Reason>]) -> Vec<Retirement> {
     retirements.sort_unstable_by_key(|retirement| (retirement.since, retirement.slot));
     retirements.truncate(MOST_RETIRED);
     retirements
-}
-
-/// What becomes of a retired slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Disposal {
-    /// It is ready for anybody.
-    Recycled,
-    /// It is taken down.
-    GivenUp,
-}
-
-/// What a pool needs of the slots that it retires.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Need {
-    /// Slots that must go, since there are more than there may be.
-    pub excess: u32,
-    /// Slots that are wanted for anybody.
-    pub lack: u32,
-}
-
-impl Need {
-    /// Decides what becomes of the next retired slot, which waits since `since` and which may be
-    /// given to those that `scope` says: it is recycled where the pool lacks slots for anybody, pool
-    /// and slot are for anybody in the network, and its addresses have rested.
-    pub fn dispose(&mut self, policy: &PoolPolicy, scope: Scope, since: u64, now: u64) -> Disposal {
-        if self.excess > 0 {
-            self.excess -= 1;
-            return Disposal::GivenUp;
-        }
-        let for_anybody = policy.scope == Scope::Network && scope == Scope::Network;
-        if self.lack > 0 && for_anybody && waited(since, now) >= policy.cooldown {
-            self.lack -= 1;
-            return Disposal::Recycled;
-        }
-        Disposal::GivenUp
-    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ mod tests {
         assert!(matches!(settle(one), Err(StoreError::Elsewhere { .. })));
         let check = |here| store.read(|transaction| transaction.check_home(here));
         assert!(check(one).is_err() && check(other).is_ok());
-        store.write(|transaction| transaction.forget(slot.as_ref().unwrap(), None)).unwrap();
+        store.write(|transaction| transaction.forget(slot.as_ref().unwrap(), 0)).unwrap();
         check(one).unwrap();
     }
 }

@@ -1,20 +1,19 @@
-//! The index of slots by what they are looked for by: state, pool and last user.
+//! The index of slots by what they are looked for by: state, pool, trust domain and function.
 //!
-//! Key: state (1 byte), pool (16), tenant (8), function (8), time of the last change (8, big-endian,
-//! so that of a function's slots the one that has rested longest comes first), slot (8). Tenant and
-//! function are digests, cut short: whoever finds a slot by them compares the record's. A slot that
-//! is for anybody has a 1 in the place of the function if somebody has used it, and zeros otherwise.
-//! Nobody looks for slots that are claimed or active by more than their pool: both are in one place,
-//! with neither user nor time, so that a slot is moved once when it is activated.
+//! Key: state (1 byte), pool (16), domain (8), function (8), time of the last change (8, big-endian,
+//! so that of a function's slots the one that has waited longest comes first), slot (8). Domain and
+//! function are digests, cut short: a caller that finds a slot by them compares the record's. Zeros
+//! stand for none; a warm slot has neither. Claimed and active slots are looked for by their pool
+//! only: both are in one place, with neither domain nor time, so that an activation moves a slot once.
 //!
-//! Value: of a parked slot how long it waits, where its last user said so: nanoseconds (8 bytes,
-//! little-endian). Otherwise empty.
+//! Value: of a parked slot the digest of its tenant (8 bytes; zeros for none), and how long it waits,
+//! where its last user said so: nanoseconds (8 bytes, little-endian). Otherwise empty.
 
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Slot, SlotState};
+use super::{Domain, Slot, SlotState};
 use crate::types::{FunctionKey, PoolKey, SlotId, Tenant};
 
 /// Length of a key.
@@ -27,27 +26,10 @@ pub enum Shelf<'a> {
     State(SlotState),
     /// Those of a pool in a state.
     Pool(SlotState, PoolKey),
-    /// Those of a pool that are for anybody, and that nobody has used or somebody has.
-    Warm(PoolKey, Use),
-    /// Those that this tenant used last.
-    Tenant(SlotState, PoolKey, Option<&'a Tenant>),
-    /// Those that this function of this tenant used last.
-    Function(SlotState, PoolKey, Option<&'a Tenant>, &'a FunctionKey),
-}
-
-/// Whether a slot was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// Nobody has had it.
-    New,
-    /// Somebody has.
-    Used,
-}
-
-impl Use {
-    const fn mark(self) -> [u8; 8] {
-        (self as u64).to_be_bytes()
-    }
+    /// Those of a trust domain.
+    Domain(SlotState, PoolKey, &'a Domain),
+    /// Those of a trust domain that this function used last, or a container without a function.
+    Function(SlotState, PoolKey, &'a Domain, Option<&'a FunctionKey>),
 }
 
 /// A parked slot, as far as the index tells.
@@ -55,7 +37,7 @@ impl Use {
 pub struct Parked {
     /// Its number.
     pub slot: SlotId,
-    /// The tenant that used it last: a digest, cut short; zeros for none.
+    /// The tenant that it waits for: a digest, cut short; zeros for none.
     pub tenant: [u8; 8],
     /// The function that it waits for, likewise.
     pub function: [u8; 8],
@@ -72,18 +54,12 @@ impl Shelf<'_> {
         match self {
             Shelf::State(state) => prefix.push(place(state)),
             Shelf::Pool(state, pool) => extend(&mut prefix, &[&[place(state)], &pool.0]),
-            Shelf::Warm(pool, used) => {
-                let state = place(SlotState::Warm);
-                extend(&mut prefix, &[&[state], &pool.0, &[0; 8], &used.mark()]);
+            Shelf::Domain(state, pool, domain) => {
+                extend(&mut prefix, &[&[place(state)], &pool.0, &domain_digest(domain)]);
             }
-            Shelf::Tenant(state, pool, tenant) => {
-                let tenant = short(tenant.map(Tenant::as_str));
-                extend(&mut prefix, &[&[place(state)], &pool.0, &tenant]);
-            }
-            Shelf::Function(state, pool, tenant, function) => {
-                let tenant = short(tenant.map(Tenant::as_str));
-                let function = short(Some(function.as_str()));
-                extend(&mut prefix, &[&[place(state)], &pool.0, &tenant, &function]);
+            Shelf::Function(state, pool, domain, function) => {
+                let (domain, function) = (domain_digest(domain), function_digest(function));
+                extend(&mut prefix, &[&[place(state)], &pool.0, &domain, &function]);
             }
         }
         prefix
@@ -100,41 +76,62 @@ fn extend(key: &mut Vec<u8>, parts: &[&[u8]]) {
 pub(super) fn key(slot: &Slot) -> Vec<u8> {
     let mut key = Vec::with_capacity(LENGTH);
     let state = slot.state();
-    let (tenant, function, changed) = if state.is_busy() {
+    let (domain, function, changed) = if state.is_busy() {
         ([0; 8], [0; 8], 0)
-    } else if state == SlotState::Warm {
-        ([0; 8], if slot.used { Use::Used } else { Use::New }.mark(), slot.changed)
     } else {
-        let tenant = short(slot.tenant.as_ref().map(Tenant::as_str));
-        (tenant, short(slot.function.as_ref().map(FunctionKey::as_str)), slot.changed)
+        let domain = slot.domain.as_ref().map_or([0; 8], domain_digest);
+        (domain, function_digest(slot.function.as_ref()), slot.changed)
     };
     let (changed, id) = (changed.to_be_bytes(), slot.id.0.to_be_bytes());
-    extend(&mut key, &[&[place(state)], &slot.pool.0, &tenant, &function, &changed, &id]);
+    extend(&mut key, &[&[place(state)], &slot.pool.0, &domain, &function, &changed, &id]);
     key
 }
 
 /// The value beside the key of a slot.
 pub(super) fn value(slot: &Slot) -> Vec<u8> {
-    let told = slot.idle_ttl.filter(|_| slot.state() == SlotState::Parked);
-    let nanoseconds = told.map(|ttl| u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
-    nanoseconds.map_or_else(Vec::new, |nanoseconds| nanoseconds.to_le_bytes().to_vec())
+    if slot.state() != SlotState::Parked {
+        return Vec::new();
+    }
+    let mut value = short(slot.tenant.as_ref().map(Tenant::as_str)).to_vec();
+    if let Some(ttl) = slot.idle_ttl {
+        let nanoseconds = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        value.extend_from_slice(&nanoseconds.to_le_bytes());
+    }
+    value
+}
+
+/// The slot of a key and the time of its last change.
+pub(super) fn since(key: &[u8]) -> Option<(SlotId, u64)> {
+    Some((slot(key)?, u64::from_be_bytes(field(key, 1 + 16 + 8 + 8)?)))
 }
 
 /// The parked slot of a key and the value beside it.
 pub(super) fn parked(key: &[u8], value: &[u8]) -> Option<Parked> {
-    let field = |from: usize| key.get(from..from + 8)?.try_into().ok();
+    let (slot, since) = since(key)?;
     Some(Parked {
-        slot: slot(key)?,
-        tenant: field(1 + 16)?,
-        function: field(1 + 16 + 8)?,
-        since: u64::from_be_bytes(field(1 + 16 + 8 + 8)?),
-        idle_ttl: value.try_into().ok().map(u64::from_le_bytes).map(Duration::from_nanos),
+        slot,
+        tenant: field(value, 0)?,
+        function: field(key, 1 + 16 + 8)?,
+        since,
+        idle_ttl: field(value, 8).map(u64::from_le_bytes).map(Duration::from_nanos),
     })
+}
+
+fn field(bytes: &[u8], from: usize) -> Option<[u8; 8]> {
+    bytes.get(from..from + 8)?.try_into().ok()
 }
 
 /// The states that are told apart.
 fn place(state: SlotState) -> u8 {
     if state.is_busy() { SlotState::Active.number() } else { state.number() }
+}
+
+fn domain_digest(domain: &Domain) -> [u8; 8] {
+    short(Some(&domain.to_string()))
+}
+
+fn function_digest(function: Option<&FunctionKey>) -> [u8; 8] {
+    short(function.map(FunctionKey::as_str))
 }
 
 /// The slot of a key.
@@ -163,8 +160,9 @@ mod tests {
         let mut slot = Slot::building(SlotId(9), "n".parse().unwrap(), "eth0".parse().unwrap(), 5);
         slot.pool = pool;
         let (t, f, g) = ("t".parse().unwrap(), "f".parse().unwrap(), "g".parse().unwrap());
-        slot.tenant = Some(Tenant::clone(&t));
-        slot.function = Some(FunctionKey::clone(&f));
+        let (t, f) = (Tenant::clone(&t), FunctionKey::clone(&f));
+        let domain = Domain::Tenant(Some(t));
+        (slot.domain, slot.function) = (Some(domain.clone()), Some(f.clone()));
         let key = key(&slot);
         assert_eq!(key.len(), LENGTH);
         assert_eq!(super::slot(&key), Some(SlotId(9)));
@@ -172,16 +170,17 @@ mod tests {
         for shelf in [
             Shelf::State(state),
             Shelf::Pool(state, pool),
-            Shelf::Tenant(state, pool, Some(&t)),
-            Shelf::Function(state, pool, Some(&t), &f),
+            Shelf::Domain(state, pool, &domain),
+            Shelf::Function(state, pool, &domain, Some(&f)),
         ] {
             assert!(key.starts_with(&shelf.prefix()), "{shelf:?}");
         }
         for shelf in [
             Shelf::State(SlotState::Warm),
             Shelf::Pool(state, PoolKey([8; 16])),
-            Shelf::Tenant(state, pool, None),
-            Shelf::Function(state, pool, Some(&t), &g),
+            Shelf::Domain(state, pool, &Domain::Tenant(None)),
+            Shelf::Function(state, pool, &domain, Some(&g)),
+            Shelf::Function(state, pool, &domain, None),
         ] {
             assert!(!key.starts_with(&shelf.prefix()), "{shelf:?}");
         }

@@ -8,6 +8,7 @@
 
 mod codec;
 mod decision;
+mod domain;
 mod environment;
 mod home;
 mod index;
@@ -17,20 +18,25 @@ mod pool;
 mod prune;
 mod read;
 mod record;
+mod resting;
 mod room;
 mod survey;
 mod templates;
+mod tenants;
 mod transaction;
 mod write;
 
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};
-pub use index::{Parked, Shelf, Use};
+pub use domain::Domain;
+pub use index::{Parked, Shelf};
 pub use journal::Entry;
-pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
+pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
 pub use record::{Network, Slot, SlotState};
+pub use resting::Tracked;
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
 pub use templates::{Put, StoredTemplate, Templates};
+pub use tenants::Lingering;
 pub use transaction::{Read, Transaction, Write};
 
 use std::{
@@ -50,7 +56,7 @@ use crate::{
 };
 
 /// Version of the tables and records; a database of another is refused.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -264,14 +270,18 @@ struct Tables {
     fingerprints: Database,
     /// Digest to the JSON text of a template that slots were made from.
     templates: Database,
-    /// Address to the time until which it rests, nanoseconds since the boot.
+    /// Address that was in use to what is recorded of it since.
     resting: Database,
+    /// Network and tenant to the number of the tenant's slots.
+    tenants: Database,
+    /// Number of a deleted slot to network and tenant: its namespace may live on.
+    lingering: Database,
     /// Number of an entry, of [`journal`] to what it says.
     journal: Database,
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "meta",
     "networks",
     "slots",
@@ -284,6 +294,8 @@ const TABLES: [&str; 13] = [
     "fingerprints",
     "templates",
     "resting",
+    "tenants",
+    "lingering",
     "journal",
 ];
 
@@ -309,6 +321,8 @@ impl Layout for Tables {
             fingerprints,
             templates,
             resting,
+            tenants,
+            lingering,
             journal,
         ] = TABLES;
         Ok(Self {
@@ -324,6 +338,8 @@ impl Layout for Tables {
             fingerprints: table(fingerprints)?,
             templates: table(templates)?,
             resting: table(resting)?,
+            tenants: table(tenants)?,
+            lingering: table(lingering)?,
             journal: table(journal)?,
         })
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{CodecError, Decoder, Encoder};
 use crate::types::{IfName, InvalidValue, NetworkName, PoolKey, TemplateName};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Which pool: the network, the name of the interface in the container, and what its slots are made
 /// from.
@@ -28,20 +28,20 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// Whom a slot may be given to that somebody used before.
+/// Who shares a trust domain: whose containers may follow each other in one namespace.
 ///
-/// They are in order: a greater one lets more have it.
+/// They are in order: a greater one lets more share one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// The same function of the same tenant.
-    Function,
-    /// Any function of the same tenant.
-    Tenant,
-    /// Anybody in the network.
+    /// The containers of one function of a tenant.
     #[default]
+    Function,
+    /// The containers of a tenant.
+    Tenant,
+    /// All containers of the network, which trust each other.
     Network,
 }
 
@@ -77,17 +77,26 @@ pub struct PoolPolicy {
     pub warm: u32,
     /// Most slots in all, those in use included.
     pub max: u32,
-    /// Whom a used slot may be given to.
+    /// Who shares a trust domain.
     pub scope: Scope,
-    /// Most slots that wait for one function of one tenant; none: as many as there may be.
+    /// Whether containers without a tenant share a trust domain.
+    pub share_without_tenant: bool,
+    /// Most slots that a tenant may have, with those in use and namespaces that outlive their slot;
+    /// none: as many as there may be.
+    pub slots_per_tenant: Option<u32>,
+    /// Most slots that wait for one function of one tenant, likewise.
     pub parked_per_function: Option<u32>,
     /// Most slots that wait for functions of one tenant, likewise.
     pub parked_per_tenant: Option<u32>,
     /// How long a slot waits for its function; none: for ever.
     pub idle_ttl: Option<Duration>,
-    /// How long a slot, and so its addresses, rests before another function gets it.
-    pub cooldown: Duration,
+    /// How long an address rests before another trust domain gets it; none: [`SOFT_COOLDOWN`], or
+    /// less where no other address is left.
+    pub cooldown: Option<Duration>,
 }
+
+/// How long addresses rest where the configuration does not say.
+pub const SOFT_COOLDOWN: Duration = Duration::from_secs(10);
 
 impl Default for PoolPolicy {
     /// No ready slots, and otherwise as where the configuration says nothing.
@@ -95,11 +104,13 @@ impl Default for PoolPolicy {
         Self {
             warm: 0,
             max: 1024,
-            scope: Scope::Network,
+            scope: Scope::default(),
+            share_without_tenant: false,
+            slots_per_tenant: None,
             parked_per_function: None,
             parked_per_tenant: None,
             idle_ttl: Some(Duration::from_mins(10)),
-            cooldown: Duration::ZERO,
+            cooldown: None,
         }
     }
 }
@@ -152,10 +163,12 @@ impl Pool {
             .u32(self.configured.warm)
             .u32(self.configured.max)
             .u8(self.configured.scope as u8)
+            .u8(self.configured.share_without_tenant.into())
+            .number(self.configured.slots_per_tenant)
             .number(self.configured.parked_per_function)
             .number(self.configured.parked_per_tenant)
             .duration(self.configured.idle_ttl)
-            .duration(Some(self.configured.cooldown))
+            .duration(self.configured.cooldown)
             .number(self.set.warm)
             .number(self.set.max);
         encoder.finish()
@@ -172,10 +185,12 @@ impl Pool {
                 warm: decoder.u32("warm")?,
                 max: decoder.u32("maximum")?,
                 scope: scope(decoder.u8("scope")?)?,
+                share_without_tenant: decoder.bool("sharing without a tenant")?,
+                slots_per_tenant: decoder.number("slots of a tenant")?,
                 parked_per_function: decoder.number("parked slots of a function")?,
                 parked_per_tenant: decoder.number("parked slots of a tenant")?,
                 idle_ttl: decoder.duration("idle time")?,
-                cooldown: decoder.duration("cooldown")?.unwrap_or_default(),
+                cooldown: decoder.duration("cooldown")?,
             },
             set: PoolOverride { warm: decoder.number(SET)?, max: decoder.number(SET)? },
         };
@@ -186,7 +201,7 @@ impl Pool {
 
 const SET: &str = "number set by an operator";
 
-pub(super) fn scope(number: u8) -> Result<Scope, CodecError> {
+fn scope(number: u8) -> Result<Scope, CodecError> {
     Scope::ALL
         .get(usize::from(number))
         .copied()
@@ -208,10 +223,12 @@ mod tests {
                 warm: 8,
                 max: 100,
                 scope: Scope::Tenant,
+                share_without_tenant: true,
+                slots_per_tenant: Some(5),
                 parked_per_function: Some(3),
                 parked_per_tenant: None,
                 idle_ttl: Some(Duration::from_millis(1500)),
-                cooldown: Duration::from_secs(9),
+                cooldown: Some(Duration::from_secs(9)),
             },
             set: PoolOverride { warm: Some(2), max: None },
         };

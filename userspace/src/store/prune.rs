@@ -139,7 +139,7 @@ mod tests {
         store
             .write(|transaction| {
                 let slot = transaction.slot(gone)?.unwrap();
-                transaction.forget(&slot, None)
+                transaction.forget(&slot, 0)
             })
             .unwrap();
         assert!(unnamed().unwrap());

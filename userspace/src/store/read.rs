@@ -119,23 +119,23 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .take_while(move |entry| {
                 entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
             })
-            .map(|entry| {
-                let found = index::parked(entry?.0, &[]).ok_or_else(damaged_index)?;
-                Ok((found.slot, found.since))
-            }))
+            .map(|entry| index::since(entry?.0).ok_or_else(damaged_index)))
     }
 
-    /// The slots of a pool that wait for a function.
+    /// The parked slots of a pool. Those of a tenant stand together, and among them those of a
+    /// function, the one first that has waited longest.
     pub fn parked(&self, pool: PoolKey) -> Result<Vec<Parked>, StoreError> {
         let prefix = Shelf::Pool(SlotState::Parked, pool).prefix();
         let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
-        entries
+        let parked = entries
             .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
             .map(|entry| {
                 let (key, value) = entry?;
                 index::parked(key, value).ok_or_else(damaged_index)
-            })
-            .collect()
+            });
+        let mut parked: Vec<_> = parked.collect::<Result<_, _>>()?;
+        parked.sort_unstable_by_key(|one| (one.tenant, one.function, one.since, one.slot));
+        Ok(parked)
     }
 
     /// How many slots are on a shelf.
@@ -187,18 +187,6 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     pub fn template(&self, digest: &[u8; 32]) -> Result<Option<String>, StoreError> {
         let found = self.get(self.tables.templates, digest, "read a template")?;
         Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
-    }
-
-    /// Whether an address cannot be given at the time `now`, nanoseconds since the boot: it is
-    /// a slot's, or rests after its last use.
-    pub fn is_taken(&self, address: IpAddr, now: u64) -> Result<bool, StoreError> {
-        Ok(self.address_owner(address)?.is_some() || self.is_resting(address, now)?)
-    }
-
-    fn is_resting(&self, address: IpAddr, now: u64) -> Result<bool, StoreError> {
-        let found = self.get(self.tables.resting, &address_key(address), "read a rest")?;
-        let until = found.map(|bytes| number("rest", bytes).map(u64::from_le_bytes)).transpose()?;
-        Ok(until.is_some_and(|until| until > now))
     }
 
     /// The number of the last decision; 0 where there was none.

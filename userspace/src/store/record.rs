@@ -6,9 +6,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Mode, Scope, StoreError,
+    Decision, Domain, Mode, StoreError,
     codec::{CodecError, Decoder, Encoder},
-    pool::scope,
 };
 use crate::{
     cni::PluginName,
@@ -19,7 +18,7 @@ use crate::{
     },
 };
 
-const SLOT_VERSION: u8 = 3;
+const SLOT_VERSION: u8 = 4;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -28,7 +27,7 @@ const NETWORK_VERSION: u8 = 1;
 pub enum SlotState {
     /// Its kernel objects are being made.
     Building,
-    /// Ready for anybody.
+    /// Ready for anybody; nobody has ever used it.
     Warm,
     /// Promised to an attachment, not yet handed over.
     Claimed,
@@ -38,7 +37,7 @@ pub enum SlotState {
     Dirty,
     /// Being proved unused and brought back to its template's state.
     Scrubbing,
-    /// Ready for the function that used it last.
+    /// Ready for the trust domain that used it last, or that it was prepared for.
     Parked,
     /// Given up: its kernel objects are being removed.
     Condemned,
@@ -60,8 +59,8 @@ impl SlotState {
     /// Whether this state may follow `self`.
     ///
     /// A slot built for one attachment goes from building to active, one that is prepared for a
-    /// function from building to parked. What waits for a function that does not come may be for
-    /// anybody. Everything may be given up, and giving up may be tried again.
+    /// function from building to parked. No slot that was used becomes warm. Every slot may be
+    /// deleted, and a deletion may be tried again.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
@@ -72,8 +71,7 @@ impl SlotState {
                 | (Claimed, Active | Dirty)
                 | (Active, Dirty)
                 | (Dirty, Scrubbing)
-                | (Scrubbing, Warm | Parked | Dirty)
-                | (Parked, Warm)
+                | (Scrubbing, Parked | Dirty)
                 | (_, Condemned)
         )
     }
@@ -169,18 +167,19 @@ pub struct Slot {
     pub fingerprint: [u8; 32],
     /// The stored template that it was built from, if that has a name.
     pub template_name: Option<TemplateName>,
-    /// Whether anybody has had it.
+    /// Whether a container has had it, or was about to have it.
     pub used: bool,
+    /// Whose namespace it is: recorded at the first use, or by PREPARE for the function that it is
+    /// meant for. Never changed by a use.
+    pub domain: Option<Domain>,
+    /// Whether it may wait for its domain after this use.
+    pub retain: bool,
     /// The function that has it, or used it last.
     pub function: Option<FunctionKey>,
     /// The tenant that has it, or used it last.
     pub tenant: Option<Tenant>,
     /// How its user is, or was, served.
     pub mode: Mode,
-    /// To whom it may be given after its user: the narrowest that one of its users asked for.
-    pub scope: Scope,
-    /// Among whom it was used so far: one function, functions of one tenant, or anybody.
-    pub spread: Scope,
     /// How long it waits for its function after this use; none: as the pool's policy says.
     pub idle_ttl: Option<Duration>,
     /// What was decided about its user.
@@ -216,11 +215,11 @@ impl Slot {
             fingerprint: [0; 32],
             template_name: None,
             used: false,
+            domain: None,
+            retain: false,
             function: None,
             tenant: None,
             mode: Mode::default(),
-            scope: Scope::default(),
-            spread: Scope::Function,
             idle_ttl: None,
             decision: None,
             created: now,
@@ -271,12 +270,15 @@ impl Slot {
             .option(self.function.as_ref().map(FunctionKey::as_str))
             .option(self.tenant.as_ref().map(Tenant::as_str))
             .u8(self.mode as u8)
-            .u8(self.scope as u8)
-            .u8(self.spread as u8)
+            .u8(self.retain.into())
             .duration(self.idle_ttl)
             .u64(self.created)
             .u64(self.changed)
-            .u8(self.decision.is_some().into());
+            .u8(self.domain.is_some().into());
+        if let Some(domain) = &self.domain {
+            domain.encode(&mut encoder);
+        }
+        encoder.u8(self.decision.is_some().into());
         if let Some(decision) = &self.decision {
             decision.encode(&mut encoder);
         }
@@ -309,11 +311,11 @@ impl Slot {
             function: decoder.option("function")?.map(str::parse).transpose()?,
             tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
             mode: Mode::from_number(decoder.u8("mode")?)?,
-            scope: scope(decoder.u8("scope")?)?,
-            spread: scope(decoder.u8("spread")?)?,
+            retain: decoder.bool("retention")?,
             idle_ttl: decoder.duration("idle time")?,
             created: decoder.u64("creation time")?,
             changed: decoder.u64("change time")?,
+            domain: decoder.bool("domain")?.then(|| Domain::decode(&mut decoder)).transpose()?,
             decision: decoder
                 .bool("decision")?
                 .then(|| Decision::decode(&mut decoder))

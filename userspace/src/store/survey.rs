@@ -279,7 +279,15 @@ impl super::Write<'_> {
     /// their times. Pools, networks and identities stay.
     pub fn forget_all_slots(&mut self) -> Result<(), StoreError> {
         let Self { tables, .. } = self;
-        for table in [tables.slots, tables.attachments, tables.ips, tables.index, tables.resting] {
+        for table in [
+            tables.slots,
+            tables.attachments,
+            tables.ips,
+            tables.index,
+            tables.resting,
+            tables.tenants,
+            tables.lingering,
+        ] {
             self.clear(table, "forget all slots")?;
         }
         Ok(())

@@ -41,7 +41,7 @@ fn what_is_recorded_is_read_and_forgotten() {
     let read = store.read(|t| t.slot(written.id)).unwrap().unwrap();
     assert_eq!(read, written);
     assert_eq!(records(&store), (1, 1, 1));
-    store.write(|t| t.forget(&written, None)).unwrap();
+    store.write(|t| t.forget(&written, 0)).unwrap();
     assert_eq!(records(&store), (0, 0, 0));
 }
 
@@ -127,13 +127,35 @@ fn a_database_that_was_removed_or_replaced_is_found_out() {
 #[test]
 fn rests_end_with_their_boot() {
     let (_folder, store) = store();
-    let slot = slot(&store, "one", "10.0.0.5/24").unwrap();
-    store.write(|t| t.forget(&slot, Some(u64::MAX))).unwrap();
-    let address = slot.addresses[0].addr();
-    let is_taken = || store.read(|t| t.is_taken(address, 1)).unwrap();
-    assert!(is_taken());
+    let mut used = slot(&store, "one", "10.0.0.5/24").unwrap();
+    used.used = true;
+    store.write(|t| t.forget(&used, u64::MAX)).unwrap();
+    let address = used.addresses[0].addr();
+    let rests = || store.read(|t| t.resting(address, 1)).unwrap().is_some();
+    assert!(rests());
     store.write(|t| t.forget_all_slots()).unwrap();
-    assert!(!is_taken());
+    assert!(!rests());
+}
+
+#[test]
+fn an_address_is_remembered_until_it_has_rested_and_its_connections_are_forgotten() {
+    let (_folder, store) = store();
+    let unused = slot(&store, "one", "10.0.0.5/24").unwrap();
+    let mut used = slot(&store, "two", "10.0.0.6/24").unwrap();
+    used.used = true;
+    store.write(|t| t.forget(&unused, 9).and_then(|()| t.forget(&used, 9))).unwrap();
+    let tracked = || store.read(|t| t.all_tracked()).unwrap();
+    let mark = |until| Tracked { address: used.addresses[0].addr(), until };
+    let end_rests = |now| store.write(|t| t.end_rests(now)).unwrap();
+    assert_eq!(tracked(), [mark(9)]);
+    assert_eq!(end_rests(10), 0, "the node may have connections of it");
+    store.write(|t| t.untrack(&[mark(8)])).unwrap();
+    assert_eq!(tracked(), [mark(9)], "it was in use again since");
+    store.write(|t| t.untrack(&[mark(9)])).unwrap();
+    assert_eq!(tracked(), []);
+    assert_eq!((end_rests(8), end_rests(10)), (0, 1));
+    store.write(|t| t.untrack(&[mark(9)])).unwrap();
+    assert_eq!(end_rests(10), 0);
 }
 
 #[test]

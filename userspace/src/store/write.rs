@@ -10,6 +10,7 @@ use super::{
     Decision, Entry, Network, Pool, PoolId, Slot, StoreError, index, journal,
     keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
     record::SlotState,
+    tenants::charge,
     transaction::{Write, meta},
 };
 use crate::{
@@ -71,17 +72,20 @@ impl Write<'_> {
 
     /// Records a slot, new or changed, and where it is found.
     pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
-        let old = self.slot(slot.id)?.map(|old| index::key(&old));
-        self.replace_slot(old.as_deref(), slot)
+        let old = self.slot(slot.id)?.as_ref().map(Place::of);
+        self.replace_slot(old, slot)
     }
 
-    fn replace_slot(&mut self, old: Option<&[u8]>, slot: &Slot) -> Result<(), StoreError> {
-        let new = index::key(slot);
-        if old != Some(new.as_slice()) {
+    fn replace_slot(&mut self, old: Option<Place>, slot: &Slot) -> Result<(), StoreError> {
+        let new = Place::of(slot);
+        let old_charge = old.as_ref().and_then(|old| old.charge.as_deref());
+        self.recharge(old_charge, new.charge.as_deref())?;
+        let old = old.map(|old| old.index);
+        if old.as_ref() != Some(&new.index) {
             if let Some(old) = old {
-                self.delete(self.tables.index, old, "unshelve a slot")?;
+                self.delete(self.tables.index, &old, "remove a slot from the index")?;
             }
-            self.put(self.tables.index, &new, &index::value(slot), "shelve a slot")?;
+            self.put(self.tables.index, &new.index, &index::value(slot), "index a slot")?;
         }
         self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
     }
@@ -95,10 +99,10 @@ impl Write<'_> {
         change: impl FnOnce(&mut Slot),
     ) -> Result<Slot, StoreError> {
         let mut slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
-        let old = index::key(&slot);
+        let old = Place::of(&slot);
         slot.become_state(next, now)?;
         change(&mut slot);
-        self.replace_slot(Some(&old), &slot)?;
+        self.replace_slot(Some(old), &slot)?;
         Ok(slot)
     }
 
@@ -171,21 +175,6 @@ impl Write<'_> {
         self.put(self.tables.journal, &key, &entry.encode(), "note a decision")
     }
 
-    /// Forgets rests that are over; says how many.
-    pub fn end_rests(&mut self, now: u64) -> Result<usize, StoreError> {
-        let mut over = Vec::new();
-        for entry in self.entries(self.tables.resting, "list rests")? {
-            let (key, value) = entry?;
-            if u64::from_le_bytes(number("rest", value)?) <= now {
-                over.push(key.to_vec());
-            }
-        }
-        for key in &over {
-            self.delete(self.tables.resting, key, "end a rest")?;
-        }
-        Ok(over.len())
-    }
-
     /// Records an attachment, unless it exists.
     pub fn attach(&mut self, id: &AttachmentId, slot: SlotId) -> Result<(), StoreError> {
         if let Some(taken) = self.attachment(id)? {
@@ -207,13 +196,14 @@ impl Write<'_> {
         }
     }
 
-    /// Forgets the addresses of a slot.
-    pub fn release_addresses(&mut self, id: SlotId) -> Result<(), StoreError> {
+    /// Forgets the addresses of a slot, which were in use until `now`, nanoseconds since the boot.
+    pub fn release_addresses(&mut self, id: SlotId, now: u64) -> Result<(), StoreError> {
         let Some(mut slot) = self.slot(id)? else { return Ok(()) };
         for address in std::mem::take(&mut slot.addresses) {
             if self.address_owner(address.addr())? == Some(id) {
                 let key = address_key(address.addr());
                 self.delete(self.tables.ips, &key, "release an address")?;
+                self.put_rest(address.addr(), now)?;
             }
         }
         self.put_slot(&slot)
@@ -225,24 +215,39 @@ impl Write<'_> {
         self.put(self.tables.networks, key, &network.encode(), "record a network")
     }
 
-    /// Forgets a slot, its addresses and its attachment. Its addresses rest until `rest`,
-    /// nanoseconds since the boot, if that is given.
-    pub fn forget(&mut self, slot: &Slot, rest: Option<u64>) -> Result<(), StoreError> {
+    /// Forgets a slot, its addresses and its attachment. If the slot was used, its addresses rest
+    /// until `rest`, nanoseconds since the boot, and its tenant is charged until the namespace is gone.
+    pub fn forget(&mut self, slot: &Slot, rest: u64) -> Result<(), StoreError> {
         for address in &slot.addresses {
-            let key = address_key(address.addr());
             if self.address_owner(address.addr())? == Some(slot.id) {
+                let key = address_key(address.addr());
                 self.delete(self.tables.ips, &key, "release an address")?;
-                if let Some(until) = rest {
-                    let until = until.to_le_bytes();
-                    self.put(self.tables.resting, &key, &until, "record a rest")?;
+                if slot.used {
+                    self.put_rest(address.addr(), rest)?;
                 }
             }
         }
         self.detach(&mut slot.clone())?;
         if let Some(recorded) = self.slot(slot.id)? {
-            self.delete(self.tables.index, &index::key(&recorded), "unshelve a slot")?;
+            self.charge_lingering(&recorded)?;
+            let key = index::key(&recorded);
+            self.delete(self.tables.index, &key, "remove a slot from the index")?;
         }
         self.delete(self.tables.slots, &slot_key(slot.id), "forget a slot")
+    }
+}
+
+/// Where a slot is found beside its record.
+struct Place {
+    /// Its key in the index.
+    index: Vec<u8>,
+    /// The counter of its tenant.
+    charge: Option<Vec<u8>>,
+}
+
+impl Place {
+    fn of(slot: &Slot) -> Self {
+        Self { index: index::key(slot), charge: charge(slot) }
     }
 }
 

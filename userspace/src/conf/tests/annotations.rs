@@ -177,7 +177,7 @@ fn the_policy_is_read() {
     assert_eq!((read.warm, read.max, read.scope), (3, 40, Scope::Tenant));
     assert_eq!((read.parked_per_function, read.parked_per_tenant), (Some(2), Some(9)));
     assert_eq!(read.idle_ttl, Some(Duration::from_secs(90)));
-    assert_eq!(read.cooldown, Duration::from_secs(5));
+    assert_eq!(read.cooldown, Some(Duration::from_secs(5)));
     assert_eq!(policy(json!({"idleTTL": "forever"})).unwrap().idle_ttl, None);
     let few = policy(json!({"maxSlots": 3})).unwrap();
     assert_eq!((few.warm, few.max), (3, 3));

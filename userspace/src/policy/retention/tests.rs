@@ -76,25 +76,6 @@ fn room_is_made_by_the_oldest_of_all_whosever_they_are() {
     assert_eq!(retired(&parked, 50, &policy, 2), expected);
 }
 
-#[test]
-fn a_slot_is_recycled_where_it_is_wanted_and_may_be_anybodys() {
-    let policy = forever();
-    let mut need = Need { excess: 1, lack: 2 };
-    let mut next = |scope| need.dispose(&policy, scope, 0, 0);
-    assert_eq!(next(Scope::Network), Disposal::GivenUp, "too many");
-    assert_eq!(next(Scope::Tenant), Disposal::GivenUp, "not anybody's");
-    assert_eq!(next(Scope::Network), Disposal::Recycled);
-    assert_eq!(next(Scope::Network), Disposal::Recycled);
-    assert_eq!(next(Scope::Network), Disposal::GivenUp, "no lack");
-    let narrow = PoolPolicy { scope: Scope::Tenant, ..policy };
-    let lack = Need { excess: 0, lack: 1 };
-    assert_eq!(lack.clone().dispose(&narrow, Scope::Network, 0, 0), Disposal::GivenUp);
-    let rests = PoolPolicy { cooldown: Duration::from_secs(2), ..policy };
-    let at = |now| lack.clone().dispose(&rests, Scope::Network, 0, now);
-    assert_eq!(at(2 * SECOND - 1), Disposal::GivenUp, "resting");
-    assert_eq!(at(2 * SECOND), Disposal::Recycled);
-}
-
 prop_compose! {
     /// Parked slots as the index lists them.
     fn shelf()(slots in vec((0..4_u8, 0..4_u8, 0..100_u64, option::of(1..100_u64)), 0..90))

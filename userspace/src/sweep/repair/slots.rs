@@ -92,7 +92,7 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
         return Err(error.into());
     }
     failpoint::hit("sweep:torn-down");
-    node.store.write(|transaction| transaction.forget(slot, None))?;
+    node.store.write(|transaction| transaction.forget(slot, 0))?;
     failpoint::hit("sweep:forgotten");
     Ok(())
 }
@@ -109,8 +109,9 @@ fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> 
     let Some(slot) = slot else { return Ok(None) };
     let fates = lifecycle::scrub(node, &[slot])?;
     Ok(fates.into_iter().next().and_then(|(_, fate)| match fate {
-        lifecycle::Fate::Ready { state, .. } => Some(format!("scrubbed: it is {state}")),
-        lifecycle::Fate::GivenUp(why) => Some(format!("gave it up: {why}")),
+        lifecycle::Fate::Ready { .. } => Some("scrubbed: it is parked".to_owned()),
+        lifecycle::Fate::Unwanted => Some("deleted: no container may have it again".to_owned()),
+        lifecycle::Fate::Deleted(why) => Some(format!("deleted: {why}")),
         lifecycle::Fate::InUse(_) => None,
     }))
 }

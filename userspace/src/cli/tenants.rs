@@ -1,0 +1,62 @@
+//! `repoint tenants` and `repoint evict`.
+
+use repoint::{
+    conf::Directories,
+    lifecycle::{Evicted, Node},
+    store::{Lingering, StoreError},
+    types::Tenant,
+};
+use serde::Serialize;
+
+use crate::output::{CommandError, json, said, table};
+
+/// A tenant of a network, as it is shown.
+#[derive(Debug, Serialize)]
+struct Row {
+    network: String,
+    tenant: String,
+    /// Slots in all states, and namespaces that live on without one.
+    slots: u32,
+    /// How many of them are namespaces that were not seen to be gone since their slot was deleted.
+    lingering: usize,
+}
+
+/// Lists the tenants that have slots.
+pub(crate) fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
+    let rows = match Node::open_existing(directories)? {
+        Some(node) => rows(&node)?,
+        None => Vec::new(),
+    };
+    if as_json {
+        return json(&rows);
+    }
+    table(
+        ["NETWORK", "TENANT", "SLOTS", "LINGERING"],
+        rows.into_iter()
+            .map(|row| [row.network, row.tenant, row.slots.to_string(), row.lingering.to_string()]),
+    )
+}
+
+fn rows(node: &Node) -> Result<Vec<Row>, CommandError> {
+    let (tenants, lingering) = node.store.read(|transaction| {
+        Ok::<_, StoreError>((transaction.tenants()?, transaction.lingering()?))
+    })?;
+    let rows = tenants.into_iter().map(|(network, tenant, slots)| {
+        let is_its = |one: &&Lingering| one.network == network && one.tenant == tenant;
+        let lingering = lingering.iter().filter(is_its).count();
+        Row { network: network.into(), tenant: tenant.into(), slots, lingering }
+    });
+    Ok(rows.collect())
+}
+
+/// Makes sure that no container gets what a tenant had until now.
+pub(crate) fn evict(directories: &Directories, tenant: &Tenant) -> Result<(), CommandError> {
+    let evicted = match Node::open_existing(directories)? {
+        Some(node) => node.evict(tenant)?,
+        None => Evicted::default(),
+    };
+    let Evicted { deleted, in_use } = evicted;
+    said(&format!(
+        "deleted {deleted} slots of tenant {tenant}; {in_use} in use are deleted when they come back"
+    ))
+}
