@@ -18,7 +18,7 @@ use repoint::{
 };
 use tracing::info;
 
-use crate::keeper::log_failure;
+use crate::worker::log_failure;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(5);

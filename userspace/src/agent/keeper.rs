@@ -1,4 +1,4 @@
-//! The keeper: fills pools, drains them, and scrubs what comes back.
+//! The keeper: deletes what no container may have again, and fills and drains pools.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,21 +11,22 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     lifecycle::{
-        Fate, LifecycleError, Node, demanded, give_up, now, refill, resume_scrubbing, scrub, supply,
+        LifecycleError, Node, demanded, dirty_slots, give_up, now, refill, resume_scrubbing, scrub,
+        supply,
     },
     policy::{
-        Demand, MOST_BUILT, MOST_DRAINED, MOST_RETIRED, MOST_SCRUBBED, Plan, Reason, plan, retire,
+        Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
     },
-    store::{Pool, PoolId, Shelf, Slot, SlotState, StoreError},
-    types::SlotId,
+    store::{Pool, PoolId, SlotState},
 };
 use tracing::{debug, info, warn};
 
-use crate::{housekeeping::Housekeeping, journal::Journal};
+use crate::{
+    housekeeping::Housekeeping,
+    journal::Journal,
+    worker::{Worker, log_failure},
+};
 
-/// The first wait before a slot that is still in use is tried again; each is twice the one before.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(2);
 /// How long a pool that cannot be filled is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -35,7 +36,6 @@ pub(crate) struct Keeper {
     node: Arc<Node>,
     journal: Journal,
     pools: HashMap<PoolId, Memory>,
-    retries: HashMap<SlotId, Retry>,
     housekeeping: Housekeeping,
 }
 
@@ -50,13 +50,6 @@ struct Memory {
     until: Option<Instant>,
 }
 
-/// Of a slot that was still in use.
-#[derive(Debug)]
-struct Retry {
-    at: Instant,
-    wait: Duration,
-}
-
 impl Keeper {
     pub(crate) fn new(node: Arc<Node>) -> Result<Self, LifecycleError> {
         resume_scrubbing(&node)?;
@@ -64,25 +57,24 @@ impl Keeper {
             journal: Journal::new(&node)?,
             node,
             pools: HashMap::new(),
-            retries: HashMap::new(),
             housekeeping: Housekeeping::default(),
         })
     }
+}
 
-    /// Does what there is to do, on a thread of its own, because it goes in and out of namespaces.
-    /// What fails is logged and tried again. Says when there will be something to do without
-    /// anybody ringing.
-    pub(crate) fn round(&mut self) -> Option<Instant> {
-        let node = &self.node;
-        let (pools, retries, housekeeping) =
-            (&mut self.pools, &mut self.retries, &mut self.housekeeping);
+impl Worker for Keeper {
+    const NAME: &'static str = "keeper";
+
+    /// On a thread of its own, because it goes in and out of namespaces.
+    fn round(&mut self) -> Option<Instant> {
+        let (node, pools, housekeeping) = (&self.node, &mut self.pools, &mut self.housekeeping);
         let done = thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    let scrubbed = log_failure("scrub slots", scrub_dirty(node, retries));
+                    let deleted = log_failure("delete slots", delete_unwanted(node));
                     let looked = log_failure("look after the pools", look_after_pools(node, pools));
                     housekeeping.look(node);
-                    scrubbed.unwrap_or(false) || looked.unwrap_or(false)
+                    deleted.unwrap_or(false) || looked.unwrap_or(false)
                 })
                 .join()
         });
@@ -91,64 +83,22 @@ impl Keeper {
             false
         });
         log_failure("read the journal", self.journal.log(&self.node));
-        let retry = self.retries.values().map(|retry| retry.at).min();
-        if more { Some(Instant::now()) } else { retry }
+        more.then(Instant::now)
     }
 }
 
-pub(crate) fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
-    result.inspect_err(|error| warn!("cannot {what}: {error}")).ok()
-}
-
-/// Scrubs slots that came back, those that were in use a moment ago when their time has come. Says
-/// whether there are more than are done at a time.
-fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, LifecycleError> {
-    let dirty = dirty(node)?;
-    retries.retain(|id, _| dirty.iter().any(|slot| slot.id == *id));
-    let now = Instant::now();
-    let due = |slot: &Slot| retries.get(&slot.id).is_none_or(|retry| retry.at <= now);
-    let mut due: Vec<_> = dirty.into_iter().filter(due).collect();
-    if due.is_empty() {
-        return Ok(false);
-    }
-    let more = due.len() > MOST_SCRUBBED;
-    due.sort_unstable_by_key(|slot| slot.changed);
-    due.truncate(MOST_SCRUBBED);
-    let fates = scrub(node, &due)?;
-    failpoint::hit("keeper:scrubbed");
-    for (slot, fate) in fates {
-        match fate {
-            Fate::Ready { repaired } if repaired.is_empty() => debug!("slot {slot} is parked"),
-            Fate::Ready { repaired } => {
-                info!("slot {slot} is parked, {} lines of it were repaired", repaired.len());
-                debug!("slot {slot}: repaired {}", repaired.join(", "));
-            }
-            Fate::Unwanted => debug!("slot {slot} is deleted: no container may have it again"),
-            Fate::InUse(user) => {
-                let wait = retries
-                    .get(&slot)
-                    .map_or(FIRST_RETRY, |retry| (retry.wait * 2).min(LAST_RETRY));
-                debug!("slot {slot} is in use still: {user}");
-                retries.insert(slot, Retry { at: Instant::now() + wait, wait });
-                continue;
-            }
-            Fate::Deleted(reason) => info!("slot {slot} is deleted: {reason}"),
-        }
-        retries.remove(&slot);
+/// Deletes slots that came back and that no container may have again. Says whether there are more than
+/// are deleted at a time.
+fn delete_unwanted(node: &Node) -> Result<bool, LifecycleError> {
+    let (_, mut unwanted) = dirty_slots(node)?;
+    let more = unwanted.len() > MOST_DELETED;
+    unwanted.truncate(MOST_DELETED);
+    if !unwanted.is_empty() {
+        scrub(node, &unwanted)?;
+        failpoint::hit("keeper:deleted");
+        debug!("deleted {} slots that no container may have again", unwanted.len());
     }
     Ok(more)
-}
-
-/// The slots that came back and that no runtime has.
-fn dirty(node: &Node) -> Result<Vec<Slot>, LifecycleError> {
-    Ok(node.store.read(|transaction| {
-        let mut dirty = Vec::new();
-        for id in transaction.on_shelf(Shelf::State(SlotState::Dirty))? {
-            let slot = transaction.slot(id?)?;
-            dirty.extend(slot.filter(|slot| slot.container.is_none()));
-        }
-        Ok::<_, StoreError>(dirty)
-    })?)
 }
 
 /// Looks after every pool. Says whether one has more to do than is done at a time.

@@ -8,7 +8,9 @@ mod heap;
 mod housekeeping;
 mod journal;
 mod keeper;
+mod scrubber;
 mod sweeper;
+mod worker;
 
 use std::{
     convert::Infallible,
@@ -21,7 +23,6 @@ use std::{
 };
 
 use clap::Parser;
-use keeper::Keeper;
 use nix::fcntl::{Flock, FlockArg};
 use repoint::{
     bell,
@@ -36,13 +37,11 @@ use tokio::{
     net::UnixDatagram,
     signal::unix::{SignalKind, signal},
     sync::Notify,
-    time::{Instant, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// How long the keeper rests when nobody rings: an ADD that was served does not.
-const REST: Duration = Duration::from_millis(200);
+use crate::{keeper::Keeper, scrubber::Scrubber, worker::work};
 
 /// Keeps repoint's pools filled and its data plane loaded, and logs what its eBPF programs have to say.
 ///
@@ -124,12 +123,14 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let bell = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
-    let keeper = Keeper::new(Arc::clone(&node))?;
+    let (keeper, scrubber) = (Keeper::new(Arc::clone(&node))?, Scrubber::new(Arc::clone(&node)));
     failpoint::hit("agent:resumed");
-    let reloaded = Notify::new();
+    let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
     tokio::select! {
         ended = drain_logs(&arguments.bpf_dir, &reloaded) => ended,
-        ended = keep(keeper, &node, &bell) => ended,
+        ended = hear(&bell, [&for_keeper, &for_scrubber]) => match ended? {},
+        ended = work(keeper, &node, &for_keeper) => ended,
+        ended = work(scrubber, &node, &for_scrubber) => ended,
         ended = sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded) => match ended {},
     }
 }
@@ -161,35 +162,16 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     Ok(bell)
 }
 
-/// Looks after the pools whenever somebody rings, and now and then; returns on failure, or when the
-/// database is another one.
-async fn keep(
-    mut keeper: Keeper,
-    node: &Node,
-    bell: &UnixDatagram,
-) -> Result<StoreError, AgentError> {
+/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only.
+async fn hear(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
     let mut message = [0; bell::LONGEST];
     loop {
-        let round = tokio::task::spawn_blocking(move || {
-            let due = keeper.round();
-            (keeper, due)
-        });
-        let due;
-        (keeper, due) = round.await.map_err(|_| AgentError::Keeper)?;
-        if let Err(gone) = node.store.ensure_current() {
-            return Ok(gone);
+        let length = bell.recv(&mut message).await.map_err(AgentError::Bell)?;
+        log_message(&message[..length]);
+        while let Ok(length) = bell.try_recv(&mut message) {
+            log_message(&message[..length]);
         }
-        let rest = Instant::now() + REST;
-        let until = due.map_or(rest, |due| rest.min(due.into()));
-        tokio::select! {
-            rung = bell.recv(&mut message) => {
-                log_message(&message[..rung.map_err(AgentError::Bell)?]);
-                while let Ok(length) = bell.try_recv(&mut message) {
-                    log_message(&message[..length]);
-                }
-            }
-            () = sleep_until(until) => {}
-        }
+        workers.into_iter().for_each(Notify::notify_one);
     }
 }
 
@@ -241,8 +223,8 @@ enum AgentError {
     Listen { path: PathBuf, source: io::Error },
     #[error("cannot hear plugins: {0}")]
     Bell(#[source] io::Error),
-    #[error("the keeper ended early")]
-    Keeper,
+    #[error("the {0} ended early")]
+    Worker(&'static str),
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
     #[error("the data plane was unloaded while the agent started")]

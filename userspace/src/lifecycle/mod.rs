@@ -59,7 +59,7 @@ pub use replicate::{
     Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,
 };
 pub use request::{NetworkRequest, Request};
-pub use scrub::{Fate, PATIENCE, scrub};
+pub use scrub::{Fate, PATIENCE, dirty_slots, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
 pub use tenants::{Evicted, end_lingering};

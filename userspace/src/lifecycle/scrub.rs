@@ -15,7 +15,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
-    store::{Pool, Slot, SlotState, StoreError, Transaction, Write},
+    store::{Pool, Shelf, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     types::SlotId,
 };
@@ -64,6 +64,22 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Lifecyc
         fates.extend(scrub_wanted(node, &wanted)?);
     }
     deleted.map(|()| fates)
+}
+
+/// The slots that came back, the one first that came back first: those that a container may have
+/// again, and the others.
+pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+    let dirty = node.store.read(|transaction| {
+        let mut dirty = Vec::new();
+        for id in transaction.on_shelf(Shelf::State(SlotState::Dirty))? {
+            let slot = transaction.slot(id?)?;
+            dirty.extend(slot.filter(|slot| slot.container.is_none()));
+        }
+        Ok::<_, StoreError>(dirty)
+    });
+    let mut dirty = dirty?;
+    dirty.sort_unstable_by_key(|slot| slot.changed);
+    sort(node, &dirty)
 }
 
 /// Dirty slots by whether a container may have them again.
