@@ -1,0 +1,98 @@
+//! The scrubber: brings slots that came back to what they were, for their trust domain.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use repoint::{
+    failpoint,
+    lifecycle::{Fate, LifecycleError, Node, dirty_slots, scrub},
+    policy::MOST_SCRUBBED,
+    store::Slot,
+    types::SlotId,
+};
+use tracing::{debug, info, warn};
+
+use crate::worker::{Worker, log_failure};
+
+/// The first wait before a slot that is still in use is tried again; each is twice the one before.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// What the scrubber remembers from round to round.
+#[derive(Debug)]
+pub(crate) struct Scrubber {
+    node: Arc<Node>,
+    retries: HashMap<SlotId, Retry>,
+}
+
+/// A slot that was still in use.
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Scrubber {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node, retries: HashMap::new() }
+    }
+}
+
+impl Worker for Scrubber {
+    const NAME: &'static str = "scrubber";
+
+    /// On a thread of its own, because it goes in and out of namespaces.
+    fn round(&mut self) -> Option<Instant> {
+        let (node, retries) = (&self.node, &mut self.retries);
+        let work = || log_failure("scrub slots", scrub_dirty(node, retries));
+        let done = thread::scope(|scope| scope.spawn(work).join());
+        let more = done.unwrap_or_else(|_| {
+            warn!("a round of the scrubber ended early");
+            None
+        });
+        let retry = self.retries.values().map(|retry| retry.at).min();
+        if more == Some(true) { Some(Instant::now()) } else { retry }
+    }
+}
+
+/// Scrubs slots that came back, those that were in use a moment ago when their time has come. Says
+/// whether there are more than are scrubbed at a time.
+fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, LifecycleError> {
+    let (dirty, _) = dirty_slots(node)?;
+    retries.retain(|id, _| dirty.iter().any(|slot| slot.id == *id));
+    let now = Instant::now();
+    let due = |slot: &Slot| retries.get(&slot.id).is_none_or(|retry| retry.at <= now);
+    let mut due: Vec<_> = dirty.into_iter().filter(due).collect();
+    if due.is_empty() {
+        return Ok(false);
+    }
+    let more = due.len() > MOST_SCRUBBED;
+    due.truncate(MOST_SCRUBBED);
+    let fates = scrub(node, &due)?;
+    failpoint::hit("keeper:scrubbed");
+    for (slot, fate) in fates {
+        match fate {
+            Fate::Ready { repaired } if repaired.is_empty() => debug!("slot {slot} is parked"),
+            Fate::Ready { repaired } => {
+                info!("slot {slot} is parked, {} lines of it were repaired", repaired.len());
+                debug!("slot {slot}: repaired {}", repaired.join(", "));
+            }
+            Fate::Unwanted => debug!("slot {slot} is deleted: no container may have it again"),
+            Fate::InUse(user) => {
+                let wait = retries
+                    .get(&slot)
+                    .map_or(FIRST_RETRY, |retry| (retry.wait * 2).min(LAST_RETRY));
+                debug!("slot {slot} is in use still: {user}");
+                retries.insert(slot, Retry { at: Instant::now() + wait, wait });
+                continue;
+            }
+            Fate::Deleted(reason) => info!("slot {slot} is deleted: {reason}"),
+        }
+        retries.remove(&slot);
+    }
+    Ok(more)
+}
