@@ -24,6 +24,7 @@ mod nodes;
 pub mod page;
 pub mod plot;
 mod pool;
+pub mod renewal;
 pub mod replication;
 pub mod report;
 pub mod stats;
@@ -69,6 +70,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let bursts = burst::run(&nodes, &contestants, &mut pace)?;
     nodes.end()?;
     let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
+    let renewal = plan.density.then(|| renewal(&all)).transpose()?;
     let replication = replication(&all, plan, &mut pace)?;
     let growth = growth(&contestants, &mut pace)?;
     let mut report = Report {
@@ -82,6 +84,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         trace,
         bursts,
         density,
+        renewal,
         replication,
         growth,
     };
@@ -96,6 +99,10 @@ fn find<'a>(contestants: &'a [Contestant], name: &str) -> Option<&'a Contestant>
 fn density(all: &[Contestant], pace: &mut Pace) -> Result<density::Density> {
     let of = |name| find(all, name).with_context(|| format!("no contestant {name}"));
     density::run(of(FLOOR)?, of(WARM)?, pace)
+}
+
+fn renewal(all: &[Contestant]) -> Result<renewal::Renewal> {
+    renewal::run(find(all, WARM).with_context(|| format!("no contestant {WARM}"))?)
 }
 
 /// With what [`density`] is measured with.

@@ -108,10 +108,13 @@ fn ours(dirs: &Dirs) -> [Contestant; 5] {
         merge(&mut configuration, keys);
         Contestant::new(name, dist::plugin(), Some(configuration))
     };
-    let pool = json!({ "warm": FEW_SLOTS, "maxSlots": FEW_SLOTS });
+    // Each ADD takes a slot that nobody has used; the agent builds another one.
+    let pool = json!({ "warm": FEW_SLOTS, "maxSlots": FEW_SLOTS, "scope": "function" });
     // None is ready for anybody: the function's own slot is all there is.
     let own = json!({ "warm": 0, "maxSlots": 1 });
-    let function = json!({ "cni": { "repoint.dev/function": "bench" } });
+    let function = json!({
+        "cni": { "repoint.dev/tenant": "bench", "repoint.dev/function": "bench" }
+    });
     [
         network(REPOINT, "10.216.0.0/16", json!({})),
         network(REPOINT_MASQUERADE, "10.215.0.0/16", json!({ "ipMasq": true })),

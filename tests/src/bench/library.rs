@@ -98,7 +98,9 @@ fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)
     let key = conf.pool_key(&"eth0".parse()?, None);
     wait::until(Duration::from_secs(10), "bringing slots back", || {
         let supply = supply(node, key)?;
+        let least = conf.pool.map_or(0, |pool| pool.warm);
         ensure!(supply.warm + supply.parked == supply.total, "{supply:?}");
+        ensure!(supply.total >= least, "{supply:?}, {least} are to be ready");
         Ok(())
     })?;
     Ok((activated, parked))

@@ -7,6 +7,7 @@ use super::{
     density::{self, Density, MANY},
     growth::{ATTACHMENTS, EDGE},
     library::{self, LibraryCalls},
+    renewal::{self, Renewal},
     replication::{self, Replication},
     report::Report,
     sweeping::{self, BLOCKS, PASSES, SWEEPS, Sweeping, UNINTERRUPTED},
@@ -23,6 +24,7 @@ pub fn page(report: &Report) -> String {
     page.push_str(&bursts(report));
     page.extend(report.density.as_ref().map(density));
     page.extend(report.density.as_ref().map(|density| sweeping(&density.sweeping)));
+    page.extend(report.renewal.as_ref().map(renewal));
     if let Some(first) = report.replication.first() {
         page.push_str(&replication(report, first));
     }
@@ -42,9 +44,9 @@ and `p99` are measured values of nearest rank. All contestants took turns in one
 order, each in a subnet and a container of its own; `floor` is a static C program that does nothing.
 All figures are in [results.json](results.json).
 
-`repoint-warm` and `repoint-warm-ipmasq` have a pool: ADD takes a slot that was built before, DEL
-parks it and leaves it to the agent to bring it back. `repoint-own` is a function that gets its own
-slot back each time. They have a node of their own, with an agent. The run fails when one of their
+`repoint-warm` and `repoint-warm-ipmasq` have a pool: ADD takes a slot that nobody has used, DEL leaves it
+to the agent to delete it and build another. `repoint-own` is a function that gets its own slot back
+each time: DEL parks it. They have a node of their own, with an agent. The run fails when one of their
 ADDs is not served from the pool.
 
 {machine}"
@@ -158,6 +160,27 @@ sweep; in the latter `repoint sweep` runs without a pause, {sweeps} times, and s
 starts and 30 s later. The last two columns are the times of `none`.
 
 {adds}"
+    )
+}
+
+fn renewal(renewal: &Renewal) -> String {
+    let (table, configuration) = (table::renewal(renewal), &renewal.configuration);
+    let (seconds, lasts) = (renewal::LENGTH.as_secs(), renewal::LASTS.as_secs());
+    let (rate, burst) = (renewal::RATE, renewal::BURST);
+    format!(
+        "
+## Renewal
+
+Containers that name no function: each takes a slot that nobody has used, which is deleted after it, and
+another one is built. {rate} starts a second for {seconds} s, each running for {lasts} s; then {burst} at once, from
+a pool at rest. `CPU ms each` is what all processors did in that time (`/proc/stat`, kernel threads and
+interrupts included), less the calls' and the benchmark's own time, for each start.
+
+{table}
+```json
+{configuration:#}
+```
+"
     )
 }
 

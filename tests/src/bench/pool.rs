@@ -72,7 +72,7 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// Waits until every slot waits for its next user.
+    /// Waits until every slot waits for its next user, and deleted ones were built anew.
     pub fn until_at_rest(&self) -> Result<()> {
         wait::until(PATIENCE, "bringing slots back", || {
             let told = self.told()?;
@@ -114,5 +114,5 @@ impl<'a> Pool<'a> {
 }
 
 fn is_at_rest(told: &Told) -> bool {
-    told.warm + told.parked == told.total
+    told.warm + told.parked == told.total && told.total >= told.target
 }

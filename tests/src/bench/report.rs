@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{
     burst::Burst, density::Density, growth::Growth, latency::Latency, library::LibraryCalls,
-    machine::Machine, page, plot, replication::Replication, targets::Target, trace::Trace,
+    machine::Machine, page, plot, renewal::Renewal, replication::Replication, targets::Target,
+    trace::Trace,
 };
 
 /// One run.
@@ -34,6 +35,8 @@ pub struct Report {
     pub bursts: Vec<Burst>,
     /// Slots that wait.
     pub density: Option<Density>,
+    /// Slots that are renewed.
+    pub renewal: Option<Renewal>,
     /// Instances of a template.
     pub replication: Vec<Replication>,
     /// Nodes that fill.

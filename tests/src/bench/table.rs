@@ -10,6 +10,7 @@ use super::{
     latency::{self, Latency},
     library::LibraryCalls,
     machine::Machine,
+    renewal::{Load, Renewal},
     replication::Replication,
     report::Report,
     stats::{Summary, milliseconds, ratio},
@@ -30,6 +31,7 @@ pub fn all(report: &Report) -> String {
     tables.extend(report.density.iter().flat_map(|of| {
         [slots(of), density(of), sweeping(&of.sweeping), beside(&of.sweeping.beside)]
     }));
+    tables.extend(report.renewal.as_ref().map(renewal));
     tables.push(replication(&report.replication));
     tables.extend([growth(&report.growth), targets(&report.targets)]);
     tables.join("\n")
@@ -168,6 +170,35 @@ pub(super) fn slots(density: &Density) -> String {
     let rows =
         rows.map(|(what, figure, unit)| [what.to_owned(), two_digits(figure), unit.to_owned()]);
     markdown([&format!("{MANY} slots"), "", ""], rows)
+}
+
+/// Slots that are renewed.
+pub(super) fn renewal(renewal: &Renewal) -> String {
+    let header = [
+        "starts",
+        "hits",
+        "ADD p50",
+        "ADD p99",
+        "DEL p50",
+        "DEL p99",
+        "CPU ms each",
+        "most slots",
+        "ready again s",
+    ];
+    let row = |load: &Load| {
+        [
+            load.starts.to_string(),
+            format!("{} ({} %)", load.hits, two_digits(100.0 - load.misses())),
+            time(load.add.p50),
+            time(load.add.p99),
+            time(load.del.p50),
+            time(load.del.p99),
+            two_digits(load.cpu_each),
+            load.most_held.to_string(),
+            two_digits(load.ready_again),
+        ]
+    };
+    markdown(header, [&renewal.steady, &renewal.burst].map(row))
 }
 
 /// Instances of a template.

@@ -12,6 +12,7 @@ use super::{
     growth::{ATTACHMENTS, EDGE, Growth},
     latency::{self, Latency},
     library::LibraryCalls,
+    renewal::Renewal,
     replication::Replication,
     report::Report,
     stats::{milliseconds, ratio},
@@ -74,6 +75,10 @@ const DESTROYING: f64 = 20.0;
 const MEMORY: f64 = 350.0;
 /// Limit of making an instance of a template, one of many in a call, milliseconds.
 const INSTANCE: f64 = 2.5;
+/// Limit of what a renewal takes of the machine's CPUs, milliseconds.
+const RENEWAL: f64 = 2.5;
+/// Limit of steady starts that find no slot, percent.
+const MISSES: f64 = 1.0;
 /// Limit of ADD with [`MANY`] slots against ADD with [`FEW`].
 const DENSE: f64 = 1.15;
 /// Limit of a sweep of healthy slots, milliseconds.
@@ -92,6 +97,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     let library = report.library.iter().map(activated);
     let density = report.density.iter().flat_map(dense);
     let swept = report.density.iter().flat_map(|density| swept(&density.sweeping));
+    let renewed = report.renewal.iter().flat_map(renewed);
     let replicated = report.replication.iter().map(replicated);
     let grown = report.growth.iter().filter(|growth| growth.contestant == REPOINT);
     let single = single_calls(&report.latencies);
@@ -100,6 +106,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
         .chain(library)
         .chain(density)
         .chain(swept)
+        .chain(renewed)
         .chain(replicated)
         .chain(grown.flat_map(grown_targets))
         .collect()
@@ -172,6 +179,14 @@ fn swept(sweeping: &Sweeping) -> [Target; 6] {
         ordinary_p99,
         without_end,
         without_end_p99,
+    ]
+}
+
+fn renewed(renewal: &Renewal) -> [Target; 2] {
+    let steady = &renewal.steady;
+    [
+        Target::new("CPU of a renewal".to_owned(), "ms", steady.cpu_each, RENEWAL),
+        Target::new("starts that find no slot".to_owned(), "%", steady.misses(), MISSES),
     ]
 }
 
