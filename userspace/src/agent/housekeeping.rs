@@ -9,8 +9,8 @@ use std::{
 use repoint::{
     failpoint,
     lifecycle::{
-        LifecycleError, Node, end_lingering, follow_templates, forget_old_connections,
-        give_up_stale, mtu_of_pool, mtu_of_uplink, now, resume_scrubbing,
+        LifecycleError, Node, delete_stale, end_lingering, follow_templates,
+        forget_old_connections, mtu_of_pool, mtu_of_uplink, now, resume_scrubbing,
     },
     slot::require_masquerade,
     store::{Scope, Slot, SlotState},
@@ -40,7 +40,7 @@ impl Housekeeping {
         self.last = Some(Instant::now());
         log_failure("follow templates", follow_templates(node));
         failpoint::hit("keeper:followed");
-        log_failure("give up stale slots", self.give_up_stale(node));
+        log_failure("delete stale slots", self.delete_stale(node));
         failpoint::hit("keeper:gave-up");
         log_failure("resume scrubbing", resume_scrubbing(node));
         failpoint::hit("keeper:resumed");
@@ -52,9 +52,9 @@ impl Housekeeping {
         failpoint::hit("keeper:lingering");
     }
 
-    /// Gives up waiting slots of which no pool has any use, since what it is built from is another now,
-    /// or the MTU.
-    fn give_up_stale(&mut self, node: &Node) -> Result<(), LifecycleError> {
+    /// Deletes waiting slots of which no pool has any use: it is built from something else now, or has
+    /// another MTU or a narrower scope.
+    fn delete_stale(&mut self, node: &Node) -> Result<(), LifecycleError> {
         let uplink = mtu_of_uplink()?;
         // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
         let settled = uplink.filter(|_| self.uplink == uplink);
@@ -65,9 +65,9 @@ impl Housekeeping {
             let mtu = log_failure("find the MTU of a pool", mtu).flatten();
             pools.insert(pool.key, Wants { mtu, scope: pool.configured.scope });
         }
-        let number = give_up_stale(node, |slot| is_stale(slot, &pools))?;
+        let number = delete_stale(node, |slot| is_stale(slot, &pools))?;
         if number > 0 {
-            info!("gave up {number} slots that nobody would ask for any more");
+            info!("deleted {number} slots that no container would get any more");
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     lifecycle::{
-        LifecycleError, Node, demanded, dirty_slots, give_up, now, refill, resume_scrubbing, scrub,
-        supply,
+        LifecycleError, Node, delete_oldest, demanded, dirty_slots, now, refill, resume_scrubbing,
+        scrub, supply,
     },
     policy::{
         Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
@@ -152,9 +152,9 @@ fn look_after(
 
 fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), LifecycleError> {
     if plan.drain > 0 {
-        let number = give_up(node, pool.key, SlotState::Warm, plan.drain)?;
+        let number = delete_oldest(node, pool.key, SlotState::Warm, plan.drain)?;
         failpoint::hit("keeper:drained");
-        info!("pool {id}: gave up {number} warm slots");
+        info!("pool {id}: deleted {number} warm slots");
     }
     Ok(())
 }

@@ -6,9 +6,9 @@ use clap::Subcommand;
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    lifecycle::{COOLDOWN_YIELDED, Node, Outcome, give_up, prepare_for, record_pool, supply},
+    lifecycle::{COOLDOWN_YIELDED, Node, Outcome, drain, prepare_for, record_pool, supply},
     policy::Supply,
-    store::{Pool, PoolId, PoolOverride, PoolPolicy, SlotState},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy},
     types::{IfName, NetworkName, TemplateName},
 };
 use serde::Serialize;
@@ -50,12 +50,12 @@ pub(crate) enum Action {
         #[arg(long, value_name = "SLOTS")]
         count: Option<u32>,
     },
-    /// Give up the slots that wait; the agent builds new ones unless the pool is set to 0
+    /// Delete the slots that wait; the agent builds new ones unless the pool is set to 0
     Drain {
         #[command(flatten)]
         pool: Which,
     },
-    /// Forget a pool and give up the slots that wait in it
+    /// Forget a pool and delete the slots that wait in it
     Remove {
         #[command(flatten)]
         pool: Which,
@@ -110,7 +110,7 @@ pub(crate) fn run(
             let node = Node::open(directories)?;
             let id = meant(&node, pool)?;
             let pool = find(&node, &id)?;
-            drain(&node, &pool).and_then(|number| said(&format!("gave up {number} slots of {id}")))
+            said(&format!("deleted {} slots of {id}", drain(&node, pool.key)?))
         }
         Some(Action::Remove { pool }) => {
             let node = Node::open(directories)?;
@@ -191,20 +191,12 @@ fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError
     said(&format!("built {} slots for {id}", built.len()))
 }
 
-fn drain(node: &Node, pool: &Pool) -> Result<usize, CommandError> {
-    let mut number = 0;
-    for state in [SlotState::Warm, SlotState::Parked] {
-        number += give_up(node, pool.key, state, u32::MAX)?;
-    }
-    Ok(number)
-}
-
 fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
     let pool = find(node, id)?;
     node.store.write(|transaction| transaction.forget_pool(id))?;
     failpoint::hit("pool:removed");
-    let number = drain(node, &pool)?;
-    said(&format!("forgot pool {id}, gave up {number} slots"))
+    let number = drain(node, pool.key)?;
+    said(&format!("forgot pool {id}, deleted {number} slots"))
 }
 
 #[derive(Debug, Serialize)]

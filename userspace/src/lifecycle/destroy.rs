@@ -1,4 +1,4 @@
-//! Giving slots of pools up, many at a time.
+//! Deleting slots of pools, many at a time.
 
 use std::collections::HashSet;
 
@@ -17,30 +17,33 @@ use crate::{
 };
 
 /// Slots taken down together: the kernel changes no link meanwhile, for anybody.
-pub(super) const BATCH: usize = 64;
+const BATCH: usize = 64;
 
 /// Removes all there is of slots that have namespaces of their own. Every step is tried for every
-/// slot; what fails stays on record. One that somebody has had in hand since it was seen is left, unless
-/// he has given it up, too.
+/// slot; what fails stays on record. A slot that has changed since it was seen is left, unless it is
+/// being deleted. Returns those that were deleted.
 ///
 /// # Errors
 /// Where one fails, and in another network namespace than the one where they were built.
-pub fn destroy(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
+pub fn destroy(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
     if !slots.is_empty() {
         node.ensure_home()?;
     }
-    let mut errors = Vec::new();
+    let (mut deleted, mut errors) = (Vec::with_capacity(slots.len()), Vec::new());
     let masquerade = slots.iter().any(|slot| slot.masquerade);
     for batch in slots.chunks(BATCH) {
-        errors.extend(destroy_batch(node, batch).err());
+        match destroy_batch(node, batch) {
+            Ok(batch) => deleted.extend(batch),
+            Err(error) => errors.push(error),
+        }
     }
     if masquerade {
         errors.extend(release_masquerade(&node.directories.run, &node.store).err().map(Into::into));
     }
-    summary("the slots", errors)
+    summary("the slots", errors).map(|()| deleted)
 }
 
-fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
+fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
     // Before anything is given up that cannot be removed from here.
     let (maps, hidden) = (node.maps()?, node.hidden_existing()?);
     let mut slots = condemn(node, slots)?;
@@ -69,7 +72,8 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<(), LifecycleError> {
     slots.retain(|slot| !failures.kept.contains(&slot.id));
     forget(node, &slots)?;
     failpoint::hit("destroy:forgotten");
-    summary("a batch of slots", failures.errors)
+    let deleted = slots.iter().map(|slot| slot.id).collect();
+    summary("a batch of slots", failures.errors).map(|()| deleted)
 }
 
 /// What could not be removed, and of which slots: those stay on record, and no others.

@@ -53,7 +53,7 @@ pub use operations::{
 };
 pub use outcome::{Decline, Outcome};
 pub(crate) use pools::resume;
-pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
+pub use pools::{delete_oldest, delete_stale, demanded, drain, resume_scrubbing, supply};
 pub use prepare::{Order, prepare, refill};
 pub use replicate::{
     Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,

@@ -1,12 +1,7 @@
 //! Pools as a whole: what is on record of them, and giving up what they have no use for.
 
-use super::{
-    LifecycleError, Node, Outcome, ScrubLock,
-    destroy::{BATCH, destroy},
-    node::now,
-};
+use super::{LifecycleError, Node, Outcome, ScrubLock, destroy::destroy};
 use crate::{
-    failpoint,
     policy::{Reason, Retirement, Supply},
     store::{Parked, Pool, PoolId, Shelf, Slot, SlotState, StoreError, Write},
     types::{PoolKey, SlotId},
@@ -49,26 +44,17 @@ impl Node {
 
     /// Deletes parked slots, as far as they wait still; says why each was deleted.
     pub fn retire(&self, retirements: &[Retirement]) -> Result<Vec<Reason>, LifecycleError> {
-        if retirements.is_empty() {
-            return Ok(Vec::new());
-        }
-        let retired = self.store.write(|transaction| {
-            let mut retired = Vec::with_capacity(retirements.len());
-            for retirement in retirements {
-                let waits = |slot: &Slot| {
-                    slot.state() == SlotState::Parked && slot.changed == retirement.since
-                };
-                let Some(slot) = transaction.slot(retirement.slot)?.filter(waits) else { continue };
-                condemn(transaction, slot.id)?;
-                // As it was, which tells since when its addresses rest.
-                retired.push((slot, retirement.reason));
+        let waits = |slot: &Slot, since| slot.state() == SlotState::Parked && slot.changed == since;
+        let waiting = self.store.read(|transaction| {
+            let mut waiting = Vec::with_capacity(retirements.len());
+            for Retirement { slot, since, .. } in retirements {
+                waiting.extend(transaction.slot(*slot)?.filter(|slot| waits(slot, *since)));
             }
-            Ok::<_, StoreError>(retired)
+            Ok::<_, StoreError>(waiting)
         })?;
-        failpoint::hit("retire:recorded");
-        let (slots, reasons): (Vec<_>, Vec<_>) = retired.into_iter().unzip();
-        destroy(self, &slots)?;
-        Ok(reasons)
+        let deleted = destroy(self, &waiting)?;
+        let is_deleted = |one: &&Retirement| deleted.contains(&one.slot);
+        Ok(retirements.iter().filter(is_deleted).map(|one| one.reason).collect())
     }
 }
 
@@ -86,67 +72,54 @@ pub fn demanded(node: &Node, pool: &PoolId) -> Result<u64, LifecycleError> {
         .sum())
 }
 
-/// Gives up `count` slots of a pool that wait in `state`, those that have rested longest first.
-pub fn give_up(
+/// Deletes `count` slots of a pool that wait in `state`, those that have waited longest first. Says how
+/// many were deleted: not those that were claimed meanwhile.
+pub fn delete_oldest(
     node: &Node,
     key: PoolKey,
     state: SlotState,
     count: u32,
 ) -> Result<usize, LifecycleError> {
-    node.ensure_home()?;
-    let slots = node.store.write(|transaction| {
-        // The index has them by tenant and function, or by whether they were used.
-        let mut oldest: Vec<_> =
-            transaction.since(Shelf::Pool(state, key))?.collect::<Result<_, _>>()?;
-        oldest.sort_unstable_by_key(|(id, since)| (*since, *id));
-        let oldest = oldest.into_iter().take(count as usize);
-        let slots = oldest.map(|(id, _)| condemn(transaction, id));
-        slots.collect::<Result<Vec<_>, StoreError>>()
-    })?;
-    failpoint::hit("give-up:condemned");
-    let number = slots.len();
-    destroy(node, &slots)?;
+    let mut oldest = waiting(node, Shelf::Pool(state, key), |_| true)?;
+    oldest.sort_unstable_by_key(|slot| (slot.changed, slot.id));
+    oldest.truncate(count as usize);
+    Ok(destroy(node, &oldest)?.len())
+}
+
+/// Deletes all slots of a pool that wait, likewise.
+pub fn drain(node: &Node, key: PoolKey) -> Result<usize, LifecycleError> {
+    let mut number = 0;
+    for state in [SlotState::Warm, SlotState::Parked] {
+        number += delete_oldest(node, key, state, u32::MAX)?;
+    }
     Ok(number)
 }
 
-/// Gives up the waiting slots that `is_stale` says so of.
-pub fn give_up_stale(
+/// Deletes the waiting slots that are stale, likewise.
+pub fn delete_stale(
     node: &Node,
     is_stale: impl Fn(&Slot) -> bool,
 ) -> Result<usize, LifecycleError> {
-    let stale = node.store.read(|transaction| {
-        let mut stale = Vec::new();
-        for state in [SlotState::Warm, SlotState::Parked] {
-            for id in transaction.on_shelf(Shelf::State(state))? {
-                let slot = transaction.slot(id?)?;
-                stale.extend(slot.filter(&is_stale).map(|slot| slot.id));
-            }
-        }
-        Ok::<_, StoreError>(stale)
-    })?;
-    if !stale.is_empty() {
-        node.ensure_home()?;
+    let mut stale = Vec::new();
+    for state in [SlotState::Warm, SlotState::Parked] {
+        stale.extend(waiting(node, Shelf::State(state), &is_stale)?);
     }
-    let mut number = 0;
-    for batch in stale.chunks(BATCH) {
-        let slots = node.store.write(|transaction| condemn_waiting(transaction, batch))?;
-        failpoint::hit("give-up:stale");
-        number += slots.len();
-        destroy(node, &slots)?;
-    }
-    Ok(number)
+    Ok(destroy(node, &stale)?.len())
 }
 
-/// Marks slots given up, but for those that were claimed meanwhile: they are in use.
-fn condemn_waiting(transaction: &mut Write<'_>, batch: &[SlotId]) -> Result<Vec<Slot>, StoreError> {
-    let mut slots = Vec::with_capacity(batch.len());
-    for id in batch {
-        let waits = |slot: &Slot| matches!(slot.state(), SlotState::Warm | SlotState::Parked);
-        if transaction.slot(*id)?.is_some_and(|slot| waits(&slot)) {
-            slots.push(condemn(transaction, *id)?);
+/// The slots in a place of the index that are `wanted`.
+fn waiting(
+    node: &Node,
+    place: Shelf<'_>,
+    wanted: impl Fn(&Slot) -> bool,
+) -> Result<Vec<Slot>, LifecycleError> {
+    Ok(node.store.read(|transaction| {
+        let mut waiting = Vec::new();
+        for id in transaction.on_shelf(place)? {
+            waiting.extend(transaction.slot(id?)?.filter(&wanted));
         }
-    }
-    Ok(slots)
+        Ok::<_, StoreError>(waiting)
+    })?)
 }
 
 /// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.
@@ -173,10 +146,6 @@ pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, LifecycleError> {
     })?)
 }
 
-fn condemn(transaction: &mut Write<'_>, id: SlotId) -> Result<Slot, StoreError> {
-    transaction.advance(id, SlotState::Condemned, now(), |_| ())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -184,6 +153,7 @@ mod tests {
     use super::*;
     use crate::{
         conf::Directories,
+        lifecycle::now,
         policy::retire,
         store::{PoolOverride, PoolPolicy},
     };

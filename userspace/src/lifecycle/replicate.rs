@@ -9,15 +9,15 @@ use super::{
     in_force::{pool_template, put_pool},
     node::time_of_day,
     operations::prepare_for,
-    pools::give_up,
+    pools::drain,
 };
 use crate::{
     conf::{NetConf, User},
     failpoint,
     slot::{Fingerprint, capture},
-    store::{Pool, PoolId, Put, Slot, SlotState},
+    store::{Pool, PoolId, Put, Slot},
     template::{Digest, NodeContext, Template},
-    types::{AttachmentId, IfName, PoolKey, TemplateName},
+    types::{AttachmentId, IfName, TemplateName},
 };
 
 /// What a template is made from.
@@ -179,27 +179,19 @@ fn rebase(
     let conf = NetConf::parse(&pool.conf)?;
     let now = put_pool(node, &conf, id, pool.configured, Some(template))?;
     failpoint::hit("replicate:pool");
-    if now.key == pool.key { Ok(()) } else { drain(node, pool.key) }
+    if now.key == pool.key { Ok(()) } else { drain(node, pool.key).map(drop) }
 }
 
 fn end(node: &Node, id: &PoolId, pool: &Pool) -> Result<(), LifecycleError> {
     node.store.write(|transaction| transaction.forget_pool(id))?;
     failpoint::hit("replicate:forgotten");
-    drain(node, pool.key)
+    drain(node, pool.key).map(drop)
 }
 
 fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, LifecycleError> {
     let mut pools = node.store.read(|transaction| transaction.pools())?;
     pools.retain(|(id, _)| id.template.as_ref() == Some(name));
     Ok(pools)
-}
-
-/// Gives up the slots that wait and were made from what counts no more.
-fn drain(node: &Node, key: PoolKey) -> Result<(), LifecycleError> {
-    for state in [SlotState::Warm, SlotState::Parked] {
-        give_up(node, key, state, u32::MAX)?;
-    }
-    Ok(())
 }
 
 /// Who made a template, for people.

@@ -63,7 +63,7 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Lifecyc
     if !wanted.is_empty() {
         fates.extend(scrub_wanted(node, &wanted)?);
     }
-    deleted.map(|()| fates)
+    deleted.map(|_| fates)
 }
 
 /// The slots that came back, the one first that came back first: those that a container may have
