@@ -5,8 +5,9 @@
 mod addresses;
 mod case;
 mod headers;
-mod packet;
 mod pins;
 mod protocols;
 mod rig;
 mod wire;
+
+use repoint_tests::packet;
