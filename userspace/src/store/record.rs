@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Mode, Scope, StoreError,
+    Decision, LinkLocal, Mode, Scope, StoreError,
     codec::{CodecError, Decoder, Encoder},
     pool::scope,
 };
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const SLOT_VERSION: u8 = 3;
+const SLOT_VERSION: u8 = 4;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -185,6 +185,8 @@ pub struct Slot {
     pub idle_ttl: Option<Duration>,
     /// What was decided about its user.
     pub decision: Option<Decision>,
+    /// Whether its packets to link-local addresses may leave the node.
+    pub link_local: LinkLocal,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -223,6 +225,7 @@ impl Slot {
             spread: Scope::Function,
             idle_ttl: None,
             decision: None,
+            link_local: LinkLocal::default(),
             created: now,
             changed: now,
         }
@@ -280,6 +283,7 @@ impl Slot {
         if let Some(decision) = &self.decision {
             decision.encode(&mut encoder);
         }
+        encoder.u8(self.link_local as u8);
         encoder.finish()
     }
 
@@ -318,6 +322,7 @@ impl Slot {
                 .bool("decision")?
                 .then(|| Decision::decode(&mut decoder))
                 .transpose()?,
+            link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
         };
         decoder.finish()?;
         Ok(slot)
