@@ -4,6 +4,7 @@
 
 mod addresses;
 mod case;
+mod destinations;
 mod headers;
 mod pins;
 mod protocols;
