@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
 use repoint_common::{
     counter::Reason,
-    interface::{FLAG_MORE_ADDRESSES, Interface, InterfaceKey, MAX_ENTRIES},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface, InterfaceKey, MAX_ENTRIES},
 };
 
 use crate::ip::Ip;
@@ -14,14 +14,21 @@ const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 #[btf_map(name = "interfaces")]
 static INTERFACES: HashMap<InterfaceKey, Interface, MAX_ENTRIES, FLAGS> = HashMap::new();
 
-/// The slot behind an interface, which must be in use.
-pub fn find_active(ifindex: u32) -> Result<Interface, Reason> {
+/// The slot behind an interface.
+pub fn find(ifindex: u32) -> Option<Interface> {
     // SAFETY: the element is not freed while the program runs. It is copied at once, because the
     // kernel may put it to other use as soon as user space replaces it.
-    let interface = unsafe { INTERFACES.get(InterfaceKey { ifindex }) }
-        .copied()
-        .ok_or(Reason::UnknownInterface)?;
-    if interface.identity == 0 { Err(Reason::Parked) } else { Ok(interface) }
+    unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.copied()
+}
+
+/// Fails unless the slot is in use.
+pub const fn ensure_active(interface: &Interface) -> Result<(), Reason> {
+    if interface.identity == 0 { Err(Reason::Parked) } else { Ok(()) }
+}
+
+/// Whether packets of the slot to link-local addresses may leave the node.
+pub const fn allows_link_local(interface: &Interface) -> bool {
+    interface.flags & FLAG_LINK_LOCAL != 0
 }
 
 /// Whether `address` belongs to the slot behind `ifindex`.

@@ -31,6 +31,16 @@ pub trait Ip: Sized {
     /// Whether the packet goes to a multicast or broadcast address.
     fn is_to_group(&self) -> bool;
 
+    /// Whether the packet goes to an address that no packet on a wire has: loopback, IPv4-mapped or
+    /// unspecified; or to the gateway's own, which no interface has.
+    fn is_to_martian(&self) -> bool;
+
+    /// Whether the packet goes to a link-local address.
+    fn is_to_link_local(&self) -> bool;
+
+    /// Whether the host stack would forward the packet, rather than keep it or refuse it.
+    fn would_be_forwarded(&self, packet: &Packet) -> bool;
+
     /// How many more hops the packet may take: TTL, or hop limit.
     fn hops_left(&self) -> u8;
 

@@ -4,13 +4,14 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
 use repoint_common::{
+    GATEWAY_V4,
     counter::Reason,
     endpoint::{AddressV4, Endpoint},
     interface::Interface,
 };
 
 use crate::{
-    endpoints,
+    endpoints, fib,
     ip::{self, Ip},
     log,
     packet::Packet,
@@ -42,6 +43,11 @@ struct Hops {
 const LENGTH: u32 = 20;
 /// Offset of [`Hops`] in it, in bytes.
 const HOPS: u32 = 8;
+
+/// First octet of loopback addresses, 127.0.0.0/8 (RFC 1122, section 3.2.1.3).
+const LOOPBACK: u8 = 127;
+/// First octets of link-local addresses, 169.254.0.0/16 (RFC 3927).
+const LINK_LOCAL: [u8; 2] = [169, 254];
 
 const _: () = {
     assert!(size_of::<Header>() == LENGTH as usize);
@@ -103,6 +109,21 @@ impl Ip for Header {
 
     fn is_to_group(&self) -> bool {
         self.destination.octets[0] & 0xf0 == 0xe0 || self.destination.octets == [0xff; 4]
+    }
+
+    fn is_to_martian(&self) -> bool {
+        let AddressV4 { octets } = self.destination;
+        octets[0] == LOOPBACK || octets == [0; 4] || octets == GATEWAY_V4
+    }
+
+    fn is_to_link_local(&self) -> bool {
+        let [first, second, ..] = self.destination.octets;
+        [first, second] == LINK_LOCAL
+    }
+
+    fn would_be_forwarded(&self, packet: &Packet) -> bool {
+        let whole = |address: AddressV4| [u32::from_ne_bytes(address.octets), 0, 0, 0];
+        fib::forwards(packet, fib::IPV4, whole(self.source), whole(self.destination))
     }
 
     fn hops_left(&self) -> u8 {

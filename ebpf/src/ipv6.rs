@@ -4,13 +4,14 @@ use core::{mem::offset_of, ops::RangeInclusive};
 
 use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
 use repoint_common::{
+    GATEWAY_V6,
     counter::Reason,
     endpoint::{AddressV6, Endpoint},
     interface::Interface,
 };
 
 use crate::{
-    endpoints,
+    endpoints, fib,
     ip::{self, Ip},
     log,
     packet::Packet,
@@ -87,6 +88,12 @@ impl Header {
     }
 }
 
+/// An address as numbers, the most significant first.
+fn words(address: AddressV6) -> [u32; 4] {
+    let (words, _) = address.octets.as_chunks::<4>();
+    [0, 1, 2, 3].map(|at| u32::from_be_bytes(words[at]))
+}
+
 /// Fails when the `ICMPv6` message at `offset` is one of neighbour discovery.
 fn refuse_type(packet: &Packet, offset: u32) -> Result<(), Reason> {
     if NEIGHBOUR_DISCOVERY.contains(&packet.load(offset)?) {
@@ -117,6 +124,28 @@ impl Ip for Header {
 
     fn is_to_group(&self) -> bool {
         self.destination.octets[0] == 0xff
+    }
+
+    fn is_to_martian(&self) -> bool {
+        let [high, middle, mapped, low] = words(self.destination);
+        let is_special = match mapped {
+            // ::1, and the unspecified address.
+            0 => low <= 1,
+            // IPv4-mapped: ::ffff:0:0/96 (RFC 4291, section 2.5.5.2).
+            word => word == 0xffff,
+        };
+        high == 0 && middle == 0 && is_special || self.destination.octets == GATEWAY_V6
+    }
+
+    fn is_to_link_local(&self) -> bool {
+        // fe80::/10.
+        let [first, second, ..] = self.destination.octets;
+        first == 0xfe && second & 0xc0 == 0x80
+    }
+
+    fn would_be_forwarded(&self, packet: &Packet) -> bool {
+        let whole = |address| words(address).map(u32::to_be);
+        fib::forwards(packet, fib::IPV6, whole(self.source), whole(self.destination))
     }
 
     fn hops_left(&self) -> u8 {

@@ -11,17 +11,22 @@
 //! the far end of the destination's veth pair.
 #![no_std]
 #![no_main]
+// `asm!` is stable on hosts, where clippy looks at this.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "maps, helpers and the program's context are the kernel's")]
 
 mod counters;
+mod drops;
 mod endpoints;
 mod ethernet;
+mod fib;
 mod from_container;
 mod interfaces;
 mod ip;
 mod ipv4;
 mod ipv6;
 mod log;
+mod mtu;
 mod packet;
 mod to_container;
 mod verdict;

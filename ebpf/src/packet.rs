@@ -1,6 +1,8 @@
 //! A packet at a tc hook, of whatever shape the kernel holds it in.
 
-use aya_ebpf::programs::TcContext;
+use core::ffi::c_void;
+
+use aya_ebpf::{EbpfContext as _, programs::TcContext};
 use repoint_common::counter::Reason;
 
 /// A packet, from its Ethernet header on; offsets count from there.
@@ -21,6 +23,11 @@ impl Packet {
     /// Context of the program, for the log.
     pub const fn context(&self) -> &TcContext {
         &self.context
+    }
+
+    /// The context as helpers take it.
+    pub fn raw(&self) -> *mut c_void {
+        self.context.as_ptr()
     }
 
     /// Index of the interface whose hook this is.

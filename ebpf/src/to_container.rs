@@ -32,16 +32,19 @@ use crate::{
 #[classifier]
 fn to_container(context: TcContext) -> i32 {
     let packet = Packet::new(context);
-    verdict::conclude(&packet, decide(&packet))
+    let Some(interface) = interfaces::find(packet.ifindex()) else {
+        return verdict::conclude(&packet, 0, Err(Reason::UnknownInterface));
+    };
+    verdict::conclude(&packet, interface.slot, decide(&packet, &interface))
 }
 
-/// Lines 1 to 5.
-fn decide(packet: &Packet) -> Verdict {
-    let interface = interfaces::find_active(packet.ifindex())?;
+/// Lines 2 to 5.
+fn decide(packet: &Packet, interface: &Interface) -> Verdict {
+    interfaces::ensure_active(interface)?;
     let frame = ethernet::Header::load(packet)?;
     match frame.protocol(packet)? {
-        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, &interface, &frame),
-        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, &interface, &frame),
+        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, interface, &frame),
+        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, interface, &frame),
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use repoint_common::counter::Reason;
 
-use crate::{counters, log, packet::Packet};
+use crate::{counters, drops, log, packet::Packet};
 
 /// What becomes of a packet: it passes (`Ok`), or is dropped (`Err`).
 ///
@@ -14,8 +14,8 @@ use crate::{counters, log, packet::Packet};
 /// the verifier sees read.
 pub type Verdict = Result<Reason, Reason>;
 
-/// Counts the packet, and turns the verdict into a tc action.
-pub fn conclude(packet: &Packet, verdict: Verdict) -> i32 {
+/// Counts the packet of a slot, 0 where there is none, and turns the verdict into a tc action.
+pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
     let (Ok(reason) | Err(reason)) = verdict;
     if matches!(reason, Reason::Truncated | Reason::Malformed) {
         log::broken(packet, reason);
@@ -24,13 +24,16 @@ pub fn conclude(packet: &Packet, verdict: Verdict) -> i32 {
     match verdict {
         Ok(Reason::Redirected) => TC_ACT_REDIRECT,
         Ok(_) => TC_ACT_OK,
-        Err(_) => TC_ACT_SHOT,
+        Err(reason) => {
+            drops::count(packet, slot, reason);
+            TC_ACT_SHOT
+        }
     }
 }
 
 /// Names the interface whose peer is to receive the packet, past the host stack.
 ///
-/// It happens after the program: when that interface is gone by then, the kernel drops the packet,
+/// It happens after the program: when that interface goes in between, the kernel drops the packet,
 /// and `redirected` has counted it.
 pub fn redirect(ifindex: u32) -> Reason {
     // SAFETY: takes numbers only. It can but return `TC_ACT_REDIRECT`, flags being 0.

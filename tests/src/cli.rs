@@ -203,6 +203,28 @@ pub fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
     Ok(counters.into_iter().map(|counter| (counter.reason, counter.packets)).collect())
 }
 
+/// Dropped packets of a slot for a reason, as `repoint counters --slots` shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Drops {
+    /// The slot; none: the interface has none.
+    pub slot: Option<String>,
+    /// Where it is in its life.
+    pub state: Option<String>,
+    /// Its network.
+    pub network: Option<String>,
+    /// The container that has it.
+    pub container: Option<String>,
+    /// Why they were dropped.
+    pub reason: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// Dropped packets by slot and reason.
+pub fn drops(node: &Node) -> Result<Vec<Drops>> {
+    tell(node, &["counters", "--slots"])
+}
+
 /// Stored templates: `repoint template`.
 pub mod template {
     use std::fs;

@@ -14,6 +14,7 @@ pub mod endurance;
 mod folder;
 pub mod netns;
 pub mod node;
+pub mod packet;
 pub mod pins;
 pub mod plugin;
 pub mod pooled;

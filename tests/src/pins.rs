@@ -35,10 +35,11 @@ impl Map {
         &self.pin
     }
 
-    /// Whether entries come and go. An array has as many as it was made for, always.
+    /// Whether user space makes its entries and removes them. An array has as many as it was made
+    /// for, and those of an LRU hash are counters, which only others push out.
     #[must_use]
     pub fn is_hash(&self) -> bool {
-        matches!(self.kind.as_str(), "hash" | "lru_hash" | "lpm_trie")
+        matches!(self.kind.as_str(), "hash" | "lpm_trie")
     }
 
     /// Memory that the kernel accounts to it, bytes.

@@ -174,7 +174,9 @@ pub fn all(client: &Host, server: &Host, addresses: &[IpAddr]) -> Result<()> {
 
 /// Fails if `client` gets any answer from `server` at `address` over TCP.
 pub fn no_tcp(client: &Host, server: &Host, address: IpAddr) -> Result<()> {
-    let target = server.listen((address, 0))?.address()?;
+    // It must listen until the end: a refusal would pass for silence.
+    let listening = server.listen((address, 0))?;
+    let target = listening.address()?;
     match client.connect(target, SILENCE) {
         Ok(_) => bail!("{} reaches {target} of {}", client.name, server.name),
         Err(_) => Ok(()),

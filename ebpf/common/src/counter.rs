@@ -76,6 +76,14 @@ reasons! {
     ForeignDestination = 13, "foreign_destination", true;
     /// The kernel refused to rewrite the packet.
     Unwritable = 14, "unwritable", true;
+    /// From a container: to a loopback, IPv4-mapped or unspecified address, or to the gateway's own.
+    Martian = 15, "martian", true;
+    /// From a container: to a link-local address that the node would forward, and the network denies.
+    LinkLocal = 16, "link_local", true;
+    /// Larger than the receiver's MTU: left to the host stack, which answers or fragments.
+    TooLarge = 17, "too_large", false;
+    /// To an endpoint whose interface is gone.
+    Undeliverable = 18, "undeliverable", true;
 }
 
 /// Number of reasons: the size of the map.

@@ -11,6 +11,9 @@ pub const MAX_ENTRIES: usize = 65_536;
 /// still the slot's own when its endpoint entry names this interface.
 pub const FLAG_MORE_ADDRESSES: u32 = 1;
 
+/// Packets to link-local addresses may leave the node: key `linkLocal` of the network is `allow`.
+pub const FLAG_LINK_LOCAL: u32 = 2;
+
 /// Key of `interfaces`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,13 +8,14 @@
 #![cfg_attr(feature = "user", expect(unsafe_code, reason = "aya::Pod is a promise about layout"))]
 
 pub mod counter;
+pub mod drops;
 pub mod endpoint;
 pub mod interface;
 pub mod mac;
 
 /// Version of all layouts in this crate: the name of the pin directory below `bpfDir` is `v` and
 /// this number.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The IPv4 gateway that every container uses: link-local, answered for by a permanent neighbour
 /// entry, configured on no interface.

@@ -70,7 +70,7 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
         transaction.attach(&id, NOBODY)?;
         transaction.take_address(std::net::Ipv4Addr::new(10, 219, 7, 251).into(), NOBODY)
     })?;
-    fs::create_dir_all(dirs.bpf.join("v1-partial")).context("create a folder of pins")?;
+    fs::create_dir_all(dirs.bpf.join("v2-partial")).context("create a folder of pins")?;
     drop(UnixDatagram::bind(dirs.run.join("agent.sock")).context("make a socket")?);
     let file = dirs.run.join("netns/gone");
     fs::create_dir_all(dirs.run.join("netns")).context("create a folder")?;
@@ -101,7 +101,7 @@ fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
 /// A pin is gone.
 fn lose_pin(ground: &Ground<'_>, case: &Case) -> Result<()> {
     fill_and_attach(ground, case)?;
-    let pin = ground.node.dirs().bpf.join("v1/to_container");
+    let pin = ground.node.dirs().bpf.join("v2/to_container");
     fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))
 }
 

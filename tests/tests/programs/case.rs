@@ -32,6 +32,10 @@ pub const PEER_MAC: Mac = [0x0a, 0, 0, 0, 0, 6];
 pub const PARKED: Addresses = addresses(1, 7);
 /// No endpoint of this node.
 pub const REMOTE: Addresses = addresses(9, 1);
+/// A slot with a small MTU.
+pub const NARROW: Addresses = addresses(1, 8);
+/// An endpoint whose interface is gone.
+pub const GONE: Addresses = addresses(1, 9);
 /// None.
 pub const UNSPECIFIED: Addresses =
     Addresses { v4: Ipv4Addr::UNSPECIFIED, v6: Ipv6Addr::UNSPECIFIED };
@@ -42,6 +46,9 @@ pub enum Program {
     FromContainer,
     ToContainer,
 }
+
+/// Largest packet of [`Device::Narrow`], in bytes.
+pub const NARROW_MTU: usize = 1280;
 
 /// An interface of the rig: its slot is in use, …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +61,10 @@ pub enum Device {
     OnlyV6,
     /// with two addresses of each family;
     More,
+    /// and its network allows link-local destinations,
+    LinkLocal,
+    /// with an MTU of [`NARROW_MTU`];
+    Narrow,
     /// it is parked;
     Parked,
     /// there is none.

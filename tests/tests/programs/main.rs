@@ -4,9 +4,11 @@
 
 mod addresses;
 mod case;
+mod destinations;
 mod headers;
-mod packet;
 mod pins;
 mod protocols;
 mod rig;
 mod wire;
+
+use repoint_tests::packet;

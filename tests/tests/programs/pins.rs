@@ -11,10 +11,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::ProgramInfo;
 use nix::mount::{MsFlags, mount};
-use repoint::datapath::{Datapath, DatapathError, LogReader, Maps, unload};
+use repoint::datapath::{
+    Datapath, DatapathError, FROM_CONTAINER, LogReader, Maps, TO_CONTAINER, unload,
+};
 use repoint_common::{
+    LAYOUT_VERSION,
     counter::{REASONS, Reason},
+    drops,
     endpoint::{Endpoint, MAX_ENTRIES},
     interface::Interface,
 };
@@ -39,7 +44,17 @@ fn load(dirs: &Dirs) -> Result<Datapath, DatapathError> {
 }
 
 fn folder(dirs: &Dirs) -> PathBuf {
-    dirs.bpf.join("v1")
+    dirs.bpf.join(version())
+}
+
+/// Name of the folder of pins.
+fn version() -> String {
+    format!("v{LAYOUT_VERSION}")
+}
+
+/// The folder while it is not whole.
+fn partial(dirs: &Dirs) -> PathBuf {
+    dirs.bpf.join(format!("{}-partial", version()))
 }
 
 /// Names in a folder.
@@ -49,9 +64,17 @@ fn names(folder: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn all_pins() -> BTreeSet<String> {
-    ["counters", "endpoints_v4", "endpoints_v6", "from_container", "interfaces", "to_container"]
-        .map(str::to_owned)
-        .into()
+    [
+        "counters",
+        "drops",
+        "endpoints_v4",
+        "endpoints_v6",
+        "from_container",
+        "interfaces",
+        "to_container",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 /// Numbers of the pinned programs, as bpftool gives them.
@@ -74,7 +97,7 @@ fn loading_pins_everything_and_unloading_leaves_nothing() -> Result<()> {
         ensure!(Datapath::open_existing(&dirs.bpf)?.is_none(), "open before it was loaded");
         load(dirs)?;
         assert_eq!(names(&folder(dirs))?, all_pins());
-        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        assert_eq!(names(&dirs.bpf)?, [version()].into());
         ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
         ensure!(!dirs.bpf.exists(), "{} is left", dirs.bpf.display());
         ensure!(Maps::open_existing(&dirs.bpf)?.is_none(), "open after it was unloaded");
@@ -94,6 +117,24 @@ fn loading_again_changes_nothing() -> Result<()> {
     })
 }
 
+/// The verifier takes a million steps at most; older kernels take more of them than newer ones.
+#[test]
+fn the_verifier_is_far_from_its_limit() -> Result<()> {
+    const MOST: u32 = 50_000;
+    on_a_node(|dirs| {
+        load(dirs)?;
+        for name in [FROM_CONTAINER, TO_CONTAINER] {
+            let program = ProgramInfo::from_pin(folder(dirs).join(name))?;
+            let steps =
+                program.verified_instruction_count().context("the kernel does not report it")?;
+            let bytes = program.size_translated().context("the kernel does not report it")?;
+            println!("{name}: {steps} steps, {} instructions", bytes / 8);
+            ensure!(steps < MOST, "{name} takes {steps} steps");
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn eight_first_loads_at_once_make_one() -> Result<()> {
     on_a_node(|dirs| {
@@ -108,7 +149,7 @@ fn eight_first_loads_at_once_make_one() -> Result<()> {
         });
         written.into_iter().collect::<Result<()>>()?;
         assert_eq!(names(&folder(dirs))?, all_pins());
-        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        assert_eq!(names(&dirs.bpf)?, [version()].into());
         // Had two of them loaded, one's entries would be in a map that is not pinned.
         let found = load(dirs)?.maps.endpoints()?;
         println!("{found:?}");
@@ -122,13 +163,12 @@ fn eight_first_loads_at_once_make_one() -> Result<()> {
 fn remains_of_a_killed_loader_are_replaced() -> Result<()> {
     on_a_node(|dirs| {
         load(dirs)?;
-        let partial = dirs.bpf.join("v1-partial");
-        fs::rename(folder(dirs), &partial)?;
-        fs::remove_file(partial.join("to_container"))?;
+        fs::rename(folder(dirs), partial(dirs))?;
+        fs::remove_file(partial(dirs).join("to_container"))?;
         ensure!(Datapath::open_existing(&dirs.bpf)?.is_none(), "taken for a loaded data plane");
         load(dirs)?;
         assert_eq!(names(&folder(dirs))?, all_pins());
-        assert_eq!(names(&dirs.bpf)?, ["v1".to_owned()].into());
+        assert_eq!(names(&dirs.bpf)?, [version()].into());
         Ok(())
     })
 }
@@ -137,7 +177,7 @@ fn remains_of_a_killed_loader_are_replaced() -> Result<()> {
 fn remains_of_a_killed_unloader_are_removed() -> Result<()> {
     on_a_node(|dirs| {
         load(dirs)?;
-        fs::rename(folder(dirs), dirs.bpf.join("v1-partial"))?;
+        fs::rename(folder(dirs), partial(dirs))?;
         ensure!(!unload(&dirs.bpf, &dirs.run)?, "it was unloaded before");
         ensure!(!dirs.bpf.exists(), "{} is left", dirs.bpf.display());
         Ok(())
@@ -148,9 +188,9 @@ fn remains_of_a_killed_unloader_are_removed() -> Result<()> {
 fn unloading_keeps_what_is_not_ours() -> Result<()> {
     on_a_node(|dirs| {
         load(dirs)?;
-        fs::create_dir(dirs.bpf.join("v2"))?;
+        fs::create_dir(dirs.bpf.join("v0"))?;
         ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
-        assert_eq!(names(&dirs.bpf)?, ["v2".to_owned()].into());
+        assert_eq!(names(&dirs.bpf)?, ["v0".to_owned()].into());
         Ok(())
     })
 }
@@ -166,7 +206,7 @@ fn nothing_is_pinned_outside_a_bpf_file_system() -> Result<()> {
         fs::create_dir_all(&elsewhere)?;
         mount(Some("bpf"), &elsewhere, Some("bpf"), MsFlags::empty(), None::<&str>)?;
         Datapath::load(&elsewhere, &dirs.run)?;
-        assert_eq!(names(&elsewhere.join("v1"))?, all_pins());
+        assert_eq!(names(&elsewhere.join(version()))?, all_pins());
         ensure!(unload(&elsewhere, &dirs.run)?, "nothing was unloaded");
         // The mount point stays, with what the kernel puts there.
         let left = names(&elsewhere)?;
@@ -305,6 +345,59 @@ fn bpftool_shows_named_fields() -> Result<()> {
         assert_eq!(counters.as_array().map(Vec::len), Some(REASONS));
         let first = json!({ "cpu": 0, "value": { "packets": 0, "bytes": 0 } });
         assert_eq!(counters[0]["values"][0], first);
+        Ok(())
+    })
+}
+
+/// By slot and reason; interfaces without a slot have number 0.
+#[test]
+fn bpftool_shows_drops_with_named_fields() -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let rig = Rig::new(&node)?;
+        let send = |device, source, reason| {
+            let cases = both("datagram", Program::FromContainer, source, PEER, reason);
+            ensure!(cases.into_iter().all(|case| rig.passes(&case.on(device))));
+            let slot = if device == Device::Unknown { 0 } else { interface().slot };
+            Ok(json!({
+                "key": { "slot": slot, "ifindex": rig.ifindex(device), "reason": reason as u32 },
+                "value": { "packets": 2, "bytes": 50 + 70 },
+            }))
+        };
+        let wanted = [
+            send(Device::Unknown, OWN, Reason::UnknownInterface)?,
+            send(Device::Active, PEER, Reason::ForeignAddress)?,
+            send(Device::Parked, OWN, Reason::Parked)?,
+        ];
+        let shown = entries(node.dirs(), "drops")?;
+        let shown = shown.as_array().context("no list")?;
+        assert_eq!(shown.len(), wanted.len());
+        assert!(wanted.iter().all(|element| shown.contains(element)), "{wanted:?}");
+        Ok(())
+    })
+}
+
+/// The map keeps its size, whatever counts, and what counted last is there.
+#[test]
+fn drops_of_more_slots_than_the_map_holds_push_old_ones_out() -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let rig = Rig::new(&node)?;
+        let maps = Maps::open_existing(&node.dirs().bpf)?.context("no maps")?;
+        let most = u64::try_from(drops::MAX_ENTRIES)?;
+        let [case, _] = both("datagram", Program::FromContainer, OWN, PEER, Reason::Parked);
+        let case = case.on(Device::Parked);
+        let ifindex = rig.ifindex(Device::Parked);
+        for slot in 1..=most + 500 {
+            maps.insert_interface(ifindex, &Interface { slot, identity: 0, ..interface() })?;
+            rig.send(&case)?;
+        }
+        let found = maps.drops()?;
+        let largest = found.iter().map(|(key, _)| key.slot).max();
+        println!("{} elements, the last of slot {largest:?}", found.len());
+        ensure!(found.len() <= drops::MAX_ENTRIES, "{} elements", found.len());
+        ensure!(found.len() > drops::MAX_ENTRIES / 2, "{} elements", found.len());
+        assert_eq!(largest, Some(most + 500));
         Ok(())
     })
 }

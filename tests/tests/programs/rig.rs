@@ -10,14 +10,18 @@ use repoint::datapath::{Datapath, FROM_CONTAINER, Maps, TO_CONTAINER};
 use repoint_common::{
     LAYOUT_VERSION,
     counter::{Counter, Reason},
+    drops::DropKey,
     endpoint::Endpoint,
-    interface::{FLAG_MORE_ADDRESSES, Interface},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface},
     mac::GATEWAY_MAC,
 };
 use repoint_tests::{Node, command};
 
 use super::{
-    case::{Case, Device, OWN, OWN_MAC, PARKED, PEER, PEER_MAC, Program, SECOND},
+    case::{
+        Case, Device, GONE, NARROW, NARROW_MTU, OWN, OWN_MAC, PARKED, PEER, PEER_MAC, Program,
+        SECOND,
+    },
     packet::{self, Mac},
 };
 
@@ -31,11 +35,16 @@ const SK_BUFF: usize = 192;
 const SK_BUFF_IFINDEX: usize = 40;
 const SK_BUFF_GSO_SIZE: usize = 176;
 
-const DEVICES: [(Device, &str); 6] = [
+/// Index of no interface.
+const NO_INTERFACE: u32 = 0x7fff_ffff;
+
+const DEVICES: [(Device, &str); 8] = [
     (Device::Active, "active"),
     (Device::OnlyV4, "only-v4"),
     (Device::OnlyV6, "only-v6"),
     (Device::More, "more"),
+    (Device::LinkLocal, "link-local"),
+    (Device::Narrow, "narrow"),
     (Device::Parked, "parked"),
     (Device::Unknown, "unknown"),
 ];
@@ -45,6 +54,8 @@ const DEVICES: [(Device, &str); 6] = [
 struct Outcome {
     action: u32,
     counted: Vec<(Reason, Counter)>,
+    /// By slot, interface and reason.
+    dropped: Vec<(DropKey, Counter)>,
     packet: Vec<u8>,
 }
 
@@ -105,6 +116,8 @@ impl Rig {
             (SECOND, more, 7, OWN_MAC),
             (PEER, peer, 8, PEER_MAC),
             (PARKED, parked, 0, PEER_MAC),
+            (NARROW, self.ifindex(Device::Narrow), 8, PEER_MAC),
+            (GONE, NO_INTERFACE, 8, PEER_MAC),
         ] {
             let endpoint = Endpoint { ifindex, identity, mac, padding: [0; 2] };
             self.maps.insert_endpoint(addresses.v4.into(), &endpoint)?;
@@ -119,12 +132,12 @@ impl Rig {
         let length = case.packet.len();
         let title = format!("{program:?} on {:?}: {name}, {length} bytes", case.device);
         match self.outcome(case) {
-            Ok(seen) if seen == wanted(case) => {
+            Ok(seen) if seen == self.wanted(case) => {
                 println!("ok    {title}: {}", expected.label());
                 true
             }
             Ok(seen) => {
-                println!("FAIL  {title}\n  seen   {seen:?}\n  wanted {:?}", wanted(case));
+                println!("FAIL  {title}\n  seen   {seen:?}\n  wanted {:?}", self.wanted(case));
                 false
             }
             Err(error) => {
@@ -135,6 +148,18 @@ impl Rig {
     }
 
     fn outcome(&self, case: &Case) -> Result<Outcome> {
+        let before = (self.maps.counters()?, self.maps.drops()?);
+        let (action, packet) = self.send(case)?;
+        Ok(Outcome {
+            action,
+            counted: difference(&before.0, &self.maps.counters()?),
+            dropped: more_drops(&before.1, &self.maps.drops()?),
+            packet,
+        })
+    }
+
+    /// Runs a case's program for its packet; gives the tc action, and the packet as it is then.
+    pub fn send(&self, case: &Case) -> Result<(u32, Vec<u8>)> {
         let program = match case.program {
             Program::FromContainer => &self.from_container,
             Program::ToContainer => &self.to_container,
@@ -146,7 +171,6 @@ impl Rig {
         set(SK_BUFF_IFINDEX, self.ifindex(case.device));
         set(SK_BUFF_GSO_SIZE, case.gso_size);
         let mut packet = vec![0; case.packet.len() + 64];
-        let before = self.maps.counters()?;
         let result = program.test_run(TestRunOptions {
             data_in: Some(&case.packet),
             data_out: Some(&mut packet),
@@ -154,11 +178,29 @@ impl Rig {
             ..TestRunOptions::default()
         })?;
         packet.truncate(usize::try_from(result.data_size_out)?);
-        Ok(Outcome {
-            action: result.return_value,
-            counted: difference(&before, &self.maps.counters()?),
-            packet,
-        })
+        Ok((result.return_value, packet))
+    }
+
+    fn wanted(&self, case: &Case) -> Outcome {
+        let action = match case.expected {
+            Reason::Redirected => TC_ACT_REDIRECT,
+            reason if reason.is_drop() => TC_ACT_SHOT,
+            _ => TC_ACT_OK,
+        };
+        let packet = if case.expected == Reason::Redirected {
+            packet::routed(&case.packet, destination_mac(&case.packet), GATEWAY_MAC)
+        } else {
+            case.packet.clone()
+        };
+        let counter = Counter { packets: 1, bytes: case.packet.len() as u64 };
+        let key = DropKey {
+            slot: interface(case.device).map_or(0, |interface| interface.slot),
+            ifindex: self.ifindex(case.device),
+            reason: case.expected as u32,
+        };
+        let dropped = case.expected.is_drop().then_some((key, counter));
+        let dropped = dropped.into_iter().collect();
+        Outcome { action, counted: vec![(case.expected, counter)], dropped, packet }
     }
 }
 
@@ -168,6 +210,7 @@ fn create_devices() -> Result<Vec<(Device, u32)>> {
         let arguments = ["link", "add", one, "type", "veth", "peer", other];
         command::run("ip", arguments)?;
     }
+    command::run("ip", ["link", "set", "narrow", "mtu", &NARROW_MTU.to_string()])?;
     DEVICES.into_iter().map(|(device, name)| Ok((device, if_nametoindex(name)?))).collect()
 }
 
@@ -187,24 +230,17 @@ pub fn interface(device: Device) -> Option<Interface> {
         Device::OnlyV4 => Some(Interface { ipv6: [0; 16], ..active }),
         Device::OnlyV6 => Some(Interface { ipv4: [0; 4], ..active }),
         Device::More => Some(Interface { flags: FLAG_MORE_ADDRESSES, ..active }),
+        Device::LinkLocal => Some(Interface { flags: FLAG_LINK_LOCAL, ..active }),
+        Device::Narrow => Some(Interface {
+            slot: 0x0017_0000_0008,
+            ipv4: NARROW.v4.octets(),
+            ipv6: NARROW.v6.octets(),
+            mac: PEER_MAC,
+            ..active
+        }),
         Device::Parked => Some(Interface { identity: 0, ..active }),
         Device::Unknown => None,
     }
-}
-
-fn wanted(case: &Case) -> Outcome {
-    let action = match case.expected {
-        Reason::Redirected => TC_ACT_REDIRECT,
-        reason if reason.is_drop() => TC_ACT_SHOT,
-        _ => TC_ACT_OK,
-    };
-    let packet = if case.expected == Reason::Redirected {
-        packet::routed(&case.packet, destination_mac(&case.packet), GATEWAY_MAC)
-    } else {
-        case.packet.clone()
-    };
-    let counter = Counter { packets: 1, bytes: case.packet.len() as u64 };
-    Outcome { action, counted: vec![(case.expected, counter)], packet }
 }
 
 /// MAC of the endpoint that a redirected packet goes to.
@@ -213,8 +249,24 @@ fn destination_mac(packet: &[u8]) -> Mac {
         4 => packet[30..34].to_vec(),
         _ => packet[38..54].to_vec(),
     };
-    let is_peer = destination == PEER.v4.octets() || destination == PEER.v6.octets();
-    if is_peer { PEER_MAC } else { OWN_MAC }
+    let is_own = [OWN, SECOND]
+        .iter()
+        .any(|own| destination == own.v4.octets() || destination == own.v6.octets());
+    if is_own { OWN_MAC } else { PEER_MAC }
+}
+
+/// Elements of the map of drops that are new or have changed, and by how much.
+fn more_drops(
+    before: &[(DropKey, Counter)],
+    after: &[(DropKey, Counter)],
+) -> Vec<(DropKey, Counter)> {
+    let known = |key| before.iter().find(|(known, _)| *known == key).map(|(_, counter)| *counter);
+    let more = after.iter().map(|(key, counter)| {
+        let known = known(*key).unwrap_or_default();
+        let (packets, bytes) = (counter.packets - known.packets, counter.bytes - known.bytes);
+        (*key, Counter { packets, bytes })
+    });
+    more.filter(|(_, counter)| counter.packets > 0).collect()
 }
 
 /// Counters that have changed, and by how much.

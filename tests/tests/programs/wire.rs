@@ -71,7 +71,7 @@ impl Wire {
         let peer = add_slot("peer", PEER_MAC)?;
         command::run("tc", ["qdisc", "add", "dev", "own", "clsact"])?;
         for (hook, program) in [("ingress", "from_container"), ("egress", "to_container")] {
-            let pin = dirs.bpf.join("v1").join(program);
+            let pin = dirs.bpf.join("v2").join(program);
             let filter = ["filter", "add", "dev", "own", hook, "bpf", "direct-action"];
             let pin = ["object-pinned".to_owned(), pin.to_string_lossy().into_owned()];
             command::run("tc", filter.map(str::to_owned).into_iter().chain(pin))?;

@@ -1,5 +1,7 @@
 //! `repoint counters`.
 
+pub(crate) mod drops;
+
 use repoint::{conf::Directories, datapath::Maps};
 use repoint_common::counter::{Counter, Reason};
 use serde::Serialize;

@@ -104,6 +104,9 @@ enum Command {
     },
     /// Tell what became of packets, by reason
     Counters {
+        /// Dropped packets only, by slot and reason, most packets first
+        #[arg(long)]
+        slots: bool,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -129,7 +132,8 @@ fn main() -> ExitCode {
         Command::Tenants { json } => tenants::list(&directories, json),
         Command::Evict { tenant } => tenants::evict(&directories, &tenant),
         Command::Endpoints { json } => endpoints::run(&directories, json),
-        Command::Counters { json } => counters::run(&directories, json),
+        Command::Counters { slots: true, json } => counters::drops::run(&directories, json),
+        Command::Counters { slots: false, json } => counters::run(&directories, json),
     };
     exit(done.map(|()| ExitCode::SUCCESS))
 }

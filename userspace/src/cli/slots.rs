@@ -3,7 +3,7 @@
 use repoint::{
     conf::Directories,
     lifecycle::Node,
-    store::{Decision, Slot},
+    store::{Decision, LinkLocal, Slot},
     template::Digest,
 };
 use serde::Serialize;
@@ -26,6 +26,7 @@ struct Row {
     netns: Option<String>,
     netns_inode: Option<u64>,
     masquerade: bool,
+    link_local: LinkLocal,
     ipam: Option<String>,
     function: Option<String>,
     tenant: Option<String>,
@@ -59,6 +60,7 @@ impl From<Slot> for Row {
             netns: slot.netns_path.map(|path| path.display().to_string()),
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
+            link_local: slot.link_local,
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),

@@ -37,7 +37,7 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    store::PoolPolicy,
+    store::{LinkLocal, PoolPolicy},
     template::MTU,
     types::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
 };
@@ -58,6 +58,8 @@ pub struct NetConf {
     pub plugin: PluginName,
     /// Whether containers reach other networks under the node's address: key `ipMasq`.
     pub ip_masq: bool,
+    /// Whether containers reach link-local addresses outside the node: key `linkLocal`.
+    pub link_local: LinkLocal,
     /// MTU of the container's interface, bytes: key `mtu`. The node's choice where it is absent.
     pub mtu: Option<u32>,
     /// Where the node's state is.
@@ -132,6 +134,9 @@ impl NetConf {
             cni_version,
             plugin: conf.require("type", PLUGIN)?.parse(PLUGIN)?,
             ip_masq: conf.get("ipMasq").map_or(Ok(false), |node| node.boolean())?,
+            link_local: conf
+                .get("linkLocal")
+                .map_or(Ok(LinkLocal::default()), |node| node.checked(LINK_LOCAL))?,
             mtu: conf.get("mtu").map(|node| mtu(&node, &ipam)).transpose()?,
             directories: Directories::read(conf)?,
             cold_builds: cold_builds(conf)?,
@@ -191,8 +196,8 @@ impl NetConf {
         template: Option<(&TemplateName, &[u8; 32])>,
     ) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
-        let text =
-            format!("{} {ifname} {} {:?} {:?}", self.name, self.ip_masq, self.mtu, self.ipam);
+        let Self { name, ip_masq, link_local, mtu, ipam, .. } = self;
+        let text = format!("{name} {ifname} {ip_masq} {} {mtu:?} {ipam:?}", link_local.name());
         let mut hash = Sha256::new_with_prefix(text);
         if let Some((name, digest)) = template {
             hash.update(digest);
@@ -223,6 +228,7 @@ impl NetConf {
 const NAME: &str = "a network name such as \"functions\"";
 const PLUGIN: &str = "the name of an executable such as \"repoint-cni\"";
 const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";
+const LINK_LOCAL: &str = "\"deny\" or \"allow\"";
 const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
 
 impl Directories {

@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::Path};
 use aya::maps::{MapData, PerCpuArray};
 use repoint_common::{
     counter::{self, Counter, Reason},
+    drops::{self, DropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
     interface::{self, Interface, InterfaceKey},
 };
@@ -15,8 +16,8 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 4] =
-    [endpoint::MAP_V4, endpoint::MAP_V6, interface::MAP, counter::MAP];
+pub(super) const NAMES: [&str; 5] =
+    [endpoint::MAP_V4, endpoint::MAP_V6, interface::MAP, counter::MAP, drops::MAP];
 
 /// The maps of a loaded data plane, each opened when it is first used.
 ///
@@ -26,6 +27,7 @@ pub struct Maps {
     endpoints_v4: PinnedMap<AddressV4, Endpoint>,
     endpoints_v6: PinnedMap<AddressV6, Endpoint>,
     interfaces: PinnedMap<InterfaceKey, Interface>,
+    drops: PinnedMap<DropKey, Counter>,
     pins: Pins,
 }
 
@@ -46,6 +48,7 @@ impl Maps {
             endpoints_v4: PinnedMap::new(pins, endpoint::MAP_V4),
             endpoints_v6: PinnedMap::new(pins, endpoint::MAP_V6),
             interfaces: PinnedMap::new(pins, interface::MAP),
+            drops: PinnedMap::new(pins, drops::MAP),
             pins: pins.clone(),
         }
     }
@@ -134,6 +137,12 @@ impl Maps {
             Ok((*reason, values.iter().fold(Counter::default(), add)))
         };
         Reason::ALL.iter().map(sum).collect()
+    }
+
+    /// Dropped packets by slot and reason, in no order. The map holds a bounded number of elements:
+    /// those that have not counted for long make room for others.
+    pub fn drops(&self) -> Result<Vec<(DropKey, Counter)>, DatapathError> {
+        self.drops.entries()
     }
 }
 

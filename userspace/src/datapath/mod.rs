@@ -1,15 +1,16 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v1/endpoints_v4     IPv4 address -> interface, identity, MAC
-//! <bpfDir>/v1/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v1/interfaces       interface -> slot, addresses, identity, MAC
-//! <bpfDir>/v1/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v1/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v1/to_container     program of their egress hook
+//! <bpfDir>/v2/endpoints_v4     IPv4 address -> interface, identity, MAC
+//! <bpfDir>/v2/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v2/interfaces       interface -> slot, addresses, identity, MAC
+//! <bpfDir>/v2/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v2/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v2/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v2/to_container     program of their egress hook
 //! ```
 //!
-//! `v1` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v2` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod bpf_file_system;

@@ -79,6 +79,7 @@ impl<'a> Blueprint<'a> {
         slot.owns_netns = true;
         slot.netns = Some(netns.inode());
         slot.masquerade = self.masquerade;
+        slot.link_local = self.conf.link_local;
         slot.identity = transaction.identity(&format!("network:{network}"))?;
         slot.pool = self.pool.key;
         slot.template = self.digest;

@@ -98,6 +98,7 @@ impl Cold<'_> {
             let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
             self.give(&mut slot);
             slot.masquerade = self.masquerades();
+            slot.link_local = conf.link_local;
             slot.mac = conf.mac.unwrap_or(slot.mac);
             slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
             match &conf.ipam {

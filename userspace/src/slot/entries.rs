@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use repoint_common::{
     endpoint::Endpoint,
-    interface::{FLAG_MORE_ADDRESSES, Interface},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface},
 };
 
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    store::Slot,
+    store::{LinkLocal, Slot},
     types::Identity,
 };
 
@@ -44,11 +44,13 @@ pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
 #[must_use]
 pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
     let (v4, v6) = by_family(&slot.addresses);
+    let flag = |flag, is_set: bool| if is_set { flag } else { 0 };
     let more = v4.len() > 1 || v6.len() > 1;
+    let allows_link_local = slot.link_local == LinkLocal::Allow;
     Interface {
         slot: slot.id.0,
         identity: identity.0,
-        flags: if more { FLAG_MORE_ADDRESSES } else { 0 },
+        flags: flag(FLAG_MORE_ADDRESSES, more) | flag(FLAG_LINK_LOCAL, allows_link_local),
         ipv4: v4.first().map_or([0; 4], |address| address.octets()),
         ipv6: v6.first().map_or([0; 16], |address| address.octets()),
         mac: slot.mac.0,

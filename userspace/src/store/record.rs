@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Domain, Mode, StoreError,
+    Decision, Domain, LinkLocal, Mode, StoreError,
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::{
@@ -184,6 +184,8 @@ pub struct Slot {
     pub idle_ttl: Option<Duration>,
     /// What was decided about its user.
     pub decision: Option<Decision>,
+    /// Whether its packets to link-local addresses may leave the node.
+    pub link_local: LinkLocal,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -222,6 +224,7 @@ impl Slot {
             mode: Mode::default(),
             idle_ttl: None,
             decision: None,
+            link_local: LinkLocal::default(),
             created: now,
             changed: now,
         }
@@ -282,6 +285,7 @@ impl Slot {
         if let Some(decision) = &self.decision {
             decision.encode(&mut encoder);
         }
+        encoder.u8(self.link_local as u8);
         encoder.finish()
     }
 
@@ -320,6 +324,7 @@ impl Slot {
                 .bool("decision")?
                 .then(|| Decision::decode(&mut decoder))
                 .transpose()?,
+            link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
         };
         decoder.finish()?;
         Ok(slot)

@@ -186,6 +186,7 @@ proptest! {
         prefix in 0_u8..=32,
         identity in any::<u32>(),
         flags in any::<(bool, bool)>(),
+        link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
         function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
@@ -199,6 +200,7 @@ proptest! {
         ];
         slot.identity = Identity(identity);
         (slot.owns_netns, slot.masquerade) = flags;
+        slot.link_local = link_local;
         slot.function = function.map(|name| name.parse().unwrap());
         slot.netns_path = path.map(Into::into);
         slot.changed = times.1;
