@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use super::{
     Difference, Fingerprint, FingerprintError,
-    fingerprint::{Class, Object, Observation, sysctl_of},
+    fingerprint::{Class, Kernel, Object, Observation, Occasion, sysctl_of},
 };
 use crate::{
     netlink::{Route, RouteOptions},
@@ -67,7 +67,10 @@ pub fn capture(
     netns: &Netns,
     built: &Fingerprint,
 ) -> Result<Vec<Operation>, CaptureError> {
-    let observation = netns.run(|| Observation::take(slot))??;
+    let look = || -> Result<_, FingerprintError> {
+        Observation::take(slot, &mut Kernel::open(built)?, Occasion::Used)
+    };
+    let observation = netns.run(look)??;
     Ok(operations(slot, config, built, &observation)?)
 }
 
@@ -81,7 +84,7 @@ fn operations(
     let Some(difference) = built.difference(&now) else {
         return Ok(Vec::new());
     };
-    let own = observation.links.iter().find(|link| link.name == slot.ifname.as_str());
+    let own = observation.links.iter().find(|link| link.name == slot.ifname.as_str().as_bytes());
     let mut capture = Capture {
         slot,
         now: &now,

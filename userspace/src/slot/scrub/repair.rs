@@ -2,17 +2,19 @@
 //! was to do is seen by looking again.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_sys::protocols::NETLINK_ROUTE;
 
+use super::ScrubError;
 use crate::{
     failpoint,
     netlink::{
         NetlinkError, Request, RouteSocket, UntypedMessage, UntypedSocket, delete_nftables_tables,
-        flush_xfrm, open_netfilter_untyped, open_xfrm,
+        flush_xfrm,
     },
     slot::{
         container_end::{self, LOOPBACK},
-        fingerprint::{Class, Difference, Fingerprint, Link, Observation, write_sysctl},
+        fingerprint::{
+            Class, Difference, Fingerprint, Kernel, Link, Observation, count_rules, write_sysctl,
+        },
     },
     store::Slot,
     template::NetworkConfig,
@@ -75,11 +77,11 @@ pub(super) struct Repair<'a> {
 impl Repair<'_> {
     /// Links before sysctls, of which some go with a link's IPv6; sysctls before addresses, which
     /// some of them forbid; addresses before the routes that need them.
-    pub(super) fn run(&self, depth: Depth) -> Result<(), NetlinkError> {
-        let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
-        delete_firewall()?;
+    pub(super) fn run(&self, depth: Depth, kernel: &mut Kernel) -> Result<(), ScrubError> {
+        delete_firewall(kernel)?;
         failpoint::hit("repair:firewall");
-        self.restore_links(&mut socket, depth)?;
+        let socket = &mut kernel.route;
+        self.restore_links(socket, depth)?;
         failpoint::hit("repair:links");
         self.restore_sysctls();
         failpoint::hit("repair:sysctls");
@@ -87,20 +89,24 @@ impl Repair<'_> {
         if self.difference.missing.iter().any(|line| line.starts_with("rule ")) {
             requests.extend(RULES.map(add_rule));
         }
-        attempt(&mut socket, requests)?;
+        attempt(socket, requests)?;
         failpoint::hit("repair:objects");
-        self.equip()
+        Ok(self.equip()?)
     }
 
     /// The slot's link, which may have another name by now and another Ethernet address.
     fn own_link(&self) -> Option<&Link> {
         let mut links = self.observation.links.iter().filter(|link| link.ifindex != LOOPBACK);
-        let named = links.clone().find(|link| link.name == self.slot.ifname.as_str());
+        let named = links.clone().find(|link| self.is_named(link));
         let marked = || links.clone().find(|link| link.mac == self.slot.mac.0);
         named.or_else(marked).or_else(|| match (links.next(), links.next()) {
             (only, None) => only,
             _ => None,
         })
+    }
+
+    fn is_named(&self, link: &Link) -> bool {
+        link.name == self.slot.ifname.as_str().as_bytes()
     }
 
     /// Restores what links are, down or up; [`Self::equip`] brings them up.
@@ -116,7 +122,7 @@ impl Repair<'_> {
         }
         if let Some(link) = self.own_link() {
             // A link that is up keeps its name.
-            if depth == Depth::Links || link.name != self.slot.ifname.as_str() {
+            if depth == Depth::Links || !self.is_named(link) {
                 messages.push(set_link(link.ifindex, 0, UP));
             }
             messages.push(
@@ -141,7 +147,7 @@ impl Repair<'_> {
     /// Deletes what is not expected; when links are set up anew, all addresses.
     fn deletions(&self, depth: Depth) -> Vec<Request<UntypedMessage>> {
         let objects = self.observation.objects.iter().filter(|object| match object.class {
-            Class::Link => false,
+            class if !class.can_be_deleted() => false,
             Class::Address if depth == Depth::Links => true,
             _ => !self.expected.has(&object.line),
         });
@@ -161,13 +167,13 @@ impl Repair<'_> {
     }
 }
 
-fn delete_firewall() -> Result<(), NetlinkError> {
-    let netfilter = &mut open_netfilter_untyped()?;
-    tolerate(delete_nftables_tables(netfilter))?;
-    match open_xfrm()? {
-        Some(mut socket) => tolerate(flush_xfrm(&mut socket)),
-        None => Ok(()),
+fn delete_firewall(kernel: &mut Kernel) -> Result<(), ScrubError> {
+    count_rules(&mut kernel.netfilter, &mut kernel.budget)?;
+    tolerate(delete_nftables_tables(&mut kernel.netfilter))?;
+    if let Some(socket) = &mut kernel.xfrm {
+        tolerate(flush_xfrm(socket))?;
     }
+    Ok(())
 }
 
 fn attempt(
