@@ -69,7 +69,7 @@ fn many_rules_of_nftables_are_too_much() -> Result<()> {
         for number in 0..MANY {
             writeln!(ruleset, "tcp dport {number} counter accept")?;
         }
-        ruleset += "} }";
+        ruleset += "}\n}\n";
         slot.netns.run(|| command::run_with_input("nft", ["-f", "-"], ruleset.as_bytes()))??;
         is_too_much(slot, " nftables rules")
     })

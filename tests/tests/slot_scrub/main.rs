@@ -6,6 +6,7 @@ mod bounds;
 mod cost;
 mod elsewhere;
 mod fixture;
+mod kernel;
 mod raw;
 mod repairs;
 mod sockets;

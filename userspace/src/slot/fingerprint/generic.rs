@@ -6,7 +6,7 @@ use super::{
     names::{Names, hexadecimal},
 };
 use crate::netlink::{
-    GENERIC_HEADER, UntypedMessage, attributes, built_in_family, generic_message,
+    GENERIC_HEADER, Request, UntypedMessage, attributes, built_in_family, generic_message,
 };
 
 /// Bit of attributes that hold others (`NLA_F_NESTED`).
@@ -26,13 +26,15 @@ const ASKED: [(&str, u8, &str, bool); 7] = [
     ("mptcp_pm", 3, "MPTCP endpoint", true),
     ("mptcp_pm", 6, "MPTCP limits", false),
     // SEG6_CMD_DUMPHMAC, SEG6_CMD_GET_TUNSRC
-    ("SEG6", 2, "segment routing key", true),
+    ("SEG6", 2, KEY, true),
     ("SEG6", 4, "segment routing source", false),
     // IOAM6_CMD_DUMP_NAMESPACES, IOAM6_CMD_DUMP_SCHEMAS
     ("IOAM6", 3, "IOAM namespace", true),
     ("IOAM6", 6, "IOAM schema", true),
     ("ethtool", GET_FEATURES, FEATURES, true),
 ];
+/// Lines of keys, which no log should tell.
+const KEY: &str = "segment routing key";
 /// Lines of what links offload, and of what the kernel does in their place.
 const FEATURES: &str = "features of link";
 
@@ -51,13 +53,17 @@ pub(super) fn lines(
         let answers = match is_list {
             true => kernel.budget.list(&mut kernel.generic, kind, &message)?,
             false => {
-                let request = crate::netlink::Request::new(format!("ask for {kind}"), message, 0);
+                let request = Request::new(format!("ask for {kind}"), message, 0);
                 vec![kernel.generic.query(request)?.payload]
             }
         };
         let told = |answer: &Vec<u8>| {
             let rest = answer.get(GENERIC_HEADER..).unwrap_or_default();
-            if kind == FEATURES { features(rest, names) } else { format!("{kind} {}", hexadecimal(rest)) }
+            match kind {
+                FEATURES => features(rest, names),
+                KEY => kind.to_owned(),
+                _ => format!("{kind} {}", hexadecimal(rest)),
+            }
         };
         lines.extend(answers.iter().map(told));
     }
