@@ -1,6 +1,10 @@
 //! Namespaces that hold more than is looked at.
 
-use std::{fmt::Write as _, fs, time::{Duration, Instant}};
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::slot::{Scrubbed, User};
@@ -55,7 +59,10 @@ fn many_addresses_are_too_much() -> Result<()> {
 fn many_neighbours_are_too_much() -> Result<()> {
     with_slot(|slot| {
         let neighbour = |number| {
-            format!("neighbour add {} dev eth0 lladdr 02:00:00:00:00:01 nud permanent", quad(number))
+            format!(
+                "neighbour add {} dev eth0 lladdr 02:00:00:00:00:01 nud permanent",
+                quad(number)
+            )
         };
         ip(slot, MANY, neighbour)?;
         is_too_much(slot, " neighbours")
@@ -86,9 +93,9 @@ fn many_links_are_too_much() -> Result<()> {
 #[test]
 fn many_sockets_are_a_use_that_is_found_at_once() -> Result<()> {
     with_slot(|slot| {
-        let sockets: Result<Vec<_>, _> = slot.netns.run(|| {
-            (0..500).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect()
-        })?;
+        let sockets: Result<Vec<_>, _> = slot
+            .netns
+            .run(|| (0..500).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect())?;
         let sockets = sockets?;
         let start = Instant::now();
         let scrubbed = slot.scrub()?;

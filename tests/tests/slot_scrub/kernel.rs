@@ -338,7 +338,8 @@ fn can_be_written(path: &Path) -> Result<bool> {
 #[test]
 fn every_file_of_proc_net_is_known() -> Result<()> {
     with_slot(|slot| {
-        let found = slot.netns.run(|| files(Path::new("/proc/thread-self/net"), |_| Ok(true)))??;
+        let found =
+            slot.netns.run(|| files(Path::new("/proc/thread-self/net"), |_| Ok(true)))??;
         are_known("files of /proc/net", &found, FILES)
     })
 }
@@ -362,11 +363,11 @@ fn every_setting_of_a_link_is_compared() -> Result<()> {
             let script = format!(
                 "mount -t sysfs none /sys; cd /sys/class/net/{link}/; find . -type f -perm /200"
             );
-            let found = slot
-                .netns
-                .run(|| command::run("unshare", ["--mount", "sh", "-ec", &script]))??;
+            let found =
+                slot.netns.run(|| command::run("unshare", ["--mount", "sh", "-ec", &script]))??;
             let found = found.lines().map(|line| line.trim_start_matches("./").to_owned());
-            let left = without_lines(slot, "setting", found.collect(), |path| format!("{link}/{path}"));
+            let left =
+                without_lines(slot, "setting", found.collect(), |path| format!("{link}/{path}"));
             are_known(&format!("settings of {link} that are not compared"), &left, LINK_FILES)?;
         }
         Ok(())

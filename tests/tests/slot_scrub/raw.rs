@@ -2,7 +2,9 @@
 
 use anyhow::{Result, ensure};
 use netlink::{Request, UntypedMessage, UntypedSocket};
-use repoint::netlink::{self, built_in_family, generic_message, open_generic, open_netfilter_untyped};
+use repoint::netlink::{
+    self, built_in_family, generic_message, open_generic, open_netfilter_untyped,
+};
 use repoint_tests::missing;
 
 use super::fixture::{Built, clean, with_slot};
@@ -168,7 +170,7 @@ fn a_flow_dissector_is_found() -> Result<()> {
                 my $fd = syscall(321, 5, $load, length $load);
                 die "load: $!" if $fd < 0;
                 my $attach = pack("L L L L L x108", 0, $fd, 17, 0, 0);
-                die "attach: $!" if syscall(321, 8, $attach, length $attach) < 0;'"#
+                die "attach: $!" if syscall(321, 8, $attach, length $attach) < 0;'"#,
         )?;
         slot.is_different("programs are attached: flow dissector")
     })

@@ -76,12 +76,11 @@ fn a_fork_bomb_in_one_namespace_costs_no_other() -> Result<()> {
         let [bombed, unused] = slots else { unreachable!("two were asked for") };
         // At most some hundred at a time.
         let script = "while :; do sleep 0.3 & done";
-        let mut child = bombed.netns.run(|| {
-            Command::new("sh").args(["-c", script]).process_group(0).spawn()
-        })??;
-        let found: Result<Vec<_>, _> = (0..5)
-            .map(|_| users(&[bombed.netns.inode(), unused.netns.inode()], None))
-            .collect();
+        let mut child = bombed
+            .netns
+            .run(|| Command::new("sh").args(["-c", script]).process_group(0).spawn())??;
+        let found: Result<Vec<_>, _> =
+            (0..5).map(|_| users(&[bombed.netns.inode(), unused.netns.inode()], None)).collect();
         nix::sys::signal::killpg(
             nix::unistd::Pid::from_raw(child.id().cast_signed()),
             nix::sys::signal::Signal::SIGKILL,

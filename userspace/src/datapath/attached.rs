@@ -28,7 +28,7 @@ pub enum AttachPoint<'a> {
 struct Query {
     target: u32,
     attach_type: u32,
-    query_flags: u32,
+    flags: u32,
     attach_flags: u32,
     program_ids: u64,
     programs: u32,
@@ -61,14 +61,14 @@ fn query(target: u32, attach_type: u32) -> io::Result<u32> {
     let mut query = Query { target, attach_type, ..Query::default() };
     // SAFETY: the kernel reads and writes `query`, of the size given, and no other memory: it is asked
     // for no numbers of programs.
-    let done = unsafe {
-        libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>())
-    };
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
     if done == 0 { Ok(query.programs) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The types of attachment (`enum bpf_attach_type`) whose target is a network namespace, of those that
 /// this kernel knows. For tests: each must be an [`AttachPoint`].
+#[must_use]
 pub fn namespace_attach_types(netns: BorrowedFd<'_>) -> Vec<u32> {
     const MORE_THAN_ANY: u32 = 256;
     let target = netns.as_raw_fd().unsigned_abs();

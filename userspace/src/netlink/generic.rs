@@ -45,14 +45,11 @@ pub fn built_in_family(
     name: &str,
 ) -> Result<Option<u16>, NetlinkError> {
     static FAMILIES: OnceLock<HashMap<String, u16>> = OnceLock::new();
-    let known = match FAMILIES.get() {
-        Some(known) => known,
-        None => {
-            let found = families(socket)?;
-            FAMILIES.get_or_init(|| found)
-        }
-    };
-    Ok(known.get(name).copied())
+    if let Some(known) = FAMILIES.get() {
+        return Ok(known.get(name).copied());
+    }
+    let found = families(socket)?;
+    Ok(FAMILIES.get_or_init(|| found).get(name).copied())
 }
 
 /// Makes TCP forget what it learned about the paths to its peers in the socket's network namespace
@@ -65,7 +62,8 @@ pub fn forget_tcp_metrics(socket: &mut UntypedSocket) -> Result<(), NetlinkError
 
 fn named(family: &[u8]) -> Option<(String, u16)> {
     let rest = family.get(GENERIC_HEADER..)?;
-    let value = |wanted| attributes(rest).find_map(|(kind, value)| (kind == wanted).then_some(value));
+    let value =
+        |wanted| attributes(rest).find_map(|(kind, value)| (kind == wanted).then_some(value));
     let name = String::from_utf8_lossy(value(FAMILY_NAME)?).trim_end_matches('\0').to_owned();
     Some((name, u16::from_ne_bytes(value(FAMILY_ID)?.try_into().ok()?)))
 }

@@ -84,12 +84,7 @@ impl Budget {
     }
 
     /// Counts an object.
-    pub(super) fn spend(
-        &mut self,
-        kind: &str,
-        number: usize,
-        bytes: usize,
-    ) -> Result<(), TooMuch> {
+    pub(super) fn spend(&mut self, kind: &str, number: usize, bytes: usize) -> Result<(), TooMuch> {
         self.spent = self.spent.saturating_add(bytes);
         if number > self.objects {
             return Err(TooMuch::Objects { bound: self.objects, kind: plural(kind) });
@@ -97,8 +92,7 @@ impl Budget {
         if self.spent > self.bytes {
             return Err(TooMuch::Bytes { bound: self.bytes, kind: plural(kind) });
         }
-        if number.is_multiple_of(BETWEEN_LOOKS)
-            && computed().saturating_sub(self.began) > COMPUTING
+        if number.is_multiple_of(BETWEEN_LOOKS) && computed().saturating_sub(self.began) > COMPUTING
         {
             return Err(TooMuch::Time { bound: COMPUTING, kind: plural(kind) });
         }

@@ -68,11 +68,7 @@ impl<'a> Walk<'a> {
         Self { names, budget, kind, left_out, lines: Vec::new(), buffer: Vec::new() }
     }
 
-    pub(super) fn folder(
-        &mut self,
-        folder: &OwnedFd,
-        below: &str,
-    ) -> Result<(), FingerprintError> {
+    pub(super) fn folder(&mut self, folder: &OwnedFd, below: &str) -> Result<(), FingerprintError> {
         let entries = Dir::read_from(folder).map_err(|errno| self.failed("read", below, errno))?;
         for entry in entries {
             let entry = entry.map_err(|errno| self.failed("read", below, errno))?;
@@ -111,7 +107,12 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
             // Those that have no value, or say so until they are set: stable_secret.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)) => {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EIO | libc::ENOENT | libc::EINVAL | libc::EOPNOTSUPP)
+                ) =>
+            {
                 Ok(())
             }
             Err(source) => Err(FingerprintError::File {

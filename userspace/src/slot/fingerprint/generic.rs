@@ -1,6 +1,8 @@
 //! What generic netlink's families hold of a namespace: MPTCP, segment routing, IOAM, and features of
 //! links.
 
+use std::fmt::Write as _;
+
 use super::{
     FingerprintError, Kernel,
     names::{Names, hexadecimal},
@@ -50,12 +52,11 @@ pub(super) fn lines(
             FEATURES => get_features(number),
             _ => generic_message(number, command),
         };
-        let answers = match is_list {
-            true => kernel.budget.list(&mut kernel.generic, kind, &message)?,
-            false => {
-                let request = Request::new(format!("ask for {kind}"), message, 0);
-                vec![kernel.generic.query(request)?.payload]
-            }
+        let answers = if is_list {
+            kernel.budget.list(&mut kernel.generic, kind, &message)?
+        } else {
+            let request = Request::new(format!("ask for {kind}"), message, 0);
+            vec![kernel.generic.query(request)?.payload]
         };
         let told = |answer: &Vec<u8>| {
             let rest = answer.get(GENERIC_HEADER..).unwrap_or_default();
@@ -77,17 +78,18 @@ fn get_features(family: u16) -> UntypedMessage {
 
 /// Which features a link has, wants, may change and may not, as sets of bits.
 fn features(answer: &[u8], names: &Names<'_>) -> String {
-    let (mut line, mut link) = (String::new(), String::from("unknown"));
+    let (mut sets, mut name) = (String::new(), String::from("unknown"));
     for (kind, value) in attributes(answer) {
         if kind == FEATURES_HEADER {
             let mut inner = attributes(value);
             let index = inner.find_map(|(kind, value)| (kind == DEVICE_INDEX).then_some(value));
             if let Some(index) = index.and_then(|index| index.try_into().ok()) {
-                link = names.link(u32::from_ne_bytes(index));
+                name = names.link(u32::from_ne_bytes(index));
             }
         } else {
-            line += &format!(" {kind} {}", hexadecimal(value));
+            // Writing to a string cannot fail.
+            _ = write!(sets, " {kind} {}", hexadecimal(value));
         }
     }
-    format!("{FEATURES} {link}:{line}")
+    format!("{FEATURES} {name}:{sets}")
 }

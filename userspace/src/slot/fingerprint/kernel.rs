@@ -46,8 +46,7 @@ impl Kernel {
 /// The namespace that the calling thread is in.
 pub(super) fn own_namespace() -> Result<OwnedFd, FingerprintError> {
     let path = "/proc/thread-self/ns/net";
-    File::open(path).map(OwnedFd::from).map_err(|source: io::Error| FingerprintError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    File::open(path)
+        .map(OwnedFd::from)
+        .map_err(|source: io::Error| FingerprintError::Read { path: path.to_owned(), source })
 }

@@ -21,13 +21,13 @@ mod sysctls;
 pub(super) use budget::Budget;
 pub use budget::TooMuch;
 pub use difference::Difference;
+pub(super) use files::mount_proc;
 pub(super) use kernel::Kernel;
 pub(super) use names::{IFNAME, shown};
+pub(super) use netfilter::count_rules;
 pub(super) use objects::{Class, Link, Object, list};
 pub use observation::FingerprintError;
 pub(super) use observation::{Observation, Occasion};
-pub(super) use netfilter::count_rules;
-pub(super) use files::mount_proc;
 pub(super) use sysctls::{sysctl_of, write_sysctl};
 
 use sha2::{Digest as _, Sha256};
@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(read, fingerprint);
         assert_eq!(read.digest(), fingerprint.digest());
         bytes[0] += 1;
-        assert_eq!(Fingerprint::decode(&bytes), Err(DecodeError::Version { found: Some(VERSION + 1) }));
+        assert_eq!(
+            Fingerprint::decode(&bytes),
+            Err(DecodeError::Version { found: Some(VERSION + 1) })
+        );
         assert_eq!(Fingerprint::decode(&[]), Err(DecodeError::Version { found: None }));
     }
 

@@ -154,10 +154,7 @@ fn settled_objects(
 
 /// The links, once all that have a carrier are ready, or as they are at the deadline. The kernel's link
 /// watch makes them ready, which is when IPv6 adds its routes for them.
-fn settled_links(
-    kernel: &mut Kernel,
-    deadline: Instant,
-) -> Result<Vec<Vec<u8>>, FingerprintError> {
+fn settled_links(kernel: &mut Kernel, deadline: Instant) -> Result<Vec<Vec<u8>>, FingerprintError> {
     loop {
         kernel.budget.look_again();
         let links = objects::list(kernel, Class::Link)?;

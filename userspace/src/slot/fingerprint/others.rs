@@ -13,15 +13,13 @@ use rustix::{fs::OFlags, io::Errno};
 use super::{
     FingerprintError, Kernel, Link,
     files::{self, Walk, mount_sysfs},
-    generic, kernel, netfilter,
+    generic, kernel,
     names::{Names, hexadecimal, shown},
-    sysctls,
+    netfilter, sysctls,
 };
 use crate::{
     datapath::{AttachPoint, attached_count},
-    netlink::{
-        UntypedMessage, attributes, xfrm_counts, xfrm_defaults, xfrm_thresholds,
-    },
+    netlink::{UntypedMessage, attributes, xfrm_counts, xfrm_defaults, xfrm_thresholds},
 };
 
 /// Files below `/proc/thread-self/net` of which each line tells of an object: which lines are headings,
@@ -43,13 +41,40 @@ const ACTION_HEADER: usize = 4;
 /// Kinds of actions of traffic control, of all kernels. One that the kernel has not is asked for in vain:
 /// it loads no module for it (`tc_dump_action`).
 const ACTION_KINDS: [&str; 21] = [
-    "bpf", "connmark", "csum", "ct", "ctinfo", "gact", "gate", "ife", "ipt", "mirred", "mpls", "nat",
-    "pedit", "police", "sample", "simple", "skbedit", "skbmod", "tunnel_key", "vlan", "xt",
+    "bpf",
+    "connmark",
+    "csum",
+    "ct",
+    "ctinfo",
+    "gact",
+    "gate",
+    "ife",
+    "ipt",
+    "mirred",
+    "mpls",
+    "nat",
+    "pedit",
+    "police",
+    "sample",
+    "simple",
+    "skbedit",
+    "skbmod",
+    "tunnel_key",
+    "vlan",
+    "xt",
 ];
 /// What sysfs has of a link that its line tells already, or that no user's doing is.
 const TOLD_OTHERWISE: [&str; 10] = [
-    "carrier", "flags", "ifalias", "mtu", "netdev_group", "power", "proto_down", "statistics",
-    "tx_queue_len", "uevent",
+    "carrier",
+    "flags",
+    "ifalias",
+    "mtu",
+    "netdev_group",
+    "power",
+    "proto_down",
+    "statistics",
+    "tx_queue_len",
+    "uevent",
 ];
 
 /// Lines of everything that is no object of the routing family.
@@ -58,15 +83,15 @@ pub(super) fn lines(
     links: &[Link],
     names: &Names<'_>,
 ) -> Result<Vec<String>, FingerprintError> {
-    let mut lines = sysctls::lines(names, &mut kernel.budget)?;
-    lines.extend(netfilter::lines(&mut kernel.netfilter, &mut kernel.budget)?);
-    lines.extend(tables(kernel)?);
-    lines.extend(xfrm(kernel)?);
-    lines.extend(generic::lines(kernel, names)?);
-    lines.extend(actions(kernel)?);
-    lines.extend(programs(links, names)?);
-    lines.extend(queues(kernel, links, names)?);
-    Ok(lines)
+    let mut found = sysctls::lines(names, &mut kernel.budget)?;
+    found.extend(netfilter::lines(&mut kernel.netfilter, &mut kernel.budget)?);
+    found.extend(tables(kernel)?);
+    found.extend(xfrm(kernel)?);
+    found.extend(generic::lines(kernel, names)?);
+    found.extend(actions(kernel)?);
+    found.extend(programs(links, names)?);
+    found.extend(queues(kernel, links, names)?);
+    Ok(found)
 }
 
 /// Lines of files of which each line is an object; none where the kernel has no such file.
@@ -121,7 +146,8 @@ fn actions(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
         let nest = |inner: UntypedMessage, number| {
             UntypedMessage::new(0, &[]).attribute(number, &inner.payload)
         };
-        let name = UntypedMessage::new(0, &[]).attribute(ACTION_KIND, format!("{kind}\0").as_bytes());
+        let name =
+            UntypedMessage::new(0, &[]).attribute(ACTION_KIND, format!("{kind}\0").as_bytes());
         let table = nest(name, 1);
         let request =
             UntypedMessage::new(GET_ACTION, &[0; ACTION_HEADER]).attribute(ACTIONS, &table.payload);
@@ -141,11 +167,11 @@ fn actions(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
 /// discipline shows.
 fn programs(links: &[Link], names: &Names<'_>) -> Result<Vec<String>, FingerprintError> {
     let netns = kernel::own_namespace()?;
-    let mut lines = Vec::new();
+    let mut found = Vec::new();
     let mut add = |point, place: &str| match attached_count(point) {
         Ok(0) => Ok(()),
         Ok(count) => {
-            lines.push(format!("{count} programs are attached: {place}"));
+            found.push(format!("programs are attached: {place}, {count}"));
             Ok(())
         }
         Err(source) => Err(FingerprintError::Programs { place: place.to_owned(), source }),
@@ -157,7 +183,7 @@ fn programs(links: &[Link], names: &Names<'_>) -> Result<Vec<String>, Fingerprin
         add(AttachPoint::TcxIngress(link.ifindex), &format!("tcx ingress of {name}"))?;
         add(AttachPoint::TcxEgress(link.ifindex), &format!("tcx egress of {name}"))?;
     }
-    Ok(lines)
+    Ok(found)
 }
 
 /// Lines of what sysfs has of links and netlink has not: which processors their queues use, and how

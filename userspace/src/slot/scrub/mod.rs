@@ -19,7 +19,7 @@ use crate::{
     store::Slot,
     template::NetworkConfig,
 };
-use repair::{Depth, Repair};
+use repair::{Depth, Repair, is_beyond_repair};
 
 /// Why a scrub came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,9 @@ fn restore(
     let Some(first) = expected.difference(&observation.fingerprint()) else {
         return Ok(Scrubbed::Clean { repaired: Vec::new() });
     };
+    if is_beyond_repair(&first) {
+        return Ok(Scrubbed::Different(first));
+    }
     let mut left = first.clone();
     for depth in Depth::ALL {
         let repair =

@@ -34,6 +34,9 @@ const PROTOCOL: u16 = 21;
 const UP: u32 = 0x1;
 /// `IFF_MULTICAST`
 const MULTICAST: u32 = 0x1000;
+/// `IF_OPER_UP`. The kernel takes it of links that a user said are being tested, or dormant, and of no
+/// others (`set_operstate`).
+const READY: u8 = 6;
 /// Flags of links that users change beside: `IFF_NOARP`, `IFF_PROMISC`, `IFF_ALLMULTI`,
 /// `IFF_MULTICAST`, `IFF_DYNAMIC`.
 const CHANGEABLE: u32 = 0x80 | 0x100 | 0x200 | MULTICAST | 0x8000;
@@ -50,6 +53,35 @@ const RULES: [(i32, u32, u8); 5] = [
     (libc::AF_INET6, 0, libc::RT_TABLE_LOCAL),
     (libc::AF_INET6, 32_766, libc::RT_TABLE_MAIN),
 ];
+
+/// What lines begin with that tell of what has no way back.
+const NOT_REPAIRED: [&str; 16] = [
+    "IOAM ",
+    "IPVS ",
+    "IPsec defaults ",
+    "IPsec thresholds ",
+    "IPv6 flow label ",
+    "MPTCP ",
+    "accounting object ",
+    "arptables ",
+    "conntrack timeout policy ",
+    "ip6tables ",
+    "ipset ",
+    "iptables ",
+    "namespace",
+    "programs are attached",
+    "segment routing ",
+    "traffic control actions ",
+];
+
+/// Whether repairing is of no use: something differs that has no way back, or there is a link too much, or
+/// too few.
+pub(super) fn is_beyond_repair(difference: &Difference) -> bool {
+    let count = |lines: &[String]| lines.iter().filter(|line| line.starts_with("link ")).count();
+    let mut lines = difference.added.iter().chain(&difference.missing);
+    count(&difference.added) != count(&difference.missing)
+        || lines.any(|line| NOT_REPAIRED.iter().any(|kind| line.starts_with(kind)))
+}
 
 /// How much is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +161,8 @@ impl Repair<'_> {
                 set_link(link.ifindex, MULTICAST, CHANGEABLE)
                     .attribute(libc::IFLA_IFNAME, &terminated(self.slot.ifname.as_str()))
                     .attribute(libc::IFLA_ADDRESS, &self.slot.mac.0)
-                    .attribute(libc::IFLA_MTU, &self.config.mtu.to_ne_bytes()),
+                    .attribute(libc::IFLA_MTU, &self.config.mtu.to_ne_bytes())
+                    .attribute(libc::IFLA_OPERSTATE, &[READY]),
             );
         }
         let request = |message| Request::new("restore a link", message, 0);

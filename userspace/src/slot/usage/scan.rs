@@ -91,8 +91,13 @@ impl Scan {
             new.retain(|process| !known.contains(process));
             let mut look = |scan: &mut Self, process: &Process| {
                 // One that had ended before it was listed has begun none since: it is not waited for.
-                let is_over = scan.process(process.number) == Seen::Whole || ended.contains(process);
-                if is_over { known.insert(*process) } else { ended.insert(*process) };
+                let is_over =
+                    scan.process(process.number) == Seen::Whole || ended.contains(process);
+                if is_over {
+                    known.insert(*process)
+                } else {
+                    ended.insert(*process)
+                };
                 is_over
             };
             let looks: Vec<_> = new.iter().map(|process| look(self, process)).collect();
@@ -208,18 +213,16 @@ impl Scan {
             }
         }
         let Some(file) = file(folder)? else { return Ok(()) };
-        match known.get(&file) {
-            Some(netns) => self.is_inside(*netns, process, thread, folder),
-            None => {
-                self.cannot_prove(|| {
-                    format!(
-                        "process {process} does not tell its network namespace (CAP_SYS_PTRACE is \
-                         needed), which may be this one"
-                    )
-                });
-                Ok(())
-            }
+        if let Some(netns) = known.get(&file) {
+            return self.is_inside(*netns, process, thread, folder);
         }
+        self.cannot_prove(|| {
+            format!(
+                "process {process} does not tell its network namespace (CAP_SYS_PTRACE is needed), \
+                 which may be this one"
+            )
+        });
+        Ok(())
     }
 
     /// Reads the mounts that a task sees, unless another saw the same: a task sees those of its
