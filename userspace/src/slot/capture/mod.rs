@@ -142,6 +142,9 @@ struct Capture<'a> {
 impl Capture<'_> {
     /// Takes in a line that was not there when the slot was built, and its object where it has one.
     fn added(&mut self, line: &str, object: Option<&Object>) {
+        if self.follows(line, &self.difference.added) {
+            return;
+        }
         let taken = match object {
             Some(Object { class: Class::Link, .. }) => return self.link(line),
             Some(Object { class: Class::Route, payload, .. }) => self.route(payload, line),
@@ -160,7 +163,10 @@ impl Capture<'_> {
     fn missing(&mut self, line: &str) {
         let told_already = match sysctl_of(line) {
             Some((path, _)) => self.is_set(path) || self.is_of(path, &self.difference.missing),
-            None => link::name(line).is_some_and(|name| self.has_link(name)),
+            None => {
+                link::name(line).is_some_and(|name| self.has_link(name))
+                    || self.follows(line, &self.difference.missing)
+            }
         };
         if !told_already {
             let told =
