@@ -29,9 +29,9 @@ const SHOWN: [&str; 17] = [
     "cat /proc/thread-self/net/ip_tables_names",
 ];
 
-/// What moves by itself: counts, in the namespace or in the machine; and neighbours that nobody has
-/// to ask for, which the kernel notes when it first sends to them.
-const MOVING: [&str; 2] = ["nf_conntrack_count", " NOARP"];
+/// What moves by itself: counts, in the namespace or in the machine; neighbours that nobody has to ask
+/// for, which the kernel notes when it first sends to them; and the key that each scrub makes anew.
+const MOVING: [&str; 3] = ["nf_conntrack_count", " NOARP", "tcp_fastopen_key"];
 
 /// Looks at the slot's namespace, with what is the slot's own masked.
 pub(crate) fn dump(inside: &Host, slot: &Slot) -> Result<Dump> {

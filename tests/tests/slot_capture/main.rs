@@ -59,15 +59,15 @@ const CAPTURED: &[(&str, &[&str])] = &[
 /// What no operation can say, and how it is told.
 const UNCAPTURABLE: &[(&str, &[&str])] = &[
     ("ip link add br0 type bridge", &["slot 000000000005: added: link br0 (there is no such"]),
-    ("ip link set eth0 mtu 1400", &["changed: link {ifname}: mtu 1500 is now 1400 ("]),
+    ("ip link set eth0 mtu 1400", &["changed: link {:ifname}: mtu 1500 is now 1400 ("]),
     ("ip link set lo down", &["changed: link lo: lo: up, is now down,", "removed: address on lo"]),
     (
         "ip link set eth0 down; ip link set eth0 name other0",
-        &["added: link other0", "removed: link {ifname};"],
+        &["added: link other0", "removed: link {:ifname};"],
     ),
     (
         "ip address add 10.9.9.9/32 dev eth0",
-        &["added: address on {ifname}", "added: route IPv4: local"],
+        &["added: address on {:ifname}", "added: route IPv4: local"],
     ),
     ("ip route del default", &["removed: route IPv4: unicast prefix 0"]),
     (
@@ -104,7 +104,7 @@ const UNCAPTURABLE: &[(&str, &[&str])] = &[
     ),
     (
         "ip neigh add 10.217.1.99 dev eth0 lladdr 02:00:00:00:00:99 nud permanent",
-        &["added: neighbour on {ifname}", "(it is in a subnet of this node)"],
+        &["added: neighbour on {:ifname}", "(it is in a subnet of this node)"],
     ),
     (
         "ip neigh add 192.0.2.1 dev eth0 lladdr $(ip -br link show eth0 | awk '{print $3}') nud permanent",
@@ -112,12 +112,12 @@ const UNCAPTURABLE: &[(&str, &[&str])] = &[
     ),
     (
         "ip neigh replace 169.254.1.1 dev eth0 lladdr 02:00:00:00:00:99 nud permanent",
-        &["removed: neighbour on {ifname}"],
+        &["removed: neighbour on {:ifname}"],
     ),
     ("ip neigh add proxy 192.0.2.1 dev eth0", &["added: proxy neighbour"]),
     ("ip rule add from 10.9.0.0/16 table 99", &["added: rule IPv4"]),
     ("nft add table inet t", &["added: nftables table t"]),
-    ("tc qdisc add dev eth0 clsact", &["added: queueing discipline on {ifname}"]),
+    ("tc qdisc add dev eth0 clsact", &["added: queueing discipline on {:ifname}"]),
     (
         "ip nexthop add id 5 via 169.254.1.1 dev eth0; ip route add 10.6.0.0/16 nhid 5",
         &["added: nexthop", "no operation can say NhId(5)"],

@@ -64,6 +64,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     let SlotBuilt { host_ifname, host_ifindex } = builder.build()?;
     point(&slot, host_ifindex, Identity(7), &datapath.maps)?;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
+    slot.host_ifindex = host_ifindex;
     Ok(Built { slot, config, netns, host_ifname, expected })
 }
 
@@ -89,6 +90,18 @@ impl Built {
 
     pub fn scrub_against(&self, expected: &Fingerprint) -> Result<Scrubbed> {
         Ok(scrub(&self.slot, &self.config, &self.netns, expected)?)
+    }
+
+    /// Scrubs after something was left that has no way back: it must be named.
+    pub fn is_different(&self, named: &str) -> Result<()> {
+        match self.scrub()? {
+            Scrubbed::Different(difference) => {
+                println!("  {difference}");
+                ensure!(difference.to_string().contains(named), "not named: {difference}");
+                Ok(())
+            }
+            other => anyhow::bail!("{other:?}"),
+        }
     }
 
     /// Scrubs after something was changed: it must be found, repaired, and be gone then.

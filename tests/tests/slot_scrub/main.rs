@@ -2,12 +2,17 @@
 //! may have left at a time, and all together.
 #![cfg(test)]
 
+mod bounds;
+mod cost;
+mod elsewhere;
 mod fixture;
+mod kernel;
+mod raw;
 mod repairs;
 mod sockets;
 mod users;
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use anyhow::{Result, ensure};
 use repoint::slot::{Fingerprint, Scrubbed};
@@ -42,6 +47,22 @@ fn an_untouched_namespace_is_clean_each_time() -> Result<()> {
             println!("scrub {round}: {:?}", start.elapsed());
             ensure!(scrubbed == clean(), "{scrubbed:?}");
         }
+        Ok(())
+    })
+}
+
+/// What the sysctl shows is zeros, also where a user set zeros: it is another each time.
+#[test]
+fn the_key_of_tcp_fast_open_is_another_after_each_scrub() -> Result<()> {
+    with_slot(|slot| {
+        let mut keys = HashSet::new();
+        for _ in 0..3 {
+            slot.shell("echo 0-0-0-0 > /proc/sys/net/ipv4/tcp_fastopen_key")?;
+            ensure!(slot.scrub()? == clean());
+            keys.insert(slot.shell("cat /proc/sys/net/ipv4/tcp_fastopen_key")?);
+        }
+        println!("{keys:?}");
+        ensure!(keys.len() == 3 && !keys.iter().any(|key| key.starts_with("00000000-00000000")));
         Ok(())
     })
 }

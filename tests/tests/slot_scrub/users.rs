@@ -1,6 +1,14 @@
 //! Tasks and mounts that keep a namespace in use.
 
-use std::{fs::File, path::Path, process::Command, sync::mpsc, thread};
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    path::Path,
+    process::Command,
+    sync::mpsc,
+    thread,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -34,6 +42,56 @@ fn a_descriptor_of_ours_is_no_user_and_a_process_is() -> Result<()> {
         );
         ensure!(!both.contains_key(&unused.netns.inode()));
         ensure!(user(used, None)?.is_none(), "the process has ended");
+        Ok(())
+    })
+}
+
+/// The name of a process is bytes.
+#[test]
+fn a_process_of_any_name_is_found_and_others_are_not_in_use() -> Result<()> {
+    with_slots(&[5, 6], |slots| {
+        let [used, unused] = slots else { unreachable!("two were asked for") };
+        let folder = Path::new("/run/named");
+        fs::create_dir_all(folder)?;
+        let program = folder.join(OsStr::from_bytes(b"\xff\n{x"));
+        fs::copy("/bin/sleep", &program)?;
+        let mut child = used.netns.run(|| Command::new(&program).arg("60").spawn())??;
+        let both = users(&[used.netns.inode(), unused.netns.inode()], None);
+        child.kill()?;
+        child.wait()?;
+        fs::remove_dir_all(folder)?;
+        let both = both?;
+        let found = both[&used.netns.inode()].to_string();
+        println!("{found}");
+        ensure!(found.contains("(\\xff\\x0a\\x7bx, thread"), "{found}");
+        ensure!(!both.contains_key(&unused.netns.inode()), "{both:?}");
+        Ok(())
+    })
+}
+
+/// Processes that begin without end.
+#[test]
+fn a_fork_bomb_in_one_namespace_costs_no_other() -> Result<()> {
+    with_slots(&[5, 6], |slots| {
+        let [bombed, unused] = slots else { unreachable!("two were asked for") };
+        // At most some hundred at a time.
+        let script = "while :; do sleep 0.3 & done";
+        let mut child = bombed
+            .netns
+            .run(|| Command::new("sh").args(["-c", script]).process_group(0).spawn())??;
+        let found: Result<Vec<_>, _> =
+            (0..5).map(|_| users(&[bombed.netns.inode(), unused.netns.inode()], None)).collect();
+        nix::sys::signal::killpg(
+            nix::unistd::Pid::from_raw(child.id().cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        )?;
+        child.wait()?;
+        for users in found? {
+            let bomb = users.get(&bombed.netns.inode());
+            ensure!(matches!(bomb, Some(User::Task { .. })), "{bomb:?}");
+            let other = users.get(&unused.netns.inode());
+            ensure!(other.is_none(), "{other:?}");
+        }
         Ok(())
     })
 }
@@ -83,7 +141,7 @@ fn a_mount_in_another_mount_namespace_is_a_user() -> Result<()> {
                 slot.netns.run(|| {
                     mount(Some(inside), "/run/kept", None::<&str>, MsFlags::MS_BIND, None::<&str>)
                 })??;
-                let own = std::fs::read_link("/proc/thread-self/ns/mnt")?;
+                let own = fs::read_link("/proc/thread-self/ns/mnt")?;
                 ready.send(own)?;
                 is_end.recv().ok();
                 umount2("/run/kept", MntFlags::MNT_DETACH)?;

@@ -13,6 +13,7 @@
 //! `v2` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
+mod attached;
 mod bpf_file_system;
 mod error;
 mod load;
@@ -25,6 +26,7 @@ mod survey;
 
 use std::path::Path;
 
+pub use attached::{AttachPoint, attached_count, namespace_attach_types};
 pub use error::DatapathError;
 pub use load::{clear_abandoned, reload, unload};
 pub use log::LogReader;

@@ -20,21 +20,23 @@ pub use address::{add_address, addresses};
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
 };
-pub use generic::forget_tcp_metrics;
+pub use generic::{
+    GENERIC_HEADER, built_in_family, families, forget_tcp_metrics, generic_message, open_generic,
+};
 pub use link::{
     LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
     delete_no_link, get_link, links, move_to_group, mtu_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{
-    delete_nftables_tables, forget_connections, nftables_tables, open_netfilter_untyped,
+    NetfilterObject, delete_nftables_tables, forget_connections, is_unknown, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use route::{Route, RouteOptions, add_route, append_route, is_local, routes, uplink_ifindex};
-pub use sock_diag::{Connection, destroy_connections, open_sock_diag, tcp_connections};
+pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};
-pub use xfrm::{flush_xfrm, open_xfrm, xfrm_counts};
+pub use xfrm::{flush_xfrm, open_xfrm, xfrm_counts, xfrm_defaults, xfrm_thresholds};
 
 // STUB
 pub(crate) fn forget_connections_of(

@@ -39,21 +39,29 @@ pub fn open_sock_diag() -> Result<Option<UntypedSocket>, NetlinkError> {
     }
 }
 
-/// All TCP connections and listeners of both families; none where the kernel cannot tell.
-pub fn tcp_connections(socket: &mut UntypedSocket) -> Result<Vec<Connection>, NetlinkError> {
-    let mut connections = Vec::new();
+/// Hands all TCP connections and listeners of both families to `visit`, which ends it by an error; the
+/// socket is of no more use then. None where the kernel cannot tell.
+pub fn each_tcp_connection<E>(
+    socket: &mut UntypedSocket,
+    mut visit: impl FnMut(Connection) -> Result<(), E>,
+) -> Result<Result<(), E>, NetlinkError> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         // Both are below 256.
         let family = u8::try_from(family).unwrap_or_default();
-        match socket.dump("list TCP connections", &request(SHOW, family, None)) {
+        let request = request(SHOW, family, None);
+        let visited = socket.dump_each("list TCP connections", request, |answer| {
+            read(&answer.payload).map_or(Ok(()), &mut visit)
+        });
+        match visited {
             Err(error) if is_missing(&error) => {}
-            answers => {
-                let answers = answers?;
-                connections.extend(answers.iter().filter_map(|answer| read(&answer.payload)));
+            visited => {
+                if let Err(end) = visited? {
+                    return Ok(Err(end));
+                }
             }
         }
     }
-    Ok(connections)
+    Ok(Ok(()))
 }
 
 /// Ends connections without telling their peers more than a reset. False: this kernel cannot.

@@ -1,6 +1,6 @@
 //! A blocking netlink socket, and a batch of requests over it.
 
-use std::{collections::HashMap, fmt, hash::Hash, io};
+use std::{collections::HashMap, convert::Infallible, fmt, hash::Hash, io};
 
 use netlink_packet_core::{
     DecodeError, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
@@ -257,6 +257,40 @@ where
         Err(NetlinkError::Answer { what: what.to_owned(), reason })
     }
 
+    /// Asks for all objects, and hands each to `visit` as it comes, so that a long table is never held
+    /// whole. Returns whether the table stayed the same while it was read.
+    ///
+    /// The inner error is that of `visit`. The rest of the dump is still on its way then: the socket is
+    /// of no more use, and closing it ends the dump.
+    pub fn dump_each<E>(
+        &mut self,
+        what: &str,
+        message: M,
+        mut visit: impl FnMut(M) -> Result<(), E>,
+    ) -> Result<Result<bool, E>, NetlinkError> {
+        let mut datagram = Vec::new();
+        self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
+        self.send(&datagram, what)?;
+        let mut consistent = true;
+        loop {
+            for answer in self.datagram(what)? {
+                if let Some(refusal) = answer.refusal(what) {
+                    return Err(refusal);
+                }
+                consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
+                match answer.message.payload {
+                    NetlinkPayload::InnerMessage(object) => {
+                        if let Err(error) = visit(object) {
+                            return Ok(Err(error));
+                        }
+                    }
+                    NetlinkPayload::Done(_) => return Ok(Ok(consistent)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Asks for all objects of a table that may be so long, and change so often, that it does with
     /// each reading. After some readings it is taken as all of them together saw it, each object as it
     /// was seen last: what was there all the time is not missing, and what came or went meanwhile may
@@ -291,24 +325,13 @@ where
         message: M,
         wanted: impl Fn(M) -> Option<T>,
     ) -> Result<(Vec<T>, bool), NetlinkError> {
-        let mut datagram = Vec::new();
-        self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
-        self.send(&datagram, what)?;
         let mut objects = Vec::new();
-        let mut consistent = true;
-        loop {
-            for answer in self.datagram(what)? {
-                if let Some(refusal) = answer.refusal(what) {
-                    return Err(refusal);
-                }
-                consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
-                match answer.message.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.extend(wanted(object)),
-                    NetlinkPayload::Done(_) => return Ok((objects, consistent)),
-                    _ => {}
-                }
-            }
-        }
+        let collected = self.dump_each(what, message, |object| {
+            objects.extend(wanted(object));
+            Ok::<_, Infallible>(())
+        })?;
+        let Ok(consistent) = collected;
+        Ok((objects, consistent))
     }
 
     fn append(&mut self, datagram: &mut Vec<u8>, message: M, flags: u16) {
@@ -378,10 +401,12 @@ impl<M: NetlinkDeserializable> Answer<M> {
 
     /// The refusal of `what`, if it is one.
     fn refusal(&self, what: &str) -> Option<NetlinkError> {
-        let NetlinkPayload::Error(error) = &self.message.payload else {
-            return None;
+        let code = match &self.message.payload {
+            NetlinkPayload::Error(error) => error.code?.get(),
+            // A dump that failed when it had begun (`netlink_dump_done`).
+            NetlinkPayload::Done(done) if done.code < 0 => done.code,
+            _ => return None,
         };
-        let code = error.code?.get();
         let source = io::Error::from_raw_os_error(code.saturating_neg());
         Some(NetlinkError::Refused { what: what.to_owned(), source, kernel: self.words.clone() })
     }

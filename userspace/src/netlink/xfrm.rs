@@ -1,4 +1,4 @@
-//! `IPsec`: how many states and policies a namespace has, and dropping them.
+//! `IPsec`: how many states and policies a namespace has, its defaults, and dropping them.
 
 use netlink_sys::protocols::NETLINK_XFRM;
 
@@ -12,6 +12,10 @@ const FLUSH_POLICIES: u16 = 0x1d;
 const GET_STATES: u16 = 0x23;
 /// `XFRM_MSG_GETSPDINFO`
 const GET_POLICIES: u16 = 0x25;
+/// `XFRM_MSG_GETDEFAULT`
+const GET_DEFAULTS: u16 = 0x28;
+/// `XFRMA_SPD_IPV4_HTHRESH` and `XFRMA_SPD_IPV6_HTHRESH`
+const THRESHOLDS: [u16; 2] = [3, 4];
 /// `XFRMA_SAD_CNT` and `XFRMA_SPD_INFO`: numbers in the answers.
 const COUNTS: u16 = 1;
 
@@ -31,6 +35,26 @@ pub fn xfrm_counts(socket: &mut UntypedSocket) -> Result<(u32, u32), NetlinkErro
     let states = count(socket, GET_STATES, "count IPsec states")?;
     let policies = count(socket, GET_POLICIES, "count IPsec policies")?;
     Ok((states, policies))
+}
+
+/// What holds for packets that no policy is for: `struct xfrm_userpolicy_default` (in, forwarded, out);
+/// none where the kernel has no such thing (before 5.14).
+pub fn xfrm_defaults(socket: &mut UntypedSocket) -> Result<Option<[u8; 3]>, NetlinkError> {
+    let request = UntypedMessage::new(GET_DEFAULTS, &[0; 3]);
+    match socket.query(Request::new("ask for the default IPsec policy", request, 0)) {
+        Err(error) if matches!(error.errno(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(None),
+        answer => Ok(answer?.payload.first_chunk().copied()),
+    }
+}
+
+/// From which prefix lengths on policies are hashed (`ip xfrm policy set`): the attributes, as they
+/// are.
+pub fn xfrm_thresholds(socket: &mut UntypedSocket) -> Result<Vec<Vec<u8>>, NetlinkError> {
+    let request = UntypedMessage::new(GET_POLICIES, &u32::MAX.to_ne_bytes());
+    let answer = socket.query(Request::new("ask how IPsec policies are hashed", request, 0))?;
+    let rest = answer.payload.get(4..).unwrap_or_default();
+    let thresholds = attributes(rest).filter(|(kind, _)| THRESHOLDS.contains(kind));
+    Ok(thresholds.map(|(_, value)| value.to_vec()).collect())
 }
 
 /// Drops all `IPsec` states and policies.

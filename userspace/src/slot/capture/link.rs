@@ -2,6 +2,12 @@
 
 use super::Capture;
 
+/// What lines begin with that tell of Ethernet addresses that a link takes packets for: of groups that
+/// routers join, for one.
+const HEARD: &str = "link-layer address on ";
+/// What lines begin with that go with a link: its offloads, and its settings.
+const OFFLOADS: &str = "features of link ";
+const SETTING: &str = "setting ";
 /// Folders of sysctls below which each link has one of its own.
 const PER_LINK: [&str; 2] = ["conf", "neigh"];
 
@@ -32,9 +38,25 @@ impl Capture<'_> {
     pub(super) fn is_of(&self, path: &str, lines: &[String]) -> bool {
         let mut parts = path.split('/').skip(1);
         let (Some(folder), Some(link)) = (parts.next(), parts.next()) else { return false };
+        PER_LINK.contains(&folder) && self.came_or_went(link, lines)
+    }
+
+    /// Whether a line tells of something that comes and goes with a link which `lines`, and not their
+    /// counterpart, tell of; or that follows from sysctls and addresses, which are told themselves.
+    pub(super) fn follows(&self, line: &str, lines: &[String]) -> bool {
+        if line.starts_with(HEARD) {
+            return true;
+        }
+        let offloads = line.strip_prefix(OFFLOADS).and_then(|rest| rest.split_once(": "));
+        let setting = || line.strip_prefix(SETTING)?.split_once('/');
+        let link = offloads.or_else(setting);
+        link.is_some_and(|(link, _)| self.came_or_went(link, lines))
+    }
+
+    fn came_or_went(&self, link: &str, lines: &[String]) -> bool {
         let count = |lines: &[String]| lines.iter().filter(|line| name(line) == Some(link)).count();
         let both = count(&self.difference.added) + count(&self.difference.missing);
-        PER_LINK.contains(&folder) && count(lines) == 1 && both == 1
+        count(lines) == 1 && both == 1
     }
 }
 

@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use super::{
     Difference, Fingerprint, FingerprintError,
-    fingerprint::{Class, Object, Observation, sysctl_of},
+    fingerprint::{Class, Kernel, Object, Observation, Occasion, sysctl_of},
 };
 use crate::{
     netlink::{Route, RouteOptions},
@@ -67,7 +67,10 @@ pub fn capture(
     netns: &Netns,
     built: &Fingerprint,
 ) -> Result<Vec<Operation>, CaptureError> {
-    let observation = netns.run(|| Observation::take(slot))??;
+    let look = || -> Result<_, FingerprintError> {
+        Observation::take(slot, &mut Kernel::open(built)?, Occasion::Used)
+    };
+    let observation = netns.run(look)??;
     Ok(operations(slot, config, built, &observation)?)
 }
 
@@ -81,7 +84,7 @@ fn operations(
     let Some(difference) = built.difference(&now) else {
         return Ok(Vec::new());
     };
-    let own = observation.links.iter().find(|link| link.name == slot.ifname.as_str());
+    let own = observation.links.iter().find(|link| link.name == slot.ifname.as_str().as_bytes());
     let mut capture = Capture {
         slot,
         now: &now,
@@ -139,6 +142,9 @@ struct Capture<'a> {
 impl Capture<'_> {
     /// Takes in a line that was not there when the slot was built, and its object where it has one.
     fn added(&mut self, line: &str, object: Option<&Object>) {
+        if self.follows(line, &self.difference.added) {
+            return;
+        }
         let taken = match object {
             Some(Object { class: Class::Link, .. }) => return self.link(line),
             Some(Object { class: Class::Route, payload, .. }) => self.route(payload, line),
@@ -157,7 +163,10 @@ impl Capture<'_> {
     fn missing(&mut self, line: &str) {
         let told_already = match sysctl_of(line) {
             Some((path, _)) => self.is_set(path) || self.is_of(path, &self.difference.missing),
-            None => link::name(line).is_some_and(|name| self.has_link(name)),
+            None => {
+                link::name(line).is_some_and(|name| self.has_link(name))
+                    || self.follows(line, &self.difference.missing)
+            }
         };
         if !told_already {
             let told =

@@ -6,9 +6,9 @@ use crate::{
     template::SysctlKey,
 };
 
-/// Sysctls that hold keys. Who reads a template should not learn them, and two instances should not
-/// share them.
-const SECRETS: [&str; 2] = ["stable_secret", "tcp_fastopen_key"];
+/// The sysctl that holds a key. Readers of a template should not learn it, and two instances should not
+/// share it. That of TCP fast open is no line of a fingerprint: each slot has another.
+const SECRET: &str = "stable_secret";
 /// What sysctls of interfaces are named for that set others, too (`devinet_copy_dflt_conf`,
 /// `inet_forward_change`, `neigh_copy_dflt_parms`).
 const SEVERAL: [&str; 2] = ["all", "default"];
@@ -21,7 +21,7 @@ impl Capture<'_> {
         if self.is_of(path, &self.difference.added) {
             return;
         }
-        if path.rsplit('/').next().is_some_and(|name| SECRETS.contains(&name)) {
+        if path.rsplit('/').next().is_some_and(|name| name == SECRET) {
             return self.things.push(format!("set: sysctl {path} (it is a secret)"));
         }
         let Ok(key) = SysctlKey::of_path(path, IFNAME) else {

@@ -5,27 +5,37 @@
 //! lifetimes, neighbours that were learned. What is a slot's own stands as a placeholder, so that
 //! all slots of a network configuration have the same.
 
+mod budget;
 mod difference;
+mod files;
+mod generic;
+mod kernel;
 mod names;
+mod netfilter;
 mod objects;
 mod observation;
 mod others;
 mod render;
 mod sysctls;
 
+pub(super) use budget::Budget;
+pub use budget::TooMuch;
 pub use difference::Difference;
-pub(super) use names::IFNAME;
+pub(super) use files::mount_proc;
+pub(super) use kernel::Kernel;
+pub(super) use names::{IFNAME, shown};
+pub(super) use netfilter::count_rules;
 pub(super) use objects::{Class, Link, Object, list};
 pub use observation::FingerprintError;
-pub(super) use observation::Observation;
-pub(super) use sysctls::{mount_proc, sysctl_of, write_sysctl};
+pub(super) use observation::{Observation, Occasion};
+pub(super) use sysctls::{sysctl_of, write_sysctl};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Slot;
 
 /// Version of the lines' form: two versions cannot be compared.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a namespace is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +62,8 @@ impl Fingerprint {
     /// Takes the fingerprint of the namespace that the calling thread is in, which is `slot`'s, and
     /// which nobody has used yet.
     pub fn take(slot: &Slot) -> Result<Self, FingerprintError> {
-        Ok(Observation::take_first(slot)?.fingerprint())
+        let mut kernel = Kernel::open_first()?;
+        Ok(Observation::take(slot, &mut kernel, Occasion::First)?.fingerprint())
     }
 
     fn new(mut lines: Vec<String>) -> Self {
@@ -118,7 +129,10 @@ mod tests {
         assert_eq!(read, fingerprint);
         assert_eq!(read.digest(), fingerprint.digest());
         bytes[0] += 1;
-        assert_eq!(Fingerprint::decode(&bytes), Err(DecodeError::Version { found: Some(2) }));
+        assert_eq!(
+            Fingerprint::decode(&bytes),
+            Err(DecodeError::Version { found: Some(VERSION + 1) })
+        );
         assert_eq!(Fingerprint::decode(&[]), Err(DecodeError::Version { found: None }));
     }
 

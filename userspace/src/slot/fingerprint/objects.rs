@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{names::Names, render};
-use crate::netlink::{NetlinkError, UntypedMessage, UntypedSocket, attributes};
+use super::{Budget, FingerprintError, Kernel, names::Names, render};
+use crate::netlink::{UntypedMessage, attributes};
 
 /// `IFLA_EXT_MASK`, and `RTEXT_FILTER_SKIP_STATS` for it.
 const LINK_EXT_MASK: u16 = 29;
@@ -18,6 +18,10 @@ const ROUTE_TO: u16 = 1;
 const LOCAL_ROUTE: u8 = 2;
 /// `AF_INET6`
 const IPV6: u8 = 10;
+/// `AF_BRIDGE`
+const BRIDGE: u8 = 7;
+/// `NDA_LLADDR`
+const LINK_LAYER: u16 = 2;
 /// `NTF_PROXY`
 const PROXY: u8 = 1 << 3;
 /// `NUD_PERMANENT`
@@ -43,6 +47,12 @@ pub(in crate::slot) enum Class {
     Nexthop,
     Label,
     Qdisc,
+    /// An Ethernet address that a link takes packets for beside its own: of groups, and of links that
+    /// stand on it, wherever they are.
+    Heard,
+    /// The number of another network namespace, which it has since a link came from there, went there,
+    /// or has its other end there. None is ever taken away.
+    Elsewhere,
 }
 
 /// An object as the kernel told it.
@@ -58,7 +68,7 @@ pub(in crate::slot) struct Object {
 impl Class {
     /// All classes but links, which the others speak of; in the order in which objects are deleted:
     /// routes go with the nexthops that they are through.
-    pub(super) const BEHIND_LINKS: [Self; 8] = [
+    pub(super) const BEHIND_LINKS: [Self; 10] = [
         Self::Address,
         Self::Nexthop,
         Self::Route,
@@ -67,6 +77,8 @@ impl Class {
         Self::Proxy,
         Self::Label,
         Self::Qdisc,
+        Self::Heard,
+        Self::Elsewhere,
     ];
 
     /// `RTM_NEW…`; `RTM_DEL…` and `RTM_GET…` follow it.
@@ -75,20 +87,27 @@ impl Class {
             Self::Link => 16,
             Self::Address => 20,
             Self::Route => 24,
-            Self::Neighbour | Self::Proxy => 28,
+            Self::Neighbour | Self::Proxy | Self::Heard => 28,
             Self::Rule => 32,
             Self::Qdisc => 36,
             Self::Label => 72,
+            Self::Elsewhere => 88,
             Self::Nexthop => 104,
         }
     }
 
     /// Length of the header: `struct ifinfomsg`, `ifaddrmsg`, `rtmsg`, `ndmsg`, `fib_rule_hdr`,
-    /// `tcmsg`, `ifaddrlblmsg`, `nhmsg`.
+    /// `tcmsg`, `ifaddrlblmsg`, `nhmsg`, `rtgenmsg`.
     pub(super) fn header(self) -> usize {
         match self {
+            Self::Elsewhere => 4,
             Self::Address | Self::Nexthop => 8,
-            Self::Route | Self::Rule | Self::Neighbour | Self::Proxy | Self::Label => 12,
+            Self::Route
+            | Self::Rule
+            | Self::Neighbour
+            | Self::Proxy
+            | Self::Heard
+            | Self::Label => 12,
             Self::Link => 16,
             Self::Qdisc => 20,
         }
@@ -101,6 +120,7 @@ impl Class {
             // Only IPv6 has them.
             Self::Label => header[0] = IPV6,
             Self::Proxy => header[10] = PROXY,
+            Self::Heard => header[0] = BRIDGE,
             _ => {}
         }
         let message = UntypedMessage::new(self.new_kind() + 2, &header[..self.header()]);
@@ -160,9 +180,10 @@ impl Class {
                 byte(7),
                 word(8)
             ),
-            Self::Neighbour | Self::Proxy => {
+            Self::Neighbour | Self::Proxy | Self::Heard => {
                 format!(" on {}: flags {:#x}", names.link(word(4)), byte(10))
             }
+            Self::Elsewhere => String::new(),
             Self::Nexthop => {
                 let flags = word(4) & !MOVING_ROUTE_FLAGS;
                 format!(
@@ -180,8 +201,14 @@ impl Class {
         }
     }
 
-    /// Whether an object is part of the fingerprint: neighbours that were learned come and go, and
-    /// so do routes that were made of others by what was learned of a path.
+    /// Whether what is too much of it is deleted. An address that a link hears would be, and the link
+    /// that stands on it elsewhere would stay.
+    pub(in crate::slot) fn can_be_deleted(self) -> bool {
+        !matches!(self, Self::Link | Self::Heard | Self::Elsewhere)
+    }
+
+    /// Whether an object lasts: neighbours that were learned come and go, and so do routes that were
+    /// made of others by what was learned of a path.
     pub(in crate::slot) fn lasts(self, payload: &[u8]) -> bool {
         match self {
             Self::Neighbour => half(payload, 8) == PERMANENT,
@@ -203,38 +230,66 @@ impl fmt::Display for Class {
             Self::Nexthop => "nexthop",
             Self::Label => "address label",
             Self::Qdisc => "queueing discipline",
+            Self::Heard => "link-layer address",
+            Self::Elsewhere => "namespace",
         })
     }
 }
 
 /// All objects of a class; none where the kernel has no such class.
 pub(in crate::slot) fn list(
-    socket: &mut UntypedSocket,
+    kernel: &mut Kernel,
     class: Class,
-) -> Result<Vec<Vec<u8>>, NetlinkError> {
-    match socket.dump(&format!("list every {class}"), &class.request()) {
-        Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
-        answers => Ok(answers?.into_iter().map(|answer| answer.payload).collect()),
+) -> Result<Vec<Vec<u8>>, FingerprintError> {
+    match kernel.budget.list(&mut kernel.route, &class.to_string(), &class.request()) {
+        Err(FingerprintError::Netlink(error)) if error.errno() == Some(libc::EOPNOTSUPP) => {
+            Ok(Vec::new())
+        }
+        other => other,
     }
 }
 
 /// The lasting objects of a class.
 pub(super) fn observe(
-    socket: &mut UntypedSocket,
+    kernel: &mut Kernel,
     class: Class,
     names: &Names<'_>,
-) -> Result<Vec<Object>, NetlinkError> {
-    let payloads = list(socket, class)?.into_iter().filter(|payload| class.lasts(payload));
-    let object =
-        |payload: Vec<u8>| Object { class, line: render::line(class, &payload, names), payload };
-    Ok(payloads.map(object).collect())
+) -> Result<Vec<Object>, FingerprintError> {
+    let payloads = list(kernel, class)?;
+    of(class, payloads, names, &mut kernel.budget)
+}
+
+/// The lasting objects among those that were listed.
+pub(super) fn of(
+    class: Class,
+    payloads: Vec<Vec<u8>>,
+    names: &Names<'_>,
+    budget: &mut Budget,
+) -> Result<Vec<Object>, FingerprintError> {
+    let mut objects = Vec::with_capacity(payloads.len());
+    for payload in payloads.into_iter().filter(|payload| class.lasts(payload)) {
+        if class == Class::Heard && is_own_group(&payload, names) {
+            continue;
+        }
+        let line = render::line(class, &payload, names);
+        budget.spend(&class.to_string(), objects.len() + 1, line.len())?;
+        objects.push(Object { class, line, payload });
+    }
+    Ok(objects)
+}
+
+/// Whether a link hears a group because it has an address of the slot's. Of two addresses that end
+/// alike it hears one group: so those are no lines.
+fn is_own_group(payload: &[u8], names: &Names<'_>) -> bool {
+    let rest = payload.get(Class::Heard.header()..).unwrap_or_default();
+    attributes(rest).any(|(kind, value)| kind == LINK_LAYER && names.is_solicited(value))
 }
 
 /// What is to be known of a link beside its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::slot) struct Link {
     pub ifindex: u32,
-    pub name: String,
+    pub name: Vec<u8>,
     pub mac: Vec<u8>,
     /// Whether it is up and has a carrier.
     pub connected: bool,
@@ -244,11 +299,12 @@ pub(in crate::slot) struct Link {
 
 impl Link {
     pub(in crate::slot) fn read(payload: &[u8]) -> Self {
-        /// `IF_OPER_DOWN` and the like are below; `IF_OPER_UNKNOWN` is what `lo` has.
-        const DOWN_STATES: std::ops::RangeInclusive<u8> = 1..=4;
+        /// `IF_OPER_NOTPRESENT`, `IF_OPER_DOWN` and `IF_OPER_LOWERLAYERDOWN`, which the kernel leaves
+        /// by itself. `IF_OPER_UNKNOWN` is what `lo` has, and what is above, users set.
+        const DOWN_STATES: std::ops::RangeInclusive<u8> = 1..=3;
         let mut link = Self {
             ifindex: word(payload, 4),
-            name: String::new(),
+            name: Vec::new(),
             mac: Vec::new(),
             connected: false,
             settling: false,
@@ -257,10 +313,7 @@ impl Link {
         for (kind, value) in attributes(payload.get(Class::Link.header()..).unwrap_or_default()) {
             match kind {
                 1 => link.mac = value.to_vec(),
-                3 => {
-                    let name = String::from_utf8_lossy(value);
-                    name.trim_end_matches('\0').clone_into(&mut link.name);
-                }
+                3 => link.name = value.strip_suffix(&[0]).unwrap_or(value).to_vec(),
                 16 => state = byte(value, 0),
                 33 => carrier = byte(value, 0),
                 _ => {}

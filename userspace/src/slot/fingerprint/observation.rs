@@ -6,29 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::ProgramError;
-use netlink_sys::protocols::NETLINK_ROUTE;
-use rustix::thread::{MembarrierCommand, membarrier};
-
 use super::{
-    Fingerprint,
-    names::Names,
+    Fingerprint, Kernel, TooMuch,
+    budget::wait_for_kernel,
+    names::{Names, shown},
     objects::{self, Class, Link, Object},
-    others, sysctls,
+    others,
 };
-use crate::{
-    netlink::{NetlinkError, UntypedSocket, open_netfilter_untyped},
-    store::Slot,
-};
+use crate::{netlink::NetlinkError, store::Slot};
 
-/// How long links may take to act on a carrier. It takes the kernel's link watch milliseconds.
-const SETTLING: Duration = Duration::from_secs(2);
-/// How long addresses may take to get their routes, mostly less than a millisecond, where somebody may
-/// have taken those away.
-const ROUTING: Duration = Duration::from_millis(300);
+/// How long links may take to act on a carrier, and addresses to get their routes. It takes the kernel's
+/// threads milliseconds where it happens at all; where a user has seen to it that it does not, waiting
+/// longer is of no use.
+const SETTLING: Duration = Duration::from_millis(50);
+/// The same after a repair, which takes links down and up.
+const SETTLING_AFTER_REPAIR: Duration = Duration::from_millis(250);
 /// The same where nobody was yet: what all slots of a pool are compared with must be whole, however
 /// busy the kernel's threads are.
-const ROUTING_AT_FIRST: Duration = Duration::from_secs(10);
+const SETTLING_AT_FIRST: Duration = Duration::from_secs(10);
 
 /// Why a namespace cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +31,14 @@ pub enum FingerprintError {
     /// The kernel does not answer.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// A sysctl cannot be read or written.
-    #[error("cannot {call} sysctl {path} below /proc/sys/net: {source}")]
-    Sysctl {
+    /// There is more in it than is looked at.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+    /// A sysctl, or a setting of a link, cannot be read.
+    #[error("cannot {call} {kind} {path}: {source}")]
+    File {
+        /// What it is: a sysctl, below `/proc/sys/net`, or a setting, below `/sys/class/net`.
+        kind: &'static str,
         /// Its path.
         path: PathBuf,
         /// The system call.
@@ -46,28 +46,39 @@ pub enum FingerprintError {
         /// Its error.
         source: io::Error,
     },
-    /// Tables of a firewall or load balancer cannot be listed.
+    /// A file that lists objects of the namespace cannot be read.
     #[error("cannot read {path}: {source}")]
-    Tables {
-        /// The file that lists them.
+    Read {
+        /// The file.
         path: String,
         /// Why not.
         source: io::Error,
     },
-    /// Programs of a link cannot be listed.
-    #[error("cannot list programs attached to {link}: {source}")]
+    /// Programs cannot be counted.
+    #[error("cannot count the programs that are attached: {place}: {source}")]
     Programs {
-        /// The link's name.
-        link: String,
+        /// Where.
+        place: String,
         /// Why not.
-        source: ProgramError,
+        source: io::Error,
     },
-    /// Links do not come to rest.
-    #[error("link {link} has a carrier, but is not ready after {SETTLING:?}")]
+    /// Links did not come to rest, in a namespace that nobody has used yet.
+    #[error("link {link} has a carrier, but is not ready after {SETTLING_AT_FIRST:?}")]
     Settling {
         /// The link's name.
         link: String,
     },
+}
+
+/// When a namespace is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::slot) enum Occasion {
+    /// Nobody has used it yet.
+    First,
+    /// Its user is gone, or uses it.
+    Used,
+    /// It was repaired.
+    Repaired,
 }
 
 /// What there is in a namespace.
@@ -80,28 +91,28 @@ pub(in crate::slot) struct Observation {
 }
 
 impl Observation {
-    /// Looks at the namespace that the calling thread is in, which is `slot`'s.
-    pub(in crate::slot) fn take(slot: &Slot) -> Result<Self, FingerprintError> {
-        Self::take_within(slot, ROUTING)
-    }
-
-    /// The same of a namespace that nobody has used yet.
-    pub(super) fn take_first(slot: &Slot) -> Result<Self, FingerprintError> {
-        Self::take_within(slot, ROUTING_AT_FIRST)
-    }
-
-    fn take_within(slot: &Slot, routing: Duration) -> Result<Self, FingerprintError> {
-        let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
-        let links = settled_links(&mut socket)?;
+    /// Looks at the namespace that the calling thread is in, which is `slot`'s, by sockets that were
+    /// opened there.
+    pub(in crate::slot) fn take(
+        slot: &Slot,
+        kernel: &mut Kernel,
+        occasion: Occasion,
+    ) -> Result<Self, FingerprintError> {
+        let deadline = Instant::now() + occasion.settling();
+        kernel.budget.look_again();
+        let links = settled_links(kernel, deadline)?;
+        let read: Vec<_> = links.iter().map(|link| Link::read(link)).collect();
+        if let Some(link) = read.iter().find(|link| link.settling && occasion == Occasion::First) {
+            return Err(FingerprintError::Settling { link: shown(&link.name) });
+        }
         let mut names = Names::new(slot);
-        for link in &links {
+        for link in &read {
             names.learn(link.ifindex, &link.name);
         }
-        let objects = settled_objects(&mut socket, &links, &names, routing)?;
-        let sysctls = sysctls::lines(&names)?;
-        let mut others = others(&links, &names)?;
-        others.extend(sysctls);
-        Ok(Self { links, objects, others })
+        let mut objects = objects::of(Class::Link, links, &names, &mut kernel.budget)?;
+        objects.extend(settled_objects(kernel, &read, &names, deadline)?);
+        let others = others::lines(kernel, &read, &names)?;
+        Ok(Self { links: read, objects, others })
     }
 
     pub(in crate::slot) fn fingerprint(&self) -> Fingerprint {
@@ -110,56 +121,47 @@ impl Observation {
     }
 }
 
-fn others(links: &[Link], names: &Names<'_>) -> Result<Vec<String>, FingerprintError> {
-    let mut found = others::nftables(&mut open_netfilter_untyped()?)?;
-    found.extend(others::tables()?);
-    found.extend(others::xfrm()?);
-    for link in links {
-        found.extend(others::programs(&link.name, &names.text(&link.name))?);
+impl Occasion {
+    fn settling(self) -> Duration {
+        match self {
+            Self::First => SETTLING_AT_FIRST,
+            Self::Used => SETTLING,
+            Self::Repaired => SETTLING_AFTER_REPAIR,
+        }
     }
-    Ok(found)
 }
 
-/// All objects, once every IPv6 address has its route; or without it, should somebody have taken
-/// that away.
+/// All objects behind links, once every IPv6 address has its route; or without it, should somebody
+/// have taken that away.
 fn settled_objects(
-    socket: &mut UntypedSocket,
+    kernel: &mut Kernel,
     links: &[Link],
     names: &Names<'_>,
-    routing: Duration,
+    deadline: Instant,
 ) -> Result<Vec<Object>, FingerprintError> {
-    let deadline = Instant::now() + routing;
     loop {
-        let mut objects = objects::observe(socket, Class::Link, names)?;
+        kernel.budget.look_again();
+        let mut found = Vec::new();
         for class in Class::BEHIND_LINKS {
-            objects.extend(objects::observe(socket, class, names)?);
+            found.extend(objects::observe(kernel, class, names)?);
         }
-        if !objects::has_unrouted_address(&objects, links) || Instant::now() >= deadline {
-            return Ok(objects);
+        if !objects::has_unrouted_address(&found, links) || Instant::now() >= deadline {
+            return Ok(found);
         }
         wait_for_kernel();
     }
 }
 
-/// The links, once all that have a carrier are ready. The kernel's link watch makes them so, which
-/// is when IPv6 adds its routes for them.
-fn settled_links(socket: &mut UntypedSocket) -> Result<Vec<Link>, FingerprintError> {
-    let deadline = Instant::now() + SETTLING;
+/// The links, once all that have a carrier are ready, or as they are at the deadline. The kernel's link
+/// watch makes them ready, which is when IPv6 adds its routes for them.
+fn settled_links(kernel: &mut Kernel, deadline: Instant) -> Result<Vec<Vec<u8>>, FingerprintError> {
     loop {
-        let links: Vec<_> =
-            objects::list(socket, Class::Link)?.iter().map(|link| Link::read(link)).collect();
-        let Some(settling) = links.iter().find(|link| link.settling) else {
+        kernel.budget.look_again();
+        let links = objects::list(kernel, Class::Link)?;
+        let settling = links.iter().any(|link| Link::read(link).settling);
+        if !settling || Instant::now() >= deadline {
             return Ok(links);
-        };
-        if Instant::now() >= deadline {
-            return Err(FingerprintError::Settling { link: settling.name.clone() });
         }
         wait_for_kernel();
     }
-}
-
-/// Waits as long as work takes that the kernel left to its own threads: a grace period is of that
-/// length. Where there is none to wait for, the question is asked again at once.
-fn wait_for_kernel() {
-    _ = membarrier(MembarrierCommand::Global);
 }

@@ -1,79 +1,212 @@
-//! What else a user may have left: rules of firewalls, `IPsec`, load balancing, programs.
+//! What else a user may have left: legacy firewalls, `IPsec`, load balancing, flow labels, programs,
+//! actions, queues of links.
 
-use std::{fs, io};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read as _},
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+};
 
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use rustix::{fs::OFlags, io::Errno};
 
-use super::FingerprintError;
-use crate::netlink::{NetlinkError, UntypedSocket, nftables_tables, open_xfrm, xfrm_counts};
+use super::{
+    FingerprintError, Kernel, Link,
+    files::{self, Walk, mount_sysfs},
+    generic, kernel,
+    names::{Names, hexadecimal, shown},
+    netfilter, sysctls,
+};
+use crate::{
+    datapath::{AttachPoint, attached_count},
+    netlink::{UntypedMessage, attributes, xfrm_counts, xfrm_defaults, xfrm_thresholds},
+};
 
-/// Tables of the legacy iptables; one that was only looked at is there to the namespace's end.
-const XTABLES: [(&str, &str); 3] = [
-    ("/proc/thread-self/net/ip_tables_names", "iptables"),
-    ("/proc/thread-self/net/ip6_tables_names", "ip6tables"),
-    ("/proc/thread-self/net/arp_tables_names", "arptables"),
+/// Files below `/proc/thread-self/net` of which each line tells of an object: which lines are headings,
+/// and what the object is. A table of the legacy iptables that was only looked at is there to the
+/// namespace's end.
+const TABLES: [(&str, usize, &str); 5] = [
+    ("ip_tables_names", 0, "iptables (legacy) table"),
+    ("ip6_tables_names", 0, "ip6tables (legacy) table"),
+    ("arp_tables_names", 0, "arptables (legacy) table"),
+    ("ip_vs", 3, "IPVS service"),
+    ("ip6_flowlabel", 1, "IPv6 flow label"),
 ];
-/// Services of IPVS, behind three lines of heading.
-const IPVS: &str = "/proc/thread-self/net/ip_vs";
+/// `RTM_GETACTION`, `TCA_ACT_TAB` and `TCA_ACT_KIND`
+const GET_ACTION: u16 = 50;
+const ACTIONS: u16 = 1;
+const ACTION_KIND: u16 = 1;
+/// Length of `struct tcamsg`.
+const ACTION_HEADER: usize = 4;
+/// Kinds of actions of traffic control, of all kernels. One that the kernel has not is asked for in vain:
+/// it loads no module for it (`tc_dump_action`).
+const ACTION_KINDS: [&str; 21] = [
+    "bpf",
+    "connmark",
+    "csum",
+    "ct",
+    "ctinfo",
+    "gact",
+    "gate",
+    "ife",
+    "ipt",
+    "mirred",
+    "mpls",
+    "nat",
+    "pedit",
+    "police",
+    "sample",
+    "simple",
+    "skbedit",
+    "skbmod",
+    "tunnel_key",
+    "vlan",
+    "xt",
+];
+/// What sysfs has of a link that its line tells already, or that no user's doing is.
+const TOLD_OTHERWISE: [&str; 10] = [
+    "carrier",
+    "flags",
+    "ifalias",
+    "mtu",
+    "netdev_group",
+    "power",
+    "proto_down",
+    "statistics",
+    "tx_queue_len",
+    "uevent",
+];
 
-/// Lines of nftables' tables.
-pub(super) fn nftables(netfilter: &mut UntypedSocket) -> Result<Vec<String>, NetlinkError> {
-    let tables = nftables_tables(netfilter)?;
-    Ok(tables
-        .iter()
-        .map(|(family, name)| format!("nftables table {name} of family {family}"))
-        .collect())
+/// Lines of everything that is no object of the routing family.
+pub(super) fn lines(
+    kernel: &mut Kernel,
+    links: &[Link],
+    names: &Names<'_>,
+) -> Result<Vec<String>, FingerprintError> {
+    let mut found = sysctls::lines(names, &mut kernel.budget)?;
+    found.extend(netfilter::lines(&mut kernel.netfilter, &mut kernel.budget)?);
+    found.extend(tables(kernel)?);
+    found.extend(xfrm(kernel)?);
+    found.extend(generic::lines(kernel, names)?);
+    found.extend(actions(kernel)?);
+    found.extend(programs(links, names)?);
+    found.extend(queues(kernel, links, names)?);
+    Ok(found)
 }
 
-/// Lines of legacy tables and services.
-pub(super) fn tables() -> Result<Vec<String>, FingerprintError> {
+/// Lines of files of which each line is an object; none where the kernel has no such file.
+fn tables(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
     let mut lines = Vec::new();
-    for (path, program) in XTABLES {
-        lines.extend(read(path)?.lines().map(|table| format!("{program} (legacy) table {table}")));
+    for (file, headings, kind) in TABLES {
+        let path = format!("/proc/thread-self/net/{file}");
+        let failed = |source| FingerprintError::Read { path: path.clone(), source };
+        let mut text = Vec::new();
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => {
+                let bound = kernel.budget.bytes_left().saturating_add(1);
+                file.and_then(|file| file.take(bound).read_to_end(&mut text)).map_err(failed)?;
+            }
+        }
+        let objects = text.split(|byte| *byte == b'\n').skip(headings);
+        for (number, object) in objects.filter(|line| !line.is_empty()).enumerate() {
+            kernel.budget.spend(kind, number + 1, object.len())?;
+            lines.push(format!("{kind} {}", words(object)));
+        }
     }
-    lines.extend(read(IPVS)?.lines().skip(3).map(|service| format!("IPVS service {service}")));
     Ok(lines)
 }
 
-/// Lines of `IPsec`'s states and policies.
-pub(super) fn xfrm() -> Result<Vec<String>, NetlinkError> {
-    let Some(mut socket) = open_xfrm()? else { return Ok(Vec::new()) };
-    Ok(match xfrm_counts(&mut socket)? {
-        (0, 0) => Vec::new(),
-        (states, policies) => vec![format!("IPsec: {states} states, {policies} policies")],
-    })
+/// The words of a line, with one space between.
+fn words(line: &[u8]) -> String {
+    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.map(shown).collect::<Vec<_>>().join(" ")
 }
 
-/// Lines of programs that are attached to a link by tcx, which no queueing discipline shows.
-pub(super) fn programs(link: &str, shown: &str) -> Result<Vec<String>, FingerprintError> {
+/// Lines of `IPsec`: how many states and policies, and what holds without one.
+fn xfrm(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
+    let Some(socket) = &mut kernel.xfrm else { return Ok(Vec::new()) };
     let mut lines = Vec::new();
-    for (direction, kind) in [("ingress", TcAttachType::Ingress), ("egress", TcAttachType::Egress)]
-    {
-        let programs = match SchedClassifier::query_tcx(link, kind) {
-            Ok((_, programs)) => programs,
-            // Before 6.6 there is no such attachment.
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EINVAL) =>
-            {
-                continue;
-            }
-            Err(source) => {
-                return Err(FingerprintError::Programs { link: link.to_owned(), source });
-            }
+    let (states, policies) = xfrm_counts(socket)?;
+    if (states, policies) != (0, 0) {
+        lines.push(format!("IPsec: {states} states, {policies} policies"));
+    }
+    if let Some(defaults) = xfrm_defaults(socket)? {
+        lines.push(format!("IPsec defaults {}", hexadecimal(&defaults)));
+    }
+    let thresholds = xfrm_thresholds(socket)?;
+    lines.extend(thresholds.iter().map(|bits| format!("IPsec thresholds {}", hexadecimal(bits))));
+    Ok(lines)
+}
+
+/// Lines of actions of traffic control, which need no filter to be there.
+fn actions(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
+    let mut lines = Vec::new();
+    for kind in ACTION_KINDS {
+        let nest = |inner: UntypedMessage, number| {
+            UntypedMessage::new(0, &[]).attribute(number, &inner.payload)
         };
-        lines.extend(
-            programs
-                .iter()
-                .map(|program| format!("tcx program {} on {shown}, {direction}", program.id())),
-        );
+        let name =
+            UntypedMessage::new(0, &[]).attribute(ACTION_KIND, format!("{kind}\0").as_bytes());
+        let table = nest(name, 1);
+        let request =
+            UntypedMessage::new(GET_ACTION, &[0; ACTION_HEADER]).attribute(ACTIONS, &table.payload);
+        let answers = kernel.budget.list(&mut kernel.route, "traffic control action", &request)?;
+        let is_some = |answer: &Vec<u8>| {
+            let rest = answer.get(ACTION_HEADER..).unwrap_or_default();
+            attributes(rest).any(|(kind, value)| kind == ACTIONS && !value.is_empty())
+        };
+        if answers.iter().any(is_some) {
+            lines.push(format!("traffic control actions {kind}"));
+        }
     }
     Ok(lines)
 }
 
-/// A file's text; none where the kernel has no such file.
-fn read(path: &str) -> Result<String, FingerprintError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(|source| FingerprintError::Tables { path: path.to_owned(), source }),
+/// Lines of programs that are attached to the namespace, or to a link by tcx, which no queueing
+/// discipline shows.
+fn programs(links: &[Link], names: &Names<'_>) -> Result<Vec<String>, FingerprintError> {
+    let netns = kernel::own_namespace()?;
+    let mut found = Vec::new();
+    let mut add = |point, place: &str| match attached_count(point) {
+        Ok(0) => Ok(()),
+        Ok(count) => {
+            found.push(format!("programs are attached: {place}, {count}"));
+            Ok(())
+        }
+        Err(source) => Err(FingerprintError::Programs { place: place.to_owned(), source }),
+    };
+    add(AttachPoint::FlowDissector(netns.as_fd()), "flow dissector")?;
+    add(AttachPoint::SocketLookup(netns.as_fd()), "socket lookup")?;
+    for link in links {
+        let name = names.link(link.ifindex);
+        add(AttachPoint::TcxIngress(link.ifindex), &format!("tcx ingress of {name}"))?;
+        add(AttachPoint::TcxEgress(link.ifindex), &format!("tcx egress of {name}"))?;
     }
+    Ok(found)
+}
+
+/// Lines of what sysfs has of links and netlink has not: which processors their queues use, and how
+/// long they collect packets.
+fn queues(
+    kernel: &mut Kernel,
+    links: &[Link],
+    names: &Names<'_>,
+) -> Result<Vec<String>, FingerprintError> {
+    const KIND: &str = "setting";
+    let mounted = match mount_sysfs() {
+        // The kernel has none.
+        Err(Errno::NODEV) => return Ok(Vec::new()),
+        other => other.map_err(files::failed(KIND, "mount", "/sys"))?,
+    };
+    let mut walk = Walk::new(KIND, &TOLD_OTHERWISE, names, &mut kernel.budget);
+    for link in links {
+        let name = OsStr::from_bytes(&link.name);
+        let path = std::path::Path::new("class/net").join(name);
+        let folder = files::open(&mounted, &path, OFlags::RDONLY | OFlags::DIRECTORY);
+        let shown = names.link(link.ifindex);
+        let folder = folder.map_err(files::failed(KIND, "open", &shown))?;
+        walk.folder(&folder, &shown)?;
+    }
+    Ok(walk.lines)
 }

@@ -20,6 +20,8 @@ enum Form {
     Address,
     Mac,
     Link,
+    /// Index of the other end of a veth.
+    Peer,
     /// As they are.
     Bytes,
     /// Attributes inside: numbers, texts or what they are.
@@ -31,7 +33,7 @@ enum Form {
 /// Type, name and form of an attribute.
 type Attribute = (u16, &'static str, Form);
 
-use Form::{Address, Bytes, Flags, Link, Mac, Nest, Number, Skip, Text};
+use Form::{Address, Bytes, Flags, Link, Mac, Nest, Number, Peer, Skip, Text};
 
 /// `IFLA_INET6_…` within `AF_INET6` within `IFLA_AF_SPEC`: what is no sysctl and no statistics.
 const INET6: &[Attribute] = &[
@@ -48,20 +50,20 @@ const INET6: &[Attribute] = &[
 const AF_SPEC: &[Attribute] = &[(2, "inet", Skip), (10, "inet6", Nest(INET6))];
 /// `IFLA_LINKINFO`
 const LINK_INFO: &[Attribute] = &[(1, "kind", Text), (3, "statistics", Skip)];
-/// `IFLA_…`. The peer's index, the queueing discipline (which is an object of its own) and the
-/// space that drivers want before a packet are no user's doing.
+/// `IFLA_…`. The queueing discipline is an object of its own, and the space that drivers want before a
+/// packet is no user's doing.
 const LINK: &[Attribute] = &[
     (1, "mac", Mac),
     (2, "broadcast", Mac),
     (3, "name", Skip),
     (4, "mtu", Number),
-    (5, "link", Skip),
+    (5, "link", Peer),
     (6, "qdisc", Skip),
     (7, "statistics", Skip),
     (10, "master", Link),
     (13, "txqueuelen", Number),
     (14, "map", Skip),
-    (16, "operstate", Skip),
+    (16, "operstate", Number),
     (17, "mode", Number),
     (18, "info", Nest(LINK_INFO)),
     (20, "alias", Text),
@@ -73,7 +75,7 @@ const LINK: &[Attribute] = &[
     (32, "rxqueues", Number),
     (33, "carrier", Skip),
     (35, "carrier-changes", Skip),
-    (37, "link-netnsid", Skip),
+    (37, "link-netnsid", Number),
     (39, "protodown", Number),
     (40, "gso-max-segs", Number),
     (41, "gso-max-size", Number),
@@ -150,6 +152,10 @@ const NEIGHBOUR: &[Attribute] = &[
     (4, "probes", Skip),
     (12, "protocol", Number),
 ];
+/// `NDA_…` of addresses that links hear.
+const HEARD: &[Attribute] = &[(2, "mac", Mac), (3, "cacheinfo", Skip)];
+/// `NETNSA_…`
+const ELSEWHERE: &[Attribute] = &[(1, "number", Number)];
 /// `NHA_…`
 const NEXTHOP: &[Attribute] = &[(1, "id", Number), (5, "dev", Link), (6, "via", Address)];
 /// `IFAL_…`
@@ -177,6 +183,8 @@ pub(super) fn line(class: Class, payload: &[u8], names: &Names<'_>) -> String {
         Class::Nexthop => NEXTHOP,
         Class::Label => LABEL,
         Class::Qdisc => QDISC,
+        Class::Heard => HEARD,
+        Class::Elsewhere => ELSEWHERE,
     };
     line += &class.head(header, names);
     append(&mut line, rest, known, names);
@@ -211,7 +219,11 @@ fn told(form: Form, value: &[u8], names: &Names<'_>) -> String {
             let index = number(value).and_then(|number| u32::try_from(number).ok());
             index.map_or_else(|| hexadecimal(value), |index| names.link(index))
         }
-        Text => names.text(String::from_utf8_lossy(value).trim_end_matches('\0')),
+        Peer => {
+            let index = number(value).and_then(|number| u32::try_from(number).ok());
+            index.map_or_else(|| hexadecimal(value), |index| names.peer(index))
+        }
+        Text => names.text(value.strip_suffix(&[0]).unwrap_or(value)),
         Address => names.address(value),
         Mac => names.mac(value),
         Bytes | Skip | Nest(_) => hexadecimal(value),

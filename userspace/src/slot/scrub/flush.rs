@@ -1,17 +1,15 @@
-//! What the kernel learned, and forgets.
+//! What the kernel learned, and forgets; and keys that a user may know.
 
-use std::{fs, io};
-
-use netlink_sys::protocols::NETLINK_ROUTE;
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+};
 
 use super::ScrubError;
 use crate::{
     failpoint,
-    netlink::{
-        NetlinkError, Request, UntypedSocket, forget_connections, forget_tcp_metrics,
-        open_netfilter_untyped,
-    },
-    slot::fingerprint::{Class, list},
+    netlink::{Request, forget_connections, forget_tcp_metrics},
+    slot::fingerprint::{Class, Kernel, list},
 };
 
 /// Writing here drops what was learned of paths (`ipv4_sysctl_rtcache_flush`); IPv6 drops only what
@@ -19,13 +17,17 @@ use crate::{
 const ROUTE_CACHES: [&str; 2] =
     ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"];
 
-/// Drops tracked connections, learned neighbours and paths, and TCP's memory of its peers.
-pub(super) fn flush() -> Result<(), ScrubError> {
-    forget_connections(&mut open_netfilter_untyped()?)?;
+/// The key of TCP fast open's cookies. What it shows is not its state: zeros where there is none yet,
+/// and where a user set zeros.
+const FAST_OPEN_KEY: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";
+const RANDOM: &str = "/dev/urandom";
+
+/// Drops tracked connections, learned neighbours and paths, TCP's memory of its peers and its key.
+pub(super) fn flush(kernel: &mut Kernel) -> Result<(), ScrubError> {
+    forget_connections(&mut kernel.netfilter)?;
     failpoint::hit("scrub:connections");
-    let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
     for class in [Class::Neighbour, Class::Route] {
-        forget_learned(&mut socket, class)?;
+        forget_learned(kernel, class)?;
         failpoint::hit("scrub:learned");
     }
     for path in ROUTE_CACHES {
@@ -35,17 +37,33 @@ pub(super) fn flush() -> Result<(), ScrubError> {
         }
         failpoint::hit("scrub:paths");
     }
-    Ok(forget_tcp_metrics()?)
+    forget_tcp_metrics(&mut kernel.generic)?;
+    renew_fast_open_key()
+}
+
+/// Has TCP fast open use a key that nobody knows. The kernel makes one itself when a listener first wants
+/// it, unless there is one.
+fn renew_fast_open_key() -> Result<(), ScrubError> {
+    let failed = |path| move |source| ScrubError::FastOpenKey { path, source };
+    let mut key = [0; 16];
+    let random = File::open(RANDOM).and_then(|mut random| random.read_exact(&mut key));
+    random.map_err(failed(RANDOM))?;
+    let words = key.as_chunks().0.iter().map(|word| format!("{:08x}", u32::from_ne_bytes(*word)));
+    match fs::write(FAST_OPEN_KEY, words.collect::<Vec<_>>().join("-")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written.map_err(failed(FAST_OPEN_KEY)),
+    }
 }
 
 /// Deletes neighbours that are not permanent, and routes that were made of others by what was
 /// learned of a path.
-fn forget_learned(socket: &mut UntypedSocket, class: Class) -> Result<(), NetlinkError> {
-    let learned = list(socket, class)?.into_iter().filter(|object| !class.lasts(object));
+fn forget_learned(kernel: &mut Kernel, class: Class) -> Result<(), ScrubError> {
+    let learned = list(kernel, class)?.into_iter().filter(|object| !class.lasts(object));
     let delete = |object: Vec<u8>| {
         Request::new(format!("forget a learned {class}"), class.deletion(&object), 0)
     };
-    let refusals = socket.execute_each(learned.map(delete).collect())?;
+    let refusals = kernel.route.execute_each(learned.map(delete).collect())?;
     // One that expired meanwhile is no refusal.
-    refusals.into_iter().find(|refusal| !refusal.is_absent()).map_or(Ok(()), Err)
+    let refusal = refusals.into_iter().find(|refusal| !refusal.is_absent());
+    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }

@@ -1,13 +1,15 @@
 //! Proving a slot's namespace unused from inside, and bringing it back to what it was.
 //!
 //! What a fingerprint shows is compared, and repaired where it differs; what it cannot show
-//! (connections that are tracked, what was learned of neighbours and paths) is flushed each time.
+//! (connections that are tracked, what was learned of neighbours and paths, the key of TCP fast open) is
+//! flushed each time.
 
 mod flush;
 mod repair;
 
 use super::{
-    Difference, Fingerprint, FingerprintError, SocketsError, User, fingerprint::Observation,
+    Difference, Fingerprint, FingerprintError, SocketsError, User,
+    fingerprint::{Kernel, Observation, Occasion, TooMuch},
     usage::close_ownerless,
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     store::Slot,
     template::NetworkConfig,
 };
-use repair::{Depth, Repair};
+use repair::{Depth, Repair, is_beyond_repair};
 
 /// Why a scrub came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,14 @@ pub enum ScrubError {
     /// The kernel does not answer, or does not forget what it learned.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// TCP fast open does not get another key.
+    #[error("cannot give TCP fast open another key: {path}: {source}")]
+    FastOpenKey {
+        /// The file that cannot be read or written.
+        path: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The kernel does not drop cached routes.
     #[error("cannot drop cached routes: write {path}: {source}")]
     RouteCache {
@@ -54,7 +64,8 @@ pub enum Scrubbed {
     },
     /// Sockets are left: the scrub is to be tried again.
     InUse(User),
-    /// Something in it cannot be repaired: the slot is to be given up.
+    /// Something in it cannot be repaired, or there is more in it than is looked at: the slot is to be
+    /// deleted.
     Different(Difference),
 }
 
@@ -65,7 +76,18 @@ pub fn scrub(
     netns: &Netns,
     expected: &Fingerprint,
 ) -> Result<Scrubbed, ScrubError> {
-    netns.run(|| scrub_inside(slot, config, expected))?
+    match netns.run(|| scrub_inside(slot, config, expected))? {
+        Err(ScrubError::Fingerprint(FingerprintError::TooMuch(too_much))) => {
+            Ok(Scrubbed::Different(too_much.into()))
+        }
+        scrubbed => scrubbed,
+    }
+}
+
+impl From<TooMuch> for Difference {
+    fn from(too_much: TooMuch) -> Self {
+        Self { added: vec![too_much.to_string()], missing: Vec::new() }
+    }
 }
 
 fn scrub_inside(
@@ -77,9 +99,10 @@ fn scrub_inside(
         return Ok(Scrubbed::InUse(user));
     }
     failpoint::hit("scrub:sockets");
-    flush::flush()?;
+    let mut kernel = Kernel::open(expected)?;
+    flush::flush(&mut kernel)?;
     failpoint::hit("scrub:flushed");
-    restore(slot, config, expected)
+    restore(slot, config, expected, &mut kernel)
 }
 
 /// Compares, and repairs until it is as expected or nothing more can be done.
@@ -87,18 +110,22 @@ fn restore(
     slot: &Slot,
     config: &NetworkConfig,
     expected: &Fingerprint,
+    kernel: &mut Kernel,
 ) -> Result<Scrubbed, ScrubError> {
-    let mut observation = Observation::take(slot)?;
+    let mut observation = Observation::take(slot, kernel, Occasion::Used)?;
     let Some(first) = expected.difference(&observation.fingerprint()) else {
         return Ok(Scrubbed::Clean { repaired: Vec::new() });
     };
+    if is_beyond_repair(&first) {
+        return Ok(Scrubbed::Different(first));
+    }
     let mut left = first.clone();
     for depth in Depth::ALL {
         let repair =
             Repair { slot, config, expected, observation: &observation, difference: &left };
-        repair.run(depth)?;
+        repair.run(depth, kernel)?;
         failpoint::hit("scrub:repaired");
-        observation = Observation::take(slot)?;
+        observation = Observation::take(slot, kernel, Occasion::Repaired)?;
         match expected.difference(&observation.fingerprint()) {
             Some(difference) => left = difference,
             None => return Ok(Scrubbed::Clean { repaired: first.repairs() }),

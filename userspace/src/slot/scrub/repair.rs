@@ -2,17 +2,19 @@
 //! was to do is seen by looking again.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_sys::protocols::NETLINK_ROUTE;
 
+use super::ScrubError;
 use crate::{
     failpoint,
     netlink::{
         NetlinkError, Request, RouteSocket, UntypedMessage, UntypedSocket, delete_nftables_tables,
-        flush_xfrm, open_netfilter_untyped, open_xfrm,
+        flush_xfrm,
     },
     slot::{
         container_end::{self, LOOPBACK},
-        fingerprint::{Class, Difference, Fingerprint, Link, Observation, write_sysctl},
+        fingerprint::{
+            Class, Difference, Fingerprint, Kernel, Link, Observation, count_rules, write_sysctl,
+        },
     },
     store::Slot,
     template::NetworkConfig,
@@ -32,6 +34,9 @@ const PROTOCOL: u16 = 21;
 const UP: u32 = 0x1;
 /// `IFF_MULTICAST`
 const MULTICAST: u32 = 0x1000;
+/// `IF_OPER_UP`. The kernel takes it of links that a user said are being tested, or dormant, and of no
+/// others (`set_operstate`).
+const READY: u8 = 6;
 /// Flags of links that users change beside: `IFF_NOARP`, `IFF_PROMISC`, `IFF_ALLMULTI`,
 /// `IFF_MULTICAST`, `IFF_DYNAMIC`.
 const CHANGEABLE: u32 = 0x80 | 0x100 | 0x200 | MULTICAST | 0x8000;
@@ -48,6 +53,35 @@ const RULES: [(i32, u32, u8); 5] = [
     (libc::AF_INET6, 0, libc::RT_TABLE_LOCAL),
     (libc::AF_INET6, 32_766, libc::RT_TABLE_MAIN),
 ];
+
+/// What lines begin with that tell of what has no way back.
+const NOT_REPAIRED: [&str; 16] = [
+    "IOAM ",
+    "IPVS ",
+    "IPsec defaults ",
+    "IPsec thresholds ",
+    "IPv6 flow label ",
+    "MPTCP ",
+    "accounting object ",
+    "arptables ",
+    "conntrack timeout policy ",
+    "ip6tables ",
+    "ipset ",
+    "iptables ",
+    "namespace",
+    "programs are attached",
+    "segment routing ",
+    "traffic control actions ",
+];
+
+/// Whether repairing is of no use: something differs that has no way back, or there is a link too much, or
+/// too few.
+pub(super) fn is_beyond_repair(difference: &Difference) -> bool {
+    let count = |lines: &[String]| lines.iter().filter(|line| line.starts_with("link ")).count();
+    let mut lines = difference.added.iter().chain(&difference.missing);
+    count(&difference.added) != count(&difference.missing)
+        || lines.any(|line| NOT_REPAIRED.iter().any(|kind| line.starts_with(kind)))
+}
 
 /// How much is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +109,11 @@ pub(super) struct Repair<'a> {
 impl Repair<'_> {
     /// Links before sysctls, of which some go with a link's IPv6; sysctls before addresses, which
     /// some of them forbid; addresses before the routes that need them.
-    pub(super) fn run(&self, depth: Depth) -> Result<(), NetlinkError> {
-        let mut socket = UntypedSocket::open_untyped(NETLINK_ROUTE)?;
-        delete_firewall()?;
+    pub(super) fn run(&self, depth: Depth, kernel: &mut Kernel) -> Result<(), ScrubError> {
+        delete_firewall(kernel)?;
         failpoint::hit("repair:firewall");
-        self.restore_links(&mut socket, depth)?;
+        let socket = &mut kernel.route;
+        self.restore_links(socket, depth)?;
         failpoint::hit("repair:links");
         self.restore_sysctls();
         failpoint::hit("repair:sysctls");
@@ -87,20 +121,24 @@ impl Repair<'_> {
         if self.difference.missing.iter().any(|line| line.starts_with("rule ")) {
             requests.extend(RULES.map(add_rule));
         }
-        attempt(&mut socket, requests)?;
+        attempt(socket, requests)?;
         failpoint::hit("repair:objects");
-        self.equip()
+        Ok(self.equip()?)
     }
 
     /// The slot's link, which may have another name by now and another Ethernet address.
     fn own_link(&self) -> Option<&Link> {
         let mut links = self.observation.links.iter().filter(|link| link.ifindex != LOOPBACK);
-        let named = links.clone().find(|link| link.name == self.slot.ifname.as_str());
+        let named = links.clone().find(|link| self.is_named(link));
         let marked = || links.clone().find(|link| link.mac == self.slot.mac.0);
         named.or_else(marked).or_else(|| match (links.next(), links.next()) {
             (only, None) => only,
             _ => None,
         })
+    }
+
+    fn is_named(&self, link: &Link) -> bool {
+        link.name == self.slot.ifname.as_str().as_bytes()
     }
 
     /// Restores what links are, down or up; [`Self::equip`] brings them up.
@@ -116,14 +154,15 @@ impl Repair<'_> {
         }
         if let Some(link) = self.own_link() {
             // A link that is up keeps its name.
-            if depth == Depth::Links || link.name != self.slot.ifname.as_str() {
+            if depth == Depth::Links || !self.is_named(link) {
                 messages.push(set_link(link.ifindex, 0, UP));
             }
             messages.push(
                 set_link(link.ifindex, MULTICAST, CHANGEABLE)
                     .attribute(libc::IFLA_IFNAME, &terminated(self.slot.ifname.as_str()))
                     .attribute(libc::IFLA_ADDRESS, &self.slot.mac.0)
-                    .attribute(libc::IFLA_MTU, &self.config.mtu.to_ne_bytes()),
+                    .attribute(libc::IFLA_MTU, &self.config.mtu.to_ne_bytes())
+                    .attribute(libc::IFLA_OPERSTATE, &[READY]),
             );
         }
         let request = |message| Request::new("restore a link", message, 0);
@@ -141,7 +180,7 @@ impl Repair<'_> {
     /// Deletes what is not expected; when links are set up anew, all addresses.
     fn deletions(&self, depth: Depth) -> Vec<Request<UntypedMessage>> {
         let objects = self.observation.objects.iter().filter(|object| match object.class {
-            Class::Link => false,
+            class if !class.can_be_deleted() => false,
             Class::Address if depth == Depth::Links => true,
             _ => !self.expected.has(&object.line),
         });
@@ -161,13 +200,13 @@ impl Repair<'_> {
     }
 }
 
-fn delete_firewall() -> Result<(), NetlinkError> {
-    let netfilter = &mut open_netfilter_untyped()?;
-    tolerate(delete_nftables_tables(netfilter))?;
-    match open_xfrm()? {
-        Some(mut socket) => tolerate(flush_xfrm(&mut socket)),
-        None => Ok(()),
+fn delete_firewall(kernel: &mut Kernel) -> Result<(), ScrubError> {
+    count_rules(&mut kernel.netfilter, &mut kernel.budget)?;
+    tolerate(delete_nftables_tables(&mut kernel.netfilter))?;
+    if let Some(socket) = &mut kernel.xfrm {
+        tolerate(flush_xfrm(socket))?;
     }
+    Ok(())
 }
 
 fn attempt(

@@ -14,7 +14,7 @@ pub(super) use sockets::close_ownerless;
 
 use std::{fmt, path::PathBuf};
 
-/// Somebody who uses a namespace.
+/// What uses a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum User {
     /// A task is inside.
@@ -23,7 +23,7 @@ pub enum User {
         process: i32,
         /// The thread.
         thread: i32,
-        /// What it runs.
+        /// What it runs; bytes that are not plain characters stand as `\xHH`.
         command: String,
     },
     /// The namespace's file is mounted.
@@ -32,6 +32,11 @@ pub enum User {
         path: PathBuf,
         /// A process that sees it there.
         process: i32,
+    },
+    /// Something may be inside: that nothing is cannot be proved.
+    Unproved {
+        /// Why not.
+        reason: String,
     },
     /// Sockets were made inside.
     Sockets {
@@ -54,6 +59,7 @@ impl fmt::Display for User {
             Self::Mount { path, process } => {
                 write!(f, "it is mounted at {}, as process {process} sees it", path.display())
             }
+            Self::Unproved { reason } => f.write_str(reason),
             Self::Sockets { count, time_wait, indestructible } => {
                 write!(f, "{count} sockets and {time_wait} TCP connections in TIME_WAIT are left")?;
                 match indestructible {

@@ -3,16 +3,19 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
-    fs, io, mem,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
+    mem,
     os::unix::{
         ffi::{OsStrExt as _, OsStringExt as _},
-        fs::MetadataExt as _,
+        fs::{DirEntryExt as _, MetadataExt as _},
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::User;
-use crate::netns::NetnsInode;
+use crate::{netns::NetnsInode, slot::fingerprint::shown};
 
 /// Why users cannot be found.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +28,16 @@ pub enum UsageError {
         /// Why not.
         source: io::Error,
     },
-    /// A task does not let us look, and no other is in its network namespace that does.
-    #[error(
-        "cannot find out which network namespace process {process} is in \
-         (CAP_SYS_PTRACE is needed)"
-    )]
-    Secretive {
-        /// The process.
-        process: i32,
-    },
-    /// Processes begin and end so fast that some might hide.
-    #[error(
-        "cannot find out who uses a namespace: new processes were found in each of {LISTINGS} \
-         listings of /proc"
-    )]
-    Restless,
 }
 
-/// How often processes are listed until there is no new one. Each time but the first only new ones are
-/// looked at, so that some thousand would have to begin every second.
+/// How often processes are listed until a listing proves something. Each time but the first only new
+/// ones are looked at, so that some thousand would have to begin every second.
 const LISTINGS: usize = 64;
+/// How long that may take: with 10,000 processes a listing takes 10 ms.
+const LISTING: Duration = Duration::from_secs(1);
 
-/// Who uses the namespaces: one task or mount of each that has any.
+/// Who uses the namespaces: one task or mount of each that has any. A namespace of which that cannot be
+/// found out has [`User::Unproved`]; it is no error of the others.
 ///
 /// `/proc` must show all processes of the node. `keeping_place` is the inode number of the mount
 /// namespace in which the slots' namespaces are kept: the mounts in there are not counted, should
@@ -58,18 +49,9 @@ pub fn users(
     // All namespaces are files of one file system, so that inode numbers tell them apart.
     let wanted = namespaces.iter().map(|namespace| (namespace.inode, *namespace)).collect();
     let mut scan = Scan { wanted, keeping_place, ..Scan::default() };
-    let mut seen = HashSet::new();
-    // One that ends before it is looked at may have forked since it was listed.
-    for _ in 0..LISTINGS {
-        let listed = numbers(Path::new("/proc"))?.unwrap_or_default();
-        let new: Vec<_> = listed.into_iter().filter(|process| seen.insert(*process)).collect();
-        if new.is_empty() {
-            scan.secretive_tasks()?;
-            return Ok(scan.users);
-        }
-        new.into_iter().try_for_each(|process| scan.process(process))?;
-    }
-    Err(UsageError::Restless)
+    scan.processes()?;
+    scan.secretive_tasks();
+    Ok(scan.finish())
 }
 
 #[derive(Default)]
@@ -83,35 +65,111 @@ struct Scan {
     witnesses: HashMap<u64, PathBuf>,
     /// Tasks whose namespaces the kernel does not tell us: they have more rights than we.
     secretive: Vec<(i32, i32, PathBuf)>,
+    /// Why there may be users that were not found.
+    unproved: Option<String>,
+}
+
+/// Whether a process was there to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Whole,
+    /// It has ended: it may have begun another before.
+    Ended,
 }
 
 impl Scan {
-    fn process(&mut self, process: i32) -> Result<(), UsageError> {
-        let tasks = PathBuf::from(format!("/proc/{process}/task"));
-        for thread in numbers(&tasks)?.unwrap_or_default() {
-            // A task that ended meanwhile uses nothing.
-            self.task(process, thread, &tasks.join(thread.to_string()))?;
+    /// Looks at all processes, listed until a listing proves that none was missed: because no process is
+    /// new in it; or because every new one was still there when it was looked at, and the kernel numbers
+    /// processes upwards, as the listing is sorted. A process that hides would have to begin another
+    /// before it ends, each time before the listing comes to it; and the listing comes to that one.
+    fn processes(&mut self) -> Result<(), UsageError> {
+        let (mut known, mut ended) = (HashSet::new(), HashSet::new());
+        let deadline = Instant::now() + LISTING;
+        for _ in 0..LISTINGS {
+            let before = newest_process();
+            let mut new = listed(Path::new("/proc"))?;
+            new.retain(|process| !known.contains(process));
+            let mut look = |scan: &mut Self, process: &Process| {
+                // One that had ended before it was listed has begun none since: it is not waited for.
+                let is_over =
+                    scan.process(process.number) == Seen::Whole || ended.contains(process);
+                if is_over {
+                    known.insert(*process)
+                } else {
+                    ended.insert(*process)
+                };
+                is_over
+            };
+            let looks: Vec<_> = new.iter().map(|process| look(self, process)).collect();
+            let is_upwards = newest_process().zip(before).is_some_and(|(now, then)| now >= then);
+            if new.is_empty() || is_upwards && looks.into_iter().all(|is_over| is_over) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
         }
+        self.cannot_prove(|| {
+            "processes begin and end so fast that some might hide in its namespace".to_owned()
+        });
         Ok(())
     }
 
-    fn task(&mut self, process: i32, thread: i32, folder: &Path) -> Result<(), UsageError> {
+    fn cannot_prove(&mut self, reason: impl FnOnce() -> String) {
+        self.unproved.get_or_insert_with(reason);
+    }
+
+    /// What was found out of all that was asked about.
+    fn finish(mut self) -> HashMap<NetnsInode, User> {
+        if let Some(reason) = self.unproved {
+            for namespace in self.wanted.into_values() {
+                let unproved = || User::Unproved { reason: reason.clone() };
+                self.users.entry(namespace).or_insert_with(unproved);
+            }
+        }
+        self.users
+    }
+
+    fn process(&mut self, process: i32) -> Seen {
+        let tasks = PathBuf::from(format!("/proc/{process}/task"));
+        let threads = match present(&tasks, numbers) {
+            Ok(Some(threads)) => threads,
+            Ok(None) => return Seen::Ended,
+            Err(error) => {
+                self.cannot_prove(|| error.to_string());
+                return Seen::Whole;
+            }
+        };
+        let mut seen = Seen::Whole;
+        for thread in threads {
+            match self.task(process, thread, &tasks.join(thread.to_string())) {
+                Ok(Seen::Ended) if thread == process => seen = Seen::Ended,
+                Ok(_) => {}
+                Err(error) => self.cannot_prove(|| error.to_string()),
+            }
+        }
+        seen
+    }
+
+    fn task(&mut self, process: i32, thread: i32, folder: &Path) -> Result<Seen, UsageError> {
         match inode(&folder.join("ns/net")) {
             Err(error) if is_denied(&error) => {
                 self.secretive.push((process, thread, folder.to_owned()));
-                self.read_mounts(process, folder)
+                self.read_mounts(process, folder)?;
             }
             Ok(Some(netns)) => {
                 self.is_inside(netns, process, thread, folder)?;
                 self.witnesses.entry(netns).or_insert_with(|| folder.to_owned());
                 match self.mounts(process, folder) {
                     // It executes another program meanwhile, or ends.
-                    Err(error) if is_denied(&error) => self.read_mounts(process, folder),
-                    read => read,
+                    Err(error) if is_denied(&error) => self.read_mounts(process, folder)?,
+                    read => read?,
                 }
             }
-            other => other.map(drop),
+            Ok(None) => return Ok(Seen::Ended),
+            Err(error) => return Err(error),
         }
+        Ok(Seen::Whole)
     }
 
     fn is_inside(
@@ -122,8 +180,8 @@ impl Scan {
         folder: &Path,
     ) -> Result<(), UsageError> {
         if let Some(namespace) = self.wanted.get(&netns) {
-            let command = present(&folder.join("comm"), |path| fs::read_to_string(path))?;
-            let command = command.unwrap_or_default().trim_end().to_owned();
+            let command = present(&folder.join("comm"), |path| fs::read(path))?;
+            let command = shown(command.unwrap_or_default().trim_ascii_end());
             self.users.insert(*namespace, User::Task { process, thread, command });
         }
         Ok(())
@@ -131,20 +189,39 @@ impl Scan {
 
     /// Which namespaces the tasks are in that do not say so: everybody may see the files in
     /// `/proc/PID/net`, which have other inode numbers in each network namespace.
-    fn secretive_tasks(&mut self) -> Result<(), UsageError> {
-        let file =
-            |folder: &Path| present(&folder.join("net/dev"), |path| Ok(fs::metadata(path)?.ino()));
+    fn secretive_tasks(&mut self) {
         let mut known = HashMap::new();
         for (process, thread, folder) in mem::take(&mut self.secretive) {
-            if known.is_empty() {
-                for (netns, witness) in &self.witnesses {
-                    known.extend(file(witness)?.map(|file| (file, *netns)));
-                }
+            if let Err(error) = self.secretive_task(&mut known, process, thread, &folder) {
+                self.cannot_prove(|| error.to_string());
             }
-            let Some(file) = file(&folder)? else { continue };
-            let netns = *known.get(&file).ok_or(UsageError::Secretive { process })?;
-            self.is_inside(netns, process, thread, &folder)?;
         }
+    }
+
+    fn secretive_task(
+        &mut self,
+        known: &mut HashMap<u64, u64>,
+        process: i32,
+        thread: i32,
+        folder: &Path,
+    ) -> Result<(), UsageError> {
+        let file =
+            |folder: &Path| present(&folder.join("net/dev"), |path| Ok(fs::metadata(path)?.ino()));
+        if known.is_empty() {
+            for (netns, witness) in &self.witnesses {
+                known.extend(file(witness)?.map(|file| (file, *netns)));
+            }
+        }
+        let Some(file) = file(folder)? else { return Ok(()) };
+        if let Some(netns) = known.get(&file) {
+            return self.is_inside(*netns, process, thread, folder);
+        }
+        self.cannot_prove(|| {
+            format!(
+                "process {process} does not tell its network namespace (CAP_SYS_PTRACE is needed), \
+                 which may be this one"
+            )
+        });
         Ok(())
     }
 
@@ -163,10 +240,22 @@ impl Scan {
         self.read_mounts(process, folder)
     }
 
+    /// Line by line: there may be a hundred thousand.
     fn read_mounts(&mut self, process: i32, folder: &Path) -> Result<(), UsageError> {
-        let table = present(&folder.join("mountinfo"), |path| fs::read(path))?.unwrap_or_default();
-        for (netns, path) in table.split(|byte| *byte == b'\n').filter_map(namespace_mount) {
-            if let Some(namespace) = self.wanted.get(&netns) {
+        let path = folder.join("mountinfo");
+        let Some(mut table) = present(&path, |path| Ok(BufReader::new(File::open(path)?)))? else {
+            return Ok(());
+        };
+        let mut line = Vec::new();
+        while present(&path, |_| {
+            line.clear();
+            table.read_until(b'\n', &mut line)
+        })?
+        .is_some_and(|length| length > 0)
+        {
+            if let Some((netns, path)) = namespace_mount(line.trim_ascii_end())
+                && let Some(namespace) = self.wanted.get(&netns)
+            {
                 self.users.entry(*namespace).or_insert(User::Mount { path, process });
             }
         }
@@ -176,10 +265,8 @@ impl Scan {
 
 /// Whether the kernel does not tell us, who have fewer rights than the task.
 fn is_denied(error: &UsageError) -> bool {
-    matches!(
-        error,
-        UsageError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied
-    )
+    let UsageError::Read { source, .. } = error;
+    source.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Inode number and mount point of a mounted network namespace, whose root in field 4 of its line
@@ -205,12 +292,38 @@ fn inode(path: &Path) -> Result<Option<u64>, UsageError> {
     }))
 }
 
+/// A process as it is listed: another of the same number has another inode.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Process {
+    number: i32,
+    inode: u64,
+}
+
+/// All processes, sorted by number, as the kernel lists them.
+fn listed(folder: &Path) -> Result<Vec<Process>, UsageError> {
+    let process = |entry: &fs::DirEntry| {
+        Some(Process { number: number(&entry.file_name())?, inode: entry.ino() })
+    };
+    let entries = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
+    let entries =
+        entries().map_err(|source| UsageError::Read { path: folder.to_owned(), source })?;
+    Ok(entries.iter().filter_map(process).collect())
+}
+
+/// The number of the process or thread that began last, which is the last word there.
+fn newest_process() -> Option<i32> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// The entries of a folder that are numbers.
-fn numbers(folder: &Path) -> Result<Option<Vec<i32>>, UsageError> {
-    let entries = present(folder, |path| fs::read_dir(path)?.collect::<io::Result<Vec<_>>>())?;
-    let number = |name: &OsStr| name.to_str()?.parse().ok();
-    Ok(entries
-        .map(|entries| entries.iter().filter_map(|entry| number(&entry.file_name())).collect()))
+fn numbers(folder: &Path) -> io::Result<Vec<i32>> {
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    Ok(entries.iter().filter_map(|entry| number(&entry.file_name())).collect())
+}
+
+fn number(name: &OsStr) -> Option<i32> {
+    name.to_str()?.parse().ok()
 }
 
 /// Reads something of a task; nothing where the task has ended.

@@ -9,13 +9,18 @@ use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::User;
 use crate::netlink::{
-    NetlinkError, UntypedSocket, destroy_connections, open_sock_diag, tcp_connections,
+    Connection, NetlinkError, UntypedSocket, destroy_connections, each_tcp_connection,
+    open_sock_diag,
 };
 
 /// How long the kernel may take to free closed sockets: some grace periods, of 4 to 30 ms each.
 const FREEING: Duration = Duration::from_millis(300);
 /// How long a socket may take to be closed.
 const CLOSING: Duration = Duration::from_millis(50);
+/// Connections that are ended at a time: so many are kept in memory.
+const AT_ONCE: usize = 1024;
+/// How long ending connections may take: some 30,000, as many as one address has to another's port.
+const ENDING: Duration = Duration::from_millis(250);
 
 /// Why sockets cannot be counted.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +67,51 @@ pub(in crate::slot) fn close_ownerless() -> Result<Option<User>, SocketsError> {
     Ok(Counts::read()?.gone(1)?.user(!destroyed))
 }
 
+/// Ends all connections, some at a time, unless one has an owner. False: this kernel cannot.
 fn destroy_ownerless(socket: &mut UntypedSocket) -> Result<bool, NetlinkError> {
-    let connections = tcp_connections(socket)?;
-    // Connections that a listener has not accepted yet have no owner either, but go with it.
-    if connections.iter().any(|connection| connection.owned) {
-        return Ok(true);
+    let deadline = Instant::now() + ENDING;
+    let Some(mut connections) = ownerless(socket, usize::MAX, deadline)? else { return Ok(true) };
+    while !connections.is_empty() {
+        if !destroy_connections(socket, &connections)? {
+            return Ok(false);
+        }
+        let is_all = connections.len() < AT_ONCE;
+        if is_all || Instant::now() >= deadline {
+            break;
+        }
+        // That none has an owner is known by now.
+        connections = ownerless(socket, AT_ONCE, deadline)?.unwrap_or_default();
     }
-    destroy_connections(socket, &connections)
+    Ok(true)
+}
+
+/// Some connections; none if one has an owner, among the first `looked_at`, or if that is not known by
+/// the deadline. Connections that a listener has not accepted yet have no owner either, but go with it.
+fn ownerless(
+    socket: &mut UntypedSocket,
+    looked_at: usize,
+    deadline: Instant,
+) -> Result<Option<Vec<Connection>>, NetlinkError> {
+    let (mut some, mut seen) = (Vec::new(), 0_usize);
+    let dumped = each_tcp_connection(socket, |connection| {
+        seen += 1;
+        match () {
+            () if connection.owned => Err(false),
+            () if seen.is_multiple_of(AT_ONCE) && Instant::now() >= deadline => Err(false),
+            () if seen > looked_at => Err(true),
+            () if some.len() < AT_ONCE => {
+                some.push(connection);
+                Ok(())
+            }
+            () => Ok(()),
+        }
+    })?;
+    if dumped.is_err()
+        && let Some(another) = open_sock_diag()?
+    {
+        *socket = another;
+    }
+    Ok(dumped.err().unwrap_or(true).then_some(some))
 }
 
 /// What is left of sockets after a wait.
