@@ -44,6 +44,13 @@ impl Failure {
         CniError { details, ..CniError::new(ErrorCode::IO_FAILURE, msg) }.into()
     }
 
+    /// Standard input is longer than `most` bytes.
+    pub fn too_long(most: u64) -> Self {
+        let msg =
+            format!("the network configuration on standard input is longer than {most} bytes");
+        CniError::new(ErrorCode::DECODING_FAILURE, msg).into()
+    }
+
     /// The JSON object to print.
     pub fn to_json(&self) -> String {
         self.error.to_json(self.version)
@@ -163,6 +170,7 @@ fn replica(version: &str, replicated: &Made) -> Value {
             "version": replicated.template.version,
             "origin": replicated.template.origin,
             "stored": replicated.put.name(),
+            "confirmed": replicated.owner.is_none(),
         },
         "slots": listed(&replicated.slots),
     })

@@ -11,11 +11,12 @@ use crate::{
     lock::LockError,
     netlink::NetlinkError,
     netns::{HiddenError, NetnsError, StackError},
+    private::PrivateError,
     slot::{
         BuildError, CaptureError, FingerprintError, InspectError, MasqueradeError, PermitError,
         TeardownError, UsageError,
     },
-    store::StoreError,
+    store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
     types::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
 };
@@ -41,6 +42,9 @@ pub enum LifecycleError {
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A folder or file of the node's is not its own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// The container's namespace cannot be used.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -167,6 +171,22 @@ pub enum LifecycleError {
     NoTemplate {
         /// Its name.
         name: TemplateName,
+    },
+    /// A template that a container made is not this user's.
+    #[error(
+        "template {name} is not confirmed: it was made of a container of {owner}, {}: look at it, and \
+         confirm it for all, by `repoint template confirm {name}`",
+        if owner.function.is_some() {
+            "and only containers of that function may use it"
+        } else {
+            "and no container may use it"
+        }
+    )]
+    NotConfirmed {
+        /// Its name.
+        name: TemplateName,
+        /// Whose container it was made of.
+        owner: TemplateOwner,
     },
     /// A template does not go with the network's addresses.
     #[error(
@@ -394,15 +414,19 @@ impl LifecycleError {
             Self::TooWide { .. }
             | Self::ModeWithoutPool { .. }
             | Self::NoTemplate { .. }
+            | Self::NotConfirmed { .. }
+            | Self::Store(
+                StoreError::TemplateConfirmed { .. } | StoreError::TemplateOfOther { .. },
+            )
             | Self::NoPool { .. }
             | Self::NoDomain { .. }
             | Self::TemplateName(_)
             | Self::TemplateMtu { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
-            | Self::User(UserError::Key(_) | UserError::NotAllowed { .. }) => {
-                ErrorCode::INVALID_CONFIGURATION
-            }
+            | Self::User(
+                UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
+            ) => ErrorCode::INVALID_CONFIGURATION,
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
                 ErrorCode::NO_ADDRESS
             }

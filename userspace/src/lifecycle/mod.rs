@@ -33,6 +33,7 @@ mod scrub;
 mod scrub_lock;
 mod status;
 mod target;
+mod template_use;
 mod tenants;
 mod terms;
 
@@ -56,7 +57,8 @@ pub(crate) use pools::resume;
 pub use pools::{delete_oldest, delete_stale, demanded, drain, resume_scrubbing, supply};
 pub use prepare::{Order, prepare, refill};
 pub use replicate::{
-    Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,
+    Made, Source, confirm_template, delete_template, follow_templates, replicate,
+    replicate_request, store_template,
 };
 pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, dirty_slots, scrub};

@@ -37,7 +37,7 @@ pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
 pub use record::{Network, Slot, SlotState};
 pub use resting::Tracked;
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
-pub use templates::{Put, StoredTemplate, Templates};
+pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource, Templates};
 pub use tenants::Lingering;
 pub use transaction::{Read, Transaction, Write};
 
@@ -53,7 +53,8 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
-    template::TemplateError,
+    private::PrivateError,
+    template::{Digest, TemplateError},
     types::{AttachmentId, SlotId, TemplateName},
 };
 
@@ -72,14 +73,9 @@ const DAMAGED: &str = ": it is damaged: move the folder away, then `repoint swee
 /// What is wrong with the database, or with what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder cannot be made.
-    #[error("cannot create {path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// Its folder or file cannot be made, or is not the node's own.
+    #[error("cannot use the database: {0}")]
+    Private(#[from] PrivateError),
     /// Its file cannot be opened, or locked.
     #[error("cannot use the database {path}: {call}: {source}")]
     File {
@@ -188,6 +184,40 @@ pub enum StoreError {
         name: TemplateName,
         /// What is wrong with it.
         source: TemplateError,
+    },
+    /// What a container has cannot take the place of a template that others use.
+    #[error(
+        "template {name} is confirmed, and what a container has does not replace it: store it under \
+         another name, and put that one in its place by `repoint template confirm OTHER --as {name}`"
+    )]
+    TemplateConfirmed {
+        /// Its name.
+        name: TemplateName,
+    },
+    /// The name is that of a template of another function's container.
+    #[error(
+        "template {name} was made of a container of {owner}, and is not confirmed: use another name, \
+         or confirm it (`repoint template confirm {name}`) or delete it \
+         (`repoint template delete {name}`) first"
+    )]
+    TemplateOfOther {
+        /// Its name.
+        name: TemplateName,
+        /// Whose container that was.
+        owner: TemplateOwner,
+    },
+    /// The template is not the one that an operator has seen.
+    #[error(
+        "template {name} has digest {found} now, not {shown}: it was replaced; look at it again by \
+         `repoint template confirm {name}`"
+    )]
+    TemplateReplaced {
+        /// Its name.
+        name: TemplateName,
+        /// Its digest.
+        found: Digest,
+        /// The digest that was to be confirmed.
+        shown: Digest,
     },
     /// The attachment exists.
     #[error("{attachment} is attached already (slot {slot}): DEL it first")]
