@@ -15,9 +15,7 @@ use crate::{
     conf::{NetConf, User},
     failpoint,
     slot::{Fingerprint, capture},
-    store::{
-        Captured, Pool, PoolId, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource,
-    },
+    store::{Captured, Pool, PoolId, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource},
     template::{Digest, NodeContext, Template},
     types::{AttachmentId, IfName, TemplateName},
 };

@@ -6,10 +6,11 @@ use crate::{conf::User, store::TemplateOwner, types::TemplateName};
 /// Whether a user's containers may be made from a template: all may from a confirmed one, which has
 /// no `owner`; from one that was made of a container, only those of the same function and tenant.
 ///
-/// A container without a function is of the same function as no other.
+/// A container without a function or without a tenant shares its template with no other.
 pub(super) fn may_use(owner: Option<&TemplateOwner>, user: &User) -> bool {
     owner.is_none_or(|TemplateOwner { tenant, function }| {
-        function.is_some() && (function, tenant) == (&user.function, &user.tenant)
+        let is_named = function.is_some() && tenant.is_some();
+        is_named && (function, tenant) == (&user.function, &user.tenant)
     })
 }
 
@@ -65,13 +66,13 @@ mod tests {
         {
             assert!(!may_use(Some(&own), &user(tenant, function)), "{tenant:?} {function:?}");
         }
-        assert!(may_use(Some(&owner(None, Some("f"))), &user(None, Some("f"))));
     }
 
     #[test]
-    fn a_template_of_a_container_without_a_function_is_for_nobody() {
-        for tenant in [None, Some("a")] {
-            assert!(!may_use(Some(&owner(tenant, None)), &user(tenant, None)), "{tenant:?}");
+    fn a_template_of_a_container_without_a_function_or_a_tenant_is_for_nobody() {
+        for (tenant, function) in [(None, None), (Some("a"), None), (None, Some("f"))] {
+            let (own, user) = (owner(tenant, function), user(tenant, function));
+            assert!(!may_use(Some(&own), &user), "{tenant:?} {function:?}");
         }
     }
 
