@@ -44,6 +44,13 @@ impl Failure {
         CniError { details, ..CniError::new(ErrorCode::IO_FAILURE, msg) }.into()
     }
 
+    /// Standard input is longer than `most` bytes.
+    pub fn too_long(most: u64) -> Self {
+        let msg =
+            format!("the network configuration on standard input is longer than {most} bytes");
+        CniError::new(ErrorCode::DECODING_FAILURE, msg).into()
+    }
+
     /// The JSON object to print.
     pub fn to_json(&self) -> String {
         self.error.to_json(self.version)

@@ -25,6 +25,8 @@ use environment::{Command, Environment, EnvironmentError};
 
 /// More than a configuration commonly has, bytes: it is then read by one call.
 const COMMON_INPUT: usize = 4096;
+/// Longest standard input that is read, bytes: a GC of ten thousand attachments has one.
+const MOST_INPUT: u64 = 4 << 20;
 
 /// What the C library calls, in the place of the standard library's own `main`, which costs 60 µs
 /// of the 400 that any executable does: it reads `/proc/self/maps` to find the stack's guard page,
@@ -92,18 +94,21 @@ fn run() -> Result<Option<String>, Failure> {
         }
         command => command?,
     };
-    let input = read(command).map_err(|error| Failure::input(&error))?;
+    let stdin = io::stdin().lock();
+    // Nobody types the one key that VERSION may be given.
+    let input =
+        if command == Command::Version && stdin.is_terminal() { Vec::new() } else { read(stdin)? };
     answer(command, &environment, input)
 }
 
-/// Reads standard input. Nobody types the one key that VERSION may be given.
-fn read(command: Command) -> io::Result<Vec<u8>> {
+/// Reads a configuration, of at most [`MOST_INPUT`] bytes; what follows is left where it is.
+fn read(stdin: impl io::Read) -> Result<Vec<u8>, Failure> {
     let mut input = Vec::with_capacity(COMMON_INPUT);
-    let mut stdin = io::stdin().lock();
-    if command != Command::Version || !stdin.is_terminal() {
-        stdin.read_to_end(&mut input)?;
+    let read = stdin.take(MOST_INPUT + 1).read_to_end(&mut input);
+    match read.map_err(|error| Failure::input(&error))? {
+        length if length as u64 > MOST_INPUT => Err(Failure::too_long(MOST_INPUT)),
+        _ => Ok(input),
     }
-    Ok(input)
 }
 
 /// Prints an answer. A runtime that does not get it must not take the call for successful.
@@ -128,4 +133,20 @@ fn introduce() {
         env!("CARGO_PKG_VERSION"),
         CniVersion::ALL.map(CniVersion::as_str).join(", "),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_read_up_to_its_bound_and_no_further() {
+        let longest = usize::try_from(MOST_INPUT).unwrap();
+        assert_eq!(read(io::repeat(b' ').take(MOST_INPUT)).unwrap().len(), longest);
+        let mut endless = io::repeat(b' ').take(u64::MAX);
+        let error = read(&mut endless).unwrap_err().to_json();
+        assert!(error.contains("longer than 4194304 bytes"), "{error}");
+        let taken = u64::MAX - endless.limit();
+        assert_eq!(taken, MOST_INPUT + 1, "bytes were read");
+    }
 }

@@ -14,14 +14,24 @@ use std::{
 
 /// Address space of the piece, in bytes: what is never touched costs nothing.
 const SPACE: usize = 1 << 32;
+/// Least address space, in bytes, that is tried where `RLIMIT_AS` allows no more.
+const LEAST_SPACE: usize = 1 << 20;
 /// What is had at once, in bytes, rather than page by page as it is touched: what an ADD takes.
 const AT_ONCE: usize = 160 << 10;
 /// Blocks begin at multiples of this, `max_align_t`'s alignment, and have a header of this size that
 /// holds their length.
 const UNIT: usize = 16;
 
+/// What a call without memory prints: nothing can be allocated to make the text. The code is
+/// `ErrorCode::NODE_FAILURE`.
+const NO_MEMORY: &[u8] =
+    b"{\"cniVersion\":\"1.1.0\",\"code\":100,\"msg\":\"the plugin has no memory left: \
+    raise the limit of its address space (RLIMIT_AS, `ulimit -v`)\"}\n";
+
 /// The piece's first byte; 0: there is none yet.
 static START: AtomicUsize = AtomicUsize::new(0);
+/// The piece's end.
+static END: AtomicUsize = AtomicUsize::new(0);
 /// Where the next block begins.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Where memory begins that nobody has used: it is zero.
@@ -38,19 +48,37 @@ fn start() -> usize {
 fn map() -> usize {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new anonymous mapping, at an address of the kernel's choice, touches nothing else.
-    let piece = unsafe { libc::mmap(ptr::null_mut(), SPACE, access, flags, -1, 0) };
-    if piece == libc::MAP_FAILED {
-        return 0;
-    }
+    let mut space = SPACE;
+    let piece = loop {
+        // SAFETY: a new anonymous mapping, at an address of the kernel's choice, touches nothing else.
+        let piece = unsafe { libc::mmap(ptr::null_mut(), space, access, flags, -1, 0) };
+        if piece != libc::MAP_FAILED {
+            break piece;
+        }
+        if space <= LEAST_SPACE {
+            return 0;
+        }
+        space /= 2;
+    };
     // Before there is a second thread: the first block is asked for before `main`.
     // SAFETY: the range is of the mapping above. That the advice is not known is no harm.
     unsafe { libc::madvise(piece, AT_ONCE, libc::MADV_POPULATE_WRITE) };
     let start = piece as usize;
     NEXT.store(start, Ordering::Relaxed);
     UNUSED.store(start, Ordering::Relaxed);
+    END.store(start + space, Ordering::Relaxed);
     START.store(start, Ordering::Release);
     start
+}
+
+/// Prints an error in the protocol's form, and ends the process: without memory it cannot go on, and
+/// the standard library would end it without an answer. What was begun is on record, for DEL.
+fn fail() -> ! {
+    // SAFETY: the text lives as long as the process; `_exit` returns to nothing.
+    unsafe {
+        libc::write(libc::STDOUT_FILENO, NO_MEMORY.as_ptr().cast(), NO_MEMORY.len());
+        libc::_exit(1)
+    }
 }
 
 /// A block of `size` bytes at a multiple of `align`, with its length in front of it.
@@ -58,17 +86,18 @@ fn take(size: usize, align: usize) -> *mut c_void {
     let start = start();
     let align = align.max(UNIT);
     let Some(length) = size.checked_next_multiple_of(UNIT).filter(|length| *length < SPACE) else {
-        return ptr::null_mut();
+        fail();
     };
     if start == 0 {
-        return ptr::null_mut();
+        fail();
     }
+    let limit = END.load(Ordering::Relaxed);
     let mut from = NEXT.load(Ordering::Relaxed);
     loop {
         let block = (from + UNIT).next_multiple_of(align);
         let end = block + length;
-        if end > start + SPACE {
-            return ptr::null_mut();
+        if end > limit {
+            fail();
         }
         match NEXT.compare_exchange_weak(from, end, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
@@ -102,7 +131,7 @@ fn move_end(block: *mut c_void, old: usize, new: usize) -> bool {
     let block = block as usize;
     // What was used may be handed out again, and is not zero then.
     UNUSED.fetch_max(block + old, Ordering::AcqRel);
-    let limit = START.load(Ordering::Acquire) + SPACE;
+    let limit = END.load(Ordering::Acquire);
     block + new <= limit
         && NEXT
             .compare_exchange(block + old, block + new, Ordering::AcqRel, Ordering::Relaxed)
@@ -121,11 +150,11 @@ extern "C" fn malloc(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else {
-        return ptr::null_mut();
+        fail();
     };
     let block = take(size, UNIT);
     let used = UNUSED.load(Ordering::Acquire).saturating_sub(block as usize).min(size);
-    if !block.is_null() && used > 0 {
+    if used > 0 {
         // SAFETY: the block is `size` bytes long or longer.
         unsafe { ptr::write_bytes(block.cast::<u8>(), 0, used) };
     }
@@ -145,7 +174,7 @@ unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the caller's promise.
     let old = unsafe { length(block) };
     let Some(new) = size.checked_next_multiple_of(UNIT).filter(|new| *new < SPACE) else {
-        return ptr::null_mut();
+        fail();
     };
     if new <= old {
         return block;
@@ -156,10 +185,8 @@ unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
         return block;
     }
     let moved = take(size, UNIT);
-    if !moved.is_null() {
-        // SAFETY: two blocks that do not overlap, both `old` bytes long or longer.
-        unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), moved.cast::<u8>(), old) };
-    }
+    // SAFETY: two blocks that do not overlap, both `old` bytes long or longer.
+    unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), moved.cast::<u8>(), old) };
     moved
 }
 
@@ -192,9 +219,6 @@ extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, align: usize, size: usize) -> i32 {
     let block = take(size, align);
-    if block.is_null() {
-        return libc::ENOMEM;
-    }
     // SAFETY: the caller's promise.
     unsafe { to.write(block) };
     0

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod netlink;
 pub mod netns;
 pub mod policy;
+pub mod private;
 pub mod slot;
 pub mod store;
 pub mod sweep;

@@ -23,6 +23,8 @@ use std::{
 
 use nix::sys::stat::{major, minor};
 
+use crate::private::{self, PrivateError};
+
 /// For how long a lock is waited for: less than runtimes give a call.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How often others are let run before the first nap.
@@ -53,6 +55,9 @@ pub enum LockError {
         /// Its error.
         source: io::Error,
     },
+    /// The file is not the node's own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// Others hold it for too long.
     #[error("cannot lock {path}: it was not free for {} s: {}", waited.as_secs(), told(path, holders))]
     Held {
@@ -166,7 +171,7 @@ impl Lock {
 }
 
 fn open(path: &Path) -> Result<File, LockError> {
-    OpenOptions::new().create(true).append(true).open(path).map_err(failed(path, "open"))
+    Ok(private::file(OpenOptions::new().create(true).append(true), path)?)
 }
 
 fn failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> LockError {

@@ -29,6 +29,7 @@ use repoint::{
     datapath::{Datapath, DatapathError, LogReader},
     failpoint,
     lifecycle::{LifecycleError, Node},
+    private::{self, PrivateError},
     store::StoreError,
 };
 use tokio::{
@@ -138,12 +139,11 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
 /// is made.
 fn only_agent(run_dir: &Path) -> Result<Flock<File>, AgentError> {
     let path = run_dir.join("agent.lock");
-    let failed = |source| AgentError::Lock { path: path.clone(), source };
-    fs::create_dir_all(run_dir).map_err(failed)?;
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    private::folder(run_dir)?;
+    let file = private::file(File::options().create(true).append(true), &path)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::Error::EWOULDBLOCK => AgentError::Second { path: path.clone() },
-        other => failed(other.into()),
+        other => AgentError::Lock { path: path.clone(), source: other.into() },
     })
 }
 
@@ -157,6 +157,7 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     }
     failpoint::hit("agent:silent");
     let bell = UnixDatagram::bind(&path).map_err(failed)?;
+    private::socket(&path)?;
     failpoint::hit("agent:listens");
     Ok(bell)
 }
@@ -233,6 +234,8 @@ enum AgentError {
     Signal(#[source] io::Error),
     #[error("cannot wait for the log of the eBPF programs: {0}")]
     Wait(#[source] io::Error),
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     #[error("cannot lock {path}: {source}")]
     Lock { path: PathBuf, source: io::Error },
     #[error("another repoint-agent runs already: it holds {path}")]

@@ -10,7 +10,7 @@ use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 use nix::errno::Errno;
 use repoint_common::endpoint::MAX_ENTRIES;
 
-use crate::lock::LockError;
+use crate::{lock::LockError, private::PrivateError};
 
 /// Why the data plane cannot be loaded, opened, changed or unloaded.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum DatapathError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// A folder is not the node's own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// Who loads or unloads holds a lock, which cannot be had.
     #[error("cannot load or unload the data plane: {0}")]
     Lock(#[from] LockError),

@@ -16,6 +16,7 @@ use super::{DatapathError, Pins, bpf_file_system, maps, programs};
 use crate::{
     failpoint,
     lock::{Lock, PATIENCE},
+    private,
 };
 
 /// What `ebpf/` compiles to.
@@ -76,7 +77,8 @@ fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     bpf_file_system::provide(bpf_dir)?;
     pins.clear_partial()?;
     let partial = pins.partial();
-    fs::create_dir_all(&partial).map_err(DatapathError::folder("create", &partial))?;
+    private::folder(bpf_dir)?;
+    private::folder(&partial)?;
     failpoint::hit("load:folder");
     pin_all(&mut load_object()?, &partial)?;
     rename(&partial, pins.folder())?;
@@ -108,7 +110,7 @@ pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
 
 /// Waits for other loaders.
 fn lock(run_dir: &Path) -> Result<Lock, DatapathError> {
-    fs::create_dir_all(run_dir).map_err(DatapathError::folder("create", run_dir))?;
+    private::folder(run_dir)?;
     Ok(Lock::exclusive(&run_dir.join(LOCK), PATIENCE)?)
 }
 

@@ -33,6 +33,8 @@ pub use survey::PinsSeen;
 
 use pins::Pins;
 
+use crate::private;
+
 /// A loaded data plane.
 #[derive(Debug)]
 pub struct Datapath {
@@ -49,6 +51,7 @@ impl Datapath {
     /// lock that keeps loaders apart; it is created.
     pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<Self, DatapathError> {
         if let Some(open) = Self::open_existing(bpf_dir)? {
+            private::existing(bpf_dir)?;
             return Ok(open);
         }
         load::load(bpf_dir, run_dir)?;

@@ -45,6 +45,9 @@ pub enum ExecuteError {
     /// The executable cannot be executed.
     #[error("executing it")]
     Spawn(#[source] io::Error),
+    /// Its standard output is longer than any result.
+    #[error("its standard output is longer than {0} bytes")]
+    TooLong(u64),
     /// It was killed, having taken too long.
     #[error("it did not finish within {} s and was killed", .0.as_secs())]
     Timeout(Duration),
@@ -83,10 +86,7 @@ pub(super) fn execute(
         .spawn()
         .map_err(ExecuteError::Spawn)?;
     let status = wait(Guarded(child), limit)?;
-    Ok(Finished {
-        status,
-        output: content(&mut output).map_err(system("reading a file in memory"))?,
-    })
+    Ok(Finished { status, output: content(&mut output)? })
 }
 
 /// Waits for a child's end, kills it after the time.
@@ -117,11 +117,13 @@ fn input_file(input: &[u8]) -> Result<Stdio, ExecuteError> {
     Ok(file.into())
 }
 
-fn content(file: &mut File) -> io::Result<Vec<u8>> {
+fn content(file: &mut File) -> Result<Vec<u8>, ExecuteError> {
     let mut content = Vec::new();
-    file.rewind()?;
-    file.take(MOST_OUTPUT).read_to_end(&mut content)?;
-    Ok(content)
+    let read = file.rewind().and_then(|()| file.take(MOST_OUTPUT + 1).read_to_end(&mut content));
+    match read.map_err(system("reading a file in memory"))? {
+        length if length as u64 > MOST_OUTPUT => Err(ExecuteError::TooLong(MOST_OUTPUT)),
+        _ => Ok(content),
+    }
 }
 
 fn system(call: &'static str) -> impl Fn(io::Error) -> ExecuteError {
@@ -162,9 +164,15 @@ mod tests {
     #[test]
     fn much_input_and_output_block_nobody() {
         let comment = format!("#{}\n", "x".repeat(1 << 20));
-        let script = format!("{comment}head -c 3000000 /dev/zero");
+        let script = format!("{comment}head -c {MOST_OUTPUT} /dev/zero");
         let finished = shell(&script, AMPLE).unwrap();
         assert_eq!(finished.output.len() as u64, MOST_OUTPUT);
+    }
+
+    #[test]
+    fn output_that_is_longer_than_any_result_is_an_error() {
+        let error = shell("head -c 3000000 /dev/zero", AMPLE).unwrap_err();
+        assert!(matches!(error, ExecuteError::TooLong(MOST_OUTPUT)), "{error}");
     }
 
     #[test]

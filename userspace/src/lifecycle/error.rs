@@ -11,6 +11,7 @@ use crate::{
     lock::LockError,
     netlink::NetlinkError,
     netns::{HiddenError, NetnsError, StackError},
+    private::PrivateError,
     slot::{
         BuildError, CaptureError, FingerprintError, InspectError, MasqueradeError, PermitError,
         TeardownError, UsageError,
@@ -41,6 +42,9 @@ pub enum LifecycleError {
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A folder or file of the node's is not its own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// The container's namespace cannot be used.
     #[error(transparent)]
     Netns(#[from] NetnsError),

@@ -15,6 +15,7 @@ use crate::{
     lifecycle::LifecycleError,
     netlink::{RouteSocket, mtu_of, uplink_ifindex},
     netns::{Door, HiddenNamespaces, Netns},
+    private,
     slot::Owner,
     store::{Store, StoreError, StoredTemplate, Templates},
     types::{SlotId, TemplateName},
@@ -41,6 +42,7 @@ pub struct Node {
 impl Node {
     /// Opens a node, making its database where there is none.
     pub fn open(directories: &Directories) -> Result<Self, LifecycleError> {
+        private::folder(&directories.run)?;
         let store = Store::open(&directories.run.join("state"))?;
         Ok(Self::new(directories, store))
     }
@@ -53,6 +55,7 @@ impl Node {
 
     /// Opens a node that has a database.
     pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
+        private::existing(&directories.run)?;
         let store = Store::open_existing(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
     }
@@ -76,6 +79,7 @@ impl Node {
         if let Some(open) = templates.as_ref().filter(|open| open.ensure_current().is_ok()) {
             return Ok(Arc::clone(open));
         }
+        private::folder(&self.directories.state)?;
         let open = Arc::new(Templates::open(&Self::templates_folder(&self.directories))?);
         *templates = Some(Arc::clone(&open));
         Ok(open)

@@ -6,8 +6,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
@@ -17,7 +15,7 @@ use nix::{
 };
 
 use super::LifecycleError;
-use crate::types::SlotId;
+use crate::{private, types::SlotId};
 
 /// File in `runDir` of which bytes are locked. It stays empty.
 const FILE: &str = "scrub.lock";
@@ -30,13 +28,8 @@ impl ScrubLock {
     /// Takes it; none where somebody else has it.
     pub(crate) fn take(run_dir: &Path, slot: SlotId) -> Result<Option<Self>, LifecycleError> {
         let path = run_dir.join(FILE);
-        let failed = |what| {
-            let path = path.clone();
-            move |source: io::Error| LifecycleError::File { what, path, source }
-        };
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(failed("open"))?;
+        let file = private::file(options.create(true).truncate(false).write(true), &path)?;
         // Numbers of slots have 48 bits.
         let start = i64::try_from(slot.0).unwrap_or(i64::MAX - 1);
         #[expect(clippy::cast_possible_truncation, reason = "these constants are of one digit")]
@@ -50,7 +43,7 @@ impl ScrubLock {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
             Ok(_) => Ok(Some(Self(file))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(errno) => Err(failed("lock")(errno.into())),
+            Err(errno) => Err(LifecycleError::File { what: "lock", path, source: errno.into() }),
         }
     }
 }

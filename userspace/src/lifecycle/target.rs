@@ -1,8 +1,9 @@
 //! Where a slot's namespace is mounted for a caller that has no namespace of its own.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,10 +27,11 @@ impl<'a> Target<'a> {
         let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
         let mut target = Self { path, file: false, folders };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
+            // Below the run folder nobody else comes here; elsewhere a gateway that is not root does.
+            DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
             failpoint::hit("target:folder");
         }
-        match File::options().create_new(true).append(true).open(path) {
+        match File::options().create_new(true).append(true).mode(0o600).open(path) {
             Ok(_) => target.file = true,
             // Maybe a namespace is mounted there, and the claim says of whom.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

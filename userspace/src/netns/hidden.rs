@@ -20,7 +20,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::mpsc,
@@ -38,6 +38,7 @@ use crate::{
     boot::boot_id,
     failpoint,
     lock::{Lock, LockError, PATIENCE},
+    private::{self, PrivateError},
     types::SlotId,
 };
 
@@ -80,6 +81,9 @@ pub enum HiddenError {
     /// A namespace cannot be opened.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    /// Its folder or file is not the node's own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// Who makes or removes the place holds a lock, which cannot be had.
     #[error("cannot make or remove the place of slots' namespaces: {0}")]
     Lock(#[from] LockError),
@@ -232,8 +236,7 @@ impl Inside {
     /// database, is covered by it.
     pub fn keep(&self, slot: SlotId, netns: &Netns) -> Result<(), HiddenError> {
         let path = path_of(slot);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        drop(file.map_err(HiddenError::call("create", &path, "open"))?);
+        drop(private::file(OpenOptions::new().create(true).append(true), &path)?);
         failpoint::hit("keep:file");
         bind(netns.as_fd(), &path).map_err(HiddenError::call("mount", &path, "move_mount"))
     }
@@ -334,7 +337,7 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
     let folder = run_dir.join(FOLDER);
     unmount_all(&folder.join(PIN))?;
     unmount_all(&folder)?;
-    fs::create_dir_all(&folder).map_err(HiddenError::call("create", &folder, "mkdir"))?;
+    private::folder(&folder)?;
     failpoint::hit("hidden:folder");
     let none = None::<&str>;
     let made = HiddenError::call("mount", &folder, "mount");
@@ -344,7 +347,9 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
     mount(none, &folder, none, MsFlags::MS_PRIVATE, none).map_err(made)?;
     failpoint::hit("hidden:private");
     let pin = folder.join(PIN);
-    fs::write(&pin, our_mount_namespace()?).map_err(HiddenError::call("write", &pin, "write"))?;
+    let mut file = private::file(OpenOptions::new().create(true).truncate(true).write(true), &pin)?;
+    let written = file.write_all(our_mount_namespace()?.as_bytes());
+    written.map_err(HiddenError::call("write", &pin, "write"))?;
     failpoint::hit("hidden:home");
     mount_new_namespace(&folder, &pin)?;
     failpoint::hit("hidden:pinned");

@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -19,6 +19,7 @@ use super::{StoreError, room::Room};
 use crate::{
     failpoint,
     lock::{self, Kind, PATIENCE},
+    private::{self, PrivateError},
 };
 
 /// LMDB's data file in the folder.
@@ -220,24 +221,20 @@ impl Drop for Held<'_> {
 /// Opens the data file, and makes it and its folder where they are not there.
 fn make_data_file(path: &Path) -> Result<File, StoreError> {
     let opened = match data_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+        Err(error) if error.is_not_found() => {
+            private::folder(path)?;
             failpoint::hit("store:folder");
             data_file(path)
         }
         other => other,
     };
-    opened.map_err(file_failed(path, "open"))
+    Ok(opened?)
 }
 
-fn data_file(path: &Path) -> io::Result<File> {
+fn data_file(path: &Path) -> Result<File, PrivateError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path.join(DATA))
+    options.read(true).write(true).create(true).truncate(false);
+    private::file(&mut options, &path.join(DATA))
 }
 
 fn file_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> StoreError {

@@ -45,6 +45,7 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
+    private::PrivateError,
     template::TemplateError,
     types::{AttachmentId, SlotId, TemplateName},
 };
@@ -64,14 +65,9 @@ const DAMAGED: &str = ": it is damaged: move the folder away, then `repoint swee
 /// What is wrong with the database, or with what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The folder cannot be made.
-    #[error("cannot create {path}: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// Its folder or file cannot be made, or is not the node's own.
+    #[error("cannot use the database: {0}")]
+    Private(#[from] PrivateError),
     /// Its file cannot be opened, or locked.
     #[error("cannot use the database {path}: {call}: {source}")]
     File {

@@ -11,6 +11,7 @@ use crate::{
     failpoint,
     lifecycle::{LifecycleError, Node},
     netlink::{Direction, RouteSocket, add_clsact, replace_filter},
+    private,
     slot::{release_masquerade, require_masquerade},
     store::{Slot, StoreError},
 };
@@ -100,8 +101,7 @@ pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, Lifec
     }
     // An agent has its lock before it makes its socket.
     let path = node.directories.run.join("agent.lock");
-    let failed = |source| LifecycleError::File { what: "open", path: path.clone(), source };
-    let lock = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let lock = private::file(File::options().create(true).append(true), &path)?;
     let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
         return Ok(None);
     };
