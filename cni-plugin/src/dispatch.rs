@@ -170,6 +170,7 @@ fn replica(version: &str, replicated: &Made) -> Value {
             "version": replicated.template.version,
             "origin": replicated.template.origin,
             "stored": replicated.put.name(),
+            "confirmed": replicated.owner.is_none(),
         },
         "slots": listed(&replicated.slots),
     })

@@ -68,7 +68,7 @@ enum Command {
     Prepare(replicate::Prepare),
     /// Make a template of a network's configuration, or of what a container has, and slots of it
     Replicate(replicate::Replicate),
-    /// List templates; show, compare, delete, export and import them
+    /// List templates; show, compare, confirm, delete, export and import them
     Template {
         #[command(subcommand)]
         action: Option<template::Action>,

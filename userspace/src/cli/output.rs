@@ -54,6 +54,15 @@ pub(crate) enum CommandError {
     Slot { slot: repoint::types::SlotId, reason: String },
     #[error("there is no template {name}: `repoint template` lists those that are stored")]
     NoTemplate { name: repoint::types::TemplateName },
+    #[error(
+        "nothing is confirmed yet: if what is shown is right, run \
+         `repoint template confirm {name}{other} --digest {digest}`"
+    )]
+    NotConfirmed {
+        name: repoint::types::TemplateName,
+        digest: repoint::template::Digest,
+        other: String,
+    },
     #[error("{text:?} is neither the name of a stored template nor a file")]
     NeitherNameNorFile { text: String },
     #[error("cannot read {path}: {source}")]

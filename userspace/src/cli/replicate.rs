@@ -108,6 +108,7 @@ struct Told {
     digest: String,
     origin: String,
     stored: &'static str,
+    confirmed: bool,
     slots: Vec<Row>,
 }
 
@@ -140,7 +141,7 @@ pub(crate) fn run(directories: &Directories, wanted: &Replicate) -> Result<(), C
     let slot = source(&node, &conf, wanted)?;
     let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
     let ifname = &wanted.which.interface;
-    let Made { name, template, digest, put, slots } =
+    let Made { name, template, digest, put, owner, slots } =
         replicate(&node, &conf, ifname, &wanted.name, source, wanted.count)?;
     let rows: Vec<Row> = slots.iter().map(Row::from).collect();
     if wanted.json {
@@ -149,10 +150,17 @@ pub(crate) fn run(directories: &Directories, wanted: &Replicate) -> Result<(), C
             digest: digest.to_string(),
             origin: template.origin,
             stored: put.name(),
+            confirmed: owner.is_none(),
             slots: rows,
         });
     }
     said(&format!("template {name} is {}, digest {digest}", put.name()))?;
+    if let Some(owner) = owner {
+        said(&format!(
+            "it was made of a container of {owner}: confirm it for all containers by `repoint \
+             template confirm {name}`"
+        ))?;
+    }
     if rows.is_empty() { Ok(()) } else { list(rows) }
 }
 

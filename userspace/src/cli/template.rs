@@ -10,9 +10,9 @@ use std::{
 use clap::Subcommand;
 use repoint::{
     conf::Directories,
-    lifecycle::{Node, delete_template, store_template},
-    store::{Put, StoredTemplate, Templates},
-    template::Template,
+    lifecycle::{Node, confirm_template, delete_template, store_template},
+    store::{Captured, Put, StoreError, StoredTemplate, TemplateSource, Templates},
+    template::{Digest, Template},
     types::TemplateName,
 };
 use serde::Serialize;
@@ -44,6 +44,10 @@ pub(crate) enum Action {
         #[arg(value_name = "NAME|FILE")]
         other: String,
     },
+    /// Let all containers use a template that was made of one of them
+    ///
+    /// Shows what the container changed. It is confirmed by --digest or --yes only.
+    Confirm(Confirm),
     /// Forget a template
     Delete {
         /// Its name
@@ -67,6 +71,22 @@ pub(crate) enum Action {
     },
 }
 
+/// Arguments of `repoint template confirm`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Confirm {
+    /// Its name
+    name: TemplateName,
+    /// The digest of the template that was shown; another is refused
+    #[arg(long)]
+    digest: Option<Digest>,
+    /// Confirm what is shown now
+    #[arg(long, conflicts_with = "digest")]
+    yes: bool,
+    /// Store it under this name as well, in place of what is there, and confirm it there alone
+    #[arg(long = "as", value_name = "OTHER")]
+    other: Option<TemplateName>,
+}
+
 /// Does what is asked for.
 pub(crate) fn run(
     directories: &Directories,
@@ -78,6 +98,7 @@ pub(crate) fn run(
         Some(Action::List { json }) => list(directories, json || as_json),
         Some(Action::Show { name }) => show(directories, &name),
         Some(Action::Diff { one, other }) => diff(directories, &one, &other),
+        Some(Action::Confirm(asked)) => confirm(directories, &asked),
         Some(Action::Delete { name }) => delete(directories, &name),
         Some(Action::Export { name, output }) => export(directories, &name, output.as_deref()),
         Some(Action::Import { file, name }) => import(directories, &file, name),
@@ -114,11 +135,24 @@ struct Row {
     origin: String,
     /// Nanoseconds since the Unix epoch.
     stored: u64,
+    /// Whether all containers may use it.
+    confirmed: bool,
+    /// Otherwise, whose alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
 }
 
 impl From<(TemplateName, StoredTemplate)> for Row {
     fn from((name, stored): (TemplateName, StoredTemplate)) -> Self {
+        let owner = stored.source.owner().cloned();
+        let confirmed = owner.is_none();
+        let owner = owner.unwrap_or_default();
         Self {
+            confirmed,
+            function: owner.function.map(Into::into),
+            tenant: owner.tenant.map(Into::into),
             name: name.into(),
             digest: stored.digest.to_string(),
             version: stored.template.version,
@@ -139,12 +173,17 @@ fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
         return json(&rows.collect::<Vec<_>>());
     }
     table(
-        ["NAME", "DIGEST", "OPERATIONS", "STORED", "ORIGIN"],
+        ["NAME", "DIGEST", "OPERATIONS", "CONFIRMED", "STORED", "ORIGIN"],
         rows.map(|row| {
             let digest = row.digest[..SHORT_DIGEST].to_owned();
-            [row.name, digest, row.operations.to_string(), time(row.stored), row.origin]
+            let (operations, confirmed) = (row.operations.to_string(), yes_or_no(row.confirmed));
+            [row.name, digest, operations, confirmed.to_owned(), time(row.stored), row.origin]
         }),
     )
+}
+
+const fn yes_or_no(holds: bool) -> &'static str {
+    if holds { "yes" } else { "no" }
 }
 
 /// A time in UTC, RFC 3339.
@@ -154,16 +193,91 @@ fn time(since_epoch: u64) -> String {
 }
 
 fn show(directories: &Directories, name: &TemplateName) -> Result<(), CommandError> {
-    let StoredTemplate { digest, stored, template } = find(directories, name)?;
+    let StoredTemplate { digest, stored, source, template } = find(directories, name)?;
     let mut out = io::stdout().lock();
     writeln!(out, "name:       {name}")?;
     writeln!(out, "digest:     {digest}")?;
     writeln!(out, "version:    {}", template.version)?;
     writeln!(out, "origin:     {}", template.origin)?;
     writeln!(out, "stored:     {}", time(stored))?;
+    writeln!(out, "confirmed:  {}", state(&source))?;
     writeln!(out, "operations:")?;
     for (number, operation) in (1..).zip(&template.operations) {
         writeln!(out, "  {number:>3}  {operation}")?;
+    }
+    Ok(())
+}
+
+/// Whether a template is confirmed, and whose it is if not.
+fn state(source: &TemplateSource) -> String {
+    let Some(owner) = source.owner() else {
+        return "yes".to_owned();
+    };
+    format!("no: of a container of {owner}")
+}
+
+/// Shows what a container changed, and confirms the template where that was seen.
+fn confirm(directories: &Directories, asked: &Confirm) -> Result<(), CommandError> {
+    let Confirm { name, digest, yes, other } = asked;
+    let found = find(directories, name)?;
+    let shown = match (digest, yes) {
+        (Some(digest), _) => *digest,
+        (None, _) => {
+            print_changes(directories, name, other.as_ref(), &found)?;
+            found.digest
+        }
+    };
+    if found.source == TemplateSource::Confirmed && other.is_none() && shown == found.digest {
+        // Its pools follow it, also where the process was killed that confirmed it.
+        confirm_template(&Node::open(directories)?, name, shown)?;
+        return said(&format!("nothing to do: template {name} is confirmed"));
+    }
+    if digest.is_none() && !yes {
+        let other = other.as_ref().map_or_else(String::new, |other| format!(" --as {other}"));
+        return Err(CommandError::NotConfirmed { name: name.clone(), digest: shown, other });
+    }
+    let node = Node::open(directories)?;
+    let Some(other) = other else {
+        confirm_template(&node, name, shown)?;
+        return said(&format!("confirmed template {name}, digest {shown}"));
+    };
+    if found.digest != shown {
+        let (name, found) = (name.clone(), found.digest);
+        return Err(StoreError::TemplateReplaced { name, found, shown }.into());
+    }
+    let put = store_template(&node, other, &found.template, &TemplateSource::Confirmed)?;
+    said(&format!("template {other} is {}, digest {shown}", put.name()))
+}
+
+/// Prints how a template differs from what its network's configuration made, and from the one whose
+/// place it is to take.
+fn print_changes(
+    directories: &Directories,
+    name: &TemplateName,
+    other: Option<&TemplateName>,
+    found: &StoredTemplate,
+) -> Result<(), CommandError> {
+    let StoredTemplate { digest, source, template, .. } = found;
+    let mut out = io::stdout().lock();
+    writeln!(out, "template {name}, digest {digest}")?;
+    writeln!(out, "confirmed:  {}", state(source))?;
+    if let TemplateSource::Container(captured) = source {
+        let Captured { network, base, .. } = &**captured;
+        let against = match network {
+            Some(network) => format!("what the configuration of network {network} made"),
+            None => "nothing: an older build stored it without its network".to_owned(),
+        };
+        writeln!(out, "against {against}:")?;
+        let nothing = Template { operations: Vec::new(), ..template.clone() };
+        write!(out, "{}", base.as_ref().unwrap_or(&nothing).diff(template))?;
+    }
+    let Some(other) = other else { return Ok(()) };
+    match stored(directories)?.map(|templates| templates.get(other)).transpose()?.flatten() {
+        Some(before) => {
+            writeln!(out, "against template {other} as it is ({}):", state(&before.source))?;
+            write!(out, "{}", before.template.diff(template))?;
+        }
+        None => writeln!(out, "there is no template {other} yet")?,
     }
     Ok(())
 }
@@ -221,12 +335,14 @@ fn import(
 ) -> Result<(), CommandError> {
     let template = read(file)?;
     let name = name.map_or_else(|| name_of(file), Ok)?;
-    let put = store_template(&Node::open(directories)?, &name, &template)?;
+    let source = TemplateSource::Confirmed;
+    let put = store_template(&Node::open(directories)?, &name, &template, &source)?;
     let digest = template.digest()?;
     let told = match put {
         Put::New => "stored template",
         Put::Changed => "replaced template",
         Put::Unchanged => "nothing to do: this is template",
+        Put::Confirmed => "confirmed template",
     };
     said(&format!("{told} {name}, digest {digest}"))
 }

@@ -122,6 +122,16 @@ pub enum UserError {
         /// The name.
         name: String,
     },
+    /// The network does not let pods use the template.
+    #[error(
+        "annotation {}={template} is not allowed in this network: remove it, or have {template} listed \
+         in key pool.templates of the network's configuration",
+        Annotation::Template
+    )]
+    NotListed {
+        /// What the pod asks for.
+        template: TemplateName,
+    },
     /// The network does not let pods ask for it.
     #[error(
         "annotation {annotation}={value} is not allowed in this network: \
@@ -162,6 +172,14 @@ impl Named {
         Ok(Self { annotations, args })
     }
 
+    /// The same of a pod. Programs between the kubelet and a plugin hand on what pods say by
+    /// `CNI_ARGS` and `args.cni` as well (Multus: `cni-args`), so a template is the pod's word there.
+    pub(super) fn pod(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
+        let user = self.user(conf, args)?;
+        check_listed(conf, user.template.as_ref())?;
+        Ok(user)
+    }
+
     /// With what `CNI_ARGS` says, and what follows from the pod.
     pub(super) fn user(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
         let (annotations, configured) = (self.annotations.clone()?, self.args.clone()?.user);
@@ -170,6 +188,7 @@ impl Named {
             ..User::default()
         });
         annotations.check(conf, &node)?;
+        check_listed(conf, annotations.template.as_ref())?;
         let mut user = annotations.or(node);
         if user.function.is_none() && conf.function_from == Some(FunctionSource::PodName) {
             let name = args.get(POD_NAME).map(pod_name::function);
@@ -181,6 +200,14 @@ impl Named {
     /// How many slots the node asks for.
     pub(super) fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
         Ok(told_by_args(args)?.count.or(self.args.clone()?.count))
+    }
+}
+
+/// Refuses a template that pods of the network may not name.
+fn check_listed(conf: &PoolConf, template: Option<&TemplateName>) -> Result<(), UserError> {
+    match template.filter(|template| !conf.lists(template)) {
+        Some(template) => Err(UserError::NotListed { template: template.clone() }),
+        None => Ok(()),
     }
 }
 

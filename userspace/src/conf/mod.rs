@@ -170,6 +170,11 @@ impl NetConf {
         self.user.user(&self.pool_conf, args)
     }
 
+    /// The same of a pod: what names a template, wherever it stands, may be the pod's word.
+    pub fn pod(&self, args: &CniArgs) -> Result<User, UserError> {
+        self.user.pod(&self.pool_conf, args)
+    }
+
     /// How many slots are asked for, of PREPARE and REPLICATE: `CNI_ARGS`, then `args.cni`.
     pub fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
         self.user.count(args)

@@ -17,6 +17,7 @@ const FOREVER: &str = "forever";
 const TIME: &str = "a time such as \"90s\" or \"10m\"";
 const IDLE_TTL: &str = "a time such as \"10m\", or \"forever\"";
 const TEMPLATE: &str = "the name of a template such as \"resize\"";
+const TEMPLATES: &str = "a list of names of templates such as [\"resize\"]";
 const MODE: &str = "\"reuse\", \"replicate\" or \"none\"";
 const SCOPE: &str = "\"function\", \"tenant\" or \"network\"";
 const ANNOTATION: &str = "an annotation such as \"repoint.dev/mode\"";
@@ -30,6 +31,8 @@ pub struct PoolConf {
     /// The stored template that slots are made from, where a container names none: key
     /// `pool.template`. None: what the configuration says.
     pub template: Option<TemplateName>,
+    /// The stored templates that pods may name beside that one: key `pool.templates`.
+    pub templates: Vec<TemplateName>,
     /// Where a function's name comes from that nobody tells: key `pool.functionFrom`.
     pub function_from: Option<FunctionSource>,
     /// What a pod may ask for by annotation: key `pool.annotations`.
@@ -37,6 +40,14 @@ pub struct PoolConf {
     /// Whether sysctls that are set in the namespace before ADD are to be looked for and copied:
     /// key `pool.checkSysctls`. None: if the runtime is one that is known to set some.
     pub check_sysctls: Option<bool>,
+}
+
+impl PoolConf {
+    /// Whether a pod may name this template.
+    #[must_use]
+    pub fn lists(&self, template: &TemplateName) -> bool {
+        self.template.as_ref() == Some(template) || self.templates.contains(template)
+    }
 }
 
 /// Where a function's name comes from.
@@ -95,6 +106,7 @@ pub(super) fn read(conf: &Object<'_>) -> Result<PoolConf, KeyError> {
     Ok(PoolConf {
         mode: pool.get("mode").map_or(Ok(Mode::default()), |node| node.checked(MODE))?,
         template: pool.get("template").map(|node| node.checked(TEMPLATE)).transpose()?,
+        templates: pool.get("templates").map_or(Ok(Vec::new()), |node| templates(&node))?,
         function_from: pool.get("functionFrom").map(|node| function_from(&node)).transpose()?,
         annotations: pool.get("annotations").map_or(Ok(Allowed::default()), |n| allowed(&n))?,
         check_sysctls: pool.get("checkSysctls").map(|node| node.boolean()).transpose()?,
@@ -111,6 +123,10 @@ fn idle_ttl(node: &Node<'_>) -> Result<Option<Duration>, KeyError> {
 
 fn time(node: &Node<'_>, expected: &'static str) -> Result<Duration, KeyError> {
     node.checked(expected).map(|Lasting(time)| time)
+}
+
+fn templates(node: &Node<'_>) -> Result<Vec<TemplateName>, KeyError> {
+    node.items(TEMPLATES)?.map(|name| name.checked(TEMPLATE)).collect()
 }
 
 fn function_from(node: &Node<'_>) -> Result<FunctionSource, KeyError> {

@@ -28,7 +28,7 @@ use crate::{
 /// namespace.
 pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
     let (path, netns) = container_netns(request)?;
-    let user = request.conf.user(&request.args)?;
+    let user = request.conf.pod(&request.args)?;
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
         // Nothing is claimed that the plugin, missing, could not give back.
         drop(request.delegate(plugin)?);

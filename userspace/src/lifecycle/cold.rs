@@ -13,6 +13,7 @@ use super::{
     release::undo,
     result::result,
     room::{Room, lack},
+    template_use::check_use,
 };
 use crate::{
     cni::{CniResult, Dns, Route},
@@ -37,7 +38,9 @@ pub(super) fn add_cold(
     netns: &Netns,
 ) -> Result<CniResult, LifecycleError> {
     let name = pool_id(&request.conf, &request.attachment.ifname, user).template;
-    let template = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    let stored = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    check_use(name.as_ref(), stored.as_ref().and_then(|stored| stored.source.owner()), user)?;
+    let template = stored.map(|stored| stored.template);
     let cold = Cold { request, user, decline, path, netns, name, template };
     let slot = cold.claim_with_room(node)?;
     failpoint::hit("add:claimed");

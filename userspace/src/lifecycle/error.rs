@@ -16,7 +16,7 @@ use crate::{
         BuildError, CaptureError, FingerprintError, InspectError, MasqueradeError, PermitError,
         TeardownError, UsageError,
     },
-    store::StoreError,
+    store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
     types::{AttachmentId, InvalidValue, NetworkName, SlotId, TemplateName},
 };
@@ -171,6 +171,22 @@ pub enum LifecycleError {
     NoTemplate {
         /// Its name.
         name: TemplateName,
+    },
+    /// A template that a container made is not this user's.
+    #[error(
+        "template {name} is not confirmed: it was made of a container of {owner}, {}: look at it, and \
+         confirm it for all, by `repoint template confirm {name}`",
+        if owner.function.is_some() {
+            "and only containers of that function may use it"
+        } else {
+            "and no container may use it"
+        }
+    )]
+    NotConfirmed {
+        /// Its name.
+        name: TemplateName,
+        /// Whose container it was made of.
+        owner: TemplateOwner,
     },
     /// A template does not go with the network's addresses.
     #[error(
@@ -370,14 +386,18 @@ impl LifecycleError {
             Self::TooWide { .. }
             | Self::ModeWithoutPool { .. }
             | Self::NoTemplate { .. }
+            | Self::NotConfirmed { .. }
+            | Self::Store(
+                StoreError::TemplateConfirmed { .. } | StoreError::TemplateOfOther { .. },
+            )
             | Self::NoPool { .. }
             | Self::TemplateName(_)
             | Self::TemplateMtu { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
-            | Self::User(UserError::Key(_) | UserError::NotAllowed { .. }) => {
-                ErrorCode::INVALID_CONFIGURATION
-            }
+            | Self::User(
+                UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
+            ) => ErrorCode::INVALID_CONFIGURATION,
             Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
                 ErrorCode::NO_ADDRESS
             }

@@ -12,6 +12,7 @@ use super::{
     park::park,
     provide::{Provided, provide, ready},
     target::Target,
+    template_use::check_pool_use,
     terms::Terms,
 };
 use crate::{
@@ -73,6 +74,7 @@ impl Node {
         let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
         let pool = pool_in_force(self, conf, &pool_id(conf, &attachment.ifname, user))?;
         let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+        check_pool_use(&pool, user)?;
         let terms = Terms::new(conf, &pool.policy, user)?;
         let wanted = Wanted { attachment, pool: &pool, terms, user, path: *path, sysctls: None };
         if terms.mode == Mode::None {

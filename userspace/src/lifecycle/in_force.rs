@@ -5,7 +5,7 @@ use crate::{
     cni::CniArgs,
     conf::{NetConf, User},
     failpoint,
-    store::{Pool, PoolId, PoolOverride, PoolPolicy},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy, StoredTemplate, TemplateOwner},
     template::{Digest, NodeContext, Template},
     types::{IfName, PoolKey, TemplateName},
 };
@@ -21,12 +21,20 @@ pub(super) struct PoolInForce {
     pub(super) policy: PoolPolicy,
     /// The stored template that they are made from, if there is one: its digest.
     pub(super) template: Option<[u8; 32]>,
+    /// Whose containers alone may use that template; none: all may.
+    pub(super) template_owner: Option<TemplateOwner>,
 }
 
 impl PoolInForce {
     /// A pool as it is on record.
     pub(super) fn recorded(id: &PoolId, pool: &Pool) -> Self {
-        Self { id: id.clone(), key: pool.key, policy: pool.policy(), template: digest(pool) }
+        Self {
+            id: id.clone(),
+            key: pool.key,
+            policy: pool.policy(),
+            template: digest(pool),
+            template_owner: pool.template_owner.clone(),
+        }
     }
 }
 
@@ -109,10 +117,11 @@ pub(super) fn put_pool(
     conf: &NetConf,
     id: &PoolId,
     configured: PoolPolicy,
-    stored: Option<&Template>,
+    stored: Option<&StoredTemplate>,
 ) -> Result<Pool, LifecycleError> {
-    let digest = stored.map(Template::digest).transpose()?.map(|digest| digest.0);
-    let text = stored.map(Template::to_json).transpose()?;
+    let digest = stored.map(|stored| stored.digest.0);
+    let text = stored.map(|stored| stored.template.to_json()).transpose()?;
+    let template_owner = stored.and_then(|stored| stored.source.owner());
     let key = key(conf, id, digest.as_ref());
     let recorded = node.store.grow(|transaction| {
         let known = transaction.pool(id)?;
@@ -125,6 +134,7 @@ pub(super) fn put_pool(
             key,
             conf: conf.common(),
             template: digest.unwrap_or_default(),
+            template_owner: template_owner.cloned(),
             fingerprint: fingerprint.unwrap_or_default(),
             configured,
             set,
@@ -156,11 +166,8 @@ fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bo
 pub(super) fn stored_template(
     node: &Node,
     name: &TemplateName,
-) -> Result<Template, LifecycleError> {
-    let stored = node.template(name)?;
-    stored
-        .map(|stored| stored.template)
-        .ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
+) -> Result<StoredTemplate, LifecycleError> {
+    node.template(name)?.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
 }
 
 /// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.

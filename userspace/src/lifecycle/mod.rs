@@ -32,6 +32,7 @@ mod scrub;
 mod scrub_lock;
 mod status;
 mod target;
+mod template_use;
 mod terms;
 
 pub use add::add;
@@ -52,7 +53,8 @@ pub(crate) use pools::resume;
 pub use pools::{demanded, give_up, give_up_stale, resume_scrubbing, supply};
 pub use prepare::{Order, prepare, refill};
 pub use replicate::{
-    Made, Source, delete_template, follow_templates, replicate, replicate_request, store_template,
+    Made, Source, confirm_template, delete_template, follow_templates, replicate,
+    replicate_request, store_template,
 };
 pub use request::{NetworkRequest, Request};
 pub use scrub::{Fate, PATIENCE, scrub};

@@ -198,7 +198,10 @@ pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::{AddressSource, Operation, Template, VERSION};
+    use crate::{
+        store::TemplateSource,
+        template::{AddressSource, Operation, Template, VERSION},
+    };
 
     fn node(folder: &std::path::Path) -> Node {
         let place = |name| folder.join(name);
@@ -234,7 +237,8 @@ mod tests {
             Operation::AttachPrograms,
         ];
         let template = Template { version: VERSION, origin: "test".to_owned(), operations };
-        node.templates().unwrap().put(&name, &template, 1).unwrap();
+        let source = TemplateSource::Confirmed;
+        node.templates().unwrap().put(&name, &template, &source, 1).unwrap();
         assert!(node.template(&name).unwrap().is_some());
         std::fs::rename(folder.path().join("state"), folder.path().join("away")).unwrap();
         assert!(node.template(&name).unwrap().is_none());

@@ -14,6 +14,7 @@ use super::{
     prepare::{check_room, prepare},
     reuse::{Guarded, guard, guard_request},
     target::Target,
+    template_use::check_pool_use,
     terms::Terms,
 };
 use crate::{
@@ -45,7 +46,8 @@ pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, Lifecycl
     prepare_for(&Node::open(&conf.directories)?, conf, ifname, &user, count.unwrap_or(1))
 }
 
-/// Makes `count` configurations for a user, or for anybody where he names no function.
+/// Makes `count` configurations for a user, or for anybody where he names no function: of a template
+/// that is not confirmed, for those who may use it.
 pub fn prepare_for(
     node: &Node,
     conf: &NetConf,
@@ -54,6 +56,9 @@ pub fn prepare_for(
     count: u32,
 ) -> Result<Vec<Slot>, LifecycleError> {
     let pool = pool(node, conf, ifname, user)?;
+    if user.function.is_some() {
+        check_pool_use(&pool, user)?;
+    }
     Terms::new(conf, &pool.policy, user)?;
     check_room(node, &pool, count)?;
     let waiting = user.function.is_some().then_some(user);
@@ -88,6 +93,7 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     let user = conf.user(&request.args)?;
     let node = Node::open(&conf.directories)?;
     let pool = pool(&node, conf, &request.attachment.ifname, &user)?;
+    check_pool_use(&pool, &user)?;
     let terms = Terms::new(conf, &pool.policy, &user)?;
     let mut wanted = Wanted {
         attachment: &request.attachment,

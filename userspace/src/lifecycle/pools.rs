@@ -237,6 +237,7 @@ mod tests {
             key: PoolKey([7; 16]),
             conf: Vec::new(),
             template: [0; 32],
+            template_owner: None,
             fingerprint: [0; 32],
             configured: PoolPolicy { cooldown: Duration::from_mins(1), ..PoolPolicy::default() },
             set: PoolOverride::default(),

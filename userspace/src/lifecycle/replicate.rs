@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::{
     LifecycleError, Node, OperationRequest,
     del::attached,
-    in_force::{pool_template, put_pool},
+    in_force::{pool_template, put_pool, stored_template},
     node::time_of_day,
     operations::prepare_for,
     pools::give_up,
@@ -15,7 +15,9 @@ use crate::{
     conf::{NetConf, User},
     failpoint,
     slot::{Fingerprint, capture},
-    store::{Pool, PoolId, Put, Slot, SlotState},
+    store::{
+        Captured, Pool, PoolId, Put, Slot, SlotState, StoredTemplate, TemplateOwner, TemplateSource,
+    },
     template::{Digest, NodeContext, Template},
     types::{AttachmentId, IfName, PoolKey, TemplateName},
 };
@@ -40,6 +42,8 @@ pub struct Made {
     pub digest: Digest,
     /// What was stored under that name before.
     pub put: Put,
+    /// Whose containers alone may use it, until it is confirmed; none: all may.
+    pub owner: Option<TemplateOwner>,
     /// Slots that were made of it.
     pub slots: Vec<Slot>,
 }
@@ -79,14 +83,21 @@ pub fn replicate(
     if count > 0 {
         check_pool(node, conf, ifname, count)?;
     }
-    let template = match source {
-        Source::Configuration => super::configuration::template_of(conf),
-        Source::Slot(slot) => of_slot(node, conf, slot)?,
+    let base = Template { origin: origin(conf), ..super::configuration::template_of(conf) };
+    let (template, origin) = match source {
+        Source::Configuration => (base, TemplateSource::Confirmed),
+        Source::Slot(slot) => {
+            let template = Template { origin: base.origin.clone(), ..of_slot(node, conf, slot)? };
+            let (tenant, function) = (slot.tenant.clone(), slot.function.clone());
+            let owner = TemplateOwner { tenant, function };
+            let network = Some(conf.name.clone());
+            let captured = Captured { owner, network, base: Some(base) };
+            (template, TemplateSource::Container(Box::new(captured)))
+        }
     };
-    let template = Template { origin: origin(conf), ..template };
-    let put = store_template(node, name, &template)?;
-    // One that is stored already keeps its origin.
-    let template = node.template(name)?.map_or(template, |stored| stored.template);
+    let put = store_template(node, name, &template, &origin)?;
+    // One that is stored already keeps its origin, and may be confirmed.
+    let StoredTemplate { template, source, .. } = stored_template(node, name)?;
     let slots = if count == 0 {
         Vec::new()
     } else {
@@ -94,7 +105,7 @@ pub fn replicate(
         prepare_for(node, conf, ifname, &user, count)?
     };
     let digest = template.digest()?;
-    Ok(Made { name: name.clone(), template, digest, put, slots })
+    Ok(Made { name: name.clone(), template, digest, put, owner: source.owner().cloned(), slots })
 }
 
 /// Refuses to make what a network cannot have, before anything is stored.
@@ -135,13 +146,36 @@ pub fn store_template(
     node: &Node,
     name: &TemplateName,
     template: &Template,
+    source: &TemplateSource,
 ) -> Result<Put, LifecycleError> {
-    let put = node.templates()?.put(name, template, time_of_day())?;
+    let put = node.templates()?.put(name, template, source, time_of_day())?;
     failpoint::hit("replicate:stored");
-    for (id, pool) in pools_of(node, name)? {
-        rebase(node, &id, &pool, template)?;
-    }
+    rebase_pools(node, name)?;
     Ok(put)
+}
+
+/// Confirms a template, if it is still the one of this digest: all may use it. Reports whether it was
+/// confirmed before.
+pub fn confirm_template(
+    node: &Node,
+    name: &TemplateName,
+    digest: Digest,
+) -> Result<bool, LifecycleError> {
+    let before = node.templates()?.confirm(name, digest)?;
+    failpoint::hit("replicate:confirmed");
+    let before = before.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })?;
+    rebase_pools(node, name)?;
+    Ok(before)
+}
+
+/// Has the pools of a template's name follow what is stored under it.
+fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), LifecycleError> {
+    for (id, pool) in pools_of(node, name)? {
+        if let Some(stored) = node.template(name)? {
+            rebase(node, &id, &pool, &stored)?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a template; says whether there was one. Its pools end: slots that wait are given up at
@@ -162,11 +196,16 @@ pub fn follow_templates(node: &Node) -> Result<(), LifecycleError> {
         let Some(name) = &id.template else { continue };
         match node.template(name)? {
             None => end(node, &id, &pool)?,
-            Some(stored) if stored.digest.0 == pool.template => {}
-            Some(stored) => rebase(node, &id, &pool, &stored.template)?,
+            Some(stored) if is_of(&pool, &stored) => {}
+            Some(stored) => rebase(node, &id, &pool, &stored)?,
         }
     }
     Ok(())
+}
+
+/// Whether a pool's record says of its template what is stored.
+fn is_of(pool: &Pool, stored: &StoredTemplate) -> bool {
+    stored.digest.0 == pool.template && stored.source.owner() == pool.template_owner.as_ref()
 }
 
 /// Has a pool's slots made from this template.
@@ -174,10 +213,10 @@ fn rebase(
     node: &Node,
     id: &PoolId,
     pool: &Pool,
-    template: &Template,
+    stored: &StoredTemplate,
 ) -> Result<(), LifecycleError> {
     let conf = NetConf::parse(&pool.conf)?;
-    let now = put_pool(node, &conf, id, pool.configured, Some(template))?;
+    let now = put_pool(node, &conf, id, pool.configured, Some(stored))?;
     failpoint::hit("replicate:pool");
     if now.key == pool.key { Ok(()) } else { drain(node, pool.key) }
 }

@@ -8,6 +8,7 @@ use super::{
     container::ContainerNetns,
     in_force::{PoolInForce, pool_id, pool_in_force},
     provide::{Provided, provide},
+    template_use::check_pool_use,
     terms::{Terms, check_without_pool},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub(super) fn reuse(
         check_without_pool(&conf.name, user)?;
         return Ok(Reuse::NoPool);
     };
+    check_pool_use(&pool, user)?;
     let terms = Terms::new(conf, &pool.policy, user)?;
     if terms.mode == Mode::None {
         return declined(node, &pool, Decline::Asked);

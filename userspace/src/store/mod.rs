@@ -30,7 +30,7 @@ pub use journal::Entry;
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, Scope};
 pub use record::{Network, Slot, SlotState};
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
-pub use templates::{Put, StoredTemplate, Templates};
+pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource, Templates};
 pub use transaction::{Read, Transaction, Write};
 
 use std::{
@@ -46,12 +46,12 @@ use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
     private::PrivateError,
-    template::TemplateError,
+    template::{Digest, TemplateError},
     types::{AttachmentId, SlotId, TemplateName},
 };
 
 /// Version of the tables and records; a database of another is refused.
-const SCHEMA: u32 = 4;
+const SCHEMA: u32 = 5;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -176,6 +176,40 @@ pub enum StoreError {
         name: TemplateName,
         /// What is wrong with it.
         source: TemplateError,
+    },
+    /// What a container has cannot take the place of a template that others use.
+    #[error(
+        "template {name} is confirmed, and what a container has does not replace it: store it under \
+         another name, and put that one in its place by `repoint template confirm OTHER --as {name}`"
+    )]
+    TemplateConfirmed {
+        /// Its name.
+        name: TemplateName,
+    },
+    /// The name is that of a template of another function's container.
+    #[error(
+        "template {name} was made of a container of {owner}, and is not confirmed: use another name, \
+         or confirm it (`repoint template confirm {name}`) or delete it \
+         (`repoint template delete {name}`) first"
+    )]
+    TemplateOfOther {
+        /// Its name.
+        name: TemplateName,
+        /// Whose container that was.
+        owner: TemplateOwner,
+    },
+    /// The template is not the one that an operator has seen.
+    #[error(
+        "template {name} has digest {found} now, not {shown}: it was replaced; look at it again by \
+         `repoint template confirm {name}`"
+    )]
+    TemplateReplaced {
+        /// Its name.
+        name: TemplateName,
+        /// Its digest.
+        found: Digest,
+        /// The digest that was to be confirmed.
+        shown: Digest,
     },
     /// The attachment exists.
     #[error("{attachment} is attached already (slot {slot}): DEL it first")]

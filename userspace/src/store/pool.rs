@@ -4,10 +4,15 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{CodecError, Decoder, Encoder};
-use crate::types::{IfName, InvalidValue, NetworkName, PoolKey, TemplateName};
+use super::{
+    TemplateOwner,
+    codec::{CodecError, Decoder, Encoder},
+};
+use crate::types::{
+    FunctionKey, IfName, InvalidValue, NetworkName, PoolKey, TemplateName, Tenant,
+};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Which pool: the network, the name of the interface in the container, and what its slots are made
 /// from.
@@ -122,6 +127,8 @@ pub struct Pool {
     pub conf: Vec<u8>,
     /// Digest of the stored template that they are made from; zeros: what `conf` says.
     pub template: [u8; 32],
+    /// Whose containers alone may use that template; none: all may.
+    pub template_owner: Option<TemplateOwner>,
     /// What the namespaces of its slots are like when they are new: digest of a recorded
     /// fingerprint; zeros before the first is built.
     pub fingerprint: [u8; 32],
@@ -157,7 +164,12 @@ impl Pool {
             .duration(self.configured.idle_ttl)
             .duration(Some(self.configured.cooldown))
             .number(self.set.warm)
-            .number(self.set.max);
+            .number(self.set.max)
+            .u8(self.template_owner.is_some().into());
+        if let Some(TemplateOwner { tenant, function }) = &self.template_owner {
+            encoder.option(tenant.as_ref().map(Tenant::as_str));
+            encoder.option(function.as_ref().map(FunctionKey::as_str));
+        }
         encoder.finish()
     }
 
@@ -178,6 +190,7 @@ impl Pool {
                 cooldown: decoder.duration("cooldown")?.unwrap_or_default(),
             },
             set: PoolOverride { warm: decoder.number(SET)?, max: decoder.number(SET)? },
+            template_owner: template_owner(&mut decoder)?,
         };
         decoder.finish()?;
         Ok(pool)
@@ -185,6 +198,15 @@ impl Pool {
 }
 
 const SET: &str = "number set by an operator";
+
+fn template_owner(decoder: &mut Decoder<'_>) -> Result<Option<TemplateOwner>, CodecError> {
+    if !decoder.bool("owner of the template")? {
+        return Ok(None);
+    }
+    let tenant = decoder.option("tenant")?.map(str::parse).transpose()?;
+    let function = decoder.option("function")?.map(str::parse).transpose()?;
+    Ok(Some(TemplateOwner { tenant, function }))
+}
 
 pub(super) fn scope(number: u8) -> Result<Scope, CodecError> {
     Scope::ALL
@@ -203,6 +225,10 @@ mod tests {
             key: PoolKey([3; 16]),
             conf: vec![b'x'; 70_000],
             template: [5; 32],
+            template_owner: Some(TemplateOwner {
+                tenant: None,
+                function: Some("resize".parse().unwrap()),
+            }),
             fingerprint: [4; 32],
             configured: PoolPolicy {
                 warm: 8,

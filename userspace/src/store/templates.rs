@@ -1,6 +1,6 @@
 //! Templates, by name. They outlive the boot, so a commit waits for the disk.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use lmdb::{Cursor as _, Database, Transaction as _, WriteFlags};
 
@@ -10,8 +10,8 @@ use super::{
     environment::{Environment, Layout, Opened, Purpose, begin_writing, commit},
 };
 use crate::{
-    template::{Digest, Template},
-    types::TemplateName,
+    template::{Digest, Operation, Template},
+    types::{FunctionKey, NetworkName, TemplateName, Tenant},
 };
 
 /// Version of the tables; a database of another is refused.
@@ -24,7 +24,9 @@ const DAMAGED: &str = ": it is damaged: move the folder away, and import the tem
 /// Key of the table `meta`.
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Version of a record's form.
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
+/// The version before, which does not say where a template comes from.
+const WITHOUT_SOURCE: u8 = 1;
 /// Address space, in bytes: for some ten thousand templates.
 const MAP_SIZE: usize = 64 << 20;
 
@@ -73,6 +75,70 @@ impl Layout for Tables {
     }
 }
 
+/// Whose containers a template was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TemplateOwner {
+    /// The container's tenant.
+    pub tenant: Option<Tenant>,
+    /// Its function; none: no other container is of the same function.
+    pub function: Option<FunctionKey>,
+}
+
+impl fmt::Display for TemplateOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.function, &self.tenant) {
+            (Some(function), Some(tenant)) => write!(f, "function {function} of tenant {tenant}"),
+            (Some(function), None) => write!(f, "function {function} without a tenant"),
+            (None, Some(tenant)) => write!(f, "tenant {tenant} without a function"),
+            (None, None) => f.write_str("no function"),
+        }
+    }
+}
+
+/// Where a template comes from, and so who may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSource {
+    /// An operator: a network's configuration, an import, or a confirmation. All may use it.
+    Confirmed,
+    /// A container: what it set is text that an attacker may have written.
+    Container(Box<Captured>),
+}
+
+/// A container that a template was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Captured {
+    /// Whose it was.
+    pub owner: TemplateOwner,
+    /// Its network; none where an older build stored the template.
+    pub network: Option<NetworkName>,
+    /// What the network's configuration made at that time, likewise.
+    pub base: Option<Template>,
+}
+
+impl TemplateSource {
+    /// Whose containers alone may use the template; none: all may.
+    #[must_use]
+    pub fn owner(&self) -> Option<&TemplateOwner> {
+        match self {
+            Self::Confirmed => None,
+            Self::Container(captured) => Some(&captured.owner),
+        }
+    }
+
+    /// That of a template which an older build stored without it. REPLICATE adds what a container set
+    /// behind what the configuration makes, and names the network in the origin.
+    fn of_older_build(template: &Template) -> Self {
+        let rest = template.operations.iter();
+        let mut rest = rest.skip_while(|operation| **operation != Operation::AttachPrograms).skip(1);
+        let is_changed = rest.any(|operation| *operation != Operation::Masquerade);
+        if is_changed && template.origin.starts_with("network ") {
+            Self::Container(Box::default())
+        } else {
+            Self::Confirmed
+        }
+    }
+}
+
 /// A template as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTemplate {
@@ -80,6 +146,8 @@ pub struct StoredTemplate {
     pub digest: Digest,
     /// When it was stored, in nanoseconds since the Unix epoch.
     pub stored: u64,
+    /// Where it comes from.
+    pub source: TemplateSource,
     /// The template.
     pub template: Template,
 }
@@ -93,6 +161,8 @@ pub enum Put {
     Changed,
     /// There is one of the same digest. It was left as it is, its origin included.
     Unchanged,
+    /// Likewise, but it was not confirmed, and is now.
+    Confirmed,
 }
 
 impl Put {
@@ -103,6 +173,7 @@ impl Put {
             Self::New => "new",
             Self::Changed => "changed",
             Self::Unchanged => "unchanged",
+            Self::Confirmed => "confirmed",
         }
     }
 }
@@ -153,24 +224,32 @@ impl Templates {
         })
     }
 
-    /// Stores a template under a name, whatever was there, unless that is of the same digest. `now`
-    /// is in nanoseconds since the Unix epoch.
+    /// Stores a template under a name, unless one of the same digest is there. `now` is in
+    /// nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// A template of a container takes only the place of one of the same owner's: what others use is
+    /// not replaced by what a container set.
     pub fn put(
         &self,
         name: &TemplateName,
         template: &Template,
+        source: &TemplateSource,
         now: u64,
     ) -> Result<Put, StoreError> {
         let refused = |source| StoreError::Template { name: name.clone(), source };
         // What is stored can be read again.
         template.validate().map_err(refused)?;
         let digest = template.digest().map_err(refused)?;
-        let record = encode(digest, now, &template.to_json().map_err(refused)?);
+        let (template, source) = (template.clone(), source.clone());
+        let new = StoredTemplate { digest, stored: now, source, template };
         self.0.grow(|mut transaction, tables| {
-            let put = match transaction.get(tables.templates, &key(name)) {
-                Ok(bytes) if read_digest(bytes) == Ok(digest) => return Ok(Put::Unchanged),
-                Ok(_) => Put::Changed,
-                Err(lmdb::Error::NotFound) => Put::New,
+            let (put, record) = match transaction.get(tables.templates, &key(name)) {
+                Ok(bytes) => match replace(name, bytes, &new)? {
+                    (Put::Unchanged, _) => return Ok(Put::Unchanged),
+                    (put, stored) => (put, encode(name, &stored)?),
+                },
+                Err(lmdb::Error::NotFound) => (Put::New, encode(name, &new)?),
                 Err(source) => return Err(failed("read a template")(source)),
             };
             transaction
@@ -178,6 +257,32 @@ impl Templates {
                 .and_then(|()| commit(transaction))
                 .map_err(failed("store a template"))?;
             Ok(put)
+        })
+    }
+
+    /// Confirms the template of this name, if it is still the one of this digest. Returns whether it
+    /// was confirmed before; none where there is none.
+    pub fn confirm(&self, name: &TemplateName, digest: Digest) -> Result<Option<bool>, StoreError> {
+        self.0.grow(|mut transaction, tables| {
+            let stored = match transaction.get(tables.templates, &key(name)) {
+                Ok(bytes) => decode(name, bytes)?,
+                Err(lmdb::Error::NotFound) => return Ok(None),
+                Err(source) => return Err(failed("read a template")(source)),
+            };
+            if stored.digest != digest {
+                let (name, found) = (name.clone(), stored.digest);
+                return Err(StoreError::TemplateReplaced { name, found, shown: digest });
+            }
+            if stored.source == TemplateSource::Confirmed {
+                return Ok(Some(true));
+            }
+            let stored = StoredTemplate { source: TemplateSource::Confirmed, ..stored };
+            let record = encode(name, &stored)?;
+            transaction
+                .put(tables.templates, &key(name), &record, WriteFlags::empty())
+                .and_then(|()| commit(transaction))
+                .map_err(failed("confirm a template"))?;
+            Ok(Some(false))
         })
     }
 
@@ -214,34 +319,117 @@ fn parse_key(key: &[u8]) -> Result<TemplateName, StoreError> {
     name.parse().map_err(|error| damaged(CodecError::Name(error)))
 }
 
-fn encode(digest: Digest, stored: u64, json: &str) -> Vec<u8> {
-    let mut encoder = Encoder::new(RECORD_VERSION);
-    encoder.raw(&digest.0).u64(stored).long(json.as_bytes());
-    encoder.finish()
+/// What comes of storing a template in the place of another, and what is there then.
+fn replace(
+    name: &TemplateName,
+    old: &[u8],
+    new: &StoredTemplate,
+) -> Result<(Put, StoredTemplate), StoreError> {
+    let old = decode(name, old);
+    let Some(owner) = new.source.owner() else {
+        return Ok(match old {
+            Ok(old) if old.digest != new.digest => (Put::Changed, new.clone()),
+            Ok(old) if old.source == TemplateSource::Confirmed => (Put::Unchanged, old),
+            Ok(old) => (Put::Confirmed, StoredTemplate { source: new.source.clone(), ..old }),
+            // One that cannot be read can be replaced by an operator.
+            Err(_) => (Put::Changed, new.clone()),
+        });
+    };
+    let old = old?;
+    match old.source.owner() {
+        None if old.digest == new.digest => Ok((Put::Unchanged, old)),
+        None => Err(StoreError::TemplateConfirmed { name: name.clone() }),
+        Some(others) if others != owner => {
+            Err(StoreError::TemplateOfOther { name: name.clone(), owner: others.clone() })
+        }
+        Some(_) if old.digest == new.digest => Ok((Put::Unchanged, old)),
+        Some(_) => Ok((Put::Changed, new.clone())),
+    }
 }
 
-/// The digest of a record, whatever its template is like.
-fn read_digest(bytes: &[u8]) -> Result<Digest, CodecError> {
-    Decoder::new(bytes, RECORD_VERSION)?.array("digest").map(Digest)
+fn encode(name: &TemplateName, stored: &StoredTemplate) -> Result<Vec<u8>, StoreError> {
+    let refused = |source| StoreError::Template { name: name.clone(), source };
+    let StoredTemplate { digest, stored, source, template } = stored;
+    let json = template.to_json().map_err(refused)?;
+    let mut encoder = Encoder::new(RECORD_VERSION);
+    encoder.raw(&digest.0).u64(*stored).long(json.as_bytes());
+    match source {
+        TemplateSource::Confirmed => encoder.u8(0),
+        TemplateSource::Container(captured) => {
+            let Captured { owner, network, base } = &**captured;
+            let base = base.as_ref().map(Template::to_json).transpose().map_err(refused)?;
+            encoder
+                .u8(1)
+                .option(owner.tenant.as_ref().map(Tenant::as_str))
+                .option(owner.function.as_ref().map(FunctionKey::as_str))
+                .option(network.as_ref().map(NetworkName::as_str))
+                .long(base.unwrap_or_default().as_bytes())
+        }
+    };
+    Ok(encoder.finish())
 }
 
 fn decode(name: &TemplateName, bytes: &[u8]) -> Result<StoredTemplate, StoreError> {
     let unreadable = |source| StoreError::StoredTemplate { name: name.clone(), source };
-    let (digest, stored, json) = fields(bytes).map_err(unreadable)?;
-    let template = Template::from_json(json)
-        .map_err(|source| StoreError::Template { name: name.clone(), source })?;
-    Ok(StoredTemplate { digest, stored, template })
+    let refused = |source| StoreError::Template { name: name.clone(), source };
+    let Fields { digest, stored, json, captured } = Fields::read(bytes).map_err(unreadable)?;
+    let template = Template::from_json(json).map_err(refused)?;
+    let source = match captured {
+        None => TemplateSource::of_older_build(&template),
+        Some(None) => TemplateSource::Confirmed,
+        Some(Some((owner, network, ""))) => {
+            TemplateSource::Container(Box::new(Captured { owner, network, base: None }))
+        }
+        Some(Some((owner, network, base))) => {
+            let base = Some(Template::from_json(base).map_err(refused)?);
+            TemplateSource::Container(Box::new(Captured { owner, network, base }))
+        }
+    };
+    Ok(StoredTemplate { digest, stored, source, template })
 }
 
-fn fields(bytes: &[u8]) -> Result<(Digest, u64, &str), CodecError> {
-    let mut decoder = Decoder::new(bytes, RECORD_VERSION)?;
-    let digest = Digest(decoder.array("digest")?);
-    let stored = decoder.u64("time of storing")?;
-    let json = decoder.long("JSON")?;
-    decoder.finish()?;
-    let json = str::from_utf8(json)
-        .map_err(|_| CodecError::Value { field: "JSON", value: "not UTF-8".to_owned() })?;
-    Ok((digest, stored, json))
+/// The fields of a record.
+struct Fields<'a> {
+    digest: Digest,
+    stored: u64,
+    json: &'a str,
+    /// None: an older build's record; of another, the container, if it is of one.
+    captured: Option<Option<(TemplateOwner, Option<NetworkName>, &'a str)>>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, CodecError> {
+        let is_older = bytes.first() == Some(&WITHOUT_SOURCE);
+        let known = if is_older { WITHOUT_SOURCE } else { RECORD_VERSION };
+        let mut decoder = Decoder::new(bytes, known)?;
+        let digest = Digest(decoder.array("digest")?);
+        let stored = decoder.u64("time of storing")?;
+        let json = utf8("JSON", decoder.long("JSON")?)?;
+        let captured = if is_older { None } else { Some(captured(&mut decoder)?) };
+        decoder.finish()?;
+        Ok(Self { digest, stored, json, captured })
+    }
+}
+
+/// The container of a record, if its template is of one.
+fn captured<'a>(
+    decoder: &mut Decoder<'a>,
+) -> Result<Option<(TemplateOwner, Option<NetworkName>, &'a str)>, CodecError> {
+    if !decoder.bool("source")? {
+        return Ok(None);
+    }
+    let owner = TemplateOwner {
+        tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
+        function: decoder.option("function")?.map(str::parse).transpose()?,
+    };
+    let network = decoder.option("network")?.map(str::parse).transpose()?;
+    let base = utf8("JSON of the configuration", decoder.long("JSON of the configuration")?)?;
+    Ok(Some((owner, network, base)))
+}
+
+fn utf8<'a>(field: &'static str, bytes: &'a [u8]) -> Result<&'a str, CodecError> {
+    let value = || "not UTF-8".to_owned();
+    str::from_utf8(bytes).map_err(|_| CodecError::Value { field, value: value() })
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub use validate::MTU;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::types::InvalidValue;
+
 /// Version of the form of templates; another is refused.
 pub const VERSION: u32 = 1;
 
@@ -32,6 +34,22 @@ pub struct Digest(pub [u8; 32]);
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let octet = |at: usize| {
+            let digits = text.get(2 * at..2 * at + 2)?;
+            let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            are_digits.then(|| u8::from_str_radix(digits, 16).ok())?
+        };
+        let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
+        let octets = octets.filter(|_| text.len() == 64).and_then(|octets| octets.try_into().ok());
+        let why = "must be 64 hexadecimal digits";
+        octets.map(Self).ok_or_else(|| InvalidValue::new("digest", text, why))
     }
 }
 

@@ -56,6 +56,7 @@ fn annotations_count_before_arguments_and_arguments_before_the_configuration() {
         ..named("f2", "t2")
     };
     assert_eq!(user(&conf, args).unwrap(), second);
+    conf["pool"]["templates"] = json!(["p1"]);
     let conf = annotated(
         conf,
         json!({
@@ -107,6 +108,7 @@ fn a_network_may_allow_no_annotation_at_all() {
         ("repoint.dev/scope", "function"),
     ] {
         let mut conf = annotated(least(), json!({annotation: value}));
+        conf["pool"]["templates"] = json!(["t"]);
         user(&conf, "").unwrap();
         conf["pool"]["annotations"] = json!([]);
         let error = user(&conf, "").unwrap_err().to_string();
@@ -183,4 +185,41 @@ fn the_policy_is_read() {
     assert_eq!((few.warm, few.max), (3, 3));
     let error: ConfError = policy(json!({"warm": 5, "maxSlots": 4})).unwrap_err();
     assert!(error.to_string().contains("pool.warm"), "{error}");
+}
+
+#[test]
+fn a_pod_names_only_templates_that_its_network_lists() {
+    let pod = |conf: &Value, args: &str| parse(conf).unwrap().pod(&args.parse().unwrap());
+    let by_annotation = annotated(least(), json!({"repoint.dev/template": "resize"}));
+    let mut by_configuration = least();
+    by_configuration["args"]["cni"]["repoint.dev/template"] = json!("resize");
+    for (conf, args) in
+        [(by_annotation, ""), (least(), "repoint.dev/template=resize"), (by_configuration, "")]
+    {
+        for pool in [json!({}), json!({"templates": ["thumbs"]}), json!({"template": "thumbs"})] {
+            let mut conf = conf.clone();
+            conf["pool"] = pool;
+            let told = pod(&conf, args).unwrap_err().to_string();
+            for part in ["annotation repoint.dev/template=resize", "pool.templates"] {
+                assert!(told.contains(part), "{told}");
+            }
+        }
+        for pool in [json!({"templates": ["thumbs", "resize"]}), json!({"template": "resize"})] {
+            let mut conf = conf.clone();
+            conf["pool"] = pool;
+            assert_eq!(pod(&conf, args).unwrap().template, Some("resize".parse().unwrap()));
+        }
+    }
+    // A pod without any has what the network names.
+    assert_eq!(pod(&least(), "").unwrap().template, None);
+}
+
+/// What a caller of PREPARE or ACTIVATE names is not a pod's word; an annotation is.
+#[test]
+fn a_caller_names_any_template() {
+    let asked = user(&least(), "repoint.dev/template=resize").unwrap();
+    assert_eq!(asked.template, Some("resize".parse().unwrap()));
+    let conf = annotated(least(), json!({"repoint.dev/template": "resize"}));
+    let error = user(&conf, "").unwrap_err();
+    assert!(matches!(error, UserError::NotListed { .. }), "{error}");
 }

@@ -123,6 +123,8 @@ fn network_keys() -> Vec<Key> {
         key("/pool/idleTTL", json!(600), json!(["", "600", "never", "-1s"])),
         key("/pool/cooldown", json!(1), json!(["", "1", "forever"])),
         key("/pool/template", json!(1), json!(["", "../x", "a b"])),
+        key("/pool/templates", json!("resize"), json!([])),
+        key("/pool/templates/0", json!(1), json!(["", "../x", "a b"])),
         key("/pool/functionFrom", json!(true), json!(["", "pod", "containerId"])),
         key("/pool/annotations", json!("repoint.dev/mode"), json!([])),
         key("/pool/annotations/0", json!(1), json!(["mode", "repoint.dev/count"])),

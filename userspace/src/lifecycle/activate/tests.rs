@@ -68,11 +68,12 @@ impl World {
         };
         let policy = PoolPolicy { scope, ..PoolPolicy::default() };
         let key = PoolKey([7; 16]);
-        let pool = PoolInForce { id: id.clone(), key, policy, template: None };
+        let pool = PoolInForce { id: id.clone(), key, policy, template: None, template_owner: None };
         let record = Pool {
             key,
             conf: Vec::new(),
             template: [0; 32],
+            template_owner: None,
             fingerprint: [0; 32],
             configured: policy,
             set: crate::store::PoolOverride::default(),

@@ -10,6 +10,23 @@ use crate::template::{AddressSource, Operation, TemplateError, VERSION};
 const FOLDER: &str = "REPOINT_TEST_TEMPLATES";
 /// How many templates each process stores.
 const EACH: u32 = 20;
+const CONFIRMED: TemplateSource = TemplateSource::Confirmed;
+
+/// A container of a tenant's function.
+fn container(tenant: &str, function: &str) -> TemplateSource {
+    let owner = TemplateOwner {
+        tenant: Some(tenant.parse().unwrap()),
+        function: Some(function.parse().unwrap()),
+    };
+    let network = Some("functions".parse().unwrap());
+    TemplateSource::Container(Box::new(Captured { owner, network, base: Some(template(1500)) }))
+}
+
+/// A record as it is written now.
+fn record(template: &Template) -> Vec<u8> {
+    let (digest, template) = (template.digest().unwrap(), template.clone());
+    encode(&name("any"), &StoredTemplate { digest, stored: 1, source: CONFIRMED, template }).unwrap()
+}
 
 fn template(mtu: u32) -> Template {
     let operations = vec![
@@ -40,7 +57,7 @@ fn what_is_stored_outlives_the_process() {
     assert!(Templates::open_existing(&path).unwrap().is_none());
     assert!(!path.exists(), "looking makes no folder");
     let templates = Templates::open(&path).unwrap();
-    assert_eq!(templates.put(&name("resize"), &template(1400), 7).unwrap(), Put::New);
+    assert_eq!(templates.put(&name("resize"), &template(1400), &CONFIRMED, 7).unwrap(), Put::New);
     drop(templates);
     let templates = Templates::open_existing(&path).unwrap().unwrap();
     let stored = templates.get(&name("resize")).unwrap().unwrap();
@@ -54,14 +71,14 @@ fn a_template_is_replaced_by_another_digest_only() {
     let folder = tempfile::tempdir().unwrap();
     let templates = Templates::open(folder.path()).unwrap();
     let resize = name("resize");
-    assert_eq!(templates.put(&resize, &template(1400), 1).unwrap(), Put::New);
+    assert_eq!(templates.put(&resize, &template(1400), &CONFIRMED, 1).unwrap(), Put::New);
     let renamed = Template { origin: "another".to_owned(), ..template(1400) };
-    assert_eq!(templates.put(&resize, &renamed, 2).unwrap(), Put::Unchanged);
+    assert_eq!(templates.put(&resize, &renamed, &CONFIRMED, 2).unwrap(), Put::Unchanged);
     let stored = templates.get(&resize).unwrap().unwrap();
     assert_eq!((stored.template.origin.as_str(), stored.stored), ("mtu 1400", 1));
-    assert_eq!(templates.put(&resize, &template(1300), 3).unwrap(), Put::Changed);
+    assert_eq!(templates.put(&resize, &template(1300), &CONFIRMED, 3).unwrap(), Put::Changed);
     assert_eq!(templates.get(&resize).unwrap().unwrap().stored, 3);
-    assert_eq!(templates.put(&name("a.first"), &template(1400), 4).unwrap(), Put::New);
+    assert_eq!(templates.put(&name("a.first"), &template(1400), &CONFIRMED, 4).unwrap(), Put::New);
     let listed = templates.list().unwrap();
     let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["a.first", "resize"]);
@@ -74,7 +91,7 @@ fn a_template_is_replaced_by_another_digest_only() {
 fn what_makes_no_sense_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let templates = Templates::open(folder.path()).unwrap();
-    let error = templates.put(&name("resize"), &template(1), 1).unwrap_err();
+    let error = templates.put(&name("resize"), &template(1), &CONFIRMED, 1).unwrap_err();
     assert_eq!(
         error.to_string(),
         "template resize: operation 1 (createLink): mtu 1 is not between 68 and 65535"
@@ -86,16 +103,14 @@ fn what_makes_no_sense_is_not_stored() {
 fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let templates = Templates::open(folder.path()).unwrap();
-    templates.put(&name("good"), &template(1400), 1).unwrap();
-    let digest = template(1400).digest().unwrap();
-    let mut record = encode(digest, 1, &template(1400).to_json().unwrap());
-    record[0] += 1;
-    put_raw(&templates, "newer", &record);
-    let text = template(1400).to_json().unwrap().replace("\"version\": 1", "\"version\": 2");
-    put_raw(&templates, "newest", &encode(digest, 1, &text));
+    templates.put(&name("good"), &template(1400), &CONFIRMED, 1).unwrap();
+    let mut newer = record(&template(1400));
+    newer[0] += 1;
+    put_raw(&templates, "newer", &newer);
+    put_raw(&templates, "newest", &record(&Template { version: 2, ..template(1400) }));
 
     let told = templates.get(&name("newer")).unwrap_err().to_string();
-    assert!(told.contains("newer") && told.contains("its version is 2, known is 1"), "{told}");
+    assert!(told.contains("newer") && told.contains("its version is 3, known is 2"), "{told}");
     assert_eq!(templates.list().unwrap_err().to_string(), told);
     let error = templates.get(&name("newest")).unwrap_err();
     assert!(
@@ -104,7 +119,7 @@ fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
     );
     assert!(templates.delete(&name("newer")).unwrap());
     // One that cannot be read can be replaced as well.
-    assert_eq!(templates.put(&name("newest"), &template(1300), 2).unwrap(), Put::Changed);
+    assert_eq!(templates.put(&name("newest"), &template(1300), &CONFIRMED, 2).unwrap(), Put::Changed);
     assert_eq!(templates.list().unwrap().len(), 2);
 }
 
@@ -112,10 +127,13 @@ fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
 fn damaged_records_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let templates = Templates::open(folder.path()).unwrap();
-    let whole = encode(template(1400).digest().unwrap(), 1, &template(1400).to_json().unwrap());
-    for length in 0..whole.len() {
-        put_raw(&templates, "broken", &whole[..length]);
-        assert!(templates.get(&name("broken")).is_err(), "{length} bytes of {}", whole.len());
+    let (digest, source) = (template(1400).digest().unwrap(), container("a", "resize"));
+    let captured = StoredTemplate { digest, stored: 1, source, template: template(1400) };
+    for whole in [record(&template(1400)), encode(&name("broken"), &captured).unwrap()] {
+        for length in 0..whole.len() {
+            put_raw(&templates, "broken", &whole[..length]);
+            assert!(templates.get(&name("broken")).is_err(), "{length} bytes of {}", whole.len());
+        }
     }
 }
 
@@ -139,7 +157,7 @@ fn another_schema_is_refused_with_advice() {
 fn threads_that_store_the_same_agree_on_who_was_first() {
     let folder = tempfile::tempdir().unwrap();
     let templates = Templates::open(folder.path()).unwrap();
-    let put = || templates.put(&name("resize"), &template(1400), 1).unwrap();
+    let put = || templates.put(&name("resize"), &template(1400), &CONFIRMED, 1).unwrap();
     let puts: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(put)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -152,8 +170,8 @@ fn threads_that_store_the_same_agree_on_who_was_first() {
 fn store_some(templates: &Templates, process: &str) {
     for number in 0..EACH {
         let own = name(&format!("{process}-{number}"));
-        assert_eq!(templates.put(&own, &template(1000 + number), 1).unwrap(), Put::New);
-        templates.put(&name("shared"), &template(1000 + number), 1).unwrap();
+        assert_eq!(templates.put(&own, &template(1000 + number), &CONFIRMED, 1).unwrap(), Put::New);
+        templates.put(&name("shared"), &template(1000 + number), &CONFIRMED, 1).unwrap();
         assert_eq!(templates.get(&own).unwrap().unwrap().template, template(1000 + number));
     }
 }
@@ -186,4 +204,103 @@ fn a_process_that_stores() {
         let templates = Templates::open(Path::new(&folder)).unwrap();
         store_some(&templates, &env::var("NAME").unwrap());
     }
+}
+
+#[test]
+fn where_a_template_comes_from_is_read_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let anonymous = TemplateSource::Container(Box::default());
+    for (number, source) in [CONFIRMED, container("a", "resize"), anonymous].iter().enumerate() {
+        let one = name(&format!("t{number}"));
+        assert_eq!(templates.put(&one, &template(1400), source, 1).unwrap(), Put::New);
+        assert_eq!(templates.get(&one).unwrap().unwrap().source, *source);
+    }
+}
+
+#[test]
+fn a_container_replaces_only_what_one_of_its_function_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let (resize, own) = (name("resize"), container("a", "resize"));
+    assert_eq!(templates.put(&resize, &template(1400), &own, 1).unwrap(), Put::New);
+    assert_eq!(templates.put(&resize, &template(1300), &own, 2).unwrap(), Put::Changed);
+    for other in [container("b", "resize"), container("a", "thumbs")] {
+        for mtu in [1300, 1200] {
+            let error = templates.put(&resize, &template(mtu), &other, 3).unwrap_err();
+            assert!(matches!(error, StoreError::TemplateOfOther { .. }), "{error}");
+            assert!(error.to_string().contains("function resize of tenant a"), "{error}");
+        }
+    }
+    assert_eq!(templates.put(&resize, &template(1300), &CONFIRMED, 4).unwrap(), Put::Confirmed);
+    assert_eq!(templates.put(&resize, &template(1300), &own, 5).unwrap(), Put::Unchanged);
+    let error = templates.put(&resize, &template(1200), &own, 6).unwrap_err();
+    assert!(matches!(error, StoreError::TemplateConfirmed { .. }), "{error}");
+    let stored = templates.get(&resize).unwrap().unwrap();
+    assert_eq!((stored.template, stored.source, stored.stored), (template(1300), CONFIRMED, 2));
+}
+
+#[test]
+fn an_operator_replaces_what_a_container_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let resize = name("resize");
+    templates.put(&resize, &template(1400), &container("a", "resize"), 1).unwrap();
+    assert_eq!(templates.put(&resize, &template(1300), &CONFIRMED, 2).unwrap(), Put::Changed);
+    assert_eq!(templates.get(&resize).unwrap().unwrap().source, CONFIRMED);
+}
+
+#[test]
+fn what_is_confirmed_is_what_was_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let (resize, own) = (name("resize"), container("a", "resize"));
+    let shown = template(1400).digest().unwrap();
+    assert_eq!(templates.confirm(&resize, shown).unwrap(), None);
+    templates.put(&resize, &template(1400), &own, 1).unwrap();
+    templates.put(&resize, &template(1300), &own, 2).unwrap();
+    let error = templates.confirm(&resize, shown).unwrap_err();
+    assert!(matches!(error, StoreError::TemplateReplaced { .. }), "{error}");
+    assert_eq!(templates.get(&resize).unwrap().unwrap().source, own);
+    let shown = template(1300).digest().unwrap();
+    assert_eq!(templates.confirm(&resize, shown).unwrap(), Some(false));
+    assert_eq!(templates.get(&resize).unwrap().unwrap().source, CONFIRMED);
+    assert_eq!(templates.confirm(&resize, shown).unwrap(), Some(true));
+}
+
+/// A record of the version before.
+fn older(template: &Template) -> Vec<u8> {
+    let mut encoder = Encoder::new(WITHOUT_SOURCE);
+    let (digest, json) = (template.digest().unwrap(), template.to_json().unwrap());
+    encoder.raw(&digest.0).u64(7).long(json.as_bytes());
+    encoder.finish()
+}
+
+#[test]
+fn what_an_older_build_made_of_a_container_is_for_nobody_until_it_is_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let templates = Templates::open(folder.path()).unwrap();
+    let set = |key: &str| {
+        let key = key.parse().unwrap();
+        Operation::SetSysctl { key, value: "1".to_owned() }
+    };
+    let origin = "network functions on worker-1, 2026-11-23T14:53:14Z".to_owned();
+    let mut plain = Template { origin, ..template(1400) };
+    plain.operations.push(Operation::Masquerade);
+    let mut changed = plain.clone();
+    changed.operations.push(set("net.ipv4.tcp_keepalive_time"));
+    let written = Template { origin: "by hand".to_owned(), ..changed.clone() };
+    for (one, template, is_confirmed) in
+        [("plain", &plain, true), ("changed", &changed, false), ("written", &written, true)]
+    {
+        put_raw(&templates, one, &older(template));
+        let stored = templates.get(&name(one)).unwrap().unwrap();
+        assert_eq!((&stored.template, stored.stored), (template, 7), "{one}");
+        assert_eq!(stored.source == CONFIRMED, is_confirmed, "{one}: {:?}", stored.source);
+    }
+    let owner = TemplateOwner::default();
+    let changed_now = templates.get(&name("changed")).unwrap().unwrap();
+    assert_eq!(changed_now.source.owner(), Some(&owner));
+    templates.confirm(&name("changed"), changed.digest().unwrap()).unwrap();
+    assert_eq!(templates.get(&name("changed")).unwrap().unwrap().source, CONFIRMED);
 }
