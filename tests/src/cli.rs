@@ -224,6 +224,19 @@ pub mod template {
         repoint(node, &["template", "import", &file, "--name", name])
     }
 
+    /// Confirms what is stored under a name.
+    pub fn confirm(node: &Node, name: &str) -> Result<String> {
+        repoint(node, &["template", "confirm", name, "--yes"])
+    }
+
+    /// A template as it is listed.
+    pub fn listed(node: &Node, name: &str) -> Result<Value> {
+        let mut listed: Vec<Value> = tell(node, &["template", "list"])?;
+        let found = listed.iter().position(|template| template["name"] == name);
+        let found = found.with_context(|| format!("{name} is not in {listed:?}"))?;
+        Ok(listed.swap_remove(found))
+    }
+
     /// Deletes a template.
     pub fn delete(node: &Node, name: &str) -> Result<String> {
         repoint(node, &["template", "delete", name])
@@ -231,9 +244,8 @@ pub mod template {
 
     /// The digest by which a template is listed.
     pub fn digest(node: &Node, name: &str) -> Result<String> {
-        let listed: Vec<Value> = tell(node, &["template", "list"])?;
-        let found = listed.iter().find(|template| template["name"] == name);
-        let digest = found.and_then(|template| template["digest"].as_str());
-        Ok(digest.with_context(|| format!("{name} is not in {listed:?}"))?.to_owned())
+        let listed = listed(node, name)?;
+        let digest = listed["digest"].as_str();
+        Ok(digest.with_context(|| format!("no digest in {listed}"))?.to_owned())
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 
 /// The template that the network's slots are made from.
 const TEMPLATE: &str = "tuned";
+/// The template that is made of a container.
+const CAPTURED: &str = "captured";
 /// Files of it, as it is and as it becomes.
 const ONE: &str = "/run/one.json";
 const OTHER: &str = "/run/other.json";
@@ -63,13 +65,32 @@ fn filled(ground: &Ground<'_>, _: &Case) -> Result<()> {
     ground.fill()
 }
 
-/// A container of that template has been changed.
+/// A container of that template has been replicated, and then changed.
 fn attached(ground: &Ground<'_>, case: &Case) -> Result<()> {
     store(ground)?;
     fill_and_attach(ground, case)?;
     ground.fill()?;
+    replicated(case).run(ground.node, None)?.success()?;
     let change = "ip route add 192.0.2.0/25 via 169.254.1.1 dev eth0";
     case.netns.run(|| command::run("sh", ["-ec", change])).map(drop)
+}
+
+/// REPLICATE of the container, with a configuration of what it makes.
+fn replicated(case: &Case) -> Verb {
+    let id = &case.attachment.container_id;
+    cli(&["replicate", CAPTURED, "--container", id, "--count", "1"])
+}
+
+/// What the container set is stored.
+fn captured(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    attached(ground, case)?;
+    replicated(case).run(ground.node, None)?.success().map(drop)
+}
+
+/// What was made of the container goes, too.
+fn again_without_captured(ground: &Ground<'_>) -> Result<()> {
+    ground.repoint(&["template", "delete", CAPTURED])?;
+    again(ground)
 }
 
 const STORED: Scenario = Scenario {
@@ -111,7 +132,7 @@ const IN_VAIN: Scenario = Scenario {
     ..ADDS
 };
 
-pub const ALL: [Scenario; 7] = [
+pub const ALL: [Scenario; 8] = [
     STORED,
     Scenario {
         name: "template-delete",
@@ -123,10 +144,15 @@ pub const ALL: [Scenario; 7] = [
     Scenario {
         name: "replicate",
         before: attached,
-        verb: |_, case| {
-            let id = &case.attachment.container_id;
-            cli(&["replicate", TEMPLATE, "--container", id, "--count", "1"])
-        },
+        verb: |_, case| replicated(case),
+        after: again_without_captured,
+        ..STORED
+    },
+    Scenario {
+        name: "template-confirm",
+        before: captured,
+        verb: |_, _| cli(&["template", "confirm", CAPTURED, "--yes"]),
+        after: again_without_captured,
         ..STORED
     },
     ADDS,

@@ -33,7 +33,9 @@ fn with_pods(test: impl FnOnce(&mut Pods<'_>) -> Result<()> + Send) -> Result<()
         return Ok(());
     }
     let mut network: Value = example("pool.conflist")?;
-    network["plugins"][0]["pool"] = json!({ "warm": 4, "maxSlots": 32, "scope": "tenant" });
+    network["plugins"][0]["pool"] = json!({
+        "warm": 4, "maxSlots": 32, "scope": "tenant", "templates": ["nowhere"],
+    });
     network["name"] = json!(NETWORK);
     let list = network.clone();
     on_containerd(network, |node, runtime, client| {
@@ -153,7 +155,7 @@ fn annotations_say_how_a_pod_is_served() -> Result<()> {
 type Refused = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 /// Annotations that a pod cannot have in this network, and what its author is to be told.
-const REFUSED: [Refused; 8] = [
+const REFUSED: [Refused; 9] = [
     (&[(MODE, "recycle")], &[MODE, "recycle", "reuse", "replicate", "none"]),
     (&[(MODE, "")], &[MODE, "reuse", "replicate", "none"]),
     (
@@ -164,6 +166,7 @@ const REFUSED: [Refused; 8] = [
     (&[("repoint.dev/scop", "function")], &["repoint.dev/scop", "mode, function, tenant"]),
     (&[("repoint.dev/tenant", "team-b")], &["repoint.dev/tenant=team-b", "not allowed"]),
     (&[("repoint.dev/template", "nowhere")], &["template nowhere", "repoint template import"]),
+    (&[("repoint.dev/template", "others")], &["repoint.dev/template=others", "pool.templates"]),
     (&[("repoint.dev/idle-ttl", "1d")], &["repoint.dev/idle-ttl", "idleTTL 10m"]),
 ];
 

@@ -19,7 +19,7 @@ const LIVE: &str = "live";
 const NEW_ROUTE: &str = "192.0.2.0/24 via 169.254.1.1";
 
 fn pool() -> Value {
-    json!({ "warm": 2, "maxSlots": 16 })
+    json!({ "warm": 2, "maxSlots": 16, "templates": [LIVE, "one", "two"] })
 }
 
 /// ADDs a function's container from the template.

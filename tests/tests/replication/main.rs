@@ -9,6 +9,7 @@ mod replicate;
 mod retention;
 mod strength;
 mod tenants;
+mod trust;
 mod two_nodes;
 
 use anyhow::{Result, ensure};

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Agent, Container, Pooled,
-    cli::{self, Activated, Instance, Replicated},
+    cli::{self, Activated, Instance, Replicated, template},
     plugin::{Attachment, Outcome},
     pooled::{NAME, SOON},
     wait, with_pool,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 fn bare() -> Value {
-    json!({ "warm": 0, "maxSlots": 16 })
+    json!({ "warm": 0, "maxSlots": 16, "templates": ["tuned", "nowhere", NAME] })
 }
 
 /// REPLICATE of a container.
@@ -39,6 +39,7 @@ fn the_configuration_of_a_network_becomes_a_template() -> Result<()> {
         println!("{made}");
         let template = &made["template"];
         ensure!(template["name"] == NAME && template["stored"] == "new", "{template}");
+        ensure!(template["confirmed"] == true, "{template}");
         ensure!(template["origin"].as_str().is_some_and(|origin| origin.contains(NAME)));
         let again = pooled.operate("REPLICATE", "")?.json()?;
         ensure!(again["template"]["stored"] == "unchanged", "{again}");
@@ -72,6 +73,8 @@ fn what_a_container_set_is_set_in_every_instance() -> Result<()> {
         let slots = made["slots"].as_array().context("no slots")?;
         ensure!(slots.len() == 3, "{made}");
         ensure!(slots.iter().all(|slot| slot["template"] == made["template"]["digest"]), "{made}");
+        ensure!(made["template"]["confirmed"] == false, "{made}");
+        template::confirm(pooled.node(), "tuned")?;
         // The source goes on, and what is left of it afterwards is what it was made from.
         ensure_changed(&source)?;
         source.check()?;
@@ -97,6 +100,7 @@ fn the_scrub_brings_an_instance_back_to_its_template() -> Result<()> {
         shell(&source, CHANGES)?;
         let id = &source.attachment().container_id;
         replicate(pooled, id, "repoint.dev/template=tuned")?.success()?;
+        template::confirm(pooled.node(), "tuned")?;
         source.remove()?;
         let asked = "repoint.dev/template=tuned;repoint.dev/function=resize";
         let first = pooled.add_with(|own| own.args(asked))?;
@@ -137,7 +141,7 @@ fn a_container_of_an_old_configuration_is_replicated_as_it_is() -> Result<()> {
                 let digest = &made["template"]["digest"];
                 ensure!(*digest == slot.template_digest, "{made} is not of {slot:?}");
             }
-            Err(_) => ensure!(cli::template::digest(pooled.node(), "old").is_err(), "it is stored"),
+            Err(_) => ensure!(template::digest(pooled.node(), "old").is_err(), "it is stored"),
         }
         source.remove()
     })
@@ -258,6 +262,7 @@ fn a_template_counts_in_the_containers_own_namespace() -> Result<()> {
         shell(&source, CHANGES)?;
         let id = &source.attachment().container_id;
         let made = replicate(pooled, id, "repoint.dev/template=tuned")?.json()?;
+        template::confirm(pooled.node(), "tuned")?;
         source.remove()?;
         let asked = "repoint.dev/template=tuned;repoint.dev/mode=none";
         let [one, two] = [0, 1].map(|_| pooled.add_with(|own| own.args(asked)));
@@ -287,6 +292,7 @@ fn an_operator_replicates_prepares_and_activates() -> Result<()> {
         let made: Replicated = cli::tell(node, &words)?;
         println!("{made:?}");
         ensure!(made.stored == "new" && made.slots.len() == 2, "{made:?}");
+        template::confirm(node, "tuned")?;
         source.remove()?;
         let words = ["prepare", "--function", "resize", "--template", "tuned", "--count", "1"];
         let prepared: Vec<Instance> = cli::tell(node, &words)?;

@@ -64,6 +64,7 @@ const ASKED: [Asked; 5] = [
 fn served(pooled: &Pooled<'_>, asked: &Asked, places: [bool; 3]) -> Result<Slot> {
     let Asked { annotation, network, values: [cni, args, pod], .. } = asked;
     let mut pool = json!({ "warm": 0, "maxSlots": 64, "annotations": [annotation] });
+    pool["templates"] = json!(["weak", "stronger", "strongest"]);
     if let Some((key, value)) = network {
         pool[key] = json!(value);
     }

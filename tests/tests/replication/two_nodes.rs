@@ -49,7 +49,7 @@ impl Place {
     /// Calls `test` on this node, whose pool has nothing ready.
     fn visit(&self, test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> {
         let change = |configuration: &mut Value| {
-            configuration["pool"] = json!({ "warm": 0, "maxSlots": 16 });
+            configuration["pool"] = json!({ "warm": 0, "maxSlots": 16, "templates": [EDGE] });
             let [v4, v6] = self.ranges;
             configuration["ipam"]["ranges"] = json!([[{ "subnet": v4 }], [{ "subnet": v6 }]]);
         };
@@ -173,6 +173,9 @@ fn made_on_the_first(maker: Maker, changed: bool) -> Result<Option<Exported>> {
             Ok::<_, anyhow::Error>(source.attachment().container_id.as_str())
         });
         let digest = maker.replicate(pooled, container.transpose()?)?;
+        if changed {
+            template::confirm(pooled.node(), EDGE)?;
+        }
         source.map_or(Ok(()), Container::remove)?;
         instances_live(pooled, &FIRST, &SECOND, &digest, changed)?;
         let json = template::export(pooled.node(), EDGE)?;

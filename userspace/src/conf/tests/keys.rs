@@ -17,7 +17,7 @@ pub(super) fn full() -> Value {
         "pool": {
             "warm": 16, "maxSlots": 64, "scope": "tenant", "checkSysctls": true, "mode": "replicate",
             "maxParkedPerFunction": 4, "maxParkedPerTenant": 16, "idleTTL": "10m", "cooldown": "1s",
-            "template": "resize", "functionFrom": "podName",
+            "template": "resize", "templates": ["thumbs"], "functionFrom": "podName",
             "annotations": ["repoint.dev/mode", "repoint.dev/tenant", "repoint.dev/function"],
         },
         "capabilities": {"ipRanges": true, "mac": true},
