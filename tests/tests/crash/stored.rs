@@ -87,8 +87,10 @@ fn captured(ground: &Ground<'_>, case: &Case) -> Result<()> {
     replicated(case).run(ground.node, None)?.success().map(drop)
 }
 
-/// What was made of the container goes, too.
+/// What was made of the container goes, too: first that of what it had before it was changed, which
+/// may still have slots.
 fn again_without_captured(ground: &Ground<'_>) -> Result<()> {
+    ground.repoint(&["template", "import", ONE, "--name", CAPTURED])?;
     ground.repoint(&["template", "delete", CAPTURED])?;
     again(ground)
 }
