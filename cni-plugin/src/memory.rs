@@ -14,7 +14,9 @@ use std::{
 
 /// Address space of the piece, in bytes: what is never touched costs nothing.
 const SPACE: usize = 1 << 32;
-/// Least address space, in bytes, that is tried where `RLIMIT_AS` allows no more.
+/// The same where `RLIMIT_AS` allows no more: the databases need some, too.
+const LESS_SPACE: usize = 1 << 26;
+/// Least address space that is tried, in bytes.
 const LEAST_SPACE: usize = 1 << 20;
 /// What is had at once, in bytes, rather than page by page as it is touched: what an ADD takes.
 const AT_ONCE: usize = 160 << 10;
@@ -58,7 +60,7 @@ fn map() -> usize {
         if space <= LEAST_SPACE {
             return 0;
         }
-        space /= 2;
+        space = LESS_SPACE.min(space / 2);
     };
     // Before there is a second thread: the first block is asked for before `main`.
     // SAFETY: the range is of the mapping above. That the advice is not known is no harm.

@@ -38,7 +38,9 @@ fn changed<'a>(pooled: &'a Pooled<'_>) -> Result<Container<'a>> {
 
 /// What a tenant's function says that asks for the template.
 fn asked(tenant: &str, function: &str) -> String {
-    format!("repoint.dev/template=tuned;repoint.dev/tenant={tenant};repoint.dev/function={function}")
+    format!(
+        "repoint.dev/template=tuned;repoint.dev/tenant={tenant};repoint.dev/function={function}"
+    )
 }
 
 fn ensure_has(said: &str, parts: &[&str]) -> Result<()> {
@@ -164,7 +166,10 @@ fn what_a_container_set_is_shown_before_it_is_confirmed() -> Result<()> {
         let said = pooled.repoint(&["template", "list"])?;
         ensure_has(&said, &["CONFIRMED", "no"])?;
         let said = pooled.repoint(&["template", "confirm", "tuned", "--yes"])?;
-        ensure_has(&said, &["function resize of tenant a", NAME, ROUTE, "tcp_keepalive_time = 77"])?;
+        ensure_has(
+            &said,
+            &["function resize of tenant a", NAME, ROUTE, "tcp_keepalive_time = 77"],
+        )?;
         ensure!(!said.contains("createLink"), "what the configuration makes is shown: {said}");
         let said = pooled.repoint(&["template", "show", "tuned"])?;
         ensure_has(&said, &["confirmed:  yes"])?;

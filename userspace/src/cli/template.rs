@@ -220,13 +220,10 @@ fn state(source: &TemplateSource) -> String {
 fn confirm(directories: &Directories, asked: &Confirm) -> Result<(), CommandError> {
     let Confirm { name, digest, yes, other } = asked;
     let found = find(directories, name)?;
-    let shown = match (digest, yes) {
-        (Some(digest), _) => *digest,
-        (None, _) => {
-            print_changes(directories, name, other.as_ref(), &found)?;
-            found.digest
-        }
-    };
+    if digest.is_none() {
+        print_changes(directories, name, other.as_ref(), &found)?;
+    }
+    let shown = digest.unwrap_or(found.digest);
     if found.source == TemplateSource::Confirmed && other.is_none() && shown == found.digest {
         // Its pools follow it, also where the process was killed that confirmed it.
         confirm_template(&Node::open(directories)?, name, shown)?;

@@ -1,6 +1,10 @@
 //! Templates, by name. They outlive the boot, so a commit waits for the disk.
 
-use std::{fmt, path::Path};
+mod source;
+
+use std::path::Path;
+
+pub use source::{Captured, TemplateOwner, TemplateSource};
 
 use lmdb::{Cursor as _, Database, Transaction as _, WriteFlags};
 
@@ -10,7 +14,7 @@ use super::{
     environment::{Environment, Layout, Opened, Purpose, begin_writing, commit},
 };
 use crate::{
-    template::{Digest, Operation, Template},
+    template::{Digest, Template},
     types::{FunctionKey, NetworkName, TemplateName, Tenant},
 };
 
@@ -72,70 +76,6 @@ impl Layout for Tables {
             return Err(StoreError::Schema { path, found, known, advice });
         }
         Ok(())
-    }
-}
-
-/// Whose containers a template was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TemplateOwner {
-    /// The container's tenant.
-    pub tenant: Option<Tenant>,
-    /// Its function; none: no other container is of the same function.
-    pub function: Option<FunctionKey>,
-}
-
-impl fmt::Display for TemplateOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.function, &self.tenant) {
-            (Some(function), Some(tenant)) => write!(f, "function {function} of tenant {tenant}"),
-            (Some(function), None) => write!(f, "function {function} without a tenant"),
-            (None, Some(tenant)) => write!(f, "tenant {tenant} without a function"),
-            (None, None) => f.write_str("no function"),
-        }
-    }
-}
-
-/// Where a template comes from, and so who may use it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplateSource {
-    /// An operator: a network's configuration, an import, or a confirmation. All may use it.
-    Confirmed,
-    /// A container: what it set is text that an attacker may have written.
-    Container(Box<Captured>),
-}
-
-/// A container that a template was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Captured {
-    /// Whose it was.
-    pub owner: TemplateOwner,
-    /// Its network; none where an older build stored the template.
-    pub network: Option<NetworkName>,
-    /// What the network's configuration made at that time, likewise.
-    pub base: Option<Template>,
-}
-
-impl TemplateSource {
-    /// Whose containers alone may use the template; none: all may.
-    #[must_use]
-    pub fn owner(&self) -> Option<&TemplateOwner> {
-        match self {
-            Self::Confirmed => None,
-            Self::Container(captured) => Some(&captured.owner),
-        }
-    }
-
-    /// That of a template which an older build stored without it. REPLICATE adds what a container set
-    /// behind what the configuration makes, and names the network in the origin.
-    fn of_older_build(template: &Template) -> Self {
-        let rest = template.operations.iter();
-        let mut rest = rest.skip_while(|operation| **operation != Operation::AttachPrograms).skip(1);
-        let is_changed = rest.any(|operation| *operation != Operation::Masquerade);
-        if is_changed && template.origin.starts_with("network ") {
-            Self::Container(Box::default())
-        } else {
-            Self::Confirmed
-        }
     }
 }
 
@@ -372,16 +312,14 @@ fn encode(name: &TemplateName, stored: &StoredTemplate) -> Result<Vec<u8>, Store
 fn decode(name: &TemplateName, bytes: &[u8]) -> Result<StoredTemplate, StoreError> {
     let unreadable = |source| StoreError::StoredTemplate { name: name.clone(), source };
     let refused = |source| StoreError::Template { name: name.clone(), source };
-    let Fields { digest, stored, json, captured } = Fields::read(bytes).map_err(unreadable)?;
+    let Fields { digest, stored, json, source } = Fields::read(bytes).map_err(unreadable)?;
     let template = Template::from_json(json).map_err(refused)?;
-    let source = match captured {
-        None => TemplateSource::of_older_build(&template),
-        Some(None) => TemplateSource::Confirmed,
-        Some(Some((owner, network, ""))) => {
-            TemplateSource::Container(Box::new(Captured { owner, network, base: None }))
-        }
-        Some(Some((owner, network, base))) => {
-            let base = Some(Template::from_json(base).map_err(refused)?);
+    let source = match source {
+        RecordedSource::Missing => TemplateSource::of_older_build(&template),
+        RecordedSource::Confirmed => TemplateSource::Confirmed,
+        RecordedSource::Container { owner, network, base } => {
+            let base = (!base.is_empty()).then(|| Template::from_json(base));
+            let base = base.transpose().map_err(refused)?;
             TemplateSource::Container(Box::new(Captured { owner, network, base }))
         }
     };
@@ -393,8 +331,20 @@ struct Fields<'a> {
     digest: Digest,
     stored: u64,
     json: &'a str,
-    /// None: an older build's record; of another, the container, if it is of one.
-    captured: Option<Option<(TemplateOwner, Option<NetworkName>, &'a str)>>,
+    source: RecordedSource<'a>,
+}
+
+/// A template's source as it is recorded.
+enum RecordedSource<'a> {
+    /// An older build wrote the record.
+    Missing,
+    Confirmed,
+    Container {
+        owner: TemplateOwner,
+        network: Option<NetworkName>,
+        /// JSON of what the network's configuration made, or nothing.
+        base: &'a str,
+    },
 }
 
 impl<'a> Fields<'a> {
@@ -405,26 +355,26 @@ impl<'a> Fields<'a> {
         let digest = Digest(decoder.array("digest")?);
         let stored = decoder.u64("time of storing")?;
         let json = utf8("JSON", decoder.long("JSON")?)?;
-        let captured = if is_older { None } else { Some(captured(&mut decoder)?) };
+        let source =
+            if is_older { RecordedSource::Missing } else { RecordedSource::read(&mut decoder)? };
         decoder.finish()?;
-        Ok(Self { digest, stored, json, captured })
+        Ok(Self { digest, stored, json, source })
     }
 }
 
-/// The container of a record, if its template is of one.
-fn captured<'a>(
-    decoder: &mut Decoder<'a>,
-) -> Result<Option<(TemplateOwner, Option<NetworkName>, &'a str)>, CodecError> {
-    if !decoder.bool("source")? {
-        return Ok(None);
+impl<'a> RecordedSource<'a> {
+    fn read(decoder: &mut Decoder<'a>) -> Result<Self, CodecError> {
+        const BASE: &str = "JSON of the configuration";
+        if !decoder.bool("source")? {
+            return Ok(Self::Confirmed);
+        }
+        let owner = TemplateOwner {
+            tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
+            function: decoder.option("function")?.map(str::parse).transpose()?,
+        };
+        let network = decoder.option("network")?.map(str::parse).transpose()?;
+        Ok(Self::Container { owner, network, base: utf8(BASE, decoder.long(BASE)?)? })
     }
-    let owner = TemplateOwner {
-        tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
-        function: decoder.option("function")?.map(str::parse).transpose()?,
-    };
-    let network = decoder.option("network")?.map(str::parse).transpose()?;
-    let base = utf8("JSON of the configuration", decoder.long("JSON of the configuration")?)?;
-    Ok(Some((owner, network, base)))
 }
 
 fn utf8<'a>(field: &'static str, bytes: &'a [u8]) -> Result<&'a str, CodecError> {

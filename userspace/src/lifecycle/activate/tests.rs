@@ -68,7 +68,8 @@ impl World {
         };
         let policy = PoolPolicy { scope, ..PoolPolicy::default() };
         let key = PoolKey([7; 16]);
-        let pool = PoolInForce { id: id.clone(), key, policy, template: None, template_owner: None };
+        let pool =
+            PoolInForce { id: id.clone(), key, policy, template: None, template_owner: None };
         let record = Pool {
             key,
             conf: Vec::new(),

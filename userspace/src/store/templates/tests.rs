@@ -25,7 +25,8 @@ fn container(tenant: &str, function: &str) -> TemplateSource {
 /// A record as it is written now.
 fn record(template: &Template) -> Vec<u8> {
     let (digest, template) = (template.digest().unwrap(), template.clone());
-    encode(&name("any"), &StoredTemplate { digest, stored: 1, source: CONFIRMED, template }).unwrap()
+    encode(&name("any"), &StoredTemplate { digest, stored: 1, source: CONFIRMED, template })
+        .unwrap()
 }
 
 fn template(mtu: u32) -> Template {
@@ -119,7 +120,10 @@ fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
     );
     assert!(templates.delete(&name("newer")).unwrap());
     // One that cannot be read can be replaced as well.
-    assert_eq!(templates.put(&name("newest"), &template(1300), &CONFIRMED, 2).unwrap(), Put::Changed);
+    assert_eq!(
+        templates.put(&name("newest"), &template(1300), &CONFIRMED, 2).unwrap(),
+        Put::Changed
+    );
     assert_eq!(templates.list().unwrap().len(), 2);
 }
 
