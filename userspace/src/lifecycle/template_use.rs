@@ -80,9 +80,9 @@ mod tests {
         let name = "tuned".parse().unwrap();
         let own = owner(Some("a"), Some("resize"));
         let error = check_use(Some(&name), Some(&own), &user(Some("b"), Some("resize")));
-        let told = error.unwrap_err().to_string();
+        let said = error.unwrap_err().to_string();
         for part in ["template tuned", "resize of tenant a", "repoint template confirm tuned"] {
-            assert!(told.contains(part), "{told}");
+            assert!(said.contains(part), "{said}");
         }
     }
 }

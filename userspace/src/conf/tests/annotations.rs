@@ -199,9 +199,9 @@ fn a_pod_names_only_templates_that_its_network_lists() {
         for pool in [json!({}), json!({"templates": ["thumbs"]}), json!({"template": "thumbs"})] {
             let mut conf = conf.clone();
             conf["pool"] = pool;
-            let told = pod(&conf, args).unwrap_err().to_string();
+            let said = pod(&conf, args).unwrap_err().to_string();
             for part in ["annotation repoint.dev/template=resize", "pool.templates"] {
-                assert!(told.contains(part), "{told}");
+                assert!(said.contains(part), "{said}");
             }
         }
         for pool in [json!({"templates": ["thumbs", "resize"]}), json!({"template": "resize"})] {
