@@ -91,9 +91,6 @@ impl Attacker {
             ("nsid-delete", [number, interface]) => {
                 links::delete_by_id(number.parse()?, interface).map(nothing)
             }
-            ("nsid-take", [number, interface, to]) => {
-                links::take_by_id(number.parse()?, interface, self.get(to)?).map(nothing)
-            }
             ("object", [path, section, value]) => object(path, section, value).map(nothing),
             ("forks", [count]) => self.forks(count.parse()?).map(nothing),
             ("name-without-utf8", []) => {

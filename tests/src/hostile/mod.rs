@@ -18,6 +18,7 @@ mod sockets;
 pub use channel::{Channel, Message};
 pub use cookie::netns_cookie;
 pub use frames::{MARK, SECRET, Watch};
+pub use links::rtnl_round_trip;
 pub use process::{Process, Reply};
 pub use sockets::fast_open_key;
 pub use rights::{Capability, Dropped, Rights};

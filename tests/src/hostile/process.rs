@@ -14,7 +14,7 @@ use super::{Channel, Rights};
 use crate::traffic::Host;
 
 /// How long an order may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// A running attacker. Dropping it kills it and all that it has started.
 #[derive(Debug)]

@@ -32,13 +32,18 @@ const SHOWN: [&str; 20] = [
         tx_queue_len proto_down threaded dormant testing operstate carrier link_mode'",
 ];
 
+/// What stands between two of them.
+const NEXT: &str = "== next ==";
+
 /// Looks at the slot's namespace, with what is the slot's own masked.
 pub(crate) fn dump(host: &Host, slot: &Slot) -> Result<Dump> {
     let mut dump = scrub_dump::dump(host, slot)?;
-    for script in SHOWN {
-        // A tool or a file that the machine lacks shows the same each time.
-        let text = host.run(|| command::run("sh", ["-c", &format!("{script} 2>&1; true")]))?;
-        dump.insert(script.to_owned(), scrub_dump::masked(&text, slot));
+    // One shell for all. A tool or a file that the machine lacks shows the same each time.
+    let parts = SHOWN.map(|script| format!("echo '{NEXT}'; ( {script} ) 2>&1"));
+    let shown = host.run(|| command::run("sh", ["-c", &format!("{}; true", parts.join("\n"))]))?;
+    let texts = shown.split(NEXT).skip(1);
+    for (script, text) in SHOWN.into_iter().zip(texts) {
+        dump.insert(script.to_owned(), scrub_dump::masked(text, slot));
     }
     Ok(dump)
 }

@@ -53,24 +53,33 @@ pub(crate) fn is_safe(
     gang: &Gang<'_>,
     words: &Words,
 ) -> Result<()> {
-    let (own, neighbour) = (Watch::open(&next.host)?, Watch::open(&world.bystander.host)?);
+    let neighbour = Watch::open(&world.bystander.host)?;
+    let own = Watch::open(&next.host)?;
     let mut words = words.clone();
     words.party("next", next)?;
     words.lies("lies", "next");
     gang.strike(world, attack, &words)?;
-    whispers(world, next)?;
+    gets_nothing("the next owner", &own)?;
+    // It is a socket in the namespace that is looked at.
+    drop(own);
     let found = difference(&expected.fresh, &dump(&next.host, &next.slot)?);
     ensure!(found.is_empty(), "slot {} is not like a new one:\n{found}", next.slot.slot);
+    let own = Watch::open(&next.host)?;
+    whispers(world, next)?;
     next.container.check()?;
     leads_to(world, next)?;
     talks(world, next)?;
-    for (who, watch) in [("the next owner", &own), ("the bystander", &neighbour)] {
-        let count = watch.count(MARK)?;
-        ensure!(count == 0, "{count} frames of the former owner's reached {who}");
-    }
+    gets_nothing("the next owner", &own)?;
+    gets_nothing("the bystander", &neighbour)?;
     let count = gang.secrets()?;
     ensure!(count == 0, "{count} of the next owner's secrets reached its attackers");
     has_a_key_of_its_own(next, &expected.key)
+}
+
+fn gets_nothing(who: &str, watch: &Watch) -> Result<()> {
+    let count = watch.count(MARK)?;
+    ensure!(count == 0, "{count} frames of the former owner's reached {who}");
+    Ok(())
 }
 
 /// Sends secrets from and to the next owner, each of which must arrive where it is meant to.

@@ -129,11 +129,16 @@ attacks! {
         accomplice: Some(SYS),
         prepare: &[
             Step(A, "keep-netns home"), Step(A, "give home"), Step(B, "receive home"),
-            Step(B, "nsid home 77"), Step(B, "drop home"), Step(B, "keep-netns own"),
+            Step(B, "nsid home 77"), Step(B, "drop home"),
+            // Otherwise nothing would be shown.
+            Step(B, "shell ip link add try0 link-netnsid 77 link if2 type macvlan mode bridge
+                ip link del try0"),
         ],
         strike: &[
-            Step(B, "shell ip link show target-nsid 77"),
-            Step(B, "nsid-take 77 eth0 own"), Step(B, "nsid-delete 77 eth0"),
+            Step(B, "shell ip link add mv0 link-netnsid 77 link if2 type macvlan mode passthru
+                ip link set mv0 up"),
+            Step(B, "packet tap mv0"), Step(B, "spoof tap {lies}"),
+            Step(B, "nsid-delete 77 eth0"),
         ],
     }
     Both macvlan_moved_away_while_down {
@@ -228,6 +233,7 @@ attacks! {
     Both tap_device_held_elsewhere {
         what: "makes a tap device whose descriptor the accomplice holds, with a route by it",
         accomplice: Some(ADMIN),
+        occupies: true,
         prepare: &[
             Step(A, "tun tap-held tap0 tap"),
             Step(A, "shell ip address add 192.0.2.1/24 dev tap0; ip link set tap0 up
@@ -246,6 +252,7 @@ attacks! {
         what: "passes a packet socket to another container, which listens and sends by it",
         rights: RAW,
         accomplice: Some(ROOT),
+        occupies: true,
         prepare: &[
             Step(A, "packet tap eth0"), Step(A, "give tap tap-out"),
             Step(B, "receive tap tap-out"),
@@ -256,6 +263,7 @@ attacks! {
         what: "passes a connected UDP socket (SO_BINDTODEVICE) to another container, which sends",
         rights: RAW,
         accomplice: Some(Rights::NONE),
+        occupies: true,
         prepare: &[
             Step(A, "bind-device line eth0 {peer4} 9"), Step(A, "bind-device line6 eth0 {peer6} 9"),
             Step(A, "give line line6"), Step(B, "receive line line6"),
@@ -446,11 +454,10 @@ attacks! {
             ip neighbour add proxy 192.0.2.8 dev eth0")],
     }
     Both ipsec_policies {
-        what: "leaves IPsec policies and states that take all traffic",
+        what: "leaves IPsec policies that take all traffic",
         prepare: &[Step(A, "shell ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir out \
                 tmpl src {own4} dst {peer4} proto esp mode tunnel
-            ip xfrm state add src {own4} dst {peer4} proto esp spi 7 mode tunnel \
-                enc cipher_null ''")],
+            ip -6 xfrm policy add src ::/0 dst ::/0 dir in action block")],
     }
     Both ipsec_default_policy {
         what: "sets the namespace's IPsec default to block",
@@ -484,8 +491,8 @@ attacks! {
             ip -batch -")],
     }
     Both many_addresses {
-        what: "adds 20,000 addresses",
-        prepare: &[Step(A, "shell awk 'BEGIN { for (i = 0; i < 20000; i++) printf \
+        what: "adds 5,000 addresses",
+        prepare: &[Step(A, "shell awk 'BEGIN { for (i = 0; i < 5000; i++) printf \
             \"address add 11.0.%d.%d/32 dev lo\\n\", i / 256, i % 256 }' | ip -batch -")],
     }
     Both many_links {
@@ -502,6 +509,7 @@ attacks! {
         what: "sockets of the namespace are kept by another container",
         rights: Rights::NONE,
         accomplice: Some(Rights::NONE),
+        occupies: true,
         prepare: &[
             Step(A, "sockets 64"), Step(A, "give socket-0 socket-1 socket-2"),
             Step(B, "receive s0 s1 s2"),
@@ -526,10 +534,8 @@ attacks! {
         ],
     }
     Both name_that_looks_like_a_placeholder {
-        what: "renames eth0 to {ifname}, adds the alternative name {mac}, and an alias of both",
+        what: "renames eth0 to {ifname}, which the product's own notes of a slot may call it",
         prepare: &[Step(A, "shell ip link set eth0 down; ip link set eth0 name '{ifname}'
-            ip link set '{ifname}' alias '{ifname} {mac} {address}'
-            ip link property add dev '{ifname}' altname '{mac}' || true
             ip link set '{ifname}' up")],
     }
     Both name_of_the_next_slots_link {
@@ -538,8 +544,9 @@ attacks! {
             ip link set {nexthost} up")],
     }
     Both alternative_name {
-        what: "gives eth0 an alternative name",
-        prepare: &[Step(A, "shell ip link property add dev eth0 altname {nexthost}")],
+        what: "gives eth0 an alternative name and an alias",
+        prepare: &[Step(A, "shell ip link property add dev eth0 altname {nexthost}
+            ip link set eth0 alias '{ifname} {mac} {address}'")],
     }
     Both state_testing {
         what: "sets eth0's operational state to TESTING",
@@ -590,7 +597,7 @@ attacks! {
         what: "a veth leads into a network namespace that a user namespace of the container owns",
         rights: SYS,
         prepare: &[Step(A, "shell mkfifo /run/hostile-ready
-            unshare --user --map-root-user --net \
+            unshare --user --net \
                 sh -c 'echo > /run/hostile-ready; exec /bin/busybox sleep 1000' >/dev/null 2>&1 &
             child=$!; read ready < /run/hostile-ready
             ip link add deep0 type veth peer name deep1 netns $child
@@ -612,6 +619,7 @@ attacks! {
         what: "passes sockets that are members of multicast groups to another container",
         rights: Rights::NONE,
         accomplice: Some(Rights::NONE),
+        occupies: true,
         prepare: &[Step(A, "join group"), Step(A, "give group group6"), Step(B, "receive group group6")],
     }
     Both static_multicast_addresses {
@@ -635,17 +643,17 @@ attacks! {
     Both tracked_connections {
         what: "has its own connection tracking, with entries",
         prepare: &[
-            Step(O, "udp-beat 4000"),
             Step(A, "shell nft add table inet track
                 nft add chain inet track out '{ type filter hook output priority 0; }'
                 nft add rule inet track out ct state new ct mark set 7 accept"),
-            Step(A, "udp-send line {outside4} 4000"),
+            Step(A, "time-wait 20"),
         ],
     }
     Across abstract_socket {
         what: "an abstract Unix socket of the namespace is kept by another container",
         rights: Rights::NONE,
         accomplice: Some(Rights::NONE),
+        occupies: true,
         prepare: &[Step(A, "abstract api"), Step(A, "give api"), Step(B, "receive api")],
     }
     Both queues_in_sysfs {

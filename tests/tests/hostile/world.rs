@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -122,6 +122,7 @@ pub(crate) fn with_world(
     addresses: Addresses,
     scenario: impl FnOnce(&World<'_>) -> Result<()> + Send,
 ) -> Result<()> {
+    let begin = Instant::now();
     let change = |configuration: &mut Value| configure(configuration, scope, addresses);
     with_network(Uplink::FIRST, change, |pooled| {
         let agent: Agent = pooled.agent()?;
@@ -130,6 +131,7 @@ pub(crate) fn with_world(
         scenario(&world)?;
         world.outside.kill()?;
         world.bystander.remove()?;
+        println!("took {:?}", begin.elapsed());
         agent.stop()
     })
 }
