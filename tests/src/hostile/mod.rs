@@ -20,5 +20,5 @@ pub use cookie::netns_cookie;
 pub use frames::{MARK, SECRET, Watch};
 pub use links::rtnl_round_trip;
 pub use process::{Process, Reply};
-pub use sockets::fast_open_key;
 pub use rights::{Capability, Dropped, Rights};
+pub use sockets::fast_open_key;

@@ -27,8 +27,7 @@ pub enum Capability {
 
 impl Capability {
     /// Every capability that attacks name.
-    const ALL: [Self; 5] =
-        [Self::Bpf, Self::NetAdmin, Self::NetRaw, Self::Perfmon, Self::SysAdmin];
+    const ALL: [Self; 5] = [Self::Bpf, Self::NetAdmin, Self::NetRaw, Self::Perfmon, Self::SysAdmin];
 
     /// Its name in capabilities(7).
     #[must_use]
@@ -140,8 +139,7 @@ impl Dropped {
         setgroups(&[]).context("setgroups")?;
         setresgid(gid, gid, gid).context("setresgid")?;
         setresuid(uid, uid, uid).context("setresuid")?;
-        let sets =
-            CapabilitySets { effective: wanted, permitted: wanted, inheritable: wanted };
+        let sets = CapabilitySets { effective: wanted, permitted: wanted, inheritable: wanted };
         set_capabilities(None, sets).context("capset")?;
         clear_ambient_capability_set().context("prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
         for one in &self.capabilities {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read as _, Write as _},
+    io::Read as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsFd, AsRawFd as _, OwnedFd},
@@ -174,18 +174,18 @@ fn hold(port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).context("listen")?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || pour(stream));
+            thread::spawn(move || pour(&stream));
         }
     });
     Ok(())
 }
 
-fn pour(mut stream: TcpStream) {
+fn pour(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
-    stream.set_nonblocking(true).ok();
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     loop {
         // A full window is no end: what was sent is sent again.
-        stream.write(MARK).ok();
+        send(stream.as_raw_fd(), MARK, flags).ok();
         pause(PACE);
     }
 }
@@ -296,11 +296,8 @@ fn time_wait(count: usize) -> Result<()> {
 
 /// Makes a tun or tap device that exists as long as its descriptor does.
 fn tun(name: &str, interface: &str, kind: &str, kept: &mut Kept) -> Result<()> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-        .context("open /dev/net/tun")?;
+    let file =
+        File::options().read(true).write(true).open("/dev/net/tun").context("open /dev/net/tun")?;
     let flags = if kind == "tap" { IFF_TAP } else { IFF_TUN } | IFF_NO_PI;
     ensure!(interface.len() < 16, "{interface} is too long");
     // struct ifreq: the name, then flags.
@@ -329,16 +326,8 @@ fn write_frame(name: &str, kept: &Kept) -> Result<()> {
 /// whether that could be done.
 pub(super) fn lock_records(file: &File) -> bool {
     let lock = |kind| {
-        let lock = libc::flock {
-            l_type: kind,
-            l_whence: 0,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
+        let lock = libc::flock { l_type: kind, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
         fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).is_ok()
     };
-    [libc::F_WRLCK, libc::F_RDLCK].into_iter().any(|kind| {
-        i16::try_from(kind).is_ok_and(lock)
-    })
+    [libc::F_WRLCK, libc::F_RDLCK].into_iter().any(|kind| i16::try_from(kind).is_ok_and(lock))
 }

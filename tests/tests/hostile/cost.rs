@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Container, Netns, Pooled, command,
+    Netns, Pooled, command,
     hostile::{Process, Rights, rtnl_round_trip},
     node::Uplink,
     wait, with_network,
@@ -35,6 +35,8 @@ const DELAY: Duration = Duration::from_millis(10);
 /// what it is without an attack.
 const LENIENT: Duration = Duration::from_millis(250);
 const LENIENT_TIMES: u32 = 5;
+/// How long another function may wait for the slot that it has just left.
+const READY: Duration = Duration::from_secs(5);
 /// Functions that come and go, so that each one's slot is ready again when its turn comes.
 const FUNCTIONS: usize = 8;
 /// How long the hostile container's slot may take to be ready or gone.
@@ -164,26 +166,41 @@ impl Times {
 struct Calls {
     hits: Times,
     deletes: Times,
+    /// How long a function waited for its slot at most, when its turn came.
+    waited: Duration,
 }
 
-fn start<'a>(pooled: &'a Pooled<'_>, tenant: &str, function: &str) -> Result<Container<'a>> {
-    pooled.add_tenants(tenant, function)
+/// A function that comes and goes, and the slot that waits for it.
+struct Function {
+    name: String,
+    slot: Option<String>,
 }
 
-/// Starts and stops functions by turns, each of which must get the slot that waits for it.
-fn measure(pooled: &Pooled<'_>) -> Result<Calls> {
+/// Starts and stops functions, one after another. Each finds the slot that waits for it.
+fn measure(pooled: &Pooled<'_>, functions: &mut [Function]) -> Result<Calls> {
     let rounds = if for_figures() { 400 } else { 32 };
-    let (mut hits, mut deletes) = (Vec::new(), Vec::new());
-    let before = pooled.pool()?.count("reused");
+    let (mut hits, mut deletes, mut waited) = (Vec::new(), Vec::new(), Duration::ZERO);
     for round in 0..rounds {
-        let container = start(pooled, "victor", &format!("f{}", round % FUNCTIONS))?;
-        hits.push(container.added_in());
+        let number = round % functions.len();
+        let function = &mut functions[number];
+        let begin = Instant::now();
+        if let Some(slot) = &function.slot {
+            pooled.wait_for_slot(slot, &["parked", "gone"])?;
+        }
+        waited = waited.max(begin.elapsed());
+        let container = pooled.add_tenants("victor", &function.name)?;
+        let slot = pooled.slot_of(&container)?;
+        let is_hit = function.slot.as_deref() == Some(slot.slot.as_str());
+        function.slot = Some(slot.slot);
+        let added_in = container.added_in();
         deletes.push(container.delete()?);
         container.remove_netns()?;
+        if is_hit {
+            hits.push(added_in);
+        }
     }
-    let reused = pooled.pool()?.count("reused") - before;
-    println!("{reused} of {rounds} ADDs were hits of the function's own slot");
-    Ok(Calls { hits: Times::new(hits), deletes: Times::new(deletes) })
+    println!("{} of {rounds} ADDs were hits", hits.len());
+    Ok(Calls { hits: Times::new(hits), deletes: Times::new(deletes), waited })
 }
 
 /// A field of `/proc/PID/status`, KiB.
@@ -207,12 +224,12 @@ struct Row {
 
 impl Row {
     const HEAD: &'static str = "attack          count    hit p50    hit p99   with: p50        p99   \
-                                DEL p99  with: p99   settled  agent, MiB";
+                                DEL p99  with: p99  own slot, with   settled  agent, MiB";
 
     fn line(&self) -> String {
         let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         format!(
-            "{:<14} {:>6} {:>10} {:>10} {:>11} {:>10} {:>9} {:>10} {:>9.1?} {:>11.1}",
+            "{:<14} {:>6} {:>10} {:>10} {:>11} {:>10} {:>9} {:>10} {:>6} {:>8} {:>9.1?} {:>11.1}",
             self.load.name,
             self.count,
             ms(self.without.hits.p50()),
@@ -221,6 +238,8 @@ impl Row {
             ms(self.with.hits.p99()),
             ms(self.without.deletes.p99()),
             ms(self.with.deletes.p99()),
+            format!("{:.0?}", self.without.waited),
+            format!("{:.0?}", self.with.waited),
             self.settled,
             f64::from(u32::try_from(self.rise).unwrap_or(u32::MAX)) / 1024.0,
         )
@@ -236,6 +255,10 @@ impl Row {
             ("hits", &self.without.hits, &self.with.hits),
             ("DELs", &self.without.deletes, &self.with.deletes),
         ];
+        if self.with.waited > READY {
+            let (name, waited) = (self.load.name, self.with.waited);
+            found.push(format!("{name}: another function waited {waited:?} for its own slot"));
+        }
         for (what, without, with) in pairs {
             let allowed = if for_figures() {
                 without.p99() + DELAY
@@ -254,19 +277,25 @@ impl Row {
 fn play(load: &'static Load) -> Result<Option<Row>> {
     let mut row = None;
     let pool = json!({ "warm": 2, "maxSlots": 32, "scope": "function" });
-    with_network(Uplink::FIRST, |configuration| configuration["pool"] = pool, |pooled| {
-        row = Some(measure_load(pooled, load)?);
-        Ok(())
-    })?;
+    with_network(
+        Uplink::FIRST,
+        |configuration| configuration["pool"] = pool,
+        |pooled| {
+            row = Some(measure_load(pooled, load)?);
+            Ok(())
+        },
+    )?;
     Ok(row)
 }
 
 fn measure_load(pooled: &Pooled<'_>, load: &'static Load) -> Result<Row> {
     let agent = pooled.agent()?;
     // The functions' slots, and the agent's first scrubs.
-    measure(pooled)?;
-    let without = measure(pooled)?;
-    let hostile = start(pooled, "mallory", "f")?;
+    let mut functions: Vec<Function> =
+        (0..FUNCTIONS).map(|one| Function { name: format!("f{one}"), slot: None }).collect();
+    measure(pooled, &mut functions)?;
+    let without = measure(pooled, &mut functions)?;
+    let hostile = pooled.add_tenants("mallory", "f")?;
     let slot = pooled.slot_of(&hostile)?.slot;
     let process = Process::start(Path::new(ATTACKER), &hostile.host()?, &load.rights)?;
     let count = load.counts[usize::from(for_figures())];
@@ -284,7 +313,7 @@ fn measure_load(pooled: &Pooled<'_>, load: &'static Load) -> Result<Row> {
     };
     let begin = Instant::now();
     hostile.remove()?;
-    let with = measure(pooled)?;
+    let with = measure(pooled, &mut functions)?;
     process.map_or(Ok(()), Process::kill)?;
     let state = wait::until(SETTLING, &format!("slot {slot} is ready or gone"), || {
         let found = pooled.slot(&slot)?;
@@ -310,7 +339,9 @@ fn a_hostile_container_delays_no_other_and_costs_the_agent_no_memory() -> Result
         rows.push(row);
     }
     println!("{}", Row::HEAD);
-    rows.iter().for_each(|row| println!("{}", row.line()));
+    for row in &rows {
+        println!("{}", row.line());
+    }
     let excess: Vec<String> = rows.iter().flat_map(Row::excess).collect();
     ensure!(excess.is_empty(), "{}", excess.join("\n"));
     Ok(())

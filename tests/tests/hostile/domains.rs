@@ -1,7 +1,12 @@
 //! Who is of one domain, without any attack: what a namespace may go to, by the kernel's cookies.
 
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
 use anyhow::{Result, ensure};
-use repoint_tests::hostile::{Process, Rights};
+use repoint_tests::{
+    hostile::{Process, Rights},
+    traffic::Host,
+};
 
 use crate::{
     attack::{ADMIN_RAW, SYS},
@@ -113,15 +118,30 @@ fn a_wider_scope_widens_no_namespace_that_was_used() -> Result<()> {
     })
 }
 
+/// An operator's tool may have made the folder, with any mode: the files in it are the node's own
+/// all the same.
+#[test]
+fn an_unprivileged_user_locks_nothing_in_a_run_folder_that_is_open_to_all() -> Result<()> {
+    with_world("function", Addresses::Many, |world| {
+        let run = &world.pooled.node().dirs().run;
+        fs::set_permissions(run, fs::Permissions::from_mode(0o755))?;
+        let here = Host::here("node")?;
+        let user = Process::start(Path::new(ATTACKER), &here, &Rights::NONE)?;
+        let locked = user.must(&format!("lock-tree {}", run.display()))?;
+        ensure!(locked.starts_with("locked [],"), "{locked}");
+        world.start(User::of("victor", "f"))?.remove()?;
+        user.kill()
+    })
+}
+
 /// What a process may do is what the table says: neither it nor what it executes has more.
 #[test]
 fn attackers_have_exactly_the_rights_that_are_named() -> Result<()> {
     with_world("function", Addresses::Many, |world| {
         for rights in [Rights::NONE, ADMIN_RAW, SYS] {
-            let process =
-                Process::start(std::path::Path::new(ATTACKER), &world.bystander.host, &rights)?;
+            let process = Process::start(Path::new(ATTACKER), &world.bystander.host, &rights)?;
             let mask = rights.mask();
-            let own = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
+            let own = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
             let executed = process.must("shell cat /proc/self/status")?;
             process.kill()?;
             for status in [own, executed] {

@@ -17,8 +17,7 @@ const END: &str = "<!-- attacks: end -->";
 const SAVE: &str = "REPOINT_HOSTILE_SAVE";
 
 fn row(attack: &Attack) -> String {
-    let accomplice =
-        attack.accomplice.map_or_else(|| "–".to_owned(), |rights| rights.to_string());
+    let accomplice = attack.accomplice.map_or_else(|| "–".to_owned(), |rights| rights.to_string());
     let after = if attack.occupies { "stays in use" } else { "ends" };
     let within = match attack.reach {
         Reach::Across => "–",
@@ -36,7 +35,9 @@ fn table() -> String {
          The next owner in another domain gets | The same function gets |\n\
          |---|---|---|---|---|---|---|\n",
     );
-    ALL.iter().for_each(|attack| table.push_str(&row(attack)));
+    for attack in ALL {
+        table.push_str(&row(attack));
+    }
     let both = ALL.iter().filter(|attack| attack.reach == Reach::Both).count();
     let _ = write!(table, "\n{} attacks, {both} of them within a function as well.\n", ALL.len());
     table

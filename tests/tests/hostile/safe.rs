@@ -85,11 +85,8 @@ fn gets_nothing(who: &str, watch: &Watch) -> Result<()> {
 /// Sends secrets from and to the next owner, each of which must arrive where it is meant to.
 fn whispers(world: &World<'_>, next: &Owner<'_>) -> Result<()> {
     let (node, outside) = (Host::here("node")?, world.outside_host()?);
-    for ((own, neighbour), (there, here)) in next
-        .addresses
-        .iter()
-        .zip(&world.bystander.addresses)
-        .zip(OUTSIDE.into_iter().zip(NODE))
+    for ((own, neighbour), (there, here)) in
+        next.addresses.iter().zip(&world.bystander.addresses).zip(OUTSIDE.into_iter().zip(NODE))
     {
         whisper(&next.host, &world.bystander.host, *neighbour)?;
         whisper(&world.bystander.host, &next.host, *own)?;

@@ -50,7 +50,8 @@ macro_rules! attacks {
     (@within Across $name:ident) => {};
 }
 
-fn find(name: &str) -> Result<&'static Attack> {
+/// The attack of a name.
+pub(crate) fn find(name: &str) -> Result<&'static Attack> {
     ALL.iter().find(|attack| attack.name == name).with_context(|| format!("no attack {name}"))
 }
 
@@ -305,7 +306,7 @@ attacks! {
             tc filter add dev eth0 egress bpf da bytecode '1,6 0 0 2'")],
     }
     Across flood_of_arp_and_ndp_claims {
-        what: "claims its own and the next owner's addresses, a thousand times a second, after DEL too",
+        what: "claims the node's addresses by ARP and NDP a thousand times a second, before and after DEL",
         rights: RAW,
         occupies: true,
         stays: true,

@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    fmt::Display,
     net::IpAddr,
     path::Path,
     time::{Duration, Instant},
@@ -102,8 +103,7 @@ pub(crate) enum Addresses {
 }
 
 fn configure(configuration: &mut Value, scope: &str, addresses: Addresses) {
-    configuration["pool"] =
-        json!({ "warm": 0, "maxSlots": 16, "scope": scope, "cooldown": "0s" });
+    configuration["pool"] = json!({ "warm": 0, "maxSlots": 16, "scope": scope, "cooldown": "0s" });
     if let Addresses::Few(count) = addresses {
         let last = 9 + count;
         configuration["ipam"]["ranges"] = json!([
@@ -122,17 +122,27 @@ pub(crate) fn with_world(
     addresses: Addresses,
     scenario: impl FnOnce(&World<'_>) -> Result<()> + Send,
 ) -> Result<()> {
+    with_agent_or_not(true, scope, addresses, scenario)
+}
+
+/// The same, with or without an agent.
+pub(crate) fn with_agent_or_not(
+    has_agent: bool,
+    scope: &'static str,
+    addresses: Addresses,
+    scenario: impl FnOnce(&World<'_>) -> Result<()> + Send,
+) -> Result<()> {
     let begin = Instant::now();
     let change = |configuration: &mut Value| configure(configuration, scope, addresses);
     with_network(Uplink::FIRST, change, |pooled| {
-        let agent: Agent = pooled.agent()?;
+        let agent = if has_agent { Some(pooled.agent()?) } else { None };
         let cookies = RefCell::default();
         let world = World::new(pooled, scope, &cookies)?;
         scenario(&world)?;
         world.outside.kill()?;
         world.bystander.remove()?;
         println!("took {:?}", begin.elapsed());
-        agent.stop()
+        agent.map_or(Ok(()), Agent::stop)
     })
 }
 
@@ -196,18 +206,17 @@ impl<'a> World<'a> {
         let alone = || format!("container {}", owner.container.attachment().container_id);
         match (self.scope, user.tenant, user.function) {
             ("tenant", Some(tenant), _) => format!("tenant {tenant}"),
-            ("function", Some(tenant), Some(function)) => format!("function {function} of {tenant}"),
+            ("function", Some(tenant), Some(function)) => {
+                format!("function {function} of {tenant}")
+            }
             _ => alone(),
         }
     }
 
     /// Waits until a slot's former user is off it.
     pub(crate) fn settled(&self, slot: &Slot, occupied: bool) -> Result<String> {
-        let states: &[&str] = if occupied {
-            &["dirty", "scrubbing", "parked", "gone"]
-        } else {
-            &["parked", "gone"]
-        };
+        let states: &[&str] =
+            if occupied { &["dirty", "scrubbing", "parked", "gone"] } else { &["parked", "gone"] };
         let what = format!("slot {} is {states:?}", slot.slot);
         wait::until(SOON, &what, || {
             let found = self.pooled.slot(&slot.slot)?;
@@ -223,11 +232,11 @@ impl<'a> World<'a> {
         words.party("own", attacker)?;
         words.party("peer", &self.bystander)?;
         let uplink = self.pooled.node().uplink();
-        words.set("outside4", uplink.outside_v4);
-        words.set("outside6", uplink.outside_v6);
-        words.set("run", self.pooled.node().dirs().run.display());
-        words.set("nexthost", next_name(&attacker.slot.host_ifname)?);
-        words.set("gateway", gateway(&attacker.host)?);
+        words.set("outside4", &uplink.outside_v4);
+        words.set("outside6", &uplink.outside_v6);
+        words.set("run", &self.pooled.node().dirs().run.display());
+        words.set("nexthost", &next_name(&attacker.slot.host_ifname)?);
+        words.set("gateway", &gateway(&attacker.host)?);
         words.lies("ownlies", "own");
         Ok(words)
     }
@@ -256,7 +265,7 @@ fn gateway(host: &Host) -> Result<String> {
 pub(crate) struct Words(BTreeMap<String, String>);
 
 impl Words {
-    fn set(&mut self, name: &str, value: impl ToString) {
+    fn set(&mut self, name: &str, value: &dyn Display) {
         self.0.insert(format!("{{{name}}}"), value.to_string());
     }
 
@@ -276,7 +285,7 @@ impl Words {
         let order =
             format!("{{{about}4}} {{{about}6}} {{{about}mac}} {{peer4}} {{gateway}} {{ownmac}}");
         let order = self.fill(&order);
-        self.set(name, order);
+        self.set(name, &order);
     }
 
     fn fill(&self, order: &str) -> String {
@@ -344,12 +353,7 @@ impl<'a> Gang<'a> {
     }
 
     /// Does all that can be done, once the next owner is there.
-    pub(crate) fn strike(
-        &self,
-        world: &World<'_>,
-        attack: &Attack,
-        words: &Words,
-    ) -> Result<()> {
+    pub(crate) fn strike(&self, world: &World<'_>, attack: &Attack, words: &Words) -> Result<()> {
         attack.strike.iter().try_for_each(|step| self.order(world, *step, words).map(drop))
     }
 
