@@ -91,6 +91,7 @@ impl Attacker {
             ("nsid-delete", [number, interface]) => {
                 links::delete_by_id(number.parse()?, interface).map(nothing)
             }
+            ("ipset", [set]) => links::create_ipset(set).map(nothing),
             ("object", [path, section, value]) => object(path, section, value).map(nothing),
             ("forks", [count]) => self.forks(count.parse()?).map(nothing),
             ("name-without-utf8", []) => {

@@ -18,7 +18,7 @@ mod sockets;
 pub use channel::{Channel, Message};
 pub use cookie::netns_cookie;
 pub use frames::{MARK, SECRET, Watch};
-pub use links::rtnl_round_trip;
+pub use links::{delete_ipset, rtnl_round_trip};
 pub use process::{Process, Reply};
 pub use rights::{Capability, Dropped, Rights};
 pub use sockets::fast_open_key;

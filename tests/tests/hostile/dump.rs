@@ -7,11 +7,12 @@ use repoint_tests::{cli::Slot, command, traffic::Host};
 use crate::scrub_dump::{self, Dump};
 
 /// Commands of a shell that show what a namespace holds beside that.
-const SHOWN: [&str; 20] = [
+const SHOWN: [&str; 21] = [
     "tc filter show dev eth0",
     "tc class show dev eth0",
     "tc filter show dev eth0 ingress; tc filter show dev eth0 egress",
     "tc qdisc show dev lo",
+    "tc filter show block 7",
     "ip maddress show | grep -v -e 33:33:ff -e ff02::1:ff | sed 's/^[0-9]*:/N:/'",
     "ip tcp_metrics show",
     "ip nexthop show",

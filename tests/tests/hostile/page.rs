@@ -19,9 +19,10 @@ const SAVE: &str = "REPOINT_HOSTILE_SAVE";
 fn row(attack: &Attack) -> String {
     let accomplice = attack.accomplice.map_or_else(|| "–".to_owned(), |rights| rights.to_string());
     let after = if attack.occupies { "stays in use" } else { "ends" };
-    let within = match attack.reach {
-        Reach::Across => "–",
-        Reach::Both => "repaired, or another namespace",
+    let within = match (attack.reach, attack.occupies) {
+        (Reach::Across, _) => "–",
+        (Reach::Both, true) => "another namespace",
+        (Reach::Both, false) => "repaired, or another namespace",
     };
     format!(
         "| `{}` | {} | {} | {accomplice} | {after} | another namespace | {within} |\n",

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     cli, command,
-    hostile::{MARK, SECRET, Watch, fast_open_key},
+    hostile::{MARK, SECRET, Watch, delete_ipset, fast_open_key},
     node::{NODE, OUTSIDE},
     traffic::{self, Host},
     wait,
@@ -64,6 +64,7 @@ pub(crate) fn is_safe(
     drop(own);
     let found = difference(&expected.fresh, &dump(&next.host, &next.slot)?);
     ensure!(found.is_empty(), "slot {} is not like a new one:\n{found}", next.slot.slot);
+    ensure!(!delete_ipset(&next.host, "left")?, "the former owner's ipset is there");
     let own = Watch::open(&next.host)?;
     whispers(world, next)?;
     next.container.check()?;

@@ -79,7 +79,7 @@ attacks! {
             Step(B, "enter home"), Step(B, "packet tap eth0"), Step(B, "spoof tap {lies}"),
         ],
     }
-    Across accomplice_that_entered_before {
+    Both accomplice_that_entered_before {
         what: "another container's process is in the namespace before DEL, and stays",
         rights: SYS,
         accomplice: Some(SYS),
@@ -92,7 +92,7 @@ attacks! {
             Step(B, "spoof tap {lies}"), Step(B, "shell ip address add {next4}/32 dev eth0"),
         ],
     }
-    Across process_that_stays {
+    Both process_that_stays {
         what: "a process stays inside after DEL, sends in the next owner's name and listens",
         rights: ADMIN_RAW,
         occupies: true,
@@ -111,14 +111,14 @@ attacks! {
         stays: true,
         prepare: &[Step(A, "tcp-hold 7777")],
     }
-    Across hidden_process {
+    Both hidden_process {
         what: "a process that cannot be traced (not dumpable) stays inside",
         rights: Rights::NONE,
         occupies: true,
         stays: true,
         prepare: &[Step(A, "hide")],
     }
-    Across process_name_that_is_no_text {
+    Both process_name_that_is_no_text {
         what: "a process whose name is not UTF-8, and looks like a status line, stays inside",
         rights: Rights::NONE,
         occupies: true,
@@ -249,7 +249,7 @@ attacks! {
         prepare: &[Step(A, "shell ip tuntap add dev tun0 mode tun
             ip address add 192.0.2.1/24 dev tun0; ip link set tun0 up")],
     }
-    Across packet_socket_kept_open {
+    Both packet_socket_kept_open {
         what: "passes a packet socket to another container, which listens and sends by it",
         rights: RAW,
         accomplice: Some(ROOT),
@@ -524,7 +524,7 @@ attacks! {
             Step(A, "shell (while :; do /bin/true; done) >/dev/null 2>&1 &"),
         ],
     }
-    Across storm_of_forks_that_goes_on {
+    Both storm_of_forks_that_goes_on {
         what: "the same, and it goes on after DEL",
         rights: Rights::NONE,
         occupies: true,
@@ -557,6 +557,21 @@ attacks! {
         what: "sets eth0's link mode to dormant",
         prepare: &[Step(A, "shell ip link set eth0 mode dormant
             ip link set eth0 state dormant")],
+    }
+    Both segmentation_limits {
+        what: "limits the segments that eth0 and lo put together",
+        prepare: &[Step(A, "shell ip link set eth0 gso_max_size 2000 gso_max_segs 1
+            ip link set eth0 gro_max_size 2000; ip link set lo gso_max_segs 1")],
+    }
+    Both shared_filter_block {
+        what: "leaves a block of filters that interfaces share",
+        prepare: &[Step(A, "shell tc qdisc add dev lo ingress_block 7 clsact
+            tc qdisc add dev eth0 ingress_block 7 clsact
+            tc filter add block 7 bpf da bytecode '1,6 0 0 2'")],
+    }
+    Both sets_of_addresses {
+        what: "leaves an ipset",
+        prepare: &[Step(A, "ipset left")],
     }
     Both changed_interface {
         what: "changes eth0's MAC address, MTU, queue length, group and flags, and lo's",
@@ -604,7 +619,7 @@ attacks! {
             ip link add deep0 type veth peer name deep1 netns $child
             ip address add 192.0.2.1/24 dev deep0; ip link set deep0 up")],
     }
-    Across mount_of_the_namespaces_file {
+    Both mount_of_the_namespaces_file {
         what: "mounts the namespace's file in a mount namespace of its own, and goes to another network",
         rights: SYS,
         stays: true,
@@ -616,7 +631,7 @@ attacks! {
                 >/dev/null 2>&1 &
             read ready < /run/hostile-ready")],
     }
-    Across multicast_membership {
+    Both multicast_membership {
         what: "passes sockets that are members of multicast groups to another container",
         rights: Rights::NONE,
         accomplice: Some(Rights::NONE),
