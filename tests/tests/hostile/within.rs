@@ -1,11 +1,13 @@
 //! The next owner is the same function: it gets its namespace back as it was at first, or another one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use repoint_tests::{dist, missing};
 
 use crate::{
     attack::Attack,
     dump::dump,
     safe::{Expected, is_safe, shown_key},
+    table::find,
     world::{Addresses, Gang, Prepared, User, World, with_world},
 };
 
@@ -36,4 +38,17 @@ fn scenario(world: &World<'_>, attack: &'static Attack) -> Result<()> {
     is_safe(world, &next, &expected, attack, &gang, &words)?;
     next.remove()?;
     gang.end()
+}
+
+/// Within a domain a namespace is given again while its descriptor is kept, which harms nobody else:
+/// so what the suite looks for is seen where it happens.
+#[test]
+fn the_judgement_sees_what_a_kept_descriptor_does() -> Result<()> {
+    if missing([dist::plugin(), dist::cli(), dist::agent()]) {
+        return Ok(());
+    }
+    let seen = play(find("kept_namespace_descriptor")?).err().context("nothing was seen")?;
+    println!("{seen:#}");
+    ensure!(format!("{seen:#}").contains("of the former owner's reached"), "{seen:#}");
+    Ok(())
 }
