@@ -77,7 +77,7 @@ impl Rights {
         self.capabilities.iter().fold(0, |mask, one| mask | one.set().bits())
     }
 
-    /// As an argument of the attacker: the inverse of [`Self::from_str`], up to the list's lifetime.
+    /// As an argument of the attacker: [`Dropped`] reads it.
     #[must_use]
     pub fn argument(&self) -> String {
         let names: Vec<&str> = self.capabilities.iter().map(|one| one.name()).collect();
