@@ -12,6 +12,7 @@ pub mod container;
 pub mod dist;
 pub mod endurance;
 mod folder;
+pub mod hostile;
 pub mod netns;
 pub mod node;
 pub mod packet;

@@ -46,7 +46,7 @@ pub(crate) fn dump(inside: &Host, slot: &Slot) -> Result<Dump> {
 }
 
 /// The text with the slot's own values replaced, and what moves by itself left out.
-fn masked(text: &str, slot: &Slot) -> String {
+pub(crate) fn masked(text: &str, slot: &Slot) -> String {
     let mut lines: Vec<String> = text
         .lines()
         .filter(|line| !MOVING.iter().any(|word| line.contains(word)))
