@@ -4,6 +4,7 @@
 //! costs one system call to send and one to hear that the last of them went well.
 
 mod address;
+mod conntrack;
 mod filter;
 mod generic;
 mod link;
@@ -17,6 +18,7 @@ mod untyped;
 mod xfrm;
 
 pub use address::{add_address, addresses};
+pub use conntrack::forget_connections_of;
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
 };

@@ -291,10 +291,28 @@ where
         message: M,
         wanted: impl Fn(M) -> Option<T>,
     ) -> Result<(Vec<T>, bool), NetlinkError> {
+        let mut objects = Vec::new();
+        let consistent = self.read_each(what, message, |object| {
+            objects.extend(wanted(object));
+            Ok(())
+        })?;
+        Ok((objects, consistent))
+    }
+
+    /// Calls `visit` with each object of a table as it comes, and keeps none. Returns whether the
+    /// table stayed the same meanwhile.
+    ///
+    /// After an error of `visit` the rest of the table is still to be read: the socket must be
+    /// dropped.
+    pub fn read_each(
+        &mut self,
+        what: &str,
+        message: M,
+        mut visit: impl FnMut(M) -> Result<(), NetlinkError>,
+    ) -> Result<bool, NetlinkError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, message, NLM_F_REQUEST | NLM_F_DUMP);
         self.send(&datagram, what)?;
-        let mut objects = Vec::new();
         let mut consistent = true;
         loop {
             for answer in self.datagram(what)? {
@@ -303,8 +321,8 @@ where
                 }
                 consistent &= answer.message.header.flags & NLM_F_DUMP_INTR == 0;
                 match answer.message.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.extend(wanted(object)),
-                    NetlinkPayload::Done(_) => return Ok((objects, consistent)),
+                    NetlinkPayload::InnerMessage(object) => visit(object)?,
+                    NetlinkPayload::Done(_) => return Ok(consistent),
                     _ => {}
                 }
             }
