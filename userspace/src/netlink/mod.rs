@@ -11,6 +11,7 @@ mod link;
 mod neighbour;
 mod netfilter;
 mod nftables;
+mod nsid;
 mod route;
 mod sock_diag;
 mod socket;
@@ -32,6 +33,7 @@ pub use netfilter::{
     delete_nftables_tables, forget_connections, nftables_tables, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
+pub use nsid::{alive, assign, nsid_of, number_of};
 pub use route::{Route, RouteOptions, add_route, append_route, is_local, routes, uplink_ifindex};
 pub use sock_diag::{Connection, destroy_connections, open_sock_diag, tcp_connections};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
