@@ -61,7 +61,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
         programs: &datapath.programs,
         owner: Owner::default(),
     };
-    let SlotBuilt { host_ifname, host_ifindex } = builder.build()?;
+    let SlotBuilt { host_ifname, host_ifindex, .. } = builder.build()?;
     point(&slot, host_ifindex, Identity(7), &datapath.maps)?;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     slot.host_ifindex = host_ifindex;

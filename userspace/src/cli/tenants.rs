@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::{Evicted, Node},
+    lifecycle::{Evicted, Node, end_lingering},
     store::{Lingering, StoreError},
     types::Tenant,
 };
@@ -17,7 +17,7 @@ struct Row {
     tenant: String,
     /// Slots in all states, and namespaces that live on without one.
     slots: u32,
-    /// How many of them are namespaces that were not seen to be gone since their slot was deleted.
+    /// How many of them are namespaces that live on without one.
     lingering: usize,
 }
 
@@ -38,6 +38,8 @@ pub(crate) fn list(directories: &Directories, as_json: bool) -> Result<(), Comma
 }
 
 fn rows(node: &Node) -> Result<Vec<Row>, CommandError> {
+    // What is gone by now is not listed.
+    end_lingering(node)?;
     let (tenants, lingering) = node.store.read(|transaction| {
         Ok::<_, StoreError>((transaction.tenants()?, transaction.lingering()?))
     })?;

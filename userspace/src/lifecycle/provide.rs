@@ -130,6 +130,7 @@ fn build(
                 now(),
                 |slot| {
                     slot.host_ifindex = built.host_ifindex;
+                    slot.nsid = built.nsid;
                     slot.fingerprint = digest;
                 },
             )?)

@@ -1,13 +1,10 @@
 //! How many slots a tenant may have: key `pool.maxSlotsPerTenant`.
 
-use std::collections::HashSet;
-
 use super::{LifecycleError, Node};
 use crate::{
     conf::User,
     failpoint,
     netlink::{RouteSocket, namespaces_alive},
-    slot::namespace_id,
     store::{Lingering, PoolPolicy, SlotState, Transaction},
     types::{NetworkName, Tenant},
 };
@@ -38,9 +35,9 @@ pub fn end_lingering(node: &Node) -> Result<usize, LifecycleError> {
     if lingering.is_empty() {
         return Ok(0);
     }
-    let alive: HashSet<_> = namespaces_alive(&mut RouteSocket::open()?)?;
-    let gone =
-        lingering.iter().map(|one| one.slot).filter(|slot| !alive.contains(&namespace_id(*slot)));
+    let numbers: Vec<_> = lingering.iter().map(|one| one.nsid).collect();
+    let alive = namespaces_alive(&mut RouteSocket::open()?, &numbers)?;
+    let gone = lingering.iter().filter(|one| !alive.contains(&one.nsid)).map(|one| one.slot);
     let gone: Vec<_> = gone.collect();
     failpoint::hit("lingering:looked");
     if !gone.is_empty() {

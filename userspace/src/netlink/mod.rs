@@ -4,12 +4,14 @@
 //! costs one system call to send and one to hear that the last of them went well.
 
 mod address;
+mod conntrack;
 mod filter;
 mod generic;
 mod link;
 mod neighbour;
 mod netfilter;
 mod nftables;
+mod nsid;
 mod route;
 mod sock_diag;
 mod socket;
@@ -17,6 +19,7 @@ mod untyped;
 mod xfrm;
 
 pub use address::{add_address, addresses};
+pub use conntrack::forget_connections_of;
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
 };
@@ -32,20 +35,9 @@ pub use netfilter::{
     NetfilterObject, delete_nftables_tables, forget_connections, is_unknown, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
+pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
 pub use route::{Route, RouteOptions, add_route, append_route, is_local, routes, uplink_ifindex};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};
 pub use xfrm::{flush_xfrm, open_xfrm, xfrm_counts, xfrm_defaults, xfrm_thresholds};
-
-// STUB
-pub(crate) fn forget_connections_of(
-    _: &std::collections::HashSet<std::net::IpAddr>,
-) -> Result<usize, NetlinkError> {
-    Ok(0)
-}
-pub(crate) fn namespaces_alive(
-    _: &mut RouteSocket,
-) -> Result<std::collections::HashSet<i32>, NetlinkError> {
-    Ok(std::collections::HashSet::new())
-}

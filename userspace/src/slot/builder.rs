@@ -17,7 +17,7 @@ use crate::{
     failpoint,
     netlink::{
         Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact, add_filter,
-        add_neighbour, add_route, configure_link, create_veth,
+        add_neighbour, add_route, assign, bring_up, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
     store::Slot,
@@ -106,6 +106,8 @@ pub struct Built {
     pub host_ifname: String,
     /// Interface index of the host's end.
     pub host_ifindex: u32,
+    /// Number of the slot's own namespace in the node's (`netlink/nsid.rs`).
+    pub nsid: Option<i32>,
 }
 
 impl Builder<'_> {
@@ -114,13 +116,24 @@ impl Builder<'_> {
         self.enable_forwarding()?;
         let mut node = RouteSocket::open().map_err(BuildError::Node)?;
         failpoint::hit("build:before-link");
-        let built = self.create_pair(&mut node)?;
+        let nsid = self.number_namespace(&mut node)?;
+        let built = Built { nsid, ..self.create_pair(&mut node)? };
         failpoint::hit("build:link");
         self.equip_host_end(&mut node, built.host_ifindex)?;
         failpoint::hit("build:host-end");
         self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
         Ok(built)
+    }
+
+    /// Gives the slot's own namespace its number, before the pair would have the kernel choose one.
+    fn number_namespace(&self, node: &mut RouteSocket) -> Result<Option<i32>, BuildError> {
+        if !self.slot.owns_netns {
+            return Ok(None);
+        }
+        let nsid = assign(node, self.netns.as_fd(), self.slot.id.0).map_err(BuildError::Node)?;
+        failpoint::hit("build:numbered");
+        Ok(Some(nsid))
     }
 
     fn create_pair(&self, node: &mut RouteSocket) -> Result<Built, BuildError> {
@@ -136,16 +149,18 @@ impl Builder<'_> {
         };
         node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
         let host_ifindex = ifindex(&host_ifname)?;
-        Ok(Built { host_ifname, host_ifindex })
+        Ok(Built { host_ifname, host_ifindex, nsid: None })
     }
 
-    /// Alias, programs, and for each address the way to it.
+    /// Alias, programs, and for each address the way to it. The interface comes up once it has
+    /// its alias and its programs.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
         let mut batch = vec![configure_link(ifindex, Some(&alias))];
         if self.config.programs {
             batch.extend(self.attach_programs(ifindex));
         }
+        batch.push(bring_up(ifindex));
         for address in self.config.addresses.iter().map(IpNet::addr) {
             batch.push(add_route(ifindex, &Route::new(host_net(address), None)));
             batch.push(add_neighbour(ifindex, address, self.slot.mac));

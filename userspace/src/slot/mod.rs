@@ -52,6 +52,3 @@ fn doomed_group() -> u32 {
 pub fn is_doomed(group: u32) -> bool {
     group & !PROCESS == GROUPS_DOOMED
 }
-pub(crate) fn namespace_id(slot: crate::types::SlotId) -> i32 {
-    i32::try_from(slot.0 & 0x7fff_ffff).unwrap_or(0)
-}

@@ -159,6 +159,8 @@ pub struct Slot {
     pub template: [u8; 32],
     /// The pool that it is of; zeros where it is of none.
     pub pool: PoolKey,
+    /// Number of its own namespace in the node's; none until it is built, or where it has none.
+    pub nsid: Option<i32>,
     /// Interface index of the host's end; 0 until it is built.
     pub host_ifindex: u32,
     /// MTU of both ends, bytes; 0 until it is built.
@@ -212,6 +214,7 @@ impl Slot {
             ipam: None,
             template: [0; 32],
             pool: PoolKey::default(),
+            nsid: None,
             host_ifindex: 0,
             mtu: 0,
             fingerprint: [0; 32],
@@ -265,6 +268,7 @@ impl Slot {
             .option(self.ipam.as_ref().map(PluginName::as_str))
             .raw(&self.template)
             .raw(&self.pool.0)
+            .number(self.nsid.and_then(|nsid| u32::try_from(nsid).ok()))
             .u32(self.host_ifindex)
             .u32(self.mtu)
             .raw(&self.fingerprint)
@@ -307,6 +311,7 @@ impl Slot {
             ipam: decoder.option("ipam")?.map(plugin).transpose()?,
             template: decoder.array("template")?,
             pool: PoolKey(decoder.array("pool")?),
+            nsid: decoder.number("namespace number")?.and_then(|nsid| i32::try_from(nsid).ok()),
             host_ifindex: decoder.u32("interface index")?,
             mtu: decoder.u32("MTU")?,
             fingerprint: decoder.array("fingerprint")?,

@@ -20,6 +20,8 @@ pub struct Lingering {
     pub network: NetworkName,
     /// The tenant that had it last.
     pub tenant: Tenant,
+    /// Number of the namespace in the node's.
+    pub nsid: i32,
 }
 
 /// Key of the counter to which a slot is charged; none: it is nobody's.
@@ -39,6 +41,15 @@ fn parse_tenant(key: &[u8]) -> Result<(NetworkName, Tenant), StoreError> {
         text.split_once('\0').ok_or(damaged(CodecError::Truncated { field: "key" }))?;
     let name = |error| damaged(CodecError::Name(error));
     Ok((network.parse().map_err(name)?, tenant.parse().map_err(name)?))
+}
+
+/// The number of a lingering namespace, and the key of the counter that it is charged to.
+fn parse_lingering(value: &[u8]) -> Result<(i32, &[u8]), StoreError> {
+    let what = "lingering namespace";
+    let (nsid, key) = value
+        .split_at_checked(4)
+        .ok_or(StoreError::Record { what, source: CodecError::Truncated { field: "number" } })?;
+    Ok((number(what, nsid).map(i32::from_le_bytes)?, key))
 }
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
@@ -69,8 +80,10 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         self.entries(self.tables.lingering, "list lingering namespaces")?
             .map(|entry| {
                 let (key, value) = entry?;
-                let (network, tenant) = parse_tenant(value)?;
-                Ok(Lingering { slot: slot_number("lingering namespace", key)?, network, tenant })
+                let slot = slot_number("lingering namespace", key)?;
+                let (nsid, key) = parse_lingering(value)?;
+                let (network, tenant) = parse_tenant(key)?;
+                Ok(Lingering { slot, network, tenant, nsid })
             })
             .collect()
     }
@@ -110,11 +123,14 @@ impl Write<'_> {
     /// had one of its own.
     pub(super) fn charge_lingering(&mut self, slot: &Slot) -> Result<(), StoreError> {
         match charge(slot) {
-            Some(key) if slot.owns_netns => {
-                let table = self.tables.lingering;
-                self.put(table, &slot_key(slot.id), &key, "record a lingering namespace")
-            }
-            Some(key) => self.discharge(&key),
+            Some(key) => match slot.nsid {
+                Some(nsid) => {
+                    let value = [nsid.to_le_bytes().as_slice(), &key].concat();
+                    let table = self.tables.lingering;
+                    self.put(table, &slot_key(slot.id), &value, "record a lingering namespace")
+                }
+                None => self.discharge(&key),
+            },
             None => Ok(()),
         }
     }
@@ -123,8 +139,8 @@ impl Write<'_> {
     pub fn end_lingering(&mut self, slot: SlotId) -> Result<bool, StoreError> {
         let table = self.tables.lingering;
         let found = self.get(table, &slot_key(slot), "read a lingering namespace")?;
-        let Some(key) = found.map(<[u8]>::to_vec) else { return Ok(false) };
-        self.discharge(&key)?;
+        let Some(value) = found.map(<[u8]>::to_vec) else { return Ok(false) };
+        self.discharge(parse_lingering(&value)?.1)?;
         self.delete(table, &slot_key(slot), "forget a lingering namespace")?;
         Ok(true)
     }
@@ -135,10 +151,10 @@ mod tests {
     use super::*;
     use crate::store::{SlotState, Store};
 
-    fn slot(number: u64, owns_netns: bool) -> Slot {
+    fn slot(number: u64, nsid: Option<i32>) -> Slot {
         let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());
         let mut slot = Slot::building(SlotId(number), network, ifname, 1);
-        slot.owns_netns = owns_netns;
+        slot.nsid = nsid;
         slot
     }
 
@@ -149,7 +165,7 @@ mod tests {
         let (network, tenant): (NetworkName, Tenant) =
             ("net".parse().unwrap(), "t".parse().unwrap());
         let count = || store.read(|t| t.slots_of(&network, &tenant)).unwrap();
-        let (kept, direct) = (slot(1, true), slot(2, false));
+        let (kept, direct) = (slot(1, Some(7)), slot(2, None));
         store.write(|t| t.put_slot(&kept).and_then(|()| t.put_slot(&direct))).unwrap();
         assert_eq!(count(), 0);
         let used = |id| {
@@ -172,7 +188,12 @@ mod tests {
         let lingering = store.read(|t| t.lingering()).unwrap();
         assert_eq!(
             lingering,
-            [Lingering { slot: kept.id, network: network.clone(), tenant: tenant.clone() }]
+            [Lingering {
+                slot: kept.id,
+                network: network.clone(),
+                tenant: tenant.clone(),
+                nsid: 7
+            }]
         );
         assert!(store.write(|t| t.end_lingering(kept.id)).unwrap());
         assert!(!store.write(|t| t.end_lingering(kept.id)).unwrap());
