@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::slot::{Scrubbed, User};
 use repoint_tests::command;
 
-use super::fixture::{Built, with_slot};
+use super::fixture::{Built, clean, with_slot};
 
 /// More than is looked at of any kind.
 const MANY: u32 = 6000;
@@ -44,6 +44,28 @@ fn many_routes_are_too_much() -> Result<()> {
     with_slot(|slot| {
         ip(slot, MANY, |number| format!("route add blackhole {}", quad(number)))?;
         is_too_much(slot, " routes")
+    })
+}
+
+/// Fewer than are too much: all are deleted, though they do not fit into one message.
+#[test]
+fn some_thousand_routes_and_neighbours_are_repaired() -> Result<()> {
+    with_slot(|slot| {
+        ip(slot, 3000, |number| format!("route add blackhole {}", quad(number)))?;
+        let neighbour = |number| {
+            format!(
+                "neighbour add {} dev eth0 lladdr 02:00:00:00:00:01 nud reachable",
+                quad(number)
+            )
+        };
+        ip(slot, 500, neighbour)?;
+        match slot.scrub()? {
+            Scrubbed::Clean { repaired } => ensure!(repaired.len() == 3000, "{}", repaired.len()),
+            other => anyhow::bail!("{other:?}"),
+        }
+        let again = slot.scrub()?;
+        ensure!(again == clean(), "{again:?}");
+        Ok(())
     })
 }
 

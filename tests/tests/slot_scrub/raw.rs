@@ -123,7 +123,7 @@ fn a_link_that_is_being_tested_is_repaired_and_not_waited_for() -> Result<()> {
         let start = std::time::Instant::now();
         slot.scrub_and_compare()?;
         println!("repaired after {:?}", start.elapsed());
-        ensure!(start.elapsed().as_millis() < 1000, "it was waited for");
+        ensure!(start.elapsed().as_millis() < 1900, "it was waited for");
         ensure!(slot.scrub()? == clean());
         Ok(())
     })

@@ -171,6 +171,21 @@ where
         self.refusals(first_sequence, &names, last)
     }
 
+    /// Like [`Self::execute_each`], some requests at a time: as many as fit into a socket's buffer, with
+    /// their answers.
+    pub fn execute_in_parts(
+        &mut self,
+        requests: Vec<Request<M>>,
+    ) -> Result<Vec<NetlinkError>, NetlinkError> {
+        const AT_ONCE: usize = 64;
+        let (mut refusals, mut requests) = (Vec::new(), requests.into_iter().peekable());
+        while requests.peek().is_some() {
+            let part = requests.by_ref().take(AT_ONCE).collect();
+            refusals.append(&mut self.execute_each(part)?);
+        }
+        Ok(refusals)
+    }
+
     /// Reads until the request `last` is answered.
     fn refusals(
         &mut self,

@@ -298,7 +298,8 @@ pub(super) fn others_who_use(
         }
         _ => false,
     };
-    let users = users.into_iter().filter(|(inode, user)| !stacked(inode, user));
+    let is_known = |user: &User| !matches!(user, User::Unproved { .. });
+    let users = users.into_iter().filter(|(inode, user)| is_known(user) && !stacked(inode, user));
     Ok(users.map(|(inode, user)| (inode, user.to_string())).collect())
 }
 

@@ -49,8 +49,8 @@ impl Capture<'_> {
         }
         let offloads = line.strip_prefix(OFFLOADS).and_then(|rest| rest.split_once(": "));
         let setting = || line.strip_prefix(SETTING)?.split_once('/');
-        let link = offloads.or_else(setting);
-        link.is_some_and(|(link, _)| self.came_or_went(link, lines))
+        let told = offloads.or_else(setting);
+        told.is_some_and(|(link, _)| self.came_or_went(link, lines))
     }
 
     fn came_or_went(&self, link: &str, lines: &[String]) -> bool {

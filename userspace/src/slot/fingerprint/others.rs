@@ -63,17 +63,40 @@ const ACTION_KINDS: [&str; 21] = [
     "vlan",
     "xt",
 ];
-/// What sysfs has of a link that its line tells already, or that no user's doing is.
-const TOLD_OTHERWISE: [&str; 10] = [
+/// What sysfs has of a link that its line tells already, or that cannot be written: trying that takes
+/// as long as reading.
+const LEFT_OUT: [&str; 32] = [
+    "addr_assign_type",
+    "addr_len",
+    "address",
+    "broadcast",
     "carrier",
+    "carrier_changes",
+    "carrier_down_count",
+    "carrier_up_count",
+    "dev_id",
+    "dev_port",
+    "dormant",
+    "duplex",
     "flags",
     "ifalias",
+    "ifindex",
+    "iflink",
+    "link_mode",
     "mtu",
+    "name_assign_type",
     "netdev_group",
+    "operstate",
+    "phys_port_id",
+    "phys_port_name",
+    "phys_switch_id",
     "power",
     "proto_down",
+    "speed",
     "statistics",
+    "testing",
     "tx_queue_len",
+    "type",
     "uevent",
 ];
 
@@ -199,7 +222,7 @@ fn queues(
         Err(Errno::NODEV) => return Ok(Vec::new()),
         other => other.map_err(files::failed(KIND, "mount", "/sys"))?,
     };
-    let mut walk = Walk::new(KIND, &TOLD_OTHERWISE, names, &mut kernel.budget);
+    let mut walk = Walk::new(KIND, &LEFT_OUT, names, &mut kernel.budget);
     for link in links {
         let name = OsStr::from_bytes(&link.name);
         let path = std::path::Path::new("class/net").join(name);

@@ -22,6 +22,8 @@ enum Form {
     Link,
     /// Index of the other end of a veth.
     Peer,
+    /// `IF_OPER_…`: of a link that was just made it is unknown, and up only when the link watch has run.
+    State,
     /// As they are.
     Bytes,
     /// Attributes inside: numbers, texts or what they are.
@@ -33,7 +35,7 @@ enum Form {
 /// Type, name and form of an attribute.
 type Attribute = (u16, &'static str, Form);
 
-use Form::{Address, Bytes, Flags, Link, Mac, Nest, Number, Peer, Skip, Text};
+use Form::{Address, Bytes, Flags, Link, Mac, Nest, Number, Peer, Skip, State, Text};
 
 /// `IFLA_INET6_…` within `AF_INET6` within `IFLA_AF_SPEC`: what is no sysctl and no statistics.
 const INET6: &[Attribute] = &[
@@ -63,7 +65,7 @@ const LINK: &[Attribute] = &[
     (10, "master", Link),
     (13, "txqueuelen", Number),
     (14, "map", Skip),
-    (16, "operstate", Number),
+    (16, "operstate", State),
     (17, "mode", Number),
     (18, "info", Nest(LINK_INFO)),
     (20, "alias", Text),
@@ -219,6 +221,11 @@ fn told(form: Form, value: &[u8], names: &Names<'_>) -> String {
             let index = number(value).and_then(|number| u32::try_from(number).ok());
             index.map_or_else(|| hexadecimal(value), |index| names.link(index))
         }
+        State => match number(value) {
+            Some(0 | 6) => "up".to_owned(),
+            Some(other) => other.to_string(),
+            None => hexadecimal(value),
+        },
         Peer => {
             let index = number(value).and_then(|number| u32::try_from(number).ok());
             index.map_or_else(|| hexadecimal(value), |index| names.peer(index))

@@ -62,7 +62,7 @@ fn forget_learned(kernel: &mut Kernel, class: Class) -> Result<(), ScrubError> {
     let delete = |object: Vec<u8>| {
         Request::new(format!("forget a learned {class}"), class.deletion(&object), 0)
     };
-    let refusals = kernel.route.execute_each(learned.map(delete).collect())?;
+    let refusals = kernel.route.execute_in_parts(learned.map(delete).collect())?;
     // One that expired meanwhile is no refusal.
     let refusal = refusals.into_iter().find(|refusal| !refusal.is_absent());
     refusal.map_or(Ok(()), |refusal| Err(refusal.into()))

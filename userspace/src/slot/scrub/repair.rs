@@ -213,7 +213,7 @@ fn attempt(
     socket: &mut UntypedSocket,
     requests: Vec<Request<UntypedMessage>>,
 ) -> Result<(), NetlinkError> {
-    socket.execute_each(requests).map(drop)
+    socket.execute_in_parts(requests).map(drop)
 }
 
 fn tolerate(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {

@@ -34,7 +34,7 @@ pub enum UsageError {
 /// ones are looked at, so that some thousand would have to begin every second.
 const LISTINGS: usize = 64;
 /// How long that may take: with 10,000 processes a listing takes 10 ms.
-const LISTING: Duration = Duration::from_secs(1);
+const LISTING: Duration = Duration::from_secs(3);
 
 /// Who uses the namespaces: one task or mount of each that has any. A namespace of which that cannot be
 /// found out has [`User::Unproved`]; it is no error of the others.
