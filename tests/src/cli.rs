@@ -80,9 +80,9 @@ pub struct Slot {
     /// How its user was to be served.
     #[serde(default)]
     pub mode: String,
-    /// Whom it may be given to.
+    /// The trust domain that it belongs to; none: no container has had it.
     #[serde(default)]
-    pub scope: String,
+    pub domain: Option<String>,
     /// What was decided about its last user.
     #[serde(default)]
     pub decision: Option<Decision>,
@@ -183,6 +183,24 @@ pub fn pool_of(node: &Node, network: &str, template: Option<&str>) -> Result<Poo
 /// Every slot.
 pub fn slots(node: &Node) -> Result<Vec<Slot>> {
     tell(node, &["slots"])
+}
+
+/// A tenant of a network, as `repoint tenants` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Tenant {
+    /// The network.
+    pub network: String,
+    /// Its name.
+    pub tenant: String,
+    /// Slots that are charged to it, with namespaces that live on without one.
+    pub slots: u32,
+    /// How many of them are such namespaces.
+    pub lingering: u32,
+}
+
+/// Every tenant that has slots.
+pub fn tenants(node: &Node) -> Result<Vec<Tenant>> {
+    tell(node, &["tenants"])
 }
 
 /// The slot that a container has.

@@ -110,7 +110,7 @@ fn nothing_arrives_that_was_sent_after_del() -> Result<()> {
     with_pool(&json!({ "warm": 4, "maxSlots": 8 }), |pooled| {
         pooled.fill()?;
         let world = World::new(pooled)?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let (inside, other) = (container.host()?, world.other.host()?);
         let mut streams = Vec::new();
         for from in [&world.node, &world.outside, &other] {
@@ -143,7 +143,7 @@ fn nothing_leaves_that_is_sent_after_del() -> Result<()> {
     with_pool(&json!({ "warm": 4, "maxSlots": 8 }), |pooled| {
         pooled.fill()?;
         let world = World::new(pooled)?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let inside = container.host()?;
         let mut streams = Vec::new();
         for (to, address) in world.targets()? {
@@ -214,15 +214,10 @@ fn echo_requests() -> Result<u64> {
 fn a_process_that_outlives_del_reaches_nobody_and_keeps_the_slot() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 8 }), |pooled| {
         let agent = pooled.agent()?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let inside = container.host()?;
         let slot = pooled.slot_of(&container)?.slot;
-        let pings: Vec<Ping> =
-            NODE.into_iter().map(|node| Ping::start(&inside, node)).collect::<Result<_>>()?;
-        wait::until(Duration::from_secs(10), "the node is pinged", || {
-            ensure!(echo_requests()? >= 10, "{} times", echo_requests()?);
-            Ok(())
-        })?;
+        let pings = ping_the_node(&inside)?;
         container.remove()?;
         let (received, before) = (echo_requests()?, dropped(pooled.node())?);
         wait::until(Duration::from_secs(10), "requests are dropped", || {
@@ -234,15 +229,51 @@ fn a_process_that_outlives_del_reaches_nobody_and_keeps_the_slot() -> Result<()>
         ensure!(now == received, "{} requests arrived after DEL", now - received);
         // Nobody gets it while the process is there.
         for _ in 0..4 {
-            let next = pooled.add()?;
-            ensure!(pooled.slot_of(&next)?.slot != slot, "a slot in use was given out");
-            next.remove()?;
+            for next in [pooled.add_function("resize")?, pooled.add()?] {
+                ensure!(pooled.slot_of(&next)?.slot != slot, "a slot in use was given out");
+                next.remove()?;
+            }
         }
         pooled.wait_for_slot(&slot, &["dirty"])?;
         drop(pings);
-        pooled.wait_for_slot(&slot, &["warm"])?;
+        pooled.wait_for_slot(&slot, &["parked"])?;
         agent.stop()
     })
+}
+
+/// Its slot is deleted, and it stays in a namespace without an interface.
+#[test]
+fn a_process_that_outlives_a_deleted_slot_reaches_nobody() -> Result<()> {
+    with_pool(&json!({ "warm": 1, "maxSlots": 8 }), |pooled| {
+        let agent = pooled.agent()?;
+        let container = pooled.add()?;
+        let inside = container.host()?;
+        let slot = pooled.slot_of(&container)?;
+        let _pings = ping_the_node(&inside)?;
+        container.remove()?;
+        let received = echo_requests()?;
+        pooled.wait_for_slot(&slot.slot, &["gone"])?;
+        let links = inside.run(|| command::run("ip", ["-brief", "link"]))?;
+        ensure!(links.lines().count() == 1, "in the namespace of the slot is left:\n{links}");
+        let next = pooled.add()?;
+        ensure!(pooled.slot_of(&next)?.slot != slot.slot, "a deleted slot was given out");
+        next.check()?;
+        next.remove()?;
+        let now = echo_requests()?;
+        ensure!(now == received, "{} requests arrived after DEL", now - received);
+        agent.stop()
+    })
+}
+
+/// Processes in a container that ping the node, which has heard of them.
+fn ping_the_node(inside: &Host) -> Result<Vec<Ping>> {
+    let pings: Vec<Ping> =
+        NODE.into_iter().map(|node| Ping::start(inside, node)).collect::<Result<_>>()?;
+    wait::until(Duration::from_secs(10), "the node is pinged", || {
+        ensure!(echo_requests()? >= 10, "{} times", echo_requests()?);
+        Ok(())
+    })?;
+    Ok(pings)
 }
 
 /// Slots that nobody has had yet, and one that waits for its function.
