@@ -33,6 +33,9 @@ pub struct Pool {
     pub built: u64,
     /// ADDs that were served in the container's own namespace.
     pub declined: u64,
+    /// Addresses that were given before they had rested, since no other was left.
+    #[serde(default, rename = "cooldownYielded")]
+    pub cooldown_yielded: u64,
     /// ADDs by outcome.
     pub adds: BTreeMap<String, u64>,
 }

@@ -200,9 +200,10 @@ impl<'a> Pooled<'a> {
         self.add_tenants(TENANT, function)
     }
 
-    /// ADDs a pod with these annotations, as a runtime passes them on.
+    /// ADDs a pod with these annotations, in the namespace [`TENANT`], as a runtime passes them on.
     pub fn add_annotated(&self, annotations: &Value) -> Result<Container<'_>> {
-        self.add_with(|pod| pod.capability(ANNOTATIONS, annotations.clone()))
+        let pod = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={TENANT};K8S_POD_NAME=pod");
+        self.add_with(|own| own.args(&pod).capability(ANNOTATIONS, annotations.clone()))
     }
 
     /// One call of the plugin that must fail before it attaches anything: nothing may be left of it.

@@ -217,7 +217,12 @@ fn a_process_that_outlives_del_reaches_nobody_and_keeps_the_slot() -> Result<()>
         let container = pooled.add_function("resize")?;
         let inside = container.host()?;
         let slot = pooled.slot_of(&container)?.slot;
-        let pings = ping_the_node(&inside)?;
+        let pings: Vec<Ping> =
+            NODE.into_iter().map(|node| Ping::start(&inside, node)).collect::<Result<_>>()?;
+        wait::until(Duration::from_secs(10), "the node is pinged", || {
+            ensure!(echo_requests()? >= 10, "{} times", echo_requests()?);
+            Ok(())
+        })?;
         container.remove()?;
         let (received, before) = (echo_requests()?, dropped(pooled.node())?);
         wait::until(Duration::from_secs(10), "requests are dropped", || {
@@ -247,33 +252,31 @@ fn a_process_that_outlives_a_deleted_slot_reaches_nobody() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 8 }), |pooled| {
         let agent = pooled.agent()?;
         let container = pooled.add()?;
-        let inside = container.host()?;
+        let (inside, here) = (container.host()?, Host::here("node")?);
         let slot = pooled.slot_of(&container)?;
-        let _pings = ping_the_node(&inside)?;
+        let streams = NODE.into_iter().map(|node| stream::start(&inside, &here, node));
+        let mut streams = streams.collect::<Result<Vec<_>>>()?;
+        for (stream, receiver) in &mut streams {
+            receiver.wait_until_beyond(3).with_context(|| stream.name().to_owned())?;
+        }
         container.remove()?;
-        let received = echo_requests()?;
+        let marks: Vec<u64> = streams.iter().map(|(stream, _)| stream.begun()).collect();
         pooled.wait_for_slot(&slot.slot, &["gone"])?;
         let links = inside.run(|| command::run("ip", ["-brief", "link"]))?;
         ensure!(links.lines().count() == 1, "in the namespace of the slot is left:\n{links}");
         let next = pooled.add()?;
         ensure!(pooled.slot_of(&next)?.slot != slot.slot, "a deleted slot was given out");
         next.check()?;
+        for ((stream, receiver), mark) in streams.iter_mut().zip(marks) {
+            stream.wait_until_sent(mark + IN_VAIN)?;
+            let last = receiver.last()?;
+            println!("{}: {mark} when DEL returned, {last} arrived last", stream.name());
+            ensure!(last <= mark, "{}: {last} arrived, sent after {mark}", stream.name());
+        }
+        drop(streams);
         next.remove()?;
-        let now = echo_requests()?;
-        ensure!(now == received, "{} requests arrived after DEL", now - received);
         agent.stop()
     })
-}
-
-/// Processes in a container that ping the node, which has heard of them.
-fn ping_the_node(inside: &Host) -> Result<Vec<Ping>> {
-    let pings: Vec<Ping> =
-        NODE.into_iter().map(|node| Ping::start(inside, node)).collect::<Result<_>>()?;
-    wait::until(Duration::from_secs(10), "the node is pinged", || {
-        ensure!(echo_requests()? >= 10, "{} times", echo_requests()?);
-        Ok(())
-    })?;
-    Ok(pings)
 }
 
 /// Slots that nobody has had yet, and one that waits for its function.
