@@ -66,6 +66,9 @@ pub struct Slot {
     pub mac: String,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<String>,
+    /// Where its namespace is mounted.
+    #[serde(default)]
+    pub netns: Option<std::path::PathBuf>,
     /// Inode number of its namespace.
     pub netns_inode: Option<u64>,
     /// Whom it waits for, or who has it.

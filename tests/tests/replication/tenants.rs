@@ -2,8 +2,7 @@
 //! for as long as it is there, and a container never finds anything that another left in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, panic,
+    panic,
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
@@ -18,6 +17,7 @@ use repoint_tests::{
     cli::Slot,
     plugin::{Attachment, Network},
     pooled::ANNOTATIONS,
+    trust::{Domain, History, Scope},
     web::BUSYBOX,
     with_pool,
 };
@@ -32,26 +32,6 @@ const ROUNDS: usize = 240;
 /// How often the users change that are there.
 const PHASES: usize = 10;
 
-/// Whose containers share a trust domain, from the narrowest on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
-    Function,
-    Tenant,
-    Network,
-}
-
-impl Scope {
-    const ALL: [Self; 3] = [Self::Function, Self::Tenant, Self::Network];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Function => "function",
-            Self::Tenant => "tenant",
-            Self::Network => "network",
-        }
-    }
-}
-
 /// A container's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct User {
@@ -61,52 +41,10 @@ struct User {
     scope: Scope,
 }
 
-/// A trust domain, as the documentation says who is in which.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Domain {
-    /// The container of this number alone.
-    Container(usize),
-    Function(Option<&'static str>, &'static str),
-    Tenant(Option<&'static str>),
-    Network,
-}
-
-impl Domain {
-    /// That of the `number`th container; `shares` is what key `pool.shareWithoutTenant` says.
-    fn of(user: &User, number: usize, shares: bool) -> Self {
-        let User { tenant, function, scope } = *user;
-        let is_known = tenant.is_some() || shares;
-        match (scope, function) {
-            (Scope::Network, _) => Self::Network,
-            (Scope::Tenant, _) if is_known => Self::Tenant(tenant),
-            (Scope::Function, Some(function)) if is_known => Self::Function(tenant, function),
-            _ => Self::Container(number),
-        }
-    }
-
-    /// The scope of which it is; none for a container's own.
-    fn scope(&self) -> Option<Scope> {
-        match self {
-            Self::Container(_) => None,
-            Self::Function(..) => Some(Scope::Function),
-            Self::Tenant(_) => Some(Scope::Tenant),
-            Self::Network => Some(Scope::Network),
-        }
-    }
-}
-
-/// As `repoint slots` shows it.
-impl fmt::Display for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |tenant: Option<&str>| {
-            tenant.map_or_else(|| "no tenant".to_owned(), |tenant| format!("tenant {tenant}"))
-        };
-        match self {
-            Self::Container(_) => f.write_str("one container"),
-            Self::Function(tenant, function) => write!(f, "function {function} of {}", of(*tenant)),
-            Self::Tenant(tenant) => f.write_str(&of(*tenant)),
-            Self::Network => f.write_str("the network"),
-        }
+impl User {
+    /// The domain of the `number`th container; `shares` is what key `pool.shareWithoutTenant` says.
+    fn domain(&self, number: usize, shares: bool) -> Domain {
+        Domain::of(self.scope, self.tenant, self.function, shares, number)
     }
 }
 
@@ -174,9 +112,6 @@ fn ask(own: Attachment, user: &User, way: Way, pool: Scope) -> Attachment {
     own.args(&args.join(";")).capability(ANNOTATIONS, annotations)
 }
 
-/// Trust domains of the users of each namespace, in turn, by the namespace's cookie.
-type History = BTreeMap<u64, Vec<Domain>>;
-
 /// What containers come and go in.
 struct Churn<'a> {
     pooled: &'a Pooled<'a>,
@@ -199,7 +134,7 @@ impl Churn<'_> {
         let slot = pooled.slot_of(&container)?;
         let named = (slot.tenant.as_deref(), slot.function.as_deref());
         ensure!(named == (user.tenant, user.function), "{slot:?} is not for {user:?} by {way:?}");
-        let domain = Domain::of(&user, number, *shares);
+        let domain = user.domain(number, *shares);
         if slot.served() != "none" {
             let at = container.netns().inode()?.1;
             ensure!(Some(at) == slot.netns_inode, "the container is not in {slot:?}");
@@ -208,7 +143,7 @@ impl Churn<'_> {
         }
         let cookie = container.netns().cookie()?;
         let mut history = history.lock().map_err(|_| anyhow!("a poisoned lock"))?;
-        history.entry(cookie).or_default().push(domain);
+        history.note(cookie, domain);
         drop(history);
         container.remove()
     }
@@ -235,20 +170,6 @@ impl Churn<'_> {
     }
 }
 
-/// Fails if a namespace had users of two trust domains. Gives how often a namespace had another user
-/// of its domain, by the domain's scope.
-fn judge(history: &History) -> Result<BTreeMap<&'static str, usize>> {
-    let mut passed = BTreeMap::new();
-    for (cookie, users) in history {
-        let domains: BTreeSet<_> = users.iter().collect();
-        ensure!(domains.len() == 1, "namespace {cookie} had users of {users:?}");
-        let scope = users[0].scope();
-        ensure!(scope.is_some() || users.len() == 1, "namespace {cookie} was used again: {users:?}");
-        *passed.entry(scope.map_or("container", Scope::name)).or_default() += users.len() - 1;
-    }
-    Ok(passed)
-}
-
 /// In a pool of few slots, so that every container wants what others left.
 fn a_namespace_has_one_domain(scope: Scope, shares: bool) -> Result<()> {
     for (has_agent, warm) in [(true, 0), (true, 3), (false, 0)] {
@@ -260,12 +181,12 @@ fn a_namespace_has_one_domain(scope: Scope, shares: bool) -> Result<()> {
             let agent = if has_agent { Some(pooled.agent()?) } else { None };
             let (network, history) = (pooled.network().clone(), Mutex::default());
             let history = Churn { pooled, network, scope, shares, history }.play()?;
-            let passed = judge(&history)?;
-            println!("scope {}: {} namespaces, used again {passed:?}", scope.name(), history.len());
+            let again = history.ensure_one_domain_each()?;
+            println!("scope {}: {} namespaces, used again {again:?}", scope.name(), history.len());
             println!("{:?}", pooled.pool()?.adds);
             // Otherwise nothing was seen.
-            let again = passed.get(scope.name()).copied().unwrap_or_default();
-            ensure!(again > 0, "no namespace had a second user of its domain: {passed:?}");
+            let furthest = again.get(scope.name()).copied().unwrap_or_default();
+            ensure!(furthest > 0, "no namespace had a second user of its domain: {again:?}");
             agent.map_or(Ok(()), Agent::stop)
         })?;
     }
