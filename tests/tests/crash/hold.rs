@@ -43,8 +43,7 @@ const COMPETITORS: [(&str, Compete); 4] =
     [("ADD", add), ("DEL", del), ("GC", gc), ("sweep", |_, _| cli(&["sweep", "--grace", "0s"]))];
 
 /// The scenarios that are stopped.
-const STOPPED: [&str; 7] =
-    ["add", "del", "hit", "builds", "parks", "parks-for-nobody", "gc-parks"];
+const STOPPED: [&str; 7] = ["add", "del", "hit", "builds", "parks", "parks-for-nobody", "gc-parks"];
 
 /// A scenario, where it is stopped, and who comes then.
 struct Encounter {

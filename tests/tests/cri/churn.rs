@@ -69,8 +69,8 @@ fn three_hundred_pods_in_churn_are_served_from_the_pool() -> Result<()> {
 
 /// By the kernel's cookies: a namespace has pods of one function of one tenant.
 #[test]
-fn three_hundred_pods_of_twenty_tenants_share_no_namespace_and_are_served_from_the_pool() -> Result<()>
-{
+fn three_hundred_pods_of_twenty_tenants_share_no_namespace_and_are_served_from_the_pool()
+-> Result<()> {
     churn(true, None, are_hits)
 }
 
@@ -187,12 +187,11 @@ impl Churn {
         let name = format!("pod-{number}");
         let (tenant, function) =
             (format!("team-{}", number % TENANTS), format!("f{}", number / TENANTS % FUNCTIONS));
-        let id = match &self.history {
-            None => self.client.run_sandbox(&name).await?,
-            Some(_) => {
-                let annotations = [("repoint.dev/function", function.as_str())];
-                self.client.run_annotated(&name, &tenant, &annotations).await?
-            }
+        let id = if self.history.is_some() {
+            let annotations = [("repoint.dev/function", function.as_str())];
+            self.client.run_annotated(&name, &tenant, &annotations).await?
+        } else {
+            self.client.run_sandbox(&name).await?
         };
         let started_in = begin.elapsed();
         let addresses = self.client.addresses(&id).await?;
@@ -284,7 +283,8 @@ impl Paths {
     fn cookie(&self, pod: &str) -> Result<u64> {
         let mut slots = self.slots()?.into_iter();
         let slot = slots.find(|slot| slot.container.as_deref() == Some(pod));
-        let path = slot.and_then(|slot| slot.netns).with_context(|| format!("{pod} has no slot"))?;
+        let path =
+            slot.and_then(|slot| slot.netns).with_context(|| format!("{pod} has no slot"))?;
         netns::enter(&path, netns::cookie)
     }
 }

@@ -38,11 +38,17 @@ fn evicted(has_agent: bool) -> Result<()> {
         traffic::all(&Host::here("node")?, &runs.host()?, &runs.addresses()?)?;
         runs.check()?;
         let new = pooled.add_tenants("a", "waits")?;
-        ensure!(![waiting, running].contains(&cookie(&new)?), "it has what was the tenant's before");
+        ensure!(
+            ![waiting, running].contains(&cookie(&new)?),
+            "it has what was the tenant's before"
+        );
         runs.remove()?;
         pooled.wait_for_slot(&slot, &["gone"])?;
         let again = pooled.add_tenants("a", "runs")?;
-        ensure!(![waiting, running].contains(&cookie(&again)?), "it has what was the tenant's before");
+        ensure!(
+            ![waiting, running].contains(&cookie(&again)?),
+            "it has what was the tenant's before"
+        );
         // What the tenant has had since waits for it as ever.
         let kept = cookie(&again)?;
         let (own, _) = leave(pooled, again)?;

@@ -32,7 +32,8 @@ fn ensure_charged(pooled: &Pooled<'_>, tenant: &str, expected: (u32, u32)) -> Re
 fn a_tenant_gets_no_more_slots_than_it_may() -> Result<()> {
     for has_agent in [true, false] {
         with_pool(&limited(2), |pooled| {
-            let agent = if has_agent { Some(pooled.agent()?) } else { pooled.fill().map(|()| None)? };
+            let agent =
+                if has_agent { Some(pooled.agent()?) } else { pooled.fill().map(|()| None)? };
             let containers = [pooled.add_tenants("a", "f")?, pooled.add_tenants("a", "g")?];
             ensure_charged(pooled, "a", (2, 0))?;
             if has_agent {
@@ -114,7 +115,8 @@ fn a_slot_of_another_tenant_counts_for_the_one_that_has_it() -> Result<()> {
 fn a_namespace_that_a_process_holds_counts_until_it_is_closed() -> Result<()> {
     for has_agent in [true, false] {
         with_pool(&limited(1), |pooled| {
-            let agent = if has_agent { Some(pooled.agent()?) } else { pooled.fill().map(|()| None)? };
+            let agent =
+                if has_agent { Some(pooled.agent()?) } else { pooled.fill().map(|()| None)? };
             // The tenant's containers without a function share nothing: their slots are deleted.
             let tenants = |own: Attachment| own.args("repoint.dev/tenant=a");
             let first = pooled.add_with(tenants)?;

@@ -26,8 +26,16 @@ const KILLED: u32 = 3;
 const TRIES: usize = 20;
 const TENANTS: [Option<&str>; 4] = [Some("a"), Some("a"), Some("b"), None];
 const FUNCTIONS: [Option<&str>; 4] = [Some("f"), Some("f"), Some("g"), None];
-const MODES: [Option<&str>; 8] =
-    [None, None, None, Some("reuse"), Some("reuse"), Some("reuse"), Some("replicate"), Some("none")];
+const MODES: [Option<&str>; 8] = [
+    None,
+    None,
+    None,
+    Some("reuse"),
+    Some("reuse"),
+    Some("reuse"),
+    Some("replicate"),
+    Some("none"),
+];
 
 /// Where calls are killed, beside at any of their transactions.
 const IN_ADD: [&str; 17] = [
@@ -203,8 +211,7 @@ impl<'a> Play<'a> {
         let times = tenant.and_then(|tenant| self.evicted.get(tenant)).copied().unwrap_or_default();
         let tenant = tenant.map(|tenant| format!("{tenant} {times}"));
         let scope = asked.unwrap_or(self.scope);
-        let domain =
-            Domain::of(scope, tenant.as_deref(), function, self.shares, self.containers);
+        let domain = Domain::of(scope, tenant.as_deref(), function, self.shares, self.containers);
         (args.join(";"), domain)
     }
 
@@ -219,7 +226,11 @@ impl<'a> Play<'a> {
         self.history.note(netns.cookie()?, domain);
         let known = Known { netns, attachment };
         if outcome.was_killed() {
-            return if self.rng.bool() { self.end(known) } else { self.lose(known) };
+            if self.rng.bool() {
+                return self.end(known);
+            }
+            self.lose(known);
+            return Ok(());
         }
         outcome.success().with_context(|| args)?;
         self.running.push(known);
@@ -246,12 +257,13 @@ impl<'a> Play<'a> {
                 break;
             }
         }
-        self.lose(known)
+        self.lose(known);
+        Ok(())
     }
 
-    fn lose(&mut self, known: Known) -> Result<()> {
+    /// The runtime forgets a container.
+    fn lose(&mut self, known: Known) {
         self.lost.push(known);
-        Ok(())
     }
 
     /// The network's configuration changes, on record at once or with the next ADD.
@@ -358,16 +370,16 @@ fn number(name: &str) -> Result<Option<u64>> {
 
 #[test]
 fn no_namespace_has_users_of_two_domains_whatever_happens() -> Result<()> {
-    if missing(["repoint-cni", "repoint", "repoint-agent"].map(|name| dist::failpoints().join(name)))
-    {
+    if missing(
+        ["repoint-cni", "repoint", "repoint-agent"].map(|name| dist::failpoints().join(name)),
+    ) {
         return Ok(());
     }
-    let seeds: Vec<u64> = match number("REPOINT_DOMAINS_SEED")? {
-        Some(seed) => vec![seed],
-        None => {
-            let seeds = number("REPOINT_DOMAINS_SEEDS")?.unwrap_or(SEEDS);
-            (0..seeds).map(|_| fastrand::u64(..)).collect()
-        }
+    let seeds = if let Some(seed) = number("REPOINT_DOMAINS_SEED")? {
+        vec![seed]
+    } else {
+        let seeds = number("REPOINT_DOMAINS_SEEDS")?.unwrap_or(SEEDS);
+        (0..seeds).map(|_| fastrand::u64(..)).collect()
     };
     let mut all: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in seeds {
