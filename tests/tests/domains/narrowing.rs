@@ -74,3 +74,24 @@ fn a_wider_scope_has_nothing_of_narrower_domains() -> Result<()> {
         again.remove()
     })
 }
+
+/// Containers without a tenant trust each other no more: none gets what another left.
+#[test]
+fn what_was_shared_without_a_tenant_is_given_to_none_when_the_key_is_gone() -> Result<()> {
+    with_pool(&json!({ "warm": 0, "maxSlots": 32, "shareWithoutTenant": true }), |pooled| {
+        let resize = "repoint.dev/function=resize";
+        let (slot, left) = leave(pooled, pooled.add_with(|pod| pod.args(resize))?)?;
+        let again = pooled.add_with(|pod| pod.args(resize))?;
+        ensure!(cookie(&again)? == left && pooled.slot_of(&again)?.slot == slot, "not shared");
+        leave(pooled, again)?;
+        let (_, network) = pooled.reconfigured(|configuration| {
+            configuration["pool"]["shareWithoutTenant"] = json!(false);
+        })?;
+        for args in [resize, "", &user("a", "resize")] {
+            let container = Container::add_with(&network, &pooled.name(), |pod| pod.args(args))?;
+            ensure!(cookie(&container)? != left, "{args:?} has what another left");
+            container.remove()?;
+        }
+        Ok(())
+    })
+}
