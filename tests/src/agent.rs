@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::net::UnixDatagram,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -48,6 +48,12 @@ impl Agent {
         Self::await_socket(node, Self::spawn(node, &[], &[("RUST_LOG", filter)])?)
     }
 
+    /// Starts an agent with failpoints that is killed when it passes `point`, sooner or later.
+    pub fn start_until(node: &Node, point: &str) -> Result<Self> {
+        let agent = dist::failpoints().join("repoint-agent");
+        Self::spawn_at(&agent, node, &[], &[("REPOINT_FAILPOINT", point)])
+    }
+
     fn await_socket(node: &Node, agent: Self) -> Result<Self> {
         let socket = node.dirs().run.join("agent.sock");
         wait::until(LIMIT, "the agent listens", || {
@@ -86,11 +92,20 @@ impl Agent {
     }
 
     fn spawn(node: &Node, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
+        Self::spawn_at(&dist::agent(), node, arguments, environment)
+    }
+
+    fn spawn_at(
+        program: &Path,
+        node: &Node,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let dirs = node.dirs();
         let log = (0..).map(|number| PathBuf::from(format!("/run/agent-{number}.log")));
         let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
         let file = File::create_new(&log).with_context(|| format!("create {}", log.display()))?;
-        let process = Command::new(dist::agent())
+        let process = Command::new(program)
             .args(dirs.arguments())
             .args(arguments)
             .envs(environment.iter().copied())

@@ -33,6 +33,9 @@ pub struct Pool {
     pub built: u64,
     /// ADDs that were served in the container's own namespace.
     pub declined: u64,
+    /// Addresses that were given before they had rested, since no other was left.
+    #[serde(default, rename = "cooldownYielded")]
+    pub cooldown_yielded: u64,
     /// ADDs by outcome.
     pub adds: BTreeMap<String, u64>,
 }
@@ -63,6 +66,9 @@ pub struct Slot {
     pub mac: String,
     /// Its addresses with their prefix lengths.
     pub addresses: Vec<String>,
+    /// Where its namespace is mounted.
+    #[serde(default)]
+    pub netns: Option<std::path::PathBuf>,
     /// Inode number of its namespace.
     pub netns_inode: Option<u64>,
     /// Whom it waits for, or who has it.
@@ -80,9 +86,9 @@ pub struct Slot {
     /// How its user was to be served.
     #[serde(default)]
     pub mode: String,
-    /// Whom it may be given to.
+    /// The trust domain that it belongs to; none: no container has had it.
     #[serde(default)]
-    pub scope: String,
+    pub domain: Option<String>,
     /// What was decided about its last user.
     #[serde(default)]
     pub decision: Option<Decision>,
@@ -183,6 +189,24 @@ pub fn pool_of(node: &Node, network: &str, template: Option<&str>) -> Result<Poo
 /// Every slot.
 pub fn slots(node: &Node) -> Result<Vec<Slot>> {
     tell(node, &["slots"])
+}
+
+/// A tenant of a network, as `repoint tenants` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Tenant {
+    /// The network.
+    pub network: String,
+    /// Its name.
+    pub tenant: String,
+    /// Slots that are charged to it, with namespaces that live on without one.
+    pub slots: u32,
+    /// How many of them are such namespaces.
+    pub lingering: u32,
+}
+
+/// Every tenant that has slots.
+pub fn tenants(node: &Node) -> Result<Vec<Tenant>> {
+    tell(node, &["tenants"])
 }
 
 /// The slot that a container has.

@@ -26,6 +26,7 @@ pub mod stream;
 pub mod tap;
 pub mod template;
 pub mod traffic;
+pub mod trust;
 pub mod wait;
 pub mod web;
 

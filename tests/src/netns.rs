@@ -12,9 +12,14 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::{
     errno::Errno,
+    getsockopt_impl, libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::stat::stat,
+    sockopt_impl,
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, getsockopt, socket},
+        stat::stat,
+    },
 };
 
 /// Where runtimes and `ip netns` keep network namespaces.
@@ -71,6 +76,11 @@ impl Netns {
         inode(path)
     }
 
+    /// The kernel's number of the namespace that the path leads to now.
+    pub fn cookie(&self) -> Result<u64> {
+        self.run(cookie)
+    }
+
     /// Removes it as a runtime does: one unmount and one unlink. Fails when something is still
     /// mounted there then, which is how a plugin's stray mount shows.
     pub fn remove(self) -> Result<()> {
@@ -98,6 +108,24 @@ impl Drop for Netns {
             _ => {}
         }
     }
+}
+
+sockopt_impl!(
+    /// Cookie of the network namespace that a socket belongs to.
+    NetnsCookie,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64
+);
+
+/// The kernel's number of the calling thread's network namespace, which no other namespace has until
+/// the next boot (`SO_NETNS_COOKIE`, Linux 5.14). Inode numbers are given again at once.
+pub fn cookie() -> Result<u64> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None);
+    getsockopt(&socket.context("open a socket")?, NetnsCookie)
+        .context("getsockopt(SO_NETNS_COOKIE)")
 }
 
 fn inode(path: &Path) -> Result<Inode> {

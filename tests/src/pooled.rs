@@ -24,6 +24,8 @@ use crate::{
 pub const NAME: &str = "functions";
 /// The capability by which runtimes pass a pod's annotations.
 pub const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+/// The tenant whose functions they are where a test names none.
+pub const TENANT: &str = "acme";
 /// Where its configuration is, for the CLI.
 const CONFIGURATION: &str = "/run/functions.json";
 /// How long the agent may take to do what is due.
@@ -64,6 +66,12 @@ pub fn with_network(
         pooled.unload()?;
         before.wait_until_restored(node.dirs())
     })
+}
+
+/// `CNI_ARGS` of a tenant's function.
+#[must_use]
+pub fn user(tenant: &str, function: &str) -> String {
+    format!("repoint.dev/tenant={tenant};repoint.dev/function={function}")
 }
 
 /// The network's configuration: both families, masqueraded.
@@ -181,19 +189,21 @@ impl<'a> Pooled<'a> {
         })
     }
 
-    /// ADDs a container for nobody in particular.
+    /// ADDs a container without function and tenant. Unless the network's scope is `network`, no other
+    /// container ever gets its slot.
     pub fn add(&self) -> Result<Container<'_>> {
         self.add_with(|attachment| attachment)
     }
 
-    /// ADDs a container for a function.
+    /// ADDs a container for a function of [`TENANT`].
     pub fn add_function(&self, function: &str) -> Result<Container<'_>> {
-        self.add_with(|attachment| attachment.args(&format!("repoint.dev/function={function}")))
+        self.add_tenants(TENANT, function)
     }
 
-    /// ADDs a pod with these annotations, as a runtime passes them on.
+    /// ADDs a pod with these annotations, in the namespace [`TENANT`], as a runtime passes them on.
     pub fn add_annotated(&self, annotations: &Value) -> Result<Container<'_>> {
-        self.add_with(|pod| pod.capability(ANNOTATIONS, annotations.clone()))
+        let pod = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={TENANT};K8S_POD_NAME=pod");
+        self.add_with(|own| own.args(&pod).capability(ANNOTATIONS, annotations.clone()))
     }
 
     /// One call of the plugin that must fail before it attaches anything: nothing may be left of it.
@@ -224,8 +234,7 @@ impl<'a> Pooled<'a> {
 
     /// ADDs a container for a tenant's function.
     pub fn add_tenants(&self, tenant: &str, function: &str) -> Result<Container<'_>> {
-        let args = format!("repoint.dev/tenant={tenant};repoint.dev/function={function}");
-        self.add_with(|attachment| attachment.args(&args))
+        self.add_with(|attachment| attachment.args(&user(tenant, function)))
     }
 
     /// ADDs a container, with more asked for.

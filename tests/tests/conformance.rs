@@ -107,13 +107,14 @@ fn every_group_passes_with_a_warm_pool() -> Result<()> {
 }
 
 /// Pools that want more slots than a small network has addresses. Without the checks that count the
-/// node's interfaces and find a pool grown by demand.
+/// node's interfaces and find a pool grown by demand, or one in which slots are built again in the
+/// place of those that were used.
 #[test]
 fn pools_that_want_every_address_leave_them_to_who_comes() -> Result<()> {
     if without_agent() {
         return Ok(());
     }
-    let skip = r"^(protocol|network)\.|^lifecycle\.(parallel|no-host-residue|del-netns)";
+    let skip = r"^(protocol|network)\.|^lifecycle\.(parallel|no-host-residue|del-netns)|^crash\.kill-(add|del)";
     run_with_pool(&json!({ "warm": 8, "maxSlots": 64 }), skip).map(drop)
 }
 

@@ -21,7 +21,7 @@ use repoint_tests::{
     missing,
     netns::in_thread,
     plugin::{Attachment, Network},
-    pooled::NAME,
+    pooled::{NAME, TENANT, user},
     traffic::{self, Host},
     wait, with_pool,
 };
@@ -153,8 +153,8 @@ fn a_namespace_with_another_interface_is_kept() -> Result<()> {
     prepared_is_declined("interfaces", add, |attachment| attachment)
 }
 
-/// Sets a sysctl in the container's namespace, and sees that the container has it, whatever its
-/// namespace is then; and that whoever has the slot next does not.
+/// Sets a sysctl in the namespace of a function's container, and sees that the container has it,
+/// whatever its namespace is then; and that the function's next container, in the same slot, does not.
 fn is_copied(
     pool: &Value,
     network: impl FnOnce(&Pooled<'_>) -> Result<Network> + Send,
@@ -167,7 +167,10 @@ fn is_copied(
         netns.run(|| Ok(fs::write(SYSCTL, "80")?))?;
         let own = netns.inode()?;
         let network = network(pooled)?;
-        let attachment = Attachment::new("container", netns.path());
+        let of_function = |name: &str, netns: &Netns| {
+            Attachment::new(name, netns.path()).args(&user(TENANT, "resize"))
+        };
+        let attachment = of_function("container", &netns);
         let result = network.add(&attachment)?;
         ensure!(netns.inode()? != own, "it was not served from the pool: {:?}", pooled.pool()?);
         let given = netns.run(|| Ok(fs::read_to_string(SYSCTL)?))?;
@@ -175,7 +178,7 @@ fn is_copied(
         network.check(&attachment, &result)?;
         let slot = cli::slot_of(pooled.node(), "container")?.slot;
         network.del(&attachment, Some(&result))?;
-        let attachment = Attachment::new("next", next.path());
+        let attachment = of_function("next", &next);
         let result = network.add(&attachment)?;
         let again = cli::slot_of(pooled.node(), "next")?.slot;
         ensure!(again == slot, "the next container has slot {again}, not {slot}");

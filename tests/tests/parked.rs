@@ -110,7 +110,7 @@ fn nothing_arrives_that_was_sent_after_del() -> Result<()> {
     with_pool(&json!({ "warm": 4, "maxSlots": 8 }), |pooled| {
         pooled.fill()?;
         let world = World::new(pooled)?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let (inside, other) = (container.host()?, world.other.host()?);
         let mut streams = Vec::new();
         for from in [&world.node, &world.outside, &other] {
@@ -143,7 +143,7 @@ fn nothing_leaves_that_is_sent_after_del() -> Result<()> {
     with_pool(&json!({ "warm": 4, "maxSlots": 8 }), |pooled| {
         pooled.fill()?;
         let world = World::new(pooled)?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let inside = container.host()?;
         let mut streams = Vec::new();
         for (to, address) in world.targets()? {
@@ -214,7 +214,7 @@ fn echo_requests() -> Result<u64> {
 fn a_process_that_outlives_del_reaches_nobody_and_keeps_the_slot() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 8 }), |pooled| {
         let agent = pooled.agent()?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let inside = container.host()?;
         let slot = pooled.slot_of(&container)?.slot;
         let pings: Vec<Ping> =
@@ -234,13 +234,47 @@ fn a_process_that_outlives_del_reaches_nobody_and_keeps_the_slot() -> Result<()>
         ensure!(now == received, "{} requests arrived after DEL", now - received);
         // Nobody gets it while the process is there.
         for _ in 0..4 {
-            let next = pooled.add()?;
-            ensure!(pooled.slot_of(&next)?.slot != slot, "a slot in use was given out");
-            next.remove()?;
+            for next in [pooled.add_function("resize")?, pooled.add()?] {
+                ensure!(pooled.slot_of(&next)?.slot != slot, "a slot in use was given out");
+                next.remove()?;
+            }
         }
         pooled.wait_for_slot(&slot, &["dirty"])?;
         drop(pings);
-        pooled.wait_for_slot(&slot, &["warm"])?;
+        pooled.wait_for_slot(&slot, &["parked"])?;
+        agent.stop()
+    })
+}
+
+/// Its slot is deleted, and it stays in a namespace without an interface.
+#[test]
+fn a_process_that_outlives_a_deleted_slot_reaches_nobody() -> Result<()> {
+    with_pool(&json!({ "warm": 1, "maxSlots": 8 }), |pooled| {
+        let agent = pooled.agent()?;
+        let container = pooled.add()?;
+        let (inside, here) = (container.host()?, Host::here("node")?);
+        let slot = pooled.slot_of(&container)?;
+        let streams = NODE.into_iter().map(|node| stream::start(&inside, &here, node));
+        let mut streams = streams.collect::<Result<Vec<_>>>()?;
+        for (stream, receiver) in &mut streams {
+            receiver.wait_until_beyond(3).with_context(|| stream.name().to_owned())?;
+        }
+        container.remove()?;
+        let marks: Vec<u64> = streams.iter().map(|(stream, _)| stream.begun()).collect();
+        pooled.wait_for_slot(&slot.slot, &["gone"])?;
+        let links = inside.run(|| command::run("ip", ["-brief", "link"]))?;
+        ensure!(links.lines().count() == 1, "in the namespace of the slot is left:\n{links}");
+        let next = pooled.add()?;
+        ensure!(pooled.slot_of(&next)?.slot != slot.slot, "a deleted slot was given out");
+        next.check()?;
+        for ((stream, receiver), mark) in streams.iter_mut().zip(marks) {
+            stream.wait_until_sent(mark + IN_VAIN)?;
+            let last = receiver.last()?;
+            println!("{}: {mark} when DEL returned, {last} arrived last", stream.name());
+            ensure!(last <= mark, "{}: {last} arrived, sent after {mark}", stream.name());
+        }
+        drop(streams);
+        next.remove()?;
         agent.stop()
     })
 }

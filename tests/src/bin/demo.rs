@@ -151,7 +151,7 @@ fn delete(containers: Vec<Container<'_>>) -> Result<()> {
 
 /// A function comes, goes and comes again on the same network with a pool.
 fn reuse(node: &Node, mut configuration: Value) -> Result<()> {
-    const FUNCTION: &str = "repoint.dev/function=resize";
+    const FUNCTION: &str = "repoint.dev/tenant=acme;repoint.dev/function=resize";
     title("The network gets a pool: a function is started, stopped and started again");
     configuration["plugins"][0]["pool"] = json!({ "warm": 3, "maxSlots": 8 });
     let file = "/run/pool.conflist";

@@ -29,7 +29,7 @@ pub const HELD: usize = 3;
 pub const TENANTS: usize = 4;
 /// See [`TENANTS`].
 pub const FUNCTIONS: usize = 3;
-/// One in so many containers is nobody's in particular.
+/// One in so many containers has neither function nor tenant: its slot is deleted after it.
 pub const NOBODYS: usize = 20;
 /// One in so many containers talks: with the one before it, and with the outside.
 pub const TALKATIVE: usize = 100;
@@ -42,8 +42,8 @@ const TRACKED: &str = "2";
 /// A stored template, written again and again.
 const TEMPLATE: &str = "endurance";
 
-/// The pool. Slots wait for their functions, some at a time, are retired, given up and built anew;
-/// when no container came for a while, only those are left that nobody has used.
+/// The pool. Slots wait for their functions, some at a time, are deleted, and others are built in
+/// their place; when no container came for a while, only those are left that no container has had.
 #[must_use]
 pub fn pool() -> Value {
     json!({
@@ -149,7 +149,7 @@ impl<'a> Load<'a> {
             .try_for_each(|address| traffic::tcp(&host, &self.outside, address).map(drop))
     }
 
-    /// Stores a template under the same name each time, by turns of one form and another.
+    /// Stores a template under the same name each time, alternating between two forms.
     fn store_template(&self) -> Result<()> {
         let number = self.templates.fetch_add(1, Ordering::Relaxed);
         let mut stored = ordinary();

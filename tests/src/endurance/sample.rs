@@ -116,7 +116,8 @@ impl Sample {
     }
 }
 
-/// Waits until the pool has the slots that it keeps for anybody, and no others.
+/// Waits until the pool has the slots that it keeps for anybody, and no others, and the kernel has taken
+/// down the namespaces of those that were deleted.
 fn until_at_rest(pooled: &Pooled<'_>) -> Result<()> {
     let begun = Instant::now();
     wait::until(PATIENCE, "every slot waits", || {
@@ -124,7 +125,8 @@ fn until_at_rest(pooled: &Pooled<'_>) -> Result<()> {
         let slots = [pool.warm, pool.total].map(usize::try_from);
         ensure!(slots == [Ok(SLOTS); 2], "{pool:?}, {:?} after the last DEL", begun.elapsed());
         Ok(())
-    })
+    })?;
+    until_namespaces_are_gone()
 }
 
 /// Medians of the calls of a stretch, and its pairs a second.

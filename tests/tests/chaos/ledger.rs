@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use repoint_tests::netns::{Inode, Netns};
+use repoint_tests::{
+    netns::{Inode, Netns},
+    trust::{Domain, History},
+};
 use serde_json::Value;
 
 /// What a container has for itself while it is attached.
@@ -63,6 +66,8 @@ struct Books {
     /// Containers that their runtime knows of: GC is to leave them alone.
     known: BTreeSet<String>,
     double_owners: usize,
+    /// Trust domains of the containers that each namespace had.
+    history: History,
     findings: Vec<String>,
     calls: BTreeMap<&'static str, Calls>,
 }
@@ -88,6 +93,16 @@ impl Ledger {
                 books.findings.push(format!("{thing:?} is {other}'s and {container}'s"));
             }
         }
+    }
+
+    /// A container of this domain has been in the namespace of this cookie.
+    pub fn note(&self, cookie: u64, domain: Domain) {
+        self.books().history.note(cookie, domain);
+    }
+
+    /// Every namespace's users.
+    pub fn history(&self) -> History {
+        self.books().history.clone()
     }
 
     /// There is a container from now on.

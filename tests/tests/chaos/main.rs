@@ -194,6 +194,10 @@ fn tell(field: &Field<'_>, seconds: u64, seed: u64, leaks: &[String]) -> Result<
         field.ledger.double_owners(),
         leaks.len()
     );
+    let history = field.ledger.history();
+    let again =
+        history.ensure_one_domain_each().with_context(|| format!("REPOINT_CHAOS_SEED={seed}"))?;
+    println!("chaos: {} namespaces, used again {again:?}", history.len());
     let findings = field.ledger.findings();
     ensure!(
         findings.is_empty() && leaks.is_empty(),

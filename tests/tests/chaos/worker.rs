@@ -10,11 +10,13 @@ use fastrand::Rng;
 use repoint_tests::{
     Netns,
     plugin::{Attachment, Call},
+    pooled::user,
     traffic::{self, Host},
+    trust::Domain,
 };
 use serde_json::Value;
 
-use crate::{Field, ledger::Belongings, networks::Kind};
+use crate::{Field, THREADS, ledger::Belongings, networks::Kind};
 
 /// Containers that a thread has at a time.
 const MOST: usize = 6;
@@ -49,6 +51,8 @@ pub struct Started<'a> {
     kind: &'a Kind,
     attachment: Attachment,
     netns: Netns,
+    /// The trust domain that it is in.
+    domain: Domain,
 }
 
 /// A container that works.
@@ -103,10 +107,12 @@ impl<'a> Worker<'a> {
         let kind = &self.field.kinds[self.rng.usize(..self.field.kinds.len())];
         let netns = Netns::create(&name)?;
         let mut attachment = Attachment::new(&name, netns.path());
+        let mut domain = Domain::Container(self.named * THREADS + self.number);
         if kind.is_shared {
-            attachment = attachment.args(&self.user());
+            let (args, shared) = self.user();
+            (attachment, domain) = (attachment.args(&args), shared);
         }
-        Ok(Started { kind, attachment, netns })
+        Ok(Started { kind, attachment, netns, domain })
     }
 
     fn add(&mut self) -> Result<()> {
@@ -123,6 +129,7 @@ impl<'a> Worker<'a> {
             let result = outcome.clone().json()?;
             let belongings = Belongings::of(&result, &started.netns)?;
             self.field.ledger.own(&name, &belongings);
+            self.field.ledger.note(started.netns.cookie()?, started.domain.clone());
             self.running.push(Running { started, result, belongings });
             return Ok(());
         }
@@ -169,14 +176,16 @@ impl<'a> Worker<'a> {
         self.remove(started, None)
     }
 
-    /// Whose function a container is.
-    fn user(&mut self) -> String {
+    /// Whose function a container is, in a network of scope `tenant`, and its trust domain.
+    fn user(&mut self) -> (String, Domain) {
         let (tenant, function) = (self.rng.usize(..TENANTS), self.rng.usize(..FUNCTIONS));
-        let mut args = format!("repoint.dev/tenant=t{tenant};repoint.dev/function=f{function}");
-        if self.rng.u32(..4) == 0 {
-            args.push_str(";repoint.dev/scope=function");
+        let (tenant, function) = (format!("t{tenant}"), format!("f{function}"));
+        let mut args = user(&tenant, &function);
+        if self.rng.u32(..4) > 0 {
+            return (args, Domain::Tenant(Some(tenant)));
         }
-        args
+        args.push_str(";repoint.dev/scope=function");
+        (args, Domain::Function(Some(tenant), function))
     }
 
     fn check(&mut self) -> Result<()> {

@@ -10,7 +10,8 @@ use nix::{
 use repoint::{
     lifecycle::now,
     store::{
-        SlotState::{self, Active, Claimed, Dirty, Scrubbing, Warm},
+        Domain,
+        SlotState::{self, Active, Claimed, Dirty, Parked, Scrubbing},
         Store, StoreError,
     },
     types::SlotId,
@@ -38,19 +39,20 @@ fn of_two_agents_at_once_one_serves_and_the_other_says_so() -> Result<()> {
 /// that somebody scrubs at that moment: it would be at it still when the slot has its next user.
 #[test]
 fn an_agent_leaves_a_slot_alone_that_another_scrubs() -> Result<()> {
-    with_pool(&json!({ "warm": 2, "maxSlots": 8 }), |pooled| {
+    with_pool(&json!({ "warm": 2, "maxSlots": 8, "scope": "network" }), |pooled| {
         pooled.fill()?;
         let slots = pooled.slots()?;
         let [one, other] = slots.as_slice() else { bail!("{slots:?}") };
         let (one, other) = (one.slot.parse()?, other.slot.parse()?);
+        // The network's containers may have them one after the other.
         for id in [one, other] {
             record(pooled, id, &[Claimed, Active, Dirty, Scrubbing])?;
         }
         let scrubs = lock(pooled, one)?;
         let agent = Agent::start(pooled.node())?;
-        pooled.wait_for_slot(&other.to_string(), &["warm"])?;
-        // Whoever scrubs the one is ready with it, and two containers come.
-        record(pooled, one, &[Warm])?;
+        pooled.wait_for_slot(&other.to_string(), &["parked"])?;
+        // What scrubs the one is ready with it, and two containers come.
+        record(pooled, one, &[Parked])?;
         let containers = [pooled.add()?, pooled.add()?];
         for container in &containers {
             let add = ["address", "add", "192.0.2.1/32", "dev", "lo"];
@@ -61,7 +63,7 @@ fn an_agent_leaves_a_slot_alone_that_another_scrubs() -> Result<()> {
         let third = pooled.add()?;
         let slot = pooled.slot_of(&third)?.slot;
         third.remove()?;
-        pooled.wait_for_slot(&slot, &["warm"])?;
+        pooled.wait_for_slot(&slot, &["parked"])?;
         for container in containers {
             let name = &container.attachment().container_id;
             let shown = container.netns().run(|| command::run("ip", ["address", "show", "lo"]))?;
@@ -78,7 +80,9 @@ fn record(pooled: &Pooled<'_>, slot: SlotId, states: &[SlotState]) -> Result<()>
     let store = Store::open(&pooled.node().dirs().run.join("state"))?;
     Ok(store.write(|transaction| {
         for state in states {
-            transaction.advance(slot, *state, now(), |_| ())?;
+            transaction.advance(slot, *state, now(), |slot| {
+                (slot.used, slot.retain, slot.domain) = (true, true, Some(Domain::Network));
+            })?;
         }
         Ok::<_, StoreError>(())
     })?)

@@ -69,7 +69,7 @@ impl Quiet {
         let points = text.lines().filter(|name| !name.starts_with("store:")).count();
         self.looks = if points == self.points { self.looks + 1 } else { 0 };
         self.points = points;
-        Ok(self.looks >= 12 && text.lines().any(|name| name == "keeper:rested"))
+        Ok(self.looks >= 12 && text.lines().any(|name| name == "keeper:lingering"))
     }
 }
 

@@ -43,7 +43,7 @@ const COMPETITORS: [(&str, Compete); 4] =
     [("ADD", add), ("DEL", del), ("GC", gc), ("sweep", |_, _| cli(&["sweep", "--grace", "0s"]))];
 
 /// The scenarios that are stopped.
-const STOPPED: [&str; 6] = ["add", "del", "hit", "builds", "parks", "gc-parks"];
+const STOPPED: [&str; 7] = ["add", "del", "hit", "builds", "parks", "parks-for-nobody", "gc-parks"];
 
 /// A scenario, where it is stopped, and who comes then.
 struct Encounter {
@@ -93,9 +93,9 @@ fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
     Ok(points.flat_map(with_each).collect())
 }
 
-/// Network with one slot, so that the next container gets that of the one before, if anybody may.
+/// Network with one slot, so that the next container gets that of the one before, if it may.
 fn single(configuration: &mut Value) {
-    configuration["pool"] = json!({ "warm": 1, "maxSlots": 1 });
+    configuration["pool"] = json!({ "warm": 1, "maxSlots": 1, "scope": "network" });
 }
 
 /// A verb is stopped, the container is deleted all the same, and another one comes, which may get the

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::netns::HiddenNamespaces;
-use repoint_tests::{command, netns::in_thread, plugin::Attachment};
+use repoint_tests::{command, netns::in_thread, plugin::Attachment, pooled::user};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +14,18 @@ use crate::{
 /// A pool that keeps two slots ready.
 pub fn ready(configuration: &mut Value) {
     configuration["pool"] = json!({ "warm": 2, "maxSlots": 4, "checkSysctls": true });
+}
+
+/// The same, of a network whose containers follow each other in a slot.
+fn shared(configuration: &mut Value) {
+    ready(configuration);
+    configuration["pool"]["scope"] = json!("network");
+}
+
+/// One in which a tenant has one slot.
+fn limited(configuration: &mut Value) {
+    bare(configuration);
+    configuration["pool"]["maxSlotsPerTenant"] = json!(1);
 }
 
 /// One that keeps one ready.
@@ -28,7 +40,7 @@ pub fn bare(configuration: &mut Value) {
 
 /// One with room for one slot, which only its function gets.
 fn narrow(configuration: &mut Value) {
-    configuration["pool"] = json!({ "warm": 0, "maxSlots": 1, "scope": "function" });
+    configuration["pool"] = json!({ "warm": 0, "maxSlots": 1 });
 }
 
 fn fill(ground: &Ground<'_>, _: &Case) -> Result<()> {
@@ -40,16 +52,40 @@ pub fn fill_and_attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
     attach(ground, case)
 }
 
-/// A container that asks for a function.
+/// The tenant of all functions.
+const TENANT: &str = "acme";
+
+/// A container of a function.
 pub fn of_function(case: &Case, function: &str) -> Attachment {
-    case.attachment.clone().args(&format!("repoint.dev/function={function}"))
+    case.attachment.clone().args(&user(TENANT, function))
 }
 
-/// Another function's slot takes all the room there is.
+/// A slot of that function waits.
+fn leave(ground: &Ground<'_>, case: &Case, function: &str) -> Result<()> {
+    let left = of_function(case, function);
+    ground.network.add(&left)?;
+    ground.network.del(&left, None)
+}
+
+/// Another function's slot takes all the room there is, of the pool, or of the tenant.
 fn take_room(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    let other = of_function(case, "other");
-    ground.network.add(&other)?;
-    ground.network.del(&other, None)
+    leave(ground, case, "other")
+}
+
+/// A slot waits for the function, and others are ready.
+fn leave_own(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    ground.fill()?;
+    leave(ground, case, "this")
+}
+
+fn add_this(ground: &Ground<'_>, case: &Case) -> Verb {
+    Verb::cni(ground.network.clone(), "ADD", of_function(case, "this"))
+}
+
+/// Of a tenant one container runs, and one slot waits.
+fn attach_and_leave(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    leave_own(ground, case)?;
+    ground.network.add(&of_function(case, "that")).map(drop)
 }
 
 /// The slots that are ready have lost their namespaces.
@@ -102,7 +138,8 @@ fn prepare(ground: &Ground<'_>, _: &Case) -> Verb {
 /// A program's way: the namespace is mounted in `runDir`.
 fn activate(_: &Ground<'_>, case: &Case) -> Verb {
     let id = &case.attachment.container_id;
-    cli(&["activate", "--network", NAME, "--function", "resize", "--id", id])
+    let user = ["--function", "resize", "--tenant", TENANT];
+    cli(&[&["activate", "--network", NAME, "--id", id], &user[..]].concat())
 }
 
 fn park(_: &Ground<'_>, case: &Case) -> Verb {
@@ -129,11 +166,12 @@ pub fn as_configured(ground: &Ground<'_>) -> Result<()> {
 
 const HIT: Scenario = Scenario { name: "hit", network: ready, before: fill, ..Scenario::ADD };
 const PARK: Scenario =
-    Scenario { name: "parks", network: ready, before: fill_and_attach, ..Scenario::DEL };
+    Scenario { name: "parks", network: shared, before: fill_and_attach, ..Scenario::DEL };
 const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HIT };
 
-pub const ALL: [Scenario; 20] = [
+pub const ALL: [Scenario; 24] = [
     HIT,
+    Scenario { name: "reuses", before: leave_own, verb: add_this, ..HIT },
     Scenario {
         name: "hit-broken",
         network: one_ready,
@@ -148,16 +186,30 @@ pub const ALL: [Scenario; 20] = [
         name: "makes-room",
         network: narrow,
         before: take_room,
-        verb: |ground, case| Verb::cni(ground.network.clone(), "ADD", of_function(case, "this")),
+        verb: add_this,
+        ..Scenario::ADD
+    },
+    Scenario {
+        name: "makes-tenants-room",
+        network: limited,
+        before: take_room,
+        verb: add_this,
         ..Scenario::ADD
     },
     PARK,
+    Scenario { name: "parks-for-nobody", network: ready, ..PARK },
     Scenario { name: "parks-changed", before: attach_and_change, ..PARK },
     Scenario { name: "del-half-built", network: bare, before: build_half, ..Scenario::DEL },
     Scenario { name: "gc-parks", verb: gc, ..PARK },
     Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
     Scenario { name: "activate", verb: activate, detach: park, ..HIT },
     Scenario { name: "park", before: activated, verb: park, detach: park, ..PARK },
+    Scenario {
+        name: "evict",
+        before: attach_and_leave,
+        verb: |_, _| cli(&["evict", "--tenant", TENANT]),
+        ..POOL
+    },
     Scenario {
         name: "pool-set",
         before: |_, _| Ok(()),

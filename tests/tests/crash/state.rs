@@ -32,7 +32,8 @@ pub fn slots(node: &Node) -> Result<Vec<Slot>> {
     Ok(store.read(|transaction| transaction.slots())?)
 }
 
-/// Fails if an address has two owners, or a slot two attachments.
+/// Fails if an address has two owners, or a slot two attachments, or a tenant is charged for what it
+/// does not have.
 pub fn ensure_single_owners(node: &Node) -> Result<()> {
     let Some(store) = Store::open_existing(&node.dirs().run.join("state"))? else {
         return Ok(());
@@ -60,6 +61,25 @@ pub fn ensure_single_owners(node: &Node) -> Result<()> {
     for (attachment, slot) in attachments {
         ensure!(used.insert(slot), "two owners: slot {slot} has two attachments, {attachment}");
     }
+    ensure_charged_right(&store)
+}
+
+/// Fails if a tenant is charged anything but its slots and its deleted slots' namespaces.
+fn ensure_charged_right(store: &Store) -> Result<()> {
+    let (slots, lingering, charged) = store.read(|transaction| {
+        let slots = transaction.slots()?;
+        Ok::<_, StoreError>((slots, transaction.lingering()?, transaction.tenants()?))
+    })?;
+    let of_slots = slots.into_iter().filter(|slot| slot.used);
+    let of_slots = of_slots.filter_map(|slot| Some((slot.network, slot.tenant?)));
+    let of_namespaces = lingering.into_iter().map(|one| (one.network, one.tenant));
+    let mut expected: BTreeMap<_, u32> = BTreeMap::new();
+    for whose in of_slots.chain(of_namespaces) {
+        *expected.entry(whose).or_default() += 1;
+    }
+    let charged: BTreeMap<_, u32> =
+        charged.into_iter().map(|(network, tenant, count)| ((network, tenant), count)).collect();
+    ensure!(charged == expected, "tenants are charged {charged:?}, and have {expected:?}");
     Ok(())
 }
 

@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use repoint_tests::{
-    Agent, Node, Snapshot, cli, command, dist, example, pooled::SOON, wait, web::BUSYBOX,
+    Agent, Node, Snapshot, cli, command, dist, example, netns,
+    pooled::{ANNOTATIONS, SOON},
+    trust::{Domain, History},
+    wait,
+    web::BUSYBOX,
 };
 use serde_json::json;
 use tokio::{runtime::Runtime, task::spawn_blocking};
@@ -25,6 +29,9 @@ const PODS: usize = 300;
 const WIDTH: usize = 20;
 /// Slots that are kept ready.
 const WARM: u32 = 24;
+/// Tenants, which are the namespaces of the pods, and functions of each.
+const TENANTS: usize = 20;
+const FUNCTIONS: usize = 2;
 const NETWORK: &str = "functions";
 
 /// A pod without containers of its own.
@@ -45,6 +52,8 @@ struct Churn {
     /// After how many pods it is killed; if at all.
     killed_after: Option<usize>,
     started: Arc<AtomicUsize>,
+    /// Trust domains of the pods that each network namespace had; none where pods have no functions.
+    history: Option<Arc<Mutex<History>>>,
     /// Pods whose address had another pod before it could be seen to be silent.
     taken: Arc<AtomicUsize>,
 }
@@ -52,21 +61,32 @@ struct Churn {
 /// The CLI's arguments that name the node's folders, for threads that outlive a borrow.
 struct Paths(Vec<OsString>);
 
+/// Nothing of a pod is used again, since no pod has a function.
 #[test]
 fn three_hundred_pods_in_churn_are_served_from_the_pool() -> Result<()> {
-    churn(None, |later| {
-        let share = later.hits * 100 / later.all().max(1);
-        ensure!(share >= 95, "{share} % of ADDs after the first {WIDTH} were hits: {later:?}");
-        Ok(())
-    })
+    churn(false, None, are_hits)
+}
+
+/// By the kernel's cookies: a namespace has pods of one function of one tenant.
+#[test]
+fn three_hundred_pods_of_twenty_tenants_share_no_namespace_and_are_served_from_the_pool()
+-> Result<()> {
+    churn(true, None, are_hits)
 }
 
 #[test]
 fn three_hundred_pods_in_churn_start_though_the_agent_is_killed() -> Result<()> {
-    churn(Some(PODS / 2), |later| {
+    churn(true, Some(PODS / 2), |later| {
         ensure!(later.all() >= u64::try_from(PODS - WIDTH)?, "{later:?}");
         Ok(())
     })
+}
+
+fn are_hits(later: Adds) -> Result<()> {
+    let share = later.hits * 100 / later.all().max(1);
+    println!("{share} % of ADDs after the first {WIDTH} were hits: {later:?}");
+    ensure!(share >= 95, "{share} % of ADDs after the first {WIDTH} were hits: {later:?}");
+    Ok(())
 }
 
 /// ADDs by how they were served.
@@ -97,13 +117,18 @@ impl Adds {
     }
 }
 
-/// Has pods come and go, and judges by the ADDs after the first.
-fn churn(killed_after: Option<usize>, judge: fn(Adds) -> Result<()>) -> Result<()> {
+/// Has pods come and go, which are functions of tenants or not, and judges by the ADDs after the first.
+fn churn(
+    of_tenants: bool,
+    killed_after: Option<usize>,
+    judge: fn(Adds) -> Result<()>,
+) -> Result<()> {
     if skipped() {
         return Ok(());
     }
     let mut network = example("functions.conflist")?;
     network["plugins"][0]["pool"] = json!({ "warm": WARM, "maxSlots": 128 });
+    network["plugins"][0]["capabilities"][ANNOTATIONS] = json!(true);
     on_containerd(network, |node, runtime, client| {
         let before = Snapshot::take(node.dirs())?;
         let agent = Arc::new(Mutex::new(Some(Agent::start(node)?)));
@@ -113,9 +138,16 @@ fn churn(killed_after: Option<usize>, judge: fn(Adds) -> Result<()>) -> Result<(
             agent: Arc::clone(&agent),
             killed_after,
             started: Arc::default(),
+            history: of_tenants.then(Arc::default),
             taken: Arc::default(),
         };
         let later = come_and_go(node, runtime, &churn)?;
+        if let Some(history) = &churn.history {
+            let history = history.lock().map_err(|_| anyhow!("a poisoned lock"))?;
+            let again = history.ensure_one_domain_each()?;
+            println!("{PODS} pods had {} namespaces, used again {again:?}", history.len());
+            ensure!(again.values().sum::<usize>() > 0, "no namespace had a second pod");
+        }
         judge(later)?;
         let taken = churn.taken.load(Ordering::Relaxed);
         println!("{taken} addresses had another pod at once");
@@ -153,10 +185,28 @@ impl Churn {
     async fn start(mut self, number: usize) -> Result<Sandbox> {
         let begin = Instant::now();
         let name = format!("pod-{number}");
-        let id = self.client.run_sandbox(&name).await?;
+        let (tenant, function) =
+            (format!("team-{}", number % TENANTS), format!("f{}", number / TENANTS % FUNCTIONS));
+        let id = if self.history.is_some() {
+            let annotations = [("repoint.dev/function", function.as_str())];
+            self.client.run_annotated(&name, &tenant, &annotations).await?
+        } else {
+            self.client.run_sandbox(&name).await?
+        };
         let started_in = begin.elapsed();
         let addresses = self.client.addresses(&id).await?;
         ensure!(addresses.len() == 2, "{name} has {addresses:?}");
+        if let Some(history) = self.history.clone() {
+            let (node, pod) = (Arc::clone(&self.node), id.clone());
+            let domain = Domain::Function(Some(tenant), function);
+            blocking(move || {
+                let cookie = node.cookie(&pod)?;
+                let mut history = history.lock().map_err(|_| anyhow!("a poisoned lock"))?;
+                history.note(cookie, domain);
+                Ok(())
+            })
+            .await?;
+        }
         if Some(self.started.fetch_add(1, Ordering::Relaxed) + 1) == self.killed_after {
             let agent = self.agent.lock().map_err(|_| anyhow!("a poisoned lock"))?.take();
             agent.context("no agent")?.kill()?;
@@ -227,6 +277,15 @@ impl Paths {
         let arguments = self.0.iter().cloned().chain(["slots".into(), "--json".into()]);
         let text = command::run(&dist::cli().to_string_lossy(), arguments)?;
         serde_json::from_str(&text).context("output of `repoint slots`")
+    }
+
+    /// The kernel's number of the network namespace that a pod has.
+    fn cookie(&self, pod: &str) -> Result<u64> {
+        let mut slots = self.slots()?.into_iter();
+        let slot = slots.find(|slot| slot.container.as_deref() == Some(pod));
+        let path =
+            slot.and_then(|slot| slot.netns).with_context(|| format!("{pod} has no slot"))?;
+        netns::enter(&path, netns::cookie)
     }
 }
 

@@ -11,7 +11,7 @@ use repoint_tests::{
     pooled::SOON,
     traffic::{self, Host},
     wait,
-    web::Server,
+    web::{self, Server},
     with_pool,
 };
 use serde_json::json;
@@ -22,21 +22,48 @@ use crate::{character, eight};
 fn no_agent_is_needed() -> Result<()> {
     with_pool(&json!({ "warm": 2, "maxSlots": 64 }), |pooled| {
         pooled.fill()?;
-        let containers = [pooled.add()?, pooled.add()?, pooled.add()?, pooled.add()?];
+        let functions = ["resize", "convert"];
+        let [one, two] = functions.map(|function| pooled.add_function(function));
+        let kept = [one?, two?];
+        let deleted = [pooled.add()?, pooled.add()?];
         pooled.ensure_adds(&[("built", 2), ("warm", 2)])?;
         let here = Host::here("node")?;
-        for container in &containers {
+        for container in kept.iter().chain(&deleted) {
             container.check()?;
             traffic::all(&here, &container.host()?, &container.addresses()?)?;
         }
-        for container in containers {
+        for container in kept {
             let slot = pooled.slot_of(&container)?.slot;
             container.remove()?;
-            let slot = pooled.slot(&slot)?.context("DEL gave the slot up")?;
-            ensure!(slot.state == "warm", "DEL left the slot {}", slot.state);
+            let slot = pooled.slot(&slot)?.context("DEL deleted the slot")?;
+            ensure!(slot.state == "parked", "DEL left the slot {}", slot.state);
+        }
+        for container in deleted {
+            let slot = pooled.slot_of(&container)?.slot;
+            container.remove()?;
+            ensure!(pooled.slot(&slot)?.is_none(), "DEL kept a slot that no container may have");
+        }
+        for function in functions {
+            pooled.add_function(function)?.remove()?;
         }
         pooled.add()?.remove()?;
-        pooled.ensure_adds(&[("built", 2), ("warm", 3)])
+        pooled.ensure_adds(&[("built", 3), ("reused", 2), ("warm", 2)])
+    })
+}
+
+/// There is no agent, and a process of the container's is left: the slot goes with DEL all the same.
+#[test]
+fn a_slot_that_no_container_may_have_again_waits_for_no_process() -> Result<()> {
+    with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
+        pooled.fill()?;
+        let container = pooled.add()?;
+        let (slot, addresses) = (pooled.slot_of(&container)?.slot, container.addresses()?);
+        let server = Server::start(&container.host()?)?;
+        container.remove()?;
+        ensure!(pooled.slot(&slot)?.is_none(), "DEL left it: {:?}", pooled.slots()?);
+        web::silent(&[&Host::here("node")?], &addresses)?;
+        drop(server);
+        Ok(())
     })
 }
 
@@ -62,7 +89,9 @@ fn a_killed_agent_is_missed_by_nobody_and_its_successor_takes_over() -> Result<(
         let before = pooled.add_function("resize")?;
         let slots: Vec<Slot> = ready(pooled)?;
         agent.kill()?;
-        let during: Vec<Container<'_>> = (0..6).map(|_| pooled.add()).collect::<Result<_>>()?;
+        let during: Vec<Container<'_>> = (0..6)
+            .map(|number| pooled.add_function(&format!("f{number}")))
+            .collect::<Result<_>>()?;
         let adds = pooled.pool()?;
         ensure!(adds.hits >= 4 && adds.built > 0 && adds.declined == 0, "{adds:?}");
         let slot = pooled.slot_of(&before)?;
@@ -101,7 +130,7 @@ fn ready(pooled: &Pooled<'_>) -> Result<Vec<Slot>> {
 fn an_agent_brings_back_what_was_in_use_when_there_was_none() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
         pooled.fill()?;
-        let container = pooled.add()?;
+        let container = pooled.add_function("resize")?;
         let slot = pooled.slot_of(&container)?.slot;
         let server = Server::start(&container.host()?)?;
         container.remove()?;
@@ -109,7 +138,7 @@ fn an_agent_brings_back_what_was_in_use_when_there_was_none() -> Result<()> {
         let agent = pooled.agent()?;
         pooled.wait_for_slot(&slot, &["dirty"])?;
         drop(server);
-        pooled.wait_for_slot(&slot, &["warm"])?;
+        pooled.wait_for_slot(&slot, &["parked"])?;
         agent.stop()
     })
 }

@@ -1,6 +1,6 @@
 //! Whose slot a function gets: its own, or that of somebody whom the scope allows.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Container, dist, missing,
     traffic::{self, Host},
@@ -144,7 +144,53 @@ fn scope_says_who_gets_whose_slot() -> Result<()> {
     Ok(())
 }
 
-/// Two tenants by turns, with functions of the same name, in a pool of few slots.
+/// Its own slot, one that a container without a function left, one that no container has had, one of
+/// another function, a new one: in this order.
+#[test]
+fn a_function_gets_the_slot_that_is_nearest_to_it() -> Result<()> {
+    with_pool(&json!({ "warm": 3, "maxSlots": 8, "scope": "tenant" }), |pooled| {
+        pooled.fill()?;
+        let own = pooled.add_tenants("a", "own")?;
+        let left = pooled.add_with(|attachment| attachment.args("repoint.dev/tenant=a"))?;
+        let of = |container| Ok::<_, anyhow::Error>(pooled.slot_of(container)?.slot);
+        let (owns, lefts) = (of(&own)?, of(&left)?);
+        let slots = pooled.slots()?;
+        let unused = slots.iter().find(|slot| slot.state == "warm");
+        let unused = unused.with_context(|| format!("none is warm: {slots:?}"))?;
+        own.remove()?;
+        left.remove()?;
+        let known = [&owns, &lefts, &unused.slot];
+        let mut running = Vec::new();
+        for (function, expected, served, why) in [
+            ("own", Some(&owns), "reused", "function own had it before"),
+            ("f", Some(&lefts), "reused", "another of its trust domain had it before"),
+            ("g", Some(&unused.slot), "replicated", "a ready instance"),
+            ("h", None, "replicated", "one was built"),
+        ] {
+            let container = pooled.add_tenants("a", function)?;
+            let slot = pooled.slot_of(&container)?;
+            println!("{function}: {:?}", slot.decision);
+            let is_expected =
+                expected.map_or(!known.contains(&&slot.slot), |expected| slot.slot == *expected);
+            ensure!(is_expected && slot.served() == served, "{function} got {slot:?}");
+            let reason = slot.decision.as_ref().map_or("", |decision| decision.reason.as_str());
+            ensure!(reason.contains(why), "{function}: {reason}");
+            running.push(container);
+        }
+        running.into_iter().try_for_each(Container::remove)?;
+        // Nothing waits for this one, and nothing is unused.
+        let last = pooled.add_tenants("a", "last")?;
+        let slot = pooled.slot_of(&last)?;
+        ensure!(slot.served() == "reused", "{slot:?}");
+        let reason = slot.decision.context("no decision")?.reason;
+        let expected = "no slot waits for function last: another of its trust domain had it before";
+        ensure!(reason == expected, "{reason}");
+        last.remove()?;
+        pooled.ensure_adds(&[("built", 1), ("reused", 3), ("warm", 3)])
+    })
+}
+
+/// Two tenants alternately, with functions of the same name, in a pool of few slots.
 #[test]
 fn tenants_never_share_a_slot() -> Result<()> {
     with_pool(&json!({ "warm": 2, "maxSlots": 12, "scope": "tenant" }), |pooled| {

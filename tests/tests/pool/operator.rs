@@ -7,7 +7,7 @@ use repoint_tests::{
     Netns,
     cli::{Activated, Slot, slot_of, tell},
     command,
-    pooled::NAME,
+    pooled::{NAME, TENANT},
     traffic::{self, Host},
     web, with_pool,
 };
@@ -74,7 +74,8 @@ fn a_shell_activates_and_parks() -> Result<()> {
     with_pool(&eight(), |pooled| {
         let agent = pooled.agent()?;
         let node = pooled.node();
-        let path = pooled.repoint(&["activate", "--function", "resize"])?;
+        let resize = ["activate", "--function", "resize", "--tenant", TENANT];
+        let path = pooled.repoint(&resize)?;
         let slot = slot_of(node, "resize")?;
         let host = Host::at("resize", Path::new(path.trim()))?;
         let addresses = addresses(&slot)?;
@@ -82,13 +83,13 @@ fn a_shell_activates_and_parks() -> Result<()> {
         traffic::all(&here, &host, &addresses)?;
         let mounted = Netns::inode_at(Path::new(path.trim()))?;
         ensure!(Some(mounted.1) == slot.netns_inode, "{path} is another namespace");
-        let again = pooled.repoint(&["activate", "--function", "resize"]);
+        let again = pooled.repoint(&resize);
         println!("{:#}", again.err().context("one id was activated twice")?);
         pooled.repoint(&["park", "resize"])?;
         web::silent(&[&here], &addresses)?;
         ensure!(!Path::new(path.trim()).exists(), "{path} is left");
         pooled.wait_for_slot(&slot.slot, &["parked"])?;
-        let known: Activated = tell(node, &["activate", "--function", "resize", "--id", "second"])?;
+        let known: Activated = tell(node, &[&resize[..], &["--id", "second"]].concat())?;
         ensure!(known.slot == slot.slot && known.outcome == "reused", "{known:?}, not {slot:?}");
         traffic::all(&here, &Host::at("resize", &known.netns)?, &addresses)?;
         pooled.repoint(&["park", "second"])?;

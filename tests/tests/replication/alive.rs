@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Container, Pooled,
     cli::{self, Slot, template},
-    pooled::{NAME, SOON},
+    pooled::{NAME, SOON, TENANT, user},
     traffic::{self, Host},
     wait, with_pool,
 };
@@ -24,7 +24,7 @@ fn pool() -> Value {
 
 /// ADDs a function's container from the template.
 fn add<'a>(pooled: &'a Pooled<'_>, function: &str) -> Result<Container<'a>> {
-    let asked = format!("repoint.dev/template={LIVE};repoint.dev/function={function}");
+    let asked = format!("repoint.dev/template={LIVE};{}", user(TENANT, function));
     pooled.add_with(|own| own.args(&asked))
 }
 

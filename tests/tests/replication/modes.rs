@@ -38,17 +38,17 @@ fn reuse_gives_a_function_its_own_back() -> Result<()> {
     })
 }
 
-/// Though a slot waits for the function, and used ones for anybody; and nothing waits afterwards.
+/// Though a slot waits for the function, and one for its tenant; and nothing waits afterwards.
 #[test]
 fn replicate_gives_a_new_instance_and_keeps_none_for_the_function() -> Result<()> {
-    with_pool(&bare(), |pooled| {
+    with_pool(&json!({ "warm": 0, "maxSlots": 16, "scope": "tenant" }), |pooled| {
         let waits = pooled.add_annotated(&annotated("reuse", "resize"))?;
-        let used = pooled.add()?;
+        let used = pooled.add_annotated(&json!({}))?;
         let old = [pooled.slot_of(&waits)?.slot, pooled.slot_of(&used)?.slot];
         waits.remove()?;
         used.remove()?;
         pooled.wait_for_slot(&old[0], &["parked"])?;
-        pooled.wait_for_slot(&old[1], &["warm"])?;
+        pooled.wait_for_slot(&old[1], &["parked"])?;
         for round in 0..3 {
             let new = pooled.add_annotated(&annotated("replicate", "resize"))?;
             let slot = pooled.slot_of(&new)?;

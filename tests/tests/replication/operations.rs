@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Netns, Pooled, Snapshot, cli,
     plugin::{Attachment, Call, Network},
+    pooled::{TENANT, user},
     traffic::{self, Host},
     web, with_pool,
 };
@@ -99,10 +100,11 @@ fn what_is_prepared_for_a_function_waits_for_it() -> Result<()> {
     })
 }
 
-/// What PREPARE was told of whom it is for counts as what ADD is told.
+/// What PREPARE is asked for, and for whom, counts as with ADD.
 #[test]
 fn what_is_prepared_goes_no_further_than_was_said() -> Result<()> {
-    with_pool(&json!({ "warm": 0, "maxSlots": 4, "idleTTL": "10m" }), |pooled| {
+    let pool = json!({ "warm": 0, "maxSlots": 4, "idleTTL": "10m", "scope": "network" });
+    with_pool(&pool, |pooled| {
         let whose = "repoint.dev/function=resize;repoint.dev/tenant=a";
         let asked = format!("{whose};repoint.dev/scope=function;repoint.dev/idle-ttl=2s");
         let made = pooled.operate("PREPARE", &asked)?.json()?;
@@ -120,6 +122,32 @@ fn what_is_prepared_goes_no_further_than_was_said() -> Result<()> {
             ensure_says(&error, INVALID_CONFIGURATION, &[])?;
         }
         agent.stop()
+    })
+}
+
+/// Nothing can wait for it: each of its containers has a trust domain of its own.
+#[test]
+fn nothing_is_prepared_for_a_function_without_a_tenant() -> Result<()> {
+    let resize = "repoint.dev/function=resize";
+    with_pool(&bare(), |pooled| {
+        let error = pooled.operate("PREPARE", resize)?.error()?;
+        println!("{error:?}");
+        let said = ["functions", "resize", "without a tenant", "pool.shareWithoutTenant"];
+        ensure_says(&error, INVALID_CONFIGURATION, &said)?;
+        ensure!(pooled.slots()?.is_empty(), "some were made");
+        Ok(())
+    })?;
+    let shared = json!({ "warm": 0, "maxSlots": 4, "shareWithoutTenant": true });
+    with_pool(&shared, |pooled| {
+        let made = pooled.operate("PREPARE", resize)?.json()?;
+        let own = made["slots"][0]["slot"].as_str().context("no slot")?;
+        for (args, gets) in [(user("a", "resize").as_str(), false), (resize, true)] {
+            let container = pooled.add_with(|attachment| attachment.args(args))?;
+            let slot = pooled.slot_of(&container)?;
+            ensure!((slot.slot == own) == gets, "{args} got {slot:?}, and {own} was prepared");
+            container.remove()?;
+        }
+        Ok(())
     })
 }
 
@@ -187,7 +215,7 @@ fn a_count_that_is_none_is_refused() -> Result<()> {
 
 /// ACTIVATE at one path, and what is true of every attachment: traffic, CHECK, and an end.
 fn lives(pooled: &Pooled<'_>, id: &str, path: &Path, end: &str) -> Result<()> {
-    let attachment = Attachment::new(id, path).args("repoint.dev/function=resize");
+    let attachment = Attachment::new(id, path).args(&user(TENANT, "resize"));
     let network = pooled.network();
     let result = network.call_single("ACTIVATE", &attachment, None)?.json()?;
     let slot = cli::slot_of(pooled.node(), id)?;
@@ -232,7 +260,7 @@ fn activate_gives_what_is_prepared_wherever_it_is_wanted() -> Result<()> {
 
 #[test]
 fn activate_without_anything_prepared_leaves_everything_as_it_was() -> Result<()> {
-    with_pool(&bare(), |pooled| {
+    with_pool(&json!({ "warm": 0, "maxSlots": 4, "scope": "network" }), |pooled| {
         let said = ["functions/eth0", "PREPARE"];
         ensure_says(&pooled.refused("ACTIVATE", |own| own)?, NONE_PREPARED, &said)?;
         // What waits for another function is not for this one.

@@ -7,7 +7,7 @@ use repoint_tests::{
     Agent, Container, Pooled,
     cli::{self, Activated, Instance, Replicated, template},
     plugin::{Attachment, Outcome},
-    pooled::{NAME, SOON},
+    pooled::{NAME, SOON, TENANT, user},
     wait, with_pool,
 };
 use serde_json::{Value, json};
@@ -102,8 +102,8 @@ fn the_scrub_brings_an_instance_back_to_its_template() -> Result<()> {
         replicate(pooled, id, "repoint.dev/template=tuned")?.success()?;
         template::confirm(pooled.node(), "tuned")?;
         source.remove()?;
-        let asked = "repoint.dev/template=tuned;repoint.dev/function=resize";
-        let first = pooled.add_with(|own| own.args(asked))?;
+        let asked = format!("repoint.dev/template=tuned;{}", user(TENANT, "resize"));
+        let first = pooled.add_with(|own| own.args(&asked))?;
         let slot = pooled.slot_of(&first)?;
         shell(
             &first,
@@ -112,7 +112,7 @@ fn the_scrub_brings_an_instance_back_to_its_template() -> Result<()> {
         )?;
         first.remove()?;
         pooled.wait_for_slot(&slot.slot, &["parked"])?;
-        let again = pooled.add_with(|own| own.args(asked))?;
+        let again = pooled.add_with(|own| own.args(&asked))?;
         ensure!(pooled.slot_of(&again)?.character() == slot.character(), "not {slot:?}");
         ensure_changed(&again)?;
         let routes = shell(&again, "ip route")?;
@@ -294,12 +294,13 @@ fn an_operator_replicates_prepares_and_activates() -> Result<()> {
         ensure!(made.stored == "new" && made.slots.len() == 2, "{made:?}");
         template::confirm(node, "tuned")?;
         source.remove()?;
-        let words = ["prepare", "--function", "resize", "--template", "tuned", "--count", "1"];
-        let prepared: Vec<Instance> = cli::tell(node, &words)?;
+        let resize = ["--function", "resize", "--tenant", TENANT, "--template", "tuned"];
+        let prepare = [&["prepare"], &resize[..], &["--count", "1"]].concat();
+        let prepared: Vec<Instance> = cli::tell(node, &prepare)?;
         ensure!(prepared.len() == 1 && prepared[0].state == "parked", "{prepared:?}");
         let activate = |id: &str, more: &[&str]| {
-            let words = ["activate", "--function", "resize", "--template", "tuned", "--id", id];
-            cli::tell::<Activated>(node, &[&words, more].concat())
+            let words = [&["activate"], &resize[..], &["--id", id], more].concat();
+            cli::tell::<Activated>(node, &words)
         };
         let own = activate("own", &["--prepared-only"])?;
         ensure!(own.slot == prepared[0].slot && own.outcome == "reused", "{own:?}");

@@ -1,13 +1,16 @@
 //! How long slots wait, for whom, and how many of them: what the agent does by the network's policy.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Agent, Container, Pooled,
-    cli::Slot,
+    cli::{self, Slot},
     plugin::{Attachment, Network},
-    pooled::SOON,
+    pooled::{SOON, TENANT, user},
     wait, with_pool,
 };
 use serde_json::{Value, json};
@@ -37,8 +40,8 @@ fn park_in_order(pooled: &Pooled<'_>, whose: &[(&str, &str)]) -> Result<Vec<Stri
     for instance in instances {
         let slot = pooled.slot_of(&instance)?.slot;
         instance.remove()?;
-        // It may be retired as soon as it waits.
-        pooled.wait_for_slot(&slot, &["parked", "warm", "gone"])?;
+        // It may be deleted as soon as it waits.
+        pooled.wait_for_slot(&slot, &["parked", "gone"])?;
         slots.push(slot);
     }
     Ok(slots)
@@ -125,7 +128,7 @@ fn waited(
     container.remove()?;
     pooled.wait_for_slot(&slot, &["parked"])?;
     let parked = Instant::now();
-    pooled.wait_for_slot(&slot, &["gone", "warm"])?;
+    pooled.wait_for_slot(&slot, &["gone"])?;
     Ok((parked.elapsed(), before.elapsed()))
 }
 
@@ -133,7 +136,7 @@ fn waited(
 fn a_slot_waits_as_long_as_the_network_says() -> Result<()> {
     let ttl = Duration::from_secs(2);
     with_agent(&json!({ "idleTTL": "2s", "scope": "tenant" }), |pooled, _| {
-        let (least, most) = waited(pooled, |own| own.args("repoint.dev/function=resize"))?;
+        let (least, most) = waited(pooled, |own| own.args(&user(TENANT, "resize")))?;
         println!("it waited between {least:?} and {most:?}");
         ensure!(most >= ttl, "it waited {most:?} at most, not {ttl:?}");
         Ok(())
@@ -148,8 +151,8 @@ fn a_slot_waits_no_longer_than_its_pod_says() -> Result<()> {
         let patient = pooled.add_function("patient")?;
         let slot = pooled.slot_of(&patient)?.slot;
         patient.remove()?;
-        let (least, most) =
-            waited(pooled, |own| own.args("repoint.dev/function=hasty;repoint.dev/idle-ttl=2s"))?;
+        let hasty = format!("{};repoint.dev/idle-ttl=2s", user(TENANT, "hasty"));
+        let (least, most) = waited(pooled, |own| own.args(&hasty))?;
         println!("it waited between {least:?} and {most:?}");
         ensure!(most >= ttl, "it waited {most:?} at most, not {ttl:?}");
         only_wait(pooled, &[slot])
@@ -160,7 +163,7 @@ fn a_slot_waits_no_longer_than_its_pod_says() -> Result<()> {
 #[test]
 fn a_slot_forgets_how_long_an_earlier_pod_wanted_it_to_wait() -> Result<()> {
     with_agent(&json!({ "idleTTL": "forever", "scope": "tenant" }), |pooled, _| {
-        let ask = |ttl: &str| format!("repoint.dev/function=resize;repoint.dev/idle-ttl={ttl}");
+        let ask = |ttl: &str| format!("{};repoint.dev/idle-ttl={ttl}", user(TENANT, "resize"));
         let hasty = pooled.add_with(|own| own.args(&ask("1h")))?;
         let slot = pooled.slot_of(&hasty)?.slot;
         hasty.remove()?;
@@ -237,32 +240,86 @@ fn small(pooled: &Pooled<'_>, first: &str, last: &str) -> Result<Network> {
     })
 }
 
-/// An address does not go to another function before it has rested; to its own it does at once.
+/// ADDs a container of a tenant's function to a network.
+fn add_to<'a>(
+    pooled: &Pooled<'_>,
+    network: &'a Network,
+    tenant: &str,
+    function: &str,
+) -> Result<Container<'a>> {
+    let name = pooled.name();
+    Container::add_with(network, &name, |own| own.args(&user(tenant, function)))
+}
+
+/// An address does not go to another trust domain before it has rested; within its own it does at once.
 #[test]
-fn an_address_rests_before_another_function_gets_it() -> Result<()> {
+fn an_address_rests_before_another_domain_gets_it() -> Result<()> {
     with_agent(&json!({ "cooldown": "4s" }), |pooled, _| {
         let network = small(pooled, "10.217.8.10", "10.217.8.10")?;
-        let add = |function: &str| {
-            let args = format!("repoint.dev/function={function}");
-            Container::add_with(&network, &pooled.name(), |own| own.args(&args))
-        };
+        let add = |function: &str| add_to(pooled, &network, TENANT, function);
         let first = add("resize")?;
-        let slot = pooled.slot_of(&first)?;
+        let (slot, cookie) = (pooled.slot_of(&first)?, first.netns().cookie()?);
         first.remove()?;
         pooled.wait_for_slot(&slot.slot, &["parked"])?;
         let own = add("resize")?;
         ensure!(pooled.slot_of(&own)?.character() == slot.character(), "not {slot:?}");
         let ended = Instant::now();
         own.remove()?;
-        let refusal = add("convert").err().context("another function has it at once")?;
+        let refusal = add("convert").err().context("another domain has it at once")?;
         println!("{refusal:#}");
         let other =
-            wait::until(COOLDOWN + SOON, "another function gets the address", || add("convert"))?;
-        let rested = ended.elapsed();
-        println!("another function got it {rested:?} after: {:?}", pooled.slot_of(&other)?);
-        ensure!(rested >= COOLDOWN, "another function got it {rested:?} after");
+            wait::until(COOLDOWN + SOON, "another domain gets the address", || add("convert"))?;
+        let (rested, given) = (ended.elapsed(), pooled.slot_of(&other)?);
+        println!("another domain got it {rested:?} after: {given:?}");
+        ensure!(rested >= COOLDOWN, "another domain got it {rested:?} after");
+        ensure!(given.addresses == slot.addresses && given.slot != slot.slot, "{given:?}");
+        ensure!(other.netns().cookie()? != cookie, "it got the namespace as well");
         other.check()?;
         other.remove()
+    })
+}
+
+/// Functions that are of one domain have each other's address at once, with its slot.
+#[test]
+fn an_address_does_not_rest_within_its_domain() -> Result<()> {
+    with_agent(&json!({ "cooldown": "10m", "scope": "tenant" }), |pooled, _| {
+        let network = small(pooled, "10.217.8.10", "10.217.8.10")?;
+        let mut slots = Vec::new();
+        for function in ["resize", "convert", "resize", "encode"] {
+            let container = add_to(pooled, &network, TENANT, function)?;
+            slots.push(pooled.slot_of(&container)?);
+            container.remove()?;
+        }
+        let same = slots.iter().all(|slot| slot.character() == slots[0].character());
+        ensure!(same, "they had {slots:?}");
+        let refusal = add_to(pooled, &network, "other", "resize").err();
+        println!("{:#}", refusal.context("another tenant has the address at once")?);
+        Ok(())
+    })
+}
+
+/// Where the configuration says nothing, an address rests as long as others are left, and no longer.
+#[test]
+fn an_address_need_not_rest_where_no_other_is_left() -> Result<()> {
+    with_agent(&json!({}), |pooled, _| {
+        let network = small(pooled, "10.217.8.10", "10.217.8.12")?;
+        let addresses = |container: &Container<'_>| container.addresses();
+        let mut given = Vec::new();
+        for function in ["f", "g", "h"] {
+            let container = Container::add(&network, function)?;
+            given.push(addresses(&container)?);
+            container.remove()?;
+        }
+        let different: BTreeSet<_> = given.iter().collect();
+        ensure!(different.len() == 3, "one was given again though others were left: {given:?}");
+        let yielded = || -> Result<u64> { Ok(cli::pool(pooled.node(), SMALL)?.cooldown_yielded) };
+        ensure!(yielded()? == 0, "{} addresses did not rest", yielded()?);
+        // All three rest now: the one that has rested longest is given, and that is counted.
+        let again = Container::add(&network, "again")?;
+        ensure!(addresses(&again)? == given[0], "{:?}, not {:?}", addresses(&again)?, given[0]);
+        ensure!(yielded()? == 1, "{} addresses did not rest", yielded()?);
+        again.check()?;
+        again.remove()
     })
 }
 
@@ -271,9 +328,8 @@ fn an_address_rests_before_another_function_gets_it() -> Result<()> {
 fn an_address_rests_though_its_slot_is_gone() -> Result<()> {
     with_agent(&json!({ "cooldown": "4s" }), |pooled, _| {
         let network = small(pooled, "10.217.8.10", "10.217.8.11")?;
-        let add =
-            |name: &str, args: &str| Container::add_with(&network, name, |own| own.args(args));
-        let first = add("first", "repoint.dev/function=resize")?;
+        let add = |function: &str| add_to(pooled, &network, TENANT, function);
+        let first = add("resize")?;
         let given = first.addresses()?;
         let ended = Instant::now();
         first.remove()?;
@@ -284,12 +340,10 @@ fn an_address_rests_though_its_slot_is_gone() -> Result<()> {
         })?;
         pooled.repoint(&["pool", "drain", SMALL])?;
         ensure!(pooled.slots()?.is_empty(), "{:?}", pooled.slots()?);
-        let others = add("other", "repoint.dev/function=convert")?;
+        let others = add("convert")?;
         ensure!(others.addresses()? != given, "another function has {given:?} at once");
-        // The only other address is taken: whoever gets this one has waited.
-        let got = wait::until(COOLDOWN + SOON, "the address can be had", || {
-            add("late", "repoint.dev/function=late;repoint.dev/scope=function")
-        })?;
+        // The only other address is taken: what gets this one has waited.
+        let got = wait::until(COOLDOWN + SOON, "the address can be had", || add("late"))?;
         let rested = ended.elapsed();
         println!("{:?} was given again {rested:?} after", got.addresses()?);
         ensure!(got.addresses()? == given, "{:?}", got.addresses()?);

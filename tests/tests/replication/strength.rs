@@ -48,7 +48,13 @@ const ASKED: [Asked; 5] = [
         network: Some(("scope", "network")),
         default: Some("network"),
         values: ["tenant", "function", "tenant"],
-        shown: |slot| Some(&slot.scope),
+        // No function is named: under scope function, a container's domain is its own.
+        shown: |slot| match slot.domain.as_deref()? {
+            "one container" => Some("function"),
+            "tenant namespace" => Some("tenant"),
+            "the network" => Some("network"),
+            other => Some(other),
+        },
     },
     Asked {
         annotation: "repoint.dev/template",

@@ -1,8 +1,7 @@
-//! Whose slot goes to whom, under pressure and against ill will: never further than both its users
-//! and the network allow, and never with anything that a user left in it.
+//! Whose namespace goes to whom, under pressure and against ill will: each is used by one trust domain
+//! for as long as it is there, and a container never finds anything that another left in it.
 
 use std::{
-    collections::BTreeMap,
     panic,
     process::{Child, Command, Stdio},
     sync::{
@@ -18,6 +17,7 @@ use repoint_tests::{
     cli::Slot,
     plugin::{Attachment, Network},
     pooled::ANNOTATIONS,
+    trust::{Domain, History, Scope},
     web::BUSYBOX,
     with_pool,
 };
@@ -32,45 +32,19 @@ const ROUNDS: usize = 240;
 /// How often the users change that are there.
 const PHASES: usize = 10;
 
-/// How far a slot may go, from the narrowest on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
-    Function,
-    Tenant,
-    Network,
-}
-
-impl Scope {
-    const ALL: [Self; 3] = [Self::Function, Self::Tenant, Self::Network];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Function => "function",
-            Self::Tenant => "tenant",
-            Self::Network => "network",
-        }
-    }
-}
-
-/// Who had a slot.
+/// A container's user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct User {
     tenant: Option<&'static str>,
     function: Option<&'static str>,
-    /// How far it lets its slot go, and from how far it takes one.
+    /// The scope that counts for it.
     scope: Scope,
 }
 
 impl User {
-    /// How far it is to another.
-    fn distance(&self, other: &Self) -> Scope {
-        if self.tenant != other.tenant {
-            Scope::Network
-        } else if self.function.is_some() && self.function == other.function {
-            Scope::Function
-        } else {
-            Scope::Tenant
-        }
+    /// The domain of the `number`th container; `shares` is what key `pool.shareWithoutTenant` says.
+    fn domain(&self, number: usize, shares: bool) -> Domain {
+        Domain::of(self.scope, self.tenant, self.function, shares, number)
     }
 }
 
@@ -138,89 +112,81 @@ fn ask(own: Attachment, user: &User, way: Way, pool: Scope) -> Attachment {
     own.args(&args.join(";")).capability(ANNOTATIONS, annotations)
 }
 
-/// Every user of every slot, in turn.
-type History = Mutex<BTreeMap<String, Vec<User>>>;
+/// What containers come and go in.
+struct Churn<'a> {
+    pooled: &'a Pooled<'a>,
+    network: Network,
+    /// Scope of the pool.
+    scope: Scope,
+    /// What key `pool.shareWithoutTenant` says.
+    shares: bool,
+    history: Mutex<History>,
+}
 
-/// Starts a container, notes whose slot it got, and stops it.
-fn round(
-    pooled: &Pooled<'_>,
-    network: &Network,
-    number: usize,
-    pool: Scope,
-    history: &History,
-) -> Result<()> {
-    let (user, way) = user(number, pool);
-    let name = pooled.name();
-    let container = Container::add_with(network, &name, |own| ask(own, &user, way, pool))
-        .with_context(|| format!("{user:?} by {way:?}"))?;
-    let slot = pooled.slot_of(&container)?;
-    let named = (slot.tenant.as_deref(), slot.function.as_deref());
-    ensure!(named == (user.tenant, user.function), "{slot:?} is not for {user:?} by {way:?}");
-    if slot.served() != "none" {
-        let at = container.netns().inode()?.1;
-        ensure!(Some(at) == slot.netns_inode, "the container is not in {slot:?}");
+impl Churn<'_> {
+    /// Starts a container, notes which namespace it got, and stops it.
+    fn round(&self, number: usize) -> Result<()> {
+        let Self { pooled, network, scope, shares, history } = self;
+        let (user, way) = user(number, *scope);
+        let name = pooled.name();
+        let container = Container::add_with(network, &name, |own| ask(own, &user, way, *scope))
+            .with_context(|| format!("{user:?} by {way:?}"))?;
+        let slot = pooled.slot_of(&container)?;
+        let named = (slot.tenant.as_deref(), slot.function.as_deref());
+        ensure!(named == (user.tenant, user.function), "{slot:?} is not for {user:?} by {way:?}");
+        let domain = user.domain(number, *shares);
+        if slot.served() != "none" {
+            let at = container.netns().inode()?.1;
+            ensure!(Some(at) == slot.netns_inode, "the container is not in {slot:?}");
+            let shown = slot.domain.as_deref().context("it shows no domain")?;
+            ensure!(shown == domain.to_string(), "{shown} is not the domain of {user:?}: {domain}");
+        }
+        let cookie = container.netns().cookie()?;
         let mut history = history.lock().map_err(|_| anyhow!("a poisoned lock"))?;
-        history.entry(slot.slot).or_default().push(user);
+        history.note(cookie, domain);
+        drop(history);
+        container.remove()
     }
-    container.remove()
-}
 
-/// Several threads start and stop containers of all users.
-fn churn(pooled: &Pooled<'_>, pool: Scope) -> Result<BTreeMap<String, Vec<User>>> {
-    let network = pooled.network_with(|configuration| {
-        configuration["pool"]["annotations"] =
-            json!(["repoint.dev/tenant", "repoint.dev/function", "repoint.dev/scope"]);
-    })?;
-    let (history, next) = (History::default(), AtomicUsize::new(0));
-    let work = || -> Result<()> {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= ROUNDS {
-                return Ok(());
+    /// Several threads start and stop containers of all users.
+    fn play(self) -> Result<History> {
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= ROUNDS {
+                    return Ok(());
+                }
+                self.round(number)?;
             }
-            round(pooled, &network, number, pool, &history)?;
-        }
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
-        })
-    })?;
-    history.into_inner().map_err(|_| anyhow!("a poisoned lock"))
-}
-
-/// Fails if two users had one slot that were further from each other than either allows. Gives how
-/// often a slot went how far.
-fn judge(history: &BTreeMap<String, Vec<User>>) -> Result<BTreeMap<&'static str, usize>> {
-    let mut passed = BTreeMap::new();
-    for (slot, users) in history {
-        for (number, later) in users.iter().enumerate() {
-            for earlier in &users[..number] {
-                let (distance, limit) = (earlier.distance(later), earlier.scope.min(later.scope));
-                ensure!(distance <= limit, "slot {slot} went from {earlier:?} to {later:?}");
-            }
-            if let Some(last) = number.checked_sub(1) {
-                *passed.entry(users[last].distance(later).name()).or_default() += 1;
-            }
-        }
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+            })
+        })?;
+        self.history.into_inner().map_err(|_| anyhow!("a poisoned lock"))
     }
-    Ok(passed)
 }
 
-/// In a pool of few slots, so that everybody wants what others left.
-fn nobody_gets_what_is_not_for_him(scope: Scope) -> Result<()> {
-    let pool = json!({ "warm": 0, "maxSlots": 8, "scope": scope.name() });
-    for has_agent in [true, false] {
+/// In a pool of few slots, so that every container wants what others left.
+fn a_namespace_has_one_domain(scope: Scope, shares: bool) -> Result<()> {
+    for (has_agent, warm) in [(true, 0), (true, 3), (false, 0)] {
+        let pool = json!({
+            "warm": warm, "maxSlots": 8, "scope": scope.name(), "shareWithoutTenant": shares,
+            "annotations": ["repoint.dev/tenant", "repoint.dev/function", "repoint.dev/scope"],
+        });
         with_pool(&pool, |pooled| {
             let agent = if has_agent { Some(pooled.agent()?) } else { None };
-            let history = churn(pooled, scope)?;
-            let passed = judge(&history)?;
-            println!("scope {}: {} slots, passed on {passed:?}", scope.name(), history.len());
+            let (network, history) = (pooled.network().clone(), Mutex::default());
+            let history = Churn { pooled, network, scope, shares, history }.play()?;
+            let again = history.ensure_one_domain_each()?;
+            println!("scope {}: {} namespaces, used again {again:?}", scope.name(), history.len());
             println!("{:?}", pooled.pool()?.adds);
             // Otherwise nothing was seen.
-            let furthest = passed.get(scope.name()).copied().unwrap_or_default();
-            ensure!(furthest > 0, "no slot went as far as scope {}: {passed:?}", scope.name());
+            let furthest = again.get(scope.name()).copied().unwrap_or_default();
+            ensure!(furthest > 0, "no namespace had a second user of its domain: {again:?}");
             agent.map_or(Ok(()), Agent::stop)
         })?;
     }
@@ -228,18 +194,26 @@ fn nobody_gets_what_is_not_for_him(scope: Scope) -> Result<()> {
 }
 
 #[test]
-fn under_scope_function_a_slot_stays_with_its_function() -> Result<()> {
-    nobody_gets_what_is_not_for_him(Scope::Function)
+fn under_scope_function_a_namespace_stays_with_its_function() -> Result<()> {
+    a_namespace_has_one_domain(Scope::Function, false)
 }
 
 #[test]
-fn under_scope_tenant_a_slot_stays_with_its_tenant() -> Result<()> {
-    nobody_gets_what_is_not_for_him(Scope::Tenant)
+fn under_scope_tenant_a_namespace_stays_with_its_tenant() -> Result<()> {
+    a_namespace_has_one_domain(Scope::Tenant, false)
 }
 
+/// Some of the users ask for a narrower scope.
 #[test]
-fn under_scope_network_a_slot_goes_no_further_than_its_users_allow() -> Result<()> {
-    nobody_gets_what_is_not_for_him(Scope::Network)
+fn under_scope_network_a_namespace_goes_no_further_than_its_users_allow() -> Result<()> {
+    a_namespace_has_one_domain(Scope::Network, false)
+}
+
+/// Containers without a tenant are of one domain where the network says so, and of no tenant's.
+#[test]
+fn containers_without_a_tenant_share_with_each_other_alone() -> Result<()> {
+    a_namespace_has_one_domain(Scope::Function, true)?;
+    a_namespace_has_one_domain(Scope::Tenant, true)
 }
 
 /// Every way in which one user could hand something to the next is in the churn.
@@ -275,7 +249,8 @@ fn found(container: &Container<'_>) -> Result<String> {
     MARKS.iter().map(|(_, show)| shell(container, show)).collect()
 }
 
-/// The first tenant's only slot goes to the second, who is to see nothing of the first's.
+/// In a network whose containers trust each other the first tenant's only slot goes to the second,
+/// which is to see nothing of the first's.
 fn second_tenant<'a>(pooled: &'a Pooled<'_>, slot: &Slot) -> Result<Container<'a>> {
     let second = pooled.add_tenants("b", "spy")?;
     let found = pooled.slot_of(&second)?;
@@ -320,6 +295,36 @@ fn marks_are_not_seen(has_agent: bool) -> Result<()> {
 fn what_a_tenant_left_is_not_seen_by_the_next() -> Result<()> {
     marks_are_not_seen(true)?;
     marks_are_not_seen(false)
+}
+
+/// The same where they do not trust each other: what the second gets is another namespace.
+#[test]
+fn what_a_tenant_left_is_not_in_the_next_ones_namespace() -> Result<()> {
+    for has_agent in [true, false] {
+        with_pool(&json!({ "warm": 0, "maxSlots": 1 }), |pooled| {
+            let agent = if has_agent { Some(pooled.agent()?) } else { None };
+            let first = pooled.add_tenants("a", "resize")?;
+            let (slot, cookie) = (pooled.slot_of(&first)?, first.netns().cookie()?);
+            for (leave, _) in MARKS {
+                shell(&first, leave)?;
+            }
+            first.remove()?;
+            pooled.wait_for_slot(&slot.slot, &["parked"])?;
+            let second = pooled.add_tenants("b", "resize")?;
+            let given = pooled.slot_of(&second)?;
+            ensure!(given.slot != slot.slot && given.served() == "replicated", "{given:?}");
+            ensure!(given.mac != slot.mac && given.host_ifname != slot.host_ifname, "{given:?}");
+            ensure!(second.netns().cookie()? != cookie, "it is the first tenant's namespace");
+            let seen = found(&second)?;
+            for mark in SEEN {
+                ensure!(!seen.contains(mark), "{mark} of the first tenant is in:\n{seen}");
+            }
+            second.check()?;
+            second.remove()?;
+            agent.map_or(Ok(()), Agent::stop)
+        })?;
+    }
+    Ok(())
 }
 
 /// A process of a container, which listens. Dropping it kills it.

@@ -66,7 +66,7 @@ fn a_full_file_system_keeps_nobody_in() -> Result<()> {
         let run = pooled.node().dirs().run.clone();
         pooled.repoint(&["pool", "set", "functions", "--config", "/run/functions.json"])?;
         pooled.fill()?;
-        let (hit, swept) = (pooled.add()?, pooled.add()?);
+        let (hit, swept) = (pooled.add_function("resize")?, pooled.add()?);
         let cold = pooled.add_with(|pod| pod.args("repoint.dev/mode=none"))?;
         let others = fill(&run)?;
         println!("{}", stuff(pooled)?);
@@ -93,9 +93,7 @@ fn a_full_file_system_keeps_nobody_in() -> Result<()> {
         let agent = Agent::start(pooled.node())?;
         hit.remove()?;
         cold.remove()?;
-        pooled.wait_until("what came back is warm", |pool| {
-            pool.warm >= 1 && pool.warm == pool.total
-        })?;
+        pooled.wait_until("what came back waits", |pool| pool.parked == 1 && pool.total == 1)?;
         ensure!(links()? == pooled.slots()?.len(), "{} interfaces", links()?);
         ensure!(fs::metadata(data_file(pooled))?.len() == length, "the database grew");
 
@@ -112,7 +110,12 @@ fn a_full_file_system_keeps_nobody_in() -> Result<()> {
 fn many_leave_a_full_file_system() -> Result<()> {
     on_small_tmpfs(|pooled| {
         pooled.repoint(&["pool", "set", "functions", "--config", "/run/functions.json"])?;
-        let containers = (0..24).map(|_| pooled.add()).collect::<Result<Vec<_>>>()?;
+        // What is left of tenants is on record beyond their slots.
+        let container = |number: usize| match number % 2 {
+            0 => pooled.add(),
+            _ => pooled.add_tenants(&format!("tenant-{number}"), "resize"),
+        };
+        let containers = (0..24).map(container).collect::<Result<Vec<_>>>()?;
         let others = fill(&pooled.node().dirs().run)?;
         println!("{}", stuff(pooled)?);
         for container in containers {

@@ -157,7 +157,7 @@ fn churn(store: &Store, number: u32) -> Result<()> {
         if own.len() > 20 {
             let id = own.remove(0);
             store.write(|transaction| match transaction.slot(id)? {
-                Some(slot) => transaction.forget(&slot, None),
+                Some(slot) => transaction.forget(&slot, 0),
                 None => Err(StoreError::SlotGone { slot: id }),
             })?;
         }

@@ -28,7 +28,8 @@ fn slots_in_every_state_of_rest_are_no_finding() -> Result<()> {
     with_pool(&json!({ "warm": 4, "maxSlots": 16 }), |pooled| {
         dry_run(pooled)?.ensure_empty()?;
         pooled.fill()?;
-        let (one, parked, dirty) = (pooled.add()?, pooled.add_function("f")?, pooled.add()?);
+        let (one, parked, dirty) =
+            (pooled.add()?, pooled.add_function("f")?, pooled.add_function("g")?);
         parked.remove()?;
         let slot = pooled.slot_of(&dirty)?.slot;
         let server = Server::start(&dirty.host()?)?;
