@@ -20,7 +20,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use repoint::{
     conf::NetConf,
     lifecycle::{Node as Library, Order, destroy, prepare},
-    netlink::{RouteSocket, alive, nsid_of},
+    netlink::{RouteSocket, namespaces_alive, nsid_of},
     store::{PoolId, Slot},
     types::SlotId,
 };
@@ -108,7 +108,7 @@ fn settle(deleted: &[Slot]) -> Result<()> {
     let mut socket = RouteSocket::open()?;
     let numbers: Vec<i32> = deleted.iter().map(|slot| nsid_of(slot.id.0)).collect();
     wait::until(Duration::from_mins(2), "namespaces end", || {
-        let alive = alive(&mut socket, &numbers)?.len();
+        let alive = namespaces_alive(&mut socket, &numbers)?.len();
         ensure!(alive == 0, "{alive} namespaces are alive");
         Ok(())
     })?;
@@ -157,7 +157,8 @@ fn measure(conf: &NetConf) -> Result<()> {
         settle(&slots)?;
         Cpu::now()?.print("delete", &between, slots.len(), took);
     }
-    Ok(destroy(&node, &slots_of(&node, &others)?)?)
+    destroy(&node, &slots_of(&node, &others)?)?;
+    Ok(())
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn every_subsystem_of_nfnetlink_is_known() -> Result<()> {
                     let message = UntypedMessage::new((subsystem << 8) | command, &[0; 4]);
                     let answer = open_netfilter_untyped()?.dump("ask", &message);
                     let errno = answer.err().and_then(|error| error.errno());
-                    answered |= !matches!(errno, Some(nix::libc::EINVAL | nix::libc::EOPNOTSUPP));
+                    answered |= !matches!(errno, Some(libc::EINVAL | libc::EOPNOTSUPP));
                 }
                 anyhow::Ok(answered)
             })?
@@ -283,7 +283,7 @@ fn every_kind_of_routing_message_is_known() -> Result<()> {
                     let message = UntypedMessage::new(kind, &header);
                     let answer = UntypedSocket::open_untyped(0)?.dump("ask", &message);
                     let errno = answer.err().and_then(|error| error.errno());
-                    answered |= errno != Some(nix::libc::EOPNOTSUPP);
+                    answered |= errno != Some(libc::EOPNOTSUPP);
                 }
                 anyhow::Ok(answered)
             })?

@@ -10,7 +10,6 @@ use std::{
 use netlink_packet_core::NLA_F_NESTED;
 
 use super::{NetlinkError, Request, UntypedMessage, UntypedSocket, attributes};
-use crate::failpoint;
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the upper byte of message types.
 const CONNTRACK: u16 = 1 << 8;
@@ -70,7 +69,6 @@ pub fn forget_connections_of(addresses: &HashSet<IpAddr>) -> Result<usize, Netli
     if addresses.is_empty() || !tracks_any() {
         return Ok(0);
     }
-    failpoint::hit("conntrack:before");
     let (Some(mut reader), Some(deleter)) = (open()?, open()?) else { return Ok(0) };
     let mut pass = Pass { addresses, deleter, found: Vec::with_capacity(BATCH), deleted: 0 };
     let queries = if addresses.len() <= FEW { by_address(addresses) } else { vec![all(addresses)] };
@@ -91,7 +89,6 @@ pub fn forget_connections_of(addresses: &HashSet<IpAddr>) -> Result<usize, Netli
         };
     }
     pass.delete()?;
-    failpoint::hit("conntrack:forgotten");
     Ok(pass.deleted)
 }
 
