@@ -13,7 +13,7 @@ use repoint::{
         forget_old_connections, mtu_of_pool, mtu_of_uplink, now, resume_scrubbing,
     },
     slot::require_masquerade,
-    store::{Scope, Slot, SlotState},
+    store::{PoolPolicy, Slot, SlotState},
     types::PoolKey,
 };
 use tracing::info;
@@ -63,7 +63,7 @@ impl Housekeeping {
         for (_, pool) in node.store.read(|transaction| transaction.pools())? {
             let mtu = settled.map(|uplink| mtu_of_pool(node, &pool, uplink)).transpose();
             let mtu = log_failure("find the MTU of a pool", mtu).flatten();
-            pools.insert(pool.key, Wants { mtu, scope: pool.configured.scope });
+            pools.insert(pool.key, Wants { mtu, policy: pool.configured });
         }
         let number = delete_stale(node, |slot| is_stale(slot, &pools))?;
         if number > 0 {
@@ -78,13 +78,13 @@ struct Wants {
     /// Their MTU, bytes, where it is known.
     mtu: Option<u32>,
     /// Who shares a trust domain.
-    scope: Scope,
+    policy: PoolPolicy,
 }
 
 impl Wants {
     fn wants(&self, slot: &Slot) -> bool {
         self.mtu.is_none_or(|mtu| mtu == slot.mtu)
-            && slot.domain.as_ref().is_none_or(|own| slot.retain && own.is_within(self.scope))
+            && slot.domain.as_ref().is_none_or(|own| slot.retain && own.is_within(&self.policy))
     }
 }
 
@@ -106,14 +106,18 @@ fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use repoint::{store::Domain, types::SlotId};
+    use repoint::{
+        store::{Domain, Scope},
+        types::SlotId,
+    };
 
     #[test]
     fn a_slot_is_stale_where_its_pool_or_its_domain_has_no_use_for_it() {
         let mut slot = Slot::building(SlotId(1), "n".parse().unwrap(), "eth0".parse().unwrap(), 0);
         (slot.owns_netns, slot.pool, slot.mtu) = (true, PoolKey([1; 16]), 1450);
         let stale = |slot: &Slot, pool: u8, mtu, scope| {
-            is_stale(slot, &HashMap::from([(PoolKey([pool; 16]), Wants { mtu, scope })]))
+            let policy = PoolPolicy { scope, share_without_tenant: true, ..PoolPolicy::default() };
+            is_stale(slot, &HashMap::from([(PoolKey([pool; 16]), Wants { mtu, policy })]))
         };
         let is_stale = |pool, mtu| stale(&slot, pool, mtu, Scope::Function);
         assert!(!is_stale(1, Some(1450)));

@@ -93,11 +93,12 @@ pub(super) fn claim(
     let Some((slot, outcome)) = find(transaction, wanted)? else {
         return Ok(Claim::None);
     };
-    if !slot.used {
+    transaction.attach(wanted.attachment, slot.id)?;
+    // Its own slot counts already.
+    if !slot.used || slot.tenant != wanted.user.tenant {
         let Wanted { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
     }
-    transaction.attach(wanted.attachment, slot.id)?;
     let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
         wanted.give(slot, outcome);
     })?;

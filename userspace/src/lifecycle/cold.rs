@@ -92,11 +92,11 @@ impl Cold<'_> {
         let home = Netns::current()?.inode();
         node.store.grow(|transaction| {
             transaction.record_home(home)?;
+            let id = transaction.next_slot_id()?;
+            transaction.attach(attachment, id)?;
             if let Some(policy) = &conf.pool {
                 ensure_tenant_room(transaction, &conf.name, self.user, policy)?;
             }
-            let id = transaction.next_slot_id()?;
-            transaction.attach(attachment, id)?;
             let AttachmentId { network, ifname, .. } = attachment;
             let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
             self.give(&mut slot);

@@ -164,10 +164,10 @@ fn record(
         if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }
-        let Wanted { pool, user, .. } = wanted;
-        ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
         let mut slot = blueprint.record(transaction, netns)?;
         transaction.attach(wanted.attachment, slot.id)?;
+        let Wanted { pool, user, .. } = wanted;
+        ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
         wanted.give(&mut slot, Outcome::Built);
         transaction.put_slot(&slot)?;
         wanted.note(transaction, &slot, Outcome::Built)?;

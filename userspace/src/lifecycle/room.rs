@@ -135,8 +135,9 @@ impl<'a> Room<'a> {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
-                // One that it can have may have come back since it was looked for.
-                if let Some(wanted) = wanted
+                // One that it can have may have come back since it was looked for. A tenant at its
+                // limit may have none before this one is gone.
+                if let Some(wanted) = wanted.filter(|_| !matches!(lack, Lack::Tenant(_)))
                     && find(transaction, wanted)?.is_some()
                 {
                     return Ok(None);

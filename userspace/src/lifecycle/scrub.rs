@@ -110,7 +110,7 @@ fn is_wanted<T: lmdb::Transaction>(
 /// Whether a slot may wait for its trust domain: its last user leaves it to that, the pool still
 /// builds such slots, and has such domains.
 pub(super) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
-    let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(pool.configured.scope));
+    let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(&pool.configured));
     slot.retain && slot.pool == pool.key && is_within
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    Scope,
+    PoolPolicy, Scope,
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::types::{FunctionKey, Tenant};
@@ -59,13 +59,15 @@ impl Domain {
         *self != Self::Container
     }
 
-    /// Whether a network of this `scope` has such domains: a narrower scope does not.
+    /// Whether a pool of this policy has such domains: one of a narrower scope does not.
     #[must_use]
-    pub fn is_within(&self, scope: Scope) -> bool {
+    pub fn is_within(&self, policy: &PoolPolicy) -> bool {
+        let is_known = |tenant: &Option<Tenant>| tenant.is_some() || policy.share_without_tenant;
         match self {
-            Self::Container | Self::Function(..) => true,
-            Self::Tenant(_) => scope >= Scope::Tenant,
-            Self::Network => scope >= Scope::Network,
+            Self::Container => true,
+            Self::Function(tenant, _) => is_known(tenant),
+            Self::Tenant(tenant) => policy.scope >= Scope::Tenant && is_known(tenant),
+            Self::Network => policy.scope >= Scope::Network,
         }
     }
 
@@ -154,9 +156,12 @@ mod tests {
     fn a_narrower_scope_has_no_wider_domains() {
         let function = domain(Scope::Function, "t", "f", false);
         let tenant = domain(Scope::Tenant, "t", "f", false);
-        let within = |domain: &Domain| Scope::ALL.map(|scope| domain.is_within(scope));
+        let policy = |scope| PoolPolicy { scope, ..PoolPolicy::default() };
+        let within = |domain: &Domain| Scope::ALL.map(|scope| domain.is_within(&policy(scope)));
         assert_eq!(within(&function), [true, true, true]);
         assert_eq!(within(&tenant), [false, true, true]);
         assert_eq!(within(&Domain::Network), [false, false, true]);
+        let nobodys = domain(Scope::Function, "", "f", true);
+        assert_eq!(within(&nobodys), [false; 3], "what has no tenant is not shared any more");
     }
 }
