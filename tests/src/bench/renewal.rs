@@ -28,7 +28,7 @@ use crate::{Agent, Netns, Node, cli::Pool as Told};
 /// Starts a second.
 pub const RATE: u32 = 50;
 /// For so long.
-pub const LENGTH: Duration = Duration::from_secs(60);
+pub const LENGTH: Duration = Duration::from_mins(1);
 /// How long each container runs.
 pub const LASTS: Duration = Duration::from_secs(1);
 /// Starts at once.
@@ -244,7 +244,7 @@ fn watch(pool: &Pool<'_>, queue: &Queue, starts: &Starts, count: u32) -> Result<
         most = most.max(told.total);
         let since = queue.began.elapsed();
         if since > last && told.warm >= told.target {
-            ready.get_or_insert(since - last);
+            ready.get_or_insert(since.saturating_sub(last));
         }
         let pause = if since > last { 100 } else { 1000 };
         thread::park_timeout(Duration::from_millis(pause));

@@ -21,26 +21,26 @@ pub(super) fn forget_connections<'a>(
     slots: impl IntoIterator<Item = &'a Slot>,
 ) -> Result<(), LifecycleError> {
     let tracked = node.store.read(|transaction| transaction.tracked(addresses_of(slots)))?;
-    forget(node, tracked).map(drop)
+    forget(node, &tracked).map(drop)
 }
 
 /// Deletes connections of all addresses that were in use and are not any more, and forgets addresses
 /// that have rested. Says how many connections there were.
 pub fn forget_old_connections(node: &Node, now: u64) -> Result<usize, LifecycleError> {
     let tracked = node.store.read(|transaction| transaction.all_tracked())?;
-    let forgotten = forget(node, tracked)?;
+    let forgotten = forget(node, &tracked)?;
     node.store.write(|transaction| transaction.end_rests(now))?;
     Ok(forgotten)
 }
 
-fn forget(node: &Node, tracked: Vec<Tracked>) -> Result<usize, LifecycleError> {
+fn forget(node: &Node, tracked: &[Tracked]) -> Result<usize, LifecycleError> {
     if tracked.is_empty() {
         return Ok(0);
     }
     let addresses: HashSet<_> = tracked.iter().map(|one| one.address).collect();
     let forgotten = forget_connections_of(&addresses)?;
     failpoint::hit("connections:forgotten");
-    node.store.write(|transaction| transaction.untrack(&tracked))?;
+    node.store.write(|transaction| transaction.untrack(tracked))?;
     failpoint::hit("connections:recorded");
     Ok(forgotten)
 }

@@ -128,6 +128,7 @@ impl fmt::Display for SlotState {
 
 /// What is recorded of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Slot {
     /// Its number.
     pub id: SlotId,
