@@ -51,6 +51,8 @@ pub struct Plan {
     pub only: Vec<String>,
     /// Whether to measure [`density`] and [`replication`].
     pub density: bool,
+    /// Whether to measure [`renewal`].
+    pub renewal: bool,
 }
 
 /// Measures. Fails when a call of a contestant does, or when one that has a pool builds something: a
@@ -70,7 +72,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let bursts = burst::run(&nodes, &contestants, &mut pace)?;
     nodes.end()?;
     let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
-    let renewal = plan.density.then(|| renewal(&all)).transpose()?;
+    let renewal = plan.renewal.then(|| renewal(&all)).transpose()?;
     let replication = replication(&all, plan, &mut pace)?;
     let growth = growth(&contestants, &mut pace)?;
     let mut report = Report {

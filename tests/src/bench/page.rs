@@ -174,7 +174,8 @@ fn renewal(renewal: &Renewal) -> String {
 Containers that name no function: each takes a slot that nobody has used, which is deleted after it, and
 another one is built. {rate} starts a second for {seconds} s, each running for {lasts} s; then {burst} at once, from
 a pool at rest. `CPU ms each` is what all processors did in that time (`/proc/stat`, kernel threads and
-interrupts included), less the calls' and the benchmark's own time, for each start.
+interrupts included), less the calls' and the benchmark's own time and what the machine does at rest,
+for each start.
 
 {table}
 ```json

@@ -63,7 +63,8 @@ pub struct Load {
     /// Each DEL.
     pub del: Summary,
     /// Milliseconds of the machine's CPUs for each slot that was renewed: all that they did, kernel
-    /// threads included, less what the calls and this program took by their own account.
+    /// threads included, less what the calls and this program took by their own account, and what the
+    /// machine does at rest, the agent included.
     pub cpu_each: f64,
     /// Most slots of the pool at any moment that was looked at.
     pub most_held: u32,
@@ -174,12 +175,13 @@ fn load(contestant: &Contestant, pool: &Pool<'_>, starts: &Starts) -> Result<Loa
         (0..starts.at_a_time()).map(|number| Netns::create(&format!("renewal{number}")));
     let namespaces = namespaces.collect::<Result<Vec<_>>>()?;
     let before = pool.told()?;
+    let at_rest = at_rest()?;
     let queue = Queue {
         starts: Mutex::new(starts.0.iter().copied().zip(0..).collect()),
         stops: Mutex::default(),
         began: Instant::now(),
     };
-    let used = Used::now()?;
+    let (used, since) = (Used::now()?, Instant::now());
     let (times, most_held, ready_again) = thread::scope(|scope| {
         let callers: Vec<_> = (0..THREADS)
             .map(|_| scope.spawn(|| calls(contestant, &queue, &namespaces, count)))
@@ -196,7 +198,7 @@ fn load(contestant: &Contestant, pool: &Pool<'_>, starts: &Starts) -> Result<Loa
     })?;
     pool.until_full()?;
     until_namespaces_are_gone()?;
-    let cpu = Used::now()?.since(&used);
+    let cpu = Used::now()?.since(&used) - at_rest * since.elapsed().as_secs_f64();
     let now = pool.told()?;
     Ok(Load {
         starts: count,
@@ -258,6 +260,18 @@ fn watch(pool: &Pool<'_>, queue: &Queue, starts: &Starts, count: u32) -> Result<
     }
     let ready = ready.context("the pool was not full again")?;
     Ok((most, ready.as_secs_f64()))
+}
+
+/// How long the machine is looked at that has nothing to do.
+const REST: Duration = Duration::from_secs(5);
+
+/// Seconds of CPUs that the machine takes in a second in which nothing happens.
+fn at_rest() -> Result<f64> {
+    let (used, since) = (Used::now()?, Instant::now());
+    while since.elapsed() < REST {
+        thread::park_timeout(REST.saturating_sub(since.elapsed()));
+    }
+    Ok(Used::now()?.since(&used) / since.elapsed().as_secs_f64())
 }
 
 /// Seconds of CPUs.

@@ -28,6 +28,9 @@ struct Cli {
     /// Measure a node with thousands of slots, too, which is always done without `--only`
     #[arg(long)]
     density: bool,
+    /// Measure the renewal of slots, too, which is always done with `--density`
+    #[arg(long)]
+    renewal: bool,
     /// Write to docs/bench instead of target/bench
     #[arg(long)]
     save: bool,
@@ -36,8 +39,8 @@ struct Cli {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let density = cli.density || cli.only.is_empty();
-    let (rounds, seed) = (cli.rounds, cli.seed);
-    let report = bench::run(&Plan { rounds, seed, only: cli.only, density })?;
+    let (rounds, seed, renewal) = (cli.rounds, cli.seed, cli.renewal || density);
+    let report = bench::run(&Plan { rounds, seed, only: cli.only, density, renewal })?;
     let folder = workspace().join(if cli.save { "docs/bench" } else { "target/bench" });
     report.save(&folder)?;
     println!("{}", table::all(&report));

@@ -11,6 +11,7 @@ mod attack;
 mod cost;
 mod domains;
 mod dump;
+mod node;
 mod page;
 mod safe;
 #[path = "../scrub/dump.rs"]

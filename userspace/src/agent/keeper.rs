@@ -64,6 +64,8 @@ impl Keeper {
 
 impl Worker for Keeper {
     const NAME: &'static str = "keeper";
+    // Slots that are deleted together cost half of what they cost one by one.
+    const PAUSE: Duration = Duration::from_millis(200);
 
     /// On a thread of its own, because it goes in and out of namespaces.
     fn round(&mut self) -> Option<Instant> {
