@@ -14,7 +14,7 @@ const MAKE: &str = "ip link show eth0 >/dev/null; \
                     id=$(ip netns list-id | sed -n 's/^nsid \\([0-9]*\\).*/\\1/p' | head -n 1); \
                     ip link add link victim link-netnsid \"$id\" name stolen type macvlan";
 
-/// Runs a shell in a container's namespace, with CAP_NET_ADMIN and nothing else, after `before`.
+/// Runs a shell in a container's namespace, with `CAP_NET_ADMIN` and nothing else, after `before`.
 fn as_administrator(path: &str, before: &[&str]) -> Result<String> {
     let rights = [
         "setpriv",
