@@ -93,14 +93,15 @@ fn every_group_passes() -> Result<()> {
 }
 
 /// A network whose ADDs are served from a pool, as are those of the small networks that the suite
-/// makes of it. There are as many warm slots as there may be, so that what ADDs need beyond is
-/// built for them and goes with DEL: the suite counts the node's interfaces before and after.
+/// makes of it; their users trust each other. There are as many warm slots as there may be, so that
+/// what ADDs need beyond is built for them and goes with DEL: the suite counts the node's interfaces
+/// before and after.
 #[test]
 fn every_group_passes_with_a_warm_pool() -> Result<()> {
     if without_agent() {
         return Ok(());
     }
-    let pool = json!({ "warm": WARM, "maxSlots": WARM });
+    let pool = json!({ "warm": WARM, "maxSlots": WARM, "scope": "network" });
     let skipped = run_with_pool(&pool, NOTHING)?.with("skip");
     ensure!(skipped.is_empty(), "skipped: {skipped:#?}");
     Ok(())

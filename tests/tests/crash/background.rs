@@ -10,7 +10,7 @@ use repoint::{
     store::{Slot, SlotState, Store, StoreError, Write},
     types::{AttachmentId, Identity, SlotId},
 };
-use repoint_tests::{command, netns::in_thread};
+use repoint_tests::{command, netns::in_thread, plugin::Attachment};
 use serde_json::{Value, json};
 
 use crate::{
@@ -115,18 +115,27 @@ fn sweep(_: &Ground<'_>, _: &Case) -> Verb {
     cli(&["sweep", "--grace", "0s"])
 }
 
-/// A container is gone, and nobody has scrubbed its slot; slots were made of what counts no more; and
-/// there are more than there should be, of which one waits for its function.
+/// Slots came back, one that its function may have again and one that no container may have; and there
+/// are more than there should be, of which one waits for its function.
 fn neglect(ground: &Ground<'_>, case: &Case) -> Result<()> {
     ground.configure()?;
     ground.repoint(&["pool", "reset", NAME])?;
     let function = of_function(case, "resize");
     ground.network.add(&function)?;
     ground.network.del(&function, None)?;
+    let other = of_function(case, "fetch");
+    ground.network.add(&other)?;
+    kill_del(ground, other)?;
     fill_and_attach(ground, case)?;
-    let del = Verb::cni(ground.network.clone(), "DEL", case.attachment.clone());
-    del.run_until(ground.node, &Point { name: "park:dirty".to_owned(), number: 1 })?;
+    kill_del(ground, case.attachment.clone())?;
     ground.repoint(&["pool", "set", NAME, "--warm", "0", "--max", "1"]).map(drop)
+}
+
+/// Kills a DEL before its slot is scrubbed or deleted.
+fn kill_del(ground: &Ground<'_>, attachment: Attachment) -> Result<()> {
+    let del = Verb::cni(ground.network.clone(), "DEL", attachment);
+    let point = Point { name: "park:dirty".to_owned(), number: 1 };
+    del.run_until(ground.node, &point).map(drop)
 }
 
 /// Slots were made of what counts no more.

@@ -2,20 +2,24 @@
 //! `docs/security.md` says that it is not prevented. Should a kernel prevent it, or a network, this is
 //! where it shows.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{command, with_pool};
 use serde_json::json;
 
 /// A link of the node.
 const VICTIM: &str = "victim";
 /// Gives the node's namespace a number in the container's (any look at `eth0` does), and makes a link
-/// on the node's by it.
-const MAKE: &str = "ip link show eth0 >/dev/null; \
-                    id=$(ip netns list-id | sed -n 's/^nsid \\([0-9]*\\).*/\\1/p' | head -n 1); \
-                    ip link add link victim link-netnsid \"$id\" name stolen type macvlan";
+/// on the node's of this index by it.
+fn make(index: &str) -> String {
+    format!(
+        "ip link show eth0 >/dev/null; \
+         id=$(ip netns list-id | sed -n 's/^nsid \\([0-9]*\\).*/\\1/p' | head -n 1); \
+         ip link add link if{index} link-netnsid \"$id\" name stolen type macvlan"
+    )
+}
 
 /// Runs a shell in a container's namespace, with `CAP_NET_ADMIN` and nothing else, after `before`.
-fn as_administrator(path: &str, before: &[&str]) -> Result<String> {
+fn as_administrator(path: &str, before: &[&str], script: &str) -> Result<String> {
     let rights = [
         "setpriv",
         "--no-new-privs",
@@ -23,7 +27,7 @@ fn as_administrator(path: &str, before: &[&str]) -> Result<String> {
         "--inh-caps=-all,+net_admin",
         "sh",
         "-ec",
-        MAKE,
+        script,
     ];
     let net = format!("--net={path}");
     command::run("nsenter", [[net.as_str()].as_slice(), before, &rights].concat())
@@ -36,9 +40,12 @@ fn net_admin_reaches_the_nodes_links_unless_it_is_of_another_user_namespace() ->
         command::run("ip", ["link", "add", VICTIM, "type", "veth", "peer", "accomplice"])?;
         let container = pooled.add()?;
         let path = container.netns().path().display().to_string();
-        let reached = as_administrator(&path, &[]);
+        let line = command::run("ip", ["-oneline", "link", "show", VICTIM])?;
+        let (index, _) = line.split_once(':').context("a link has an index")?;
+        let script = make(index.trim());
+        let reached = as_administrator(&path, &[], &script);
         println!("in the node's user namespace: {reached:?}");
-        let confined = as_administrator(&path, &["unshare", "--user", "--map-root-user"]);
+        let confined = as_administrator(&path, &["unshare", "--user", "--map-root-user"], &script);
         println!("in one of its own: {confined:?}");
         container.remove()?;
         command::run("ip", ["link", "del", VICTIM])?;

@@ -274,7 +274,8 @@ fn a_pod_names_only_templates_that_its_network_lists() -> Result<()> {
 fn an_operator_names_any_template() -> Result<()> {
     with_pool(&json!({ "warm": 0, "maxSlots": 16 }), |pooled| {
         pooled.operate("REPLICATE", "repoint.dev/template=tuned")?.success()?;
-        pooled.operate("PREPARE", "repoint.dev/template=tuned")?.success()?;
+        let two = "repoint.dev/template=tuned;repoint.dev/count=2";
+        pooled.operate("PREPARE", two)?.success()?;
         let words = ["activate", "--function", "resize", "--template", "tuned"];
         let activated: cli::Activated = cli::tell(pooled.node(), &words)?;
         println!("{activated:?}");

@@ -27,6 +27,9 @@ use crate::{
     worker::{Worker, log_failure},
 };
 
+/// For how long slots that came back are gathered, where that is no hurry: deleted together they cost
+/// half of what they cost one by one.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// How long a pool that cannot be filled is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,9 @@ pub(crate) struct Keeper {
     node: Arc<Node>,
     journal: Journal,
     pools: HashMap<PoolId, Memory>,
+    /// When the last round ended, and whether it left something to do.
+    last: Instant,
+    more: bool,
     housekeeping: Housekeeping,
 }
 
@@ -57,18 +63,38 @@ impl Keeper {
             journal: Journal::new(&node)?,
             node,
             pools: HashMap::new(),
+            last: Instant::now(),
+            more: true,
             housekeeping: Housekeeping::default(),
         })
     }
 }
 
+impl Keeper {
+    /// Whether a round can wait, for what comes meanwhile to be done together: the last one was a
+    /// moment ago and left nothing to do, and every pool has half of its warm slots.
+    fn can_wait(&self) -> Result<bool, LifecycleError> {
+        if self.more || self.last.elapsed() >= TOGETHER {
+            return Ok(false);
+        }
+        for (_, pool) in self.node.store.read(|transaction| transaction.pools())? {
+            if 2 * supply(&self.node, pool.key)?.warm < pool.policy().warm {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl Worker for Keeper {
     const NAME: &'static str = "keeper";
-    // Slots that are deleted together cost half of what they cost one by one.
-    const PAUSE: Duration = Duration::from_millis(200);
 
     /// On a thread of its own, because it goes in and out of namespaces.
     fn round(&mut self) -> Option<Instant> {
+        let can_wait = log_failure("look at the pools", self.can_wait());
+        if can_wait == Some(true) {
+            return Some(self.last + TOGETHER);
+        }
         let (node, pools, housekeeping) = (&self.node, &mut self.pools, &mut self.housekeeping);
         let done = thread::scope(|scope| {
             scope
@@ -85,6 +111,8 @@ impl Worker for Keeper {
             false
         });
         log_failure("read the journal", self.journal.log(&self.node));
+        self.last = Instant::now();
+        self.more = more;
         more.then(Instant::now)
     }
 }

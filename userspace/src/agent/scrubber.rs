@@ -44,7 +44,6 @@ impl Scrubber {
 
 impl Worker for Scrubber {
     const NAME: &'static str = "scrubber";
-    const PAUSE: Duration = Duration::ZERO;
 
     /// On a thread of its own, because it goes in and out of namespaces.
     fn round(&mut self) -> Option<Instant> {

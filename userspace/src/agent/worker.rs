@@ -22,10 +22,6 @@ pub(crate) trait Worker: Send + 'static {
     /// What it is called in errors.
     const NAME: &'static str;
 
-    /// How long it rests at least, unless there is something to do at once: what comes meanwhile is
-    /// done together.
-    const PAUSE: Duration;
-
     /// Does what there is to do. What fails is logged and tried again. Says when there will be
     /// something to do without a notification.
     fn round(&mut self) -> Option<Instant>;
@@ -47,9 +43,8 @@ pub(crate) async fn work<W: Worker>(
         if let Err(gone) = node.store.ensure_current() {
             return Ok(gone);
         }
-        let now = tokio::time::Instant::now();
-        let until = due.map_or(now + REST, |due| (now + REST).min(due.into()));
-        sleep_until(until.min(now + W::PAUSE)).await;
+        let rest = tokio::time::Instant::now() + REST;
+        let until = due.map_or(rest, |due| rest.min(due.into()));
         tokio::select! {
             () = notified.notified() => {}
             () = sleep_until(until) => {}
