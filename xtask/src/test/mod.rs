@@ -24,6 +24,8 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     build::run()?;
     build::failpoints::build()?;
     let tally = run_suites(&mut suites(filter))?;
+    // The end of a long log names what failed, and why.
+    tally.failures.iter().for_each(|failure| println!("{failure}"));
     println!("{tally}");
     match tally {
         Tally { failed: 1.., .. } => bail!("some tests failed"),
