@@ -136,6 +136,7 @@ pub enum DatapathError {
         source: Box<MapError>,
     },
     /// The log of the programs cannot be read.
+    #[cfg(feature = "executables")]
     #[error("cannot read the log of eBPF program {program}: {}", cause(source))]
     Log {
         /// The program.

@@ -17,6 +17,7 @@ mod attached;
 mod bpf_file_system;
 mod error;
 mod load;
+#[cfg(feature = "executables")]
 mod log;
 mod maps;
 mod pinned_map;
@@ -29,6 +30,7 @@ use std::path::Path;
 pub use attached::{AttachPoint, attached_count, namespace_attach_types};
 pub use error::DatapathError;
 pub use load::{clear_abandoned, reload, unload};
+#[cfg(feature = "executables")]
 pub use log::LogReader;
 pub use maps::Maps;
 pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER};
