@@ -51,10 +51,7 @@ enum Task {
         args: Vec<OsString>,
     },
     /// Build, then run all tests
-    Test {
-        /// Run only the tests whose name contains this
-        filter: Option<String>,
-    },
+    Test(test::Options),
     /// Build, then measure ADD and DEL against the reference plugins
     Bench {
         /// Arguments of the benchmark
@@ -92,7 +89,7 @@ fn run(task: Task) -> Result<()> {
         Task::Load { args } => load::load(&args),
         Task::Unload { args } => load::unload(&args),
         Task::Demo { args } => harness::demo(&args),
-        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Test(options) => test::run(&options),
         Task::Bench { args } => harness::bench(&args),
         Task::Endure { args } => harness::endure(&args),
         Task::Simulate { args } => harness::simulate(&args),

@@ -34,10 +34,14 @@ pub struct Tally {
     pub failed: u64,
     /// Tests that did not run.
     pub skipped: u64,
+    /// Names of the tests that did not run.
+    pub skips: Vec<String>,
     /// The tests that failed, in the order of the report.
     pub failures: Vec<Failure>,
     /// Where in libtest's report the next line is.
     section: Section,
+    /// The test whose output the next line belongs to.
+    current: String,
     /// Tests of this report that say themselves that they were skipped; libtest calls them passed.
     skipped_themselves: u64,
 }
@@ -69,18 +73,30 @@ impl Tally {
             };
         } else if self.section == Section::Failures {
             self.read_failure(line);
-        } else if line == "successes:" || self.is_next_success(line) {
+        } else if line == "successes:" {
+            self.section = Section::Success;
+        } else if matches!(self.section, Section::Success | Section::Skipped) {
+            self.read_success(line);
+        } else if let Some((name, _)) = ignored(line) {
+            self.skips.push(name.to_owned());
+        }
+    }
+
+    /// Takes a line of the output of tests that passed.
+    fn read_success(&mut self, line: &str) {
+        if let Some(name) = heading(line) {
+            name.clone_into(&mut self.current);
             self.section = Section::Success;
         } else if line.starts_with("skipped: ") && self.section == Section::Success {
             self.section = Section::Skipped;
             self.skipped_themselves += 1;
+            self.skips.push(self.current.clone());
         }
     }
 
     /// Takes a line of the output of failed tests: the heading of one, or what it printed.
     fn read_failure(&mut self, line: &str) {
-        let heading = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----"));
-        if let Some(name) = heading.and_then(|rest| rest.strip_suffix(" stdout")) {
+        if let Some(name) = heading(line) {
             self.failures.push(Failure { name: name.to_owned(), ..Failure::default() });
         } else if let Some(failure) = self.failures.last_mut() {
             if failure.output.len() == REPEATED {
@@ -88,10 +104,6 @@ impl Tally {
             }
             failure.output.push_back(line.to_owned());
         }
-    }
-
-    fn is_next_success(&self, line: &str) -> bool {
-        line.starts_with("---- ") && self.section == Section::Skipped
     }
 
     /// Adds the end of a report: `ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
@@ -102,6 +114,16 @@ impl Tally {
         self.failed += number_of("failed", counts);
         self.skipped += number_of("ignored", counts) + skipped;
     }
+}
+
+/// The test whose output begins with this line: `---- NAME stdout ----`.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+}
+
+/// The name and the reason of a test that libtest ignores: `test NAME ... ignored, REASON`.
+fn ignored(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("test ")?.split_once(" ... ignored")
 }
 
 /// The number before a word: 3 for `passed` in `ok. 3 passed; 0 failed`.
@@ -135,11 +157,13 @@ mod tests {
     fn reports_are_summed() {
         let sum = tally(
             "running 4 tests\n\
+             test cost::all ... ignored, a measurement\n\
              test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s\n\
              running 2 tests\n\
              test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
         );
         assert_eq!(sum.to_string(), "4 passed, 1 failed, 1 skipped");
+        assert_eq!(sum.skips, ["cost::all"]);
     }
 
     #[test]
@@ -153,6 +177,7 @@ mod tests {
              test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(sum.to_string(), "1 passed, 0 failed, 2 skipped");
+        assert_eq!(sum.skips, ["cri", "gc"]);
     }
 
     #[test]
