@@ -9,7 +9,8 @@
 //! A node has a network namespace and a mount namespace. In the latter, `/run` and `/var/lib` are
 //! empty, as after the first boot, and no BPF file system is mounted. What a test mounts, pins and
 //! stores there ends with the namespaces, also when the test is killed; what it runs must lie
-//! elsewhere. Threads get in by `setns`; `ip netns exec` would give every process a mount namespace
+//! elsewhere. Its sysctls are those that the kernel begins with, whatever the machine's are
+//! ([`crate::inherited`]). Threads get in by `setns`; `ip netns exec` would give every process a mount namespace
 //! of its own, where no other process sees what it mounts.
 //!
 //! The outside host has no route to anything but its own link: a container that gets an answer from
@@ -37,7 +38,7 @@ use nix::{
 use serde_json::{Value, json};
 
 use crate::{
-    command,
+    command, inherited,
     netns::{enter_open, in_thread},
     processes,
     traffic::Host,
@@ -283,12 +284,14 @@ fn wait_until_local(address: Ipv6Addr) -> Result<()> {
 
 fn make_netns() -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+    inherited::reset()?;
     own_namespace("net")
 }
 
 fn make_machine() -> Result<(File, File)> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .context("unshare(CLONE_NEWNS | CLONE_NEWNET)")?;
+    inherited::reset()?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .context("make all mounts private")?;
