@@ -2,13 +2,15 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::Node,
     store::{Decision, LinkLocal, Slot},
     template::Digest,
 };
 use serde::Serialize;
 
-use crate::output::{CommandError, json, table};
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
 
 /// A slot as it is shown.
 #[derive(Debug, Serialize)]
@@ -77,10 +79,7 @@ impl From<Slot> for Row {
 
 /// Lists the slots on record.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let slots = match Node::open_existing(directories)? {
-        Some(node) => node.store.read(|transaction| transaction.slots())?,
-        None => Vec::new(),
-    };
+    let slots = node::open(directories)?.store.read(|transaction| transaction.slots())?;
     let rows = slots.into_iter().map(Row::from);
     if as_json {
         return json(&rows.collect::<Vec<_>>());
