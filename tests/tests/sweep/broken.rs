@@ -321,7 +321,14 @@ fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
         pooled.fill()?;
         let (one, two) = (pooled.add()?, pooled.add()?);
         for pin in ["endpoints_v4", "to_container"] {
-            fs::remove_file(pooled.node().dirs().bpf.join("v2").join(pin))?;
+            fs::remove_file(
+                pooled
+                    .node()
+                    .dirs()
+                    .bpf
+                    .join(format!("v{}", repoint_common::LAYOUT_VERSION))
+                    .join(pin),
+            )?;
             dry_run(pooled)?.ensure("pin", "due")?;
             let swept = sweep(pooled, &[])?;
             swept.ensure("pin", "done")?;

@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    store::{Decision, LinkLocal, Slot},
+    store::{Decision, Hook, LinkLocal, LocalPath, Slot},
     template::Digest,
 };
 use serde::Serialize;
@@ -29,6 +29,10 @@ struct Row {
     netns_inode: Option<u64>,
     masquerade: bool,
     link_local: LinkLocal,
+    /// Key `localPath`.
+    local_path: LocalPath,
+    /// Key `hook`.
+    hook: Hook,
     ipam: Option<String>,
     function: Option<String>,
     tenant: Option<String>,
@@ -63,6 +67,8 @@ impl From<Slot> for Row {
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
             link_local: slot.link_local,
+            local_path: slot.local_path,
+            hook: slot.hook,
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),

@@ -37,7 +37,7 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    store::{LinkLocal, PoolPolicy},
+    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
     template::MTU,
     types::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
 };
@@ -60,6 +60,10 @@ pub struct NetConf {
     pub ip_masq: bool,
     /// Whether containers reach link-local addresses outside the node: key `linkLocal`.
     pub link_local: LinkLocal,
+    /// Which way packets between containers of the node take: key `localPath`.
+    pub local_path: LocalPath,
+    /// Where the programs are attached: key `hook`.
+    pub hook: Hook,
     /// MTU of the container's interface, bytes: key `mtu`. The node's choice where it is absent.
     pub mtu: Option<u32>,
     /// Where the node's state is.
@@ -137,6 +141,10 @@ impl NetConf {
             link_local: conf
                 .get("linkLocal")
                 .map_or(Ok(LinkLocal::default()), |node| node.checked(LINK_LOCAL))?,
+            local_path: conf
+                .get("localPath")
+                .map_or(Ok(LocalPath::default()), |node| node.checked(LOCAL_PATH))?,
+            hook: conf.get("hook").map_or(Ok(Hook::default()), |node| node.checked(HOOK))?,
             mtu: conf.get("mtu").map(|node| mtu(&node, &ipam)).transpose()?,
             directories: Directories::read(conf)?,
             cold_builds: cold_builds(conf)?,
@@ -201,8 +209,9 @@ impl NetConf {
         template: Option<(&TemplateName, &[u8; 32])>,
     ) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
-        let Self { name, ip_masq, link_local, mtu, ipam, .. } = self;
-        let text = format!("{name} {ifname} {ip_masq} {} {mtu:?} {ipam:?}", link_local.name());
+        let Self { name, ip_masq, link_local, local_path, hook, mtu, ipam, .. } = self;
+        let words = [link_local.name(), local_path.name(), hook.name()].join(" ");
+        let text = format!("{name} {ifname} {ip_masq} {words} {mtu:?} {ipam:?}");
         let mut hash = Sha256::new_with_prefix(text);
         if let Some((name, digest)) = template {
             hash.update(digest);
@@ -234,6 +243,8 @@ const NAME: &str = "a network name such as \"functions\"";
 const PLUGIN: &str = "the name of an executable such as \"repoint-cni\"";
 const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";
 const LINK_LOCAL: &str = "\"deny\" or \"allow\"";
+const LOCAL_PATH: &str = "\"direct\" or \"stack\"";
+const HOOK: &str = "\"clsact\" or \"tcx\"";
 const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
 
 impl Directories {

@@ -80,6 +80,7 @@ impl<'a> Blueprint<'a> {
         slot.netns = Some(netns.inode());
         slot.masquerade = self.masquerade;
         slot.link_local = self.conf.link_local;
+        (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
         slot.identity = transaction.identity(&format!("network:{network}"))?;
         slot.pool = self.pool.key;
         slot.template = self.digest;

@@ -102,6 +102,7 @@ impl Cold<'_> {
             self.give(&mut slot);
             slot.masquerade = self.masquerades();
             slot.link_local = conf.link_local;
+            (slot.local_path, slot.hook) = (conf.local_path, conf.hook);
             slot.mac = conf.mac.unwrap_or(slot.mac);
             slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
             match &conf.ipam {

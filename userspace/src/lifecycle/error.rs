@@ -13,8 +13,8 @@ use crate::{
     netns::{HiddenError, NetnsError, StackError},
     private::PrivateError,
     slot::{
-        BuildError, CaptureError, FingerprintError, InspectError, MasqueradeError, PermitError,
-        TeardownError, UsageError,
+        BuildError, CaptureError, FingerprintError, HookError, InspectError, MasqueradeError,
+        PermitError, TeardownError, UsageError,
     },
     store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
@@ -385,6 +385,15 @@ pub enum LifecycleError {
 
 fn others(rest: &[LifecycleError]) -> String {
     rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
+}
+
+impl From<HookError> for LifecycleError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Netlink(error) => error.into(),
+            HookError::Datapath(error) => error.into(),
+        }
+    }
 }
 
 impl LifecycleError {

@@ -208,11 +208,23 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
         return deleted("its namespace is another's by now");
     }
     Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
-        Ok(Scrubbed::Clean { repaired }) => Fate::Ready { repaired },
+        Ok(Scrubbed::Clean { repaired }) => {
+            forget_mac(node, slot)?;
+            Fate::Ready { repaired }
+        }
         Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
         Ok(Scrubbed::Different(difference)) => Fate::Deleted(difference.to_string()),
         Err(error) => Fate::Deleted(error.to_string()),
     })
+}
+
+/// Forgets which Ethernet address the last user took: the next one's frames are for the slot's own.
+fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    if let Some(maps) = node.maps()? {
+        maps.forget_mac(slot.host_ifindex)?;
+    }
+    failpoint::hit("scrub:mac");
+    Ok(())
 }
 
 /// What the slot was built as.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{
@@ -13,6 +13,13 @@ use netlink_packet_route::{
 
 use super::{NetlinkError, Request, RouteSocket};
 use crate::types::Mac;
+
+/// `AF_INET`
+const AF_INET: u16 = 2;
+/// `IFLA_INET_CONF`
+const INET_CONF: u16 = 1;
+/// `IPV4_DEVCONF_ARP_NOTIFY`
+const ARP_NOTIFY: u16 = 22;
 
 /// A veth pair to be made: the host's end in the socket's namespace, the container's in another.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +90,25 @@ pub fn configure_link(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlink
     ])])];
     message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
     Request::new("configure the interface", RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Has a link announce itself by a gratuitous ARP when its Ethernet address is changed (sysctl
+/// `arp_notify`): the programs learn from it where frames to the container go.
+#[must_use]
+pub fn announce_changes(ifindex: u32) -> Request<RouteNetlinkMessage> {
+    let nested = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(4 + value.len()).unwrap_or_default();
+        [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+    };
+    let setting = nested(ARP_NOTIFY, &1_u32.to_ne_bytes());
+    let family = nested(AF_INET | NLA_F_NESTED, &nested(INET_CONF | NLA_F_NESTED, &setting));
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    // The crate writes these settings as the kernel tells them, which is not as it takes them.
+    message.attributes =
+        vec![LinkAttribute::Other(DefaultNla::new(libc::IFLA_AF_SPEC | NLA_F_NESTED, family))];
+    let request = RouteNetlinkMessage::SetLink(message);
+    Request::new("have the interface announce its Ethernet address", request, 0)
 }
 
 /// Brings a link up.

@@ -27,8 +27,8 @@ pub use generic::{
     GENERIC_HEADER, built_in_family, families, forget_tcp_metrics, generic_message, open_generic,
 };
 pub use link::{
-    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
-    delete_no_link, get_link, links, move_to_group, mtu_of,
+    LinkInfo, Veth, announce_changes, bring_up, configure_link, create_veth, delete_group,
+    delete_link, delete_no_link, get_link, links, move_to_group, mtu_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{

@@ -1,26 +1,23 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{
-    fs, io,
-    os::fd::{AsFd as _, BorrowedFd},
-    path::PathBuf,
-};
+use std::{fs, io, os::fd::AsFd as _, path::PathBuf};
 
 use ipnet::IpNet;
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{Alias, GROUP, GROUP_MASQUERADED, Owner, container_end, entries::by_family};
+use super::{
+    Alias, GROUP, GROUP_MASQUERADED, Owner, attach_by_tcx, container_end, entries::by_family, hook,
+};
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
-        Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact, add_filter,
-        add_neighbour, add_route, assign, bring_up, configure_link, create_veth,
+        NetlinkError, Route, RouteSocket, Veth, add_neighbour, add_route, assign, bring_up,
+        configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
-    store::Slot,
+    store::{Hook, Slot},
     template::{NetworkConfig, Sysctl, host_net},
     types::Mac,
 };
@@ -157,8 +154,10 @@ impl Builder<'_> {
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
         let mut batch = vec![configure_link(ifindex, Some(&alias))];
-        if self.config.programs {
-            batch.extend(self.attach_programs(ifindex));
+        match (self.config.programs, self.slot.hook) {
+            (false, _) => {}
+            (true, Hook::Clsact) => batch.extend(hook::add_filters(ifindex, self.programs)),
+            (true, Hook::Tcx) => attach_by_tcx(ifindex, self.programs)?,
         }
         batch.push(bring_up(ifindex));
         for address in self.config.addresses.iter().map(IpNet::addr) {
@@ -166,17 +165,6 @@ impl Builder<'_> {
             batch.push(add_neighbour(ifindex, address, self.slot.mac));
         }
         node.execute(batch).map_err(BuildError::Node)
-    }
-
-    fn attach_programs(&self, ifindex: u32) -> [Request<RouteNetlinkMessage>; 3] {
-        let filter = |direction, program: BorrowedFd<'_>, name| {
-            add_filter(ifindex, direction, program, name)
-        };
-        [
-            add_clsact(ifindex),
-            filter(Direction::Ingress, self.programs.from_container(), "from_container"),
-            filter(Direction::Egress, self.programs.to_container(), "to_container"),
-        ]
     }
 
     /// Sysctls, addresses, neighbours and routes, from inside the container's namespace. Sysctls

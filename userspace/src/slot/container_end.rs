@@ -20,8 +20,8 @@ use super::{BuildError, fingerprint::mount_proc};
 use crate::{
     failpoint,
     netlink::{
-        NetlinkError, Request, RouteSocket, add_address, add_neighbour, append_route, bring_up,
-        configure_link, is_local,
+        NetlinkError, Request, RouteSocket, add_address, add_neighbour, announce_changes,
+        append_route, bring_up, configure_link, is_local,
     },
     store::Slot,
     template::NetworkConfig,
@@ -42,7 +42,11 @@ pub(super) fn equip(
     config: &NetworkConfig,
     ifindex: u32,
 ) -> Vec<Request<RouteNetlinkMessage>> {
-    let mut requests = vec![configure_link(ifindex, None), bring_up(ifindex)];
+    let mut requests = vec![configure_link(ifindex, None)];
+    if config.addresses.iter().any(|address| address.addr().is_ipv4()) {
+        requests.push(announce_changes(ifindex));
+    }
+    requests.push(bring_up(ifindex));
     if slot.owns_netns {
         requests.push(bring_up(LOOPBACK));
     }

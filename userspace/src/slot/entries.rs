@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use repoint_common::{
-    endpoint::Endpoint,
-    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface},
+    endpoint::{self, Endpoint},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface},
 };
 
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    store::{LinkLocal, Slot},
+    store::{LinkLocal, LocalPath, Slot},
     types::Identity,
 };
 
@@ -37,7 +37,8 @@ pub fn point(
 /// The entry of each of a slot's addresses.
 #[must_use]
 pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
-    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, padding: [0; 2] }
+    let flags = if slot.local_path == LocalPath::Stack { endpoint::FLAG_STACK } else { 0 };
+    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, flags }
 }
 
 /// The entry of a slot's interface.
@@ -47,10 +48,13 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
     let flag = |flag, is_set: bool| if is_set { flag } else { 0 };
     let more = v4.len() > 1 || v6.len() > 1;
     let allows_link_local = slot.link_local == LinkLocal::Allow;
+    let takes_stack = slot.local_path == LocalPath::Stack;
     Interface {
         slot: slot.id.0,
         identity: identity.0,
-        flags: flag(FLAG_MORE_ADDRESSES, more) | flag(FLAG_LINK_LOCAL, allows_link_local),
+        flags: flag(FLAG_MORE_ADDRESSES, more)
+            | flag(FLAG_LINK_LOCAL, allows_link_local)
+            | flag(FLAG_STACK, takes_stack),
         ipv4: v4.first().map_or([0; 4], |address| address.octets()),
         ipv6: v6.first().map_or([0; 16], |address| address.octets()),
         mac: slot.mac.0,

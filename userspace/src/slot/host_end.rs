@@ -1,10 +1,12 @@
 //! Whether a slot's interface on the node is as it was built: other plugins of a chain work there,
 //! and what they leave would be the next user's.
 
-use super::is_alias_of;
+use super::{
+    hook::{HookError, PLACES, attached_names, sorted},
+    is_alias_of,
+};
 use crate::{
-    datapath::{FROM_CONTAINER, TO_CONTAINER},
-    netlink::{Direction, NetlinkError, RouteSocket, filter_names, get_link},
+    netlink::{RouteSocket, get_link},
     store::Slot,
 };
 
@@ -12,12 +14,12 @@ use crate::{
 const NO_QUEUE: &str = "noqueue";
 
 /// What is different of a slot's interface on the node; none: nothing.
-pub fn host_end_difference(slot: &Slot) -> Result<Option<String>, NetlinkError> {
+pub fn host_end_difference(slot: &Slot) -> Result<Option<String>, HookError> {
     let mut socket = RouteSocket::open()?;
     let name = slot.id.host_ifname();
     let link = match get_link(&mut socket, &name) {
         Err(error) if error.is_absent() => return Ok(Some(format!("interface {name} is gone"))),
-        link => link?,
+        link => link.map_err(HookError::Netlink)?,
     };
     if link.ifindex != slot.host_ifindex || !is_alias_of(&link.alias, slot) {
         return Ok(Some(format!("interface {name} is another's by now")));
@@ -28,12 +30,12 @@ pub fn host_end_difference(slot: &Slot) -> Result<Option<String>, NetlinkError> 
     if link.qdisc != NO_QUEUE {
         return Ok(Some(format!("interface {name} has queueing discipline {}", link.qdisc)));
     }
-    for (direction, own) in
-        [(Direction::Ingress, FROM_CONTAINER), (Direction::Egress, TO_CONTAINER)]
-    {
-        let found = filter_names(&mut socket, link.ifindex, direction)?;
-        if found != [own] {
-            return Ok(Some(format!("interface {name} has filters {}", found.join(", "))));
+    for (direction, own) in PLACES {
+        let found = attached_names(&mut socket, link.ifindex, direction)?;
+        let (here, elsewhere) = sorted(slot.hook, found);
+        if here != [own] || !elsewhere.is_empty() {
+            let all = [here, elsewhere].concat().join(", ");
+            return Ok(Some(format!("interface {name} has filters or programs {all}")));
         }
     }
     Ok(None)

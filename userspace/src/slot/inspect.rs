@@ -1,14 +1,20 @@
 //! Whether a slot's kernel objects are what its record and configuration say.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
-use super::is_alias_of;
+use repoint_common::{GATEWAY_V4, GATEWAY_V6};
+
+use super::{
+    hook::{HookError, PLACES, attached_names, sorted},
+    is_alias_of,
+};
 use crate::{
     datapath::{DatapathError, Maps},
-    netlink::{self, Direction, LinkInfo, NetlinkError, Route, RouteSocket},
+    netlink::{self, LinkInfo, NetlinkError, Route, RouteSocket},
     netns::{Netns, NetnsError},
     store::Slot,
     template::{NetworkConfig, host_net},
+    types::Mac,
 };
 
 /// Why a slot cannot be inspected, or what is wrong with it.
@@ -26,6 +32,15 @@ pub enum InspectError {
     /// The maps cannot be read.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+}
+
+impl From<HookError> for InspectError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Netlink(error) => error.into(),
+            HookError::Datapath(error) => error.into(),
+        }
+    }
 }
 
 fn differs(what: impl fmt::Display) -> InspectError {
@@ -55,10 +70,9 @@ fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectErro
     }
     require_up(&link)?;
     if config.programs {
-        for (direction, program) in
-            [(Direction::Ingress, "from_container"), (Direction::Egress, "to_container")]
-        {
-            let attached = netlink::filters(&mut socket, link.ifindex, direction)?;
+        for (direction, program) in PLACES {
+            let found = attached_names(&mut socket, link.ifindex, direction)?;
+            let (attached, _) = sorted(slot.hook, found);
             if !attached.iter().any(|name| name == program) {
                 return Err(differs(format!("program {program} is not attached to {}", link.name)));
             }
@@ -93,10 +107,20 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
         return Err(differs(format!("the route to {} is gone", lost.destination)));
     }
     let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
-    if let Some((lost, _)) = config.neighbours.iter().find(|entry| !neighbours.contains(entry)) {
-        return Err(differs(format!("the neighbour entry of gateway {lost} is gone")));
+    match config.neighbours.iter().find(|wanted| !is_known(wanted, &neighbours)) {
+        Some((router, _)) => {
+            Err(differs(format!("the neighbour entry of gateway {router} is gone, or another")))
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether a router has its entry. The gateway needs none, as the programs answer for it; the kernel
+/// removes them when the interface gets another Ethernet address.
+fn is_known(wanted: &(IpAddr, Mac), neighbours: &[(IpAddr, Mac)]) -> bool {
+    let gateways = [IpAddr::from(GATEWAY_V4), IpAddr::from(GATEWAY_V6)];
+    let has_another = || neighbours.iter().any(|(router, _)| *router == wanted.0);
+    neighbours.contains(wanted) || gateways.contains(&wanted.0) && !has_another()
 }
 
 /// Whether there is the route, maybe of another interface that was there first; or, where another

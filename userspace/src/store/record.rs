@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Domain, LinkLocal, Mode, StoreError,
+    Decision, Domain, Hook, LinkLocal, LocalPath, Mode, StoreError,
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const SLOT_VERSION: u8 = 4;
+const SLOT_VERSION: u8 = 5;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -189,6 +189,10 @@ pub struct Slot {
     pub decision: Option<Decision>,
     /// Whether its packets to link-local addresses may leave the node.
     pub link_local: LinkLocal,
+    /// Which way packets between it and other slots take.
+    pub local_path: LocalPath,
+    /// Where the programs are attached to its interface on the node.
+    pub hook: Hook,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -229,6 +233,8 @@ impl Slot {
             idle_ttl: None,
             decision: None,
             link_local: LinkLocal::default(),
+            local_path: LocalPath::default(),
+            hook: Hook::default(),
             created: now,
             changed: now,
         }
@@ -290,7 +296,7 @@ impl Slot {
         if let Some(decision) = &self.decision {
             decision.encode(&mut encoder);
         }
-        encoder.u8(self.link_local as u8);
+        encoder.u8(self.link_local as u8).u8(self.local_path as u8).u8(self.hook as u8);
         encoder.finish()
     }
 
@@ -331,6 +337,8 @@ impl Slot {
                 .then(|| Decision::decode(&mut decoder))
                 .transpose()?,
             link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
+            local_path: LocalPath::from_number(decoder.u8("local path")?)?,
+            hook: Hook::from_number(decoder.u8("hook")?)?,
         };
         decoder.finish()?;
         Ok(slot)

@@ -187,6 +187,8 @@ proptest! {
         identity in any::<u32>(),
         flags in any::<(bool, bool)>(),
         link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
+        local_path in proptest::sample::select(LocalPath::ALL.to_vec()),
+        hook in proptest::sample::select(Hook::ALL.to_vec()),
         function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
@@ -201,6 +203,7 @@ proptest! {
         slot.identity = Identity(identity);
         (slot.owns_netns, slot.masquerade) = flags;
         slot.link_local = link_local;
+        (slot.local_path, slot.hook) = (local_path, hook);
         slot.function = function.map(|name| name.parse().unwrap());
         slot.netns_path = path.map(Into::into);
         slot.changed = times.1;

@@ -20,8 +20,8 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    slot::{Owner, User, users},
-    store::{Read, Slot, SlotState, Store, StoreError, Survey},
+    slot::{Owner, User, ours_by_tcx, users},
+    store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
     types::SlotId,
 };
 
@@ -158,6 +158,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
         locked,
         ..Observation::default()
     };
+    seen.look_at_tcx()?;
     seen.look_at_paths(&directories.run)?;
     seen.took = begun.elapsed();
     Ok(seen)
@@ -250,6 +251,17 @@ fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, LifecycleError> {
 impl Observation {
     /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
     /// those that are not, or that have been on their way for long.
+    /// Slots whose programs are attached by tcx have none among the filters.
+    fn look_at_tcx(&mut self) -> Result<(), LifecycleError> {
+        let Some(pinned) = self.pins.programs else { return Ok(()) };
+        for slot in self.records.slots.iter().filter(|slot| slot.hook == Hook::Tcx) {
+            if let Some(attached) = self.attached.get_mut(&slot.host_ifindex) {
+                *attached = ours_by_tcx(slot.host_ifindex, pinned)?;
+            }
+        }
+        Ok(())
+    }
+
     fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
         let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;

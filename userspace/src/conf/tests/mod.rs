@@ -206,6 +206,8 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
         ("mtu", json!(1400)),
         ("ipMasq", json!(true)),
         ("linkLocal", json!("allow")),
+        ("localPath", json!("stack")),
+        ("hook", json!("tcx")),
         ("name", json!("m")),
         ("ipam", json!({"subnet": "10.2.0.0/24"})),
         ("ipam", json!({"subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]})),

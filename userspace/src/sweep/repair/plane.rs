@@ -12,8 +12,8 @@ use crate::{
     lifecycle::{LifecycleError, Node},
     netlink::{Direction, RouteSocket, add_clsact, replace_filter},
     private,
-    slot::{release_masquerade, require_masquerade},
-    store::{Slot, StoreError},
+    slot::{attach_by_tcx, release_masquerade, require_masquerade},
+    store::{Hook, Slot, StoreError},
 };
 
 pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
@@ -59,7 +59,12 @@ fn attach_some(
         batch.iter().map(slot).collect::<Result<_, StoreError>>()
     })?;
     let mut requests = Vec::with_capacity(3 * slots.len());
-    for ifindex in slots.iter().flatten().map(|slot| slot.host_ifindex) {
+    for slot in slots.iter().flatten() {
+        let ifindex = slot.host_ifindex;
+        if slot.hook == Hook::Tcx {
+            attach_by_tcx(ifindex, programs)?;
+            continue;
+        }
         let from = (Direction::Ingress, programs.from_container(), FROM_CONTAINER);
         let to = (Direction::Egress, programs.to_container(), TO_CONTAINER);
         requests.push(add_clsact(ifindex));
