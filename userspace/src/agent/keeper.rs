@@ -210,7 +210,7 @@ fn build(
     if count == 0 {
         return Ok(());
     }
-    let conf = NetConf::parse(&pool.conf)?;
+    let conf = NetConf::recorded(&pool.conf)?;
     if matches!(conf.ipam, IpamConf::Delegated(_)) {
         // Its ADDs are counted, and that is all there is of it.
         return Ok(());

@@ -171,5 +171,5 @@ pub(crate) fn pool(
     if pools.iter().any(|(id, _)| id.network != first.network) {
         return Err(CommandError::WhichNetwork);
     }
-    Ok(NetConf::parse(&pool.conf).map_err(LifecycleError::from)?)
+    Ok(NetConf::recorded(&pool.conf).map_err(LifecycleError::from)?)
 }

@@ -91,8 +91,6 @@ pub(crate) enum CommandError {
     NoSlot { which: String },
     #[error("cannot read {path}: {source}")]
     ReadConfig { path: std::path::PathBuf, source: io::Error },
-    #[error("{path} is not JSON: {source}")]
-    NotJson { path: std::path::PathBuf, source: serde_json::Error },
     #[error("{path} has no plugin of type repoint-cni")]
     NotOurs { path: std::path::PathBuf },
     #[error("{path}: {source}")]

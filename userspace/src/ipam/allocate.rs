@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Range, RangeSet};
+use super::{NodeAddresses, Range, RangeSet, Reserved, reserved};
 use crate::{
     cni::{CniError, ErrorCode},
     types::NetworkName,
@@ -20,6 +20,8 @@ pub struct Pool<'a> {
     /// The address given last of each set: the search goes on after it, so that an address rests
     /// for as long as possible before it is given again.
     pub last: &'a [Option<IpAddr>],
+    /// What the node has of them itself.
+    pub node: &'a NodeAddresses,
     /// Whether an address that rests is given where no other is left.
     pub rest_yields: bool,
 }
@@ -48,7 +50,8 @@ pub enum AllocateError {
     },
     /// Every address is taken.
     #[error(
-        "network {network} has no address left in {ranges}: {in_use} of {in_use} are in use or rest"
+        "network {network} has no address left in {ranges}: {in_use} of {in_use} are in use or \
+         rest{reserved}"
     )]
     Exhausted {
         /// The network.
@@ -57,6 +60,8 @@ pub enum AllocateError {
         ranges: String,
         /// How many addresses they have to give, each of which is taken.
         in_use: u64,
+        /// What else is in the ranges: repoint's own addresses and the node's.
+        reserved: String,
     },
     /// The address asked for belongs to no range.
     #[error("network {network} has no range with the requested address {address}, only {ranges}")]
@@ -83,14 +88,14 @@ pub enum AllocateError {
         second: IpAddr,
     },
     /// The address asked for is not a container's to have.
-    #[error(
-        "the requested address {address} is a gateway, network or broadcast address of network {network}"
-    )]
+    #[error("the requested address {address} of network {network} is {reserved}: ask for another")]
     RequestedReserved {
         /// The network.
         network: NetworkName,
         /// The address.
         address: IpAddr,
+        /// Whose it is.
+        reserved: Reserved,
     },
     /// The address asked for is another's.
     #[error("the requested address {address} of network {network} is in use")]
@@ -143,9 +148,11 @@ impl<'a> Pool<'a> {
         self.sets.iter().find_map(|set| set.range_of(address))
     }
 
-    /// Whether no container may have the address, whichever range of the pool it is in.
-    fn reserves(&self, address: IpAddr) -> bool {
-        self.sets.iter().flat_map(RangeSet::ranges).any(|range| range.reserves(address))
+    /// Why no container may have the address, whichever range of the pool it is in.
+    fn reserves(&self, address: IpAddr) -> Option<Reserved> {
+        let mut ranges = self.sets.iter().flat_map(RangeSet::ranges);
+        let by_range = ranges.find_map(|range| range.reserves(address));
+        by_range.or_else(|| reserved::by_node(self.node, address))
     }
 
     /// The one address of a set that is requested.
@@ -175,8 +182,9 @@ impl<'a> Pool<'a> {
         availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let network = || self.network.clone();
-        if self.reserves(address) {
-            return Err(AllocateError::RequestedReserved { network: network(), address }.into());
+        if let Some(reserved) = self.reserves(address) {
+            let network = network();
+            return Err(AllocateError::RequestedReserved { network, address, reserved }.into());
         }
         if availability(address)? == Availability::Taken {
             return Err(AllocateError::RequestedTaken { network: network(), address }.into());
@@ -191,10 +199,15 @@ impl<'a> Pool<'a> {
         availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let last = self.last.get(index).copied().flatten();
-        let (mut in_use, mut rested_longest) = (0, None);
+        let (mut in_use, mut rested_longest, mut kept) = (0, None, String::new());
         for (range, address) in set.addresses_after(last) {
-            if self.reserves(address) {
-                continue;
+            match self.reserves(address) {
+                None => {}
+                Some(Reserved::Gateway | Reserved::Network | Reserved::Broadcast) => continue,
+                Some(own) => {
+                    kept += &format!("; {address} is {own}");
+                    continue;
+                }
             }
             match availability(address)? {
                 Availability::Free => return Ok(range.with_prefix(address)),
@@ -212,7 +225,7 @@ impl<'a> Pool<'a> {
             return Ok(address);
         }
         let (network, ranges) = (self.network.clone(), set.to_string());
-        Err(AllocateError::Exhausted { network, ranges, in_use }.into())
+        Err(AllocateError::Exhausted { network, ranges, in_use, reserved: kept }.into())
     }
 
     fn not_in_range(&self, address: IpAddr) -> AllocateError {
@@ -239,7 +252,13 @@ mod tests {
         taken: &[IpAddr],
     ) -> Result<Vec<String>, AllocateError> {
         let network = "net".parse().unwrap();
-        let pool = Pool { network: &network, sets, last, rest_yields: false };
+        let pool = Pool {
+            network: &network,
+            sets,
+            last,
+            node: &NodeAddresses::default(),
+            rest_yields: false,
+        };
         let available = |address| {
             if taken.contains(&address) { Availability::Taken } else { Availability::Free }
         };
@@ -269,7 +288,13 @@ mod tests {
     #[test]
     fn what_has_rested_longest_is_given_where_nothing_else_is_left() {
         let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let mut pool = Pool { network: &network, sets: &sets[..1], last: &[], rest_yields: true };
+        let mut pool = Pool {
+            network: &network,
+            sets: &sets[..1],
+            last: &[],
+            node: &NodeAddresses::default(),
+            rest_yields: true,
+        };
         let rests = |address: IpAddr| match address {
             address if address == ip("10.1.0.3") => Availability::Resting(5),
             address if address == ip("10.1.0.4") => Availability::Resting(4),
@@ -296,6 +321,41 @@ mod tests {
             "network net has no address left in 10.1.0.1-10.1.0.6: 5 of 5 are in use or rest"
         );
         assert_eq!(error.to_cni().code, ErrorCode::NO_ADDRESS);
+    }
+
+    #[test]
+    fn what_the_node_has_itself_is_not_given_and_named() {
+        let node = NodeAddresses { own: vec![ip("10.1.0.2")], routers: vec![ip("10.1.0.3")] };
+        let (network, sets) = ("net".parse().unwrap(), dual_stack());
+        let pool = Pool {
+            network: &network,
+            sets: &sets[..1],
+            last: &[],
+            node: &node,
+            rest_yields: false,
+        };
+        let choose = |requested: &[IpAddr], availability| {
+            allocate::<AllocateError>(&pool, requested, |_| Ok(availability))
+        };
+        assert_eq!(choose(&[], Availability::Free).unwrap()[0].to_string(), "10.1.0.4/29");
+        let error = choose(&[], Availability::Taken).unwrap_err().to_string();
+        let expected = "3 of 3 are in use or rest; 10.1.0.2 is an address of the node; \
+                        10.1.0.3 is the gateway of the node";
+        assert!(error.ends_with(expected), "{error}");
+        for (address, named) in
+            [("10.1.0.2", "an address of"), ("10.1.0.3", "the gateway of the node")]
+        {
+            let error = choose(&[ip(address)], Availability::Free).unwrap_err().to_string();
+            assert!(error.contains(address) && error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_gateway_of_all_containers_is_no_containers() {
+        let sets = sets(&json!([[{"subnet": "169.254.1.0/29", "gateway": "169.254.1.2"}]]));
+        assert_eq!(choose(&sets, &[], &[], &[]).unwrap(), ["169.254.1.3/29"]);
+        let error = choose(&sets, &[], &[ip("169.254.1.1")], &[]).unwrap_err().to_string();
+        assert!(error.contains("169.254.1.1") && error.contains("all containers"), "{error}");
     }
 
     #[test]
@@ -345,7 +405,13 @@ mod tests {
             }
         }
         let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let pool = Pool { network: &network, sets: &sets, last: &[], rest_yields: false };
+        let pool = Pool {
+            network: &network,
+            sets: &sets,
+            last: &[],
+            node: &NodeAddresses::default(),
+            rest_yields: false,
+        };
         assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
     }
 }

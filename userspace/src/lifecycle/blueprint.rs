@@ -6,11 +6,13 @@ use super::{
     addresses::take_addresses,
     in_force::{PoolInForce, pool_template},
     node::{now, uplink_mtu},
+    node_addresses::node_addresses,
 };
 use crate::{
     conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
+    ipam::NodeAddresses,
     netns::{HiddenNamespaces, Netns, NetnsInode},
     slot::{BuildPermit, Builder, Built},
     store::{PoolId, Slot, Write},
@@ -31,6 +33,8 @@ pub(super) struct Blueprint<'a> {
     masquerade: bool,
     /// Where the host's ends of the slots will be.
     home: NetnsInode,
+    /// What the node has itself of the ranges.
+    node: NodeAddresses,
 }
 
 /// A slot on record, and its namespace, in which nothing is yet.
@@ -58,7 +62,8 @@ impl<'a> Blueprint<'a> {
             return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
         }
         let home = Netns::current()?.inode();
-        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home })
+        let node = node_addresses(&own.range_sets)?;
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home, node })
     }
 
     /// Whether its slots are masqueraded.
@@ -88,7 +93,10 @@ impl<'a> Blueprint<'a> {
         slot.mtu = self.mtu;
         transaction.put_template(&self.digest, &self.text)?;
         let yields = self.pool.policy.cooldown.is_none();
-        slot.addresses = take_addresses(transaction, &self.pool.id, self.own, &[], yields, id)?;
+        slot.addresses = {
+            let (id_of_pool, own, node) = (&self.pool.id, self.own, &self.node);
+            take_addresses(transaction, id_of_pool, own, node, &[], yields, id)?
+        };
         transaction.put_slot(&slot)?;
         Ok(slot)
     }

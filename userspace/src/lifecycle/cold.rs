@@ -11,6 +11,7 @@ use super::{
     decision::ordinary,
     in_force::{pool_id, stored_template},
     node::now,
+    node_addresses::{check_given, node_addresses},
     release::undo,
     result::result,
     room::{Room, lack},
@@ -22,7 +23,7 @@ use crate::{
     conf::{IpamConf, User},
     datapath::Datapath,
     failpoint,
-    ipam::resolv_conf,
+    ipam::{NodeAddresses, resolv_conf},
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
     store::{Mode, Slot, SlotState},
@@ -90,6 +91,10 @@ impl Cold<'_> {
     fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
         let home = Netns::current()?.inode();
+        let reserved = match &conf.ipam {
+            IpamConf::Own(own) => node_addresses(&own.range_sets)?,
+            IpamConf::Delegated(_) => NodeAddresses::default(),
+        };
         node.store.grow(|transaction| {
             transaction.record_home(home)?;
             let id = transaction.next_slot_id()?;
@@ -111,7 +116,7 @@ impl Cold<'_> {
                         let requested = self.request.requested_addresses();
                         let pool = pool_id(conf, &attachment.ifname, self.user);
                         let yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
-                        take_addresses(transaction, &pool, own, &requested, yields, id)?
+                        take_addresses(transaction, &pool, own, &reserved, &requested, yields, id)?
                     };
                 }
                 IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
@@ -212,6 +217,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, Lifec
             if addresses.is_empty() {
                 return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
             }
+            check_given(plugin, addresses.iter().map(IpNet::addr))?;
             let slot = record_addresses(node, slot, addresses)?;
             Ok(Lease { slot, routes: given.routes, dns: given.dns })
         }

@@ -1,6 +1,6 @@
 //! Why a verb failed, and what the caller is told.
 
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use super::Decline;
 use crate::{
@@ -35,6 +35,19 @@ pub enum LifecycleError {
     NoAddress {
         /// The plugin.
         plugin: String,
+    },
+    /// The IPAM plugin gave an address that does not work.
+    #[error(
+        "IPAM plugin {plugin} gave {address}, which is {why}: no container can have it, have the \
+         plugin give others"
+    )]
+    UnusableAddress {
+        /// The plugin.
+        plugin: String,
+        /// The address.
+        address: IpAddr,
+        /// Why it does not work.
+        why: String,
     },
     /// The file that `ipam.resolvConf` names cannot be used.
     #[error(transparent)]
@@ -414,7 +427,9 @@ impl LifecycleError {
         match self {
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
             | Self::OwnNetns { .. }
-            | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
+            | Self::User(
+                UserError::Args { .. } | UserError::Unknown { .. } | UserError::Misspelt { .. },
+            )
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
             Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
             Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
@@ -436,9 +451,9 @@ impl LifecycleError {
             | Self::User(
                 UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
             ) => ErrorCode::INVALID_CONFIGURATION,
-            Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
-                ErrorCode::NO_ADDRESS
-            }
+            Self::NoAddress { .. }
+            | Self::UnusableAddress { .. }
+            | Self::Store(StoreError::AddressTaken { .. }) => ErrorCode::NO_ADDRESS,
             Self::Store(StoreError::AttachmentTaken { .. }) => ErrorCode::ALREADY_EXISTS,
             Self::Build { source, .. } if source.is_present() => ErrorCode::ALREADY_EXISTS,
             Self::NotAttached { .. } => ErrorCode::UNKNOWN_CONTAINER,

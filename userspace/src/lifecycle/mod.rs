@@ -17,6 +17,7 @@ mod gateway;
 mod gc;
 mod in_force;
 mod node;
+mod node_addresses;
 mod operations;
 mod outcome;
 mod park;

@@ -62,7 +62,7 @@ pub fn refill(
     if recorded.is_none_or(|recorded| recorded.key != pool.key) {
         return Ok(Vec::new());
     }
-    let conf = NetConf::parse(&pool.conf)?;
+    let conf = NetConf::recorded(&pool.conf)?;
     build_slots(node, &conf, &PoolInForce::recorded(id, pool), None, count)
 }
 

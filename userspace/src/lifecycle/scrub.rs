@@ -230,7 +230,7 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 /// What the slot was built as.
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
     let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, &NetConf::parse(&pool.conf)?, stored)?;
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
     Ok(template.instantiate(&context))
 }

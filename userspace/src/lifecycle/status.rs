@@ -1,6 +1,9 @@
 //! STATUS: whether ADD would be served.
 
-use super::{LifecycleError, NetworkRequest, Node, addresses::availability, node::now};
+use super::{
+    LifecycleError, NetworkRequest, Node, addresses::availability, node::now,
+    node_addresses::node_addresses,
+};
 use crate::{
     conf::{IpamConf, NetConf, OwnIpam},
     datapath::PinsSeen,
@@ -62,11 +65,13 @@ fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError
 }
 
 fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
+    let reserved = node_addresses(&own.range_sets)?;
     node.store.read(|transaction| {
         let (network, now) = (transaction.network(&conf.name)?, now());
         let rest_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
         let last = &network.last_given;
-        let pool = Pool { network: &conf.name, sets: &own.range_sets, last, rest_yields };
+        let sets = &own.range_sets;
+        let pool = Pool { network: &conf.name, sets, last, node: &reserved, rest_yields };
         let free = ipam::allocate(&pool, &[], |address| {
             Ok::<_, LifecycleError>(availability(transaction, address, now)?)
         });

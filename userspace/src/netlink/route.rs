@@ -164,15 +164,30 @@ fn address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
+/// Addresses that no network routes specially: the documentation prefixes (RFC 5737, 3849).
+const OUTSIDE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
+];
+
+/// The routers that the node's default routes lead to, one a family at most.
+pub fn default_routers(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, NetlinkError> {
+    let mut routers = Vec::new();
+    for destination in OUTSIDE {
+        let found = find_route(socket, destination)?;
+        let attributes = found.iter().flat_map(|route| &route.attributes);
+        routers.extend(attributes.filter_map(|attribute| match attribute {
+            RouteAttribute::Gateway(router) => address(router),
+            _ => None,
+        }));
+    }
+    Ok(routers)
+}
+
 /// Interface index of the node's uplink: where a packet to the outside would leave. None where
 /// there is no default route of either family.
 pub fn uplink_ifindex(socket: &mut RouteSocket) -> Result<Option<u32>, NetlinkError> {
-    // Addresses that no network routes specially: the documentation prefixes (RFC 5737, 3849).
-    let outside: [IpAddr; 2] = [
-        Ipv4Addr::new(203, 0, 113, 1).into(),
-        Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into(),
-    ];
-    for destination in outside {
+    for destination in OUTSIDE {
         if let Some(ifindex) = ifindex_towards(socket, destination)? {
             return Ok(Some(ifindex));
         }
