@@ -152,6 +152,11 @@ impl FromStr for Command {
     }
 }
 
+/// Whether a verb takes an attachment away, for which it must not ask for more than it needs.
+fn detaches(verb: AttachmentVerb) -> bool {
+    matches!(verb, AttachmentVerb::Del | AttachmentVerb::Park)
+}
+
 /// The variables of a call.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
@@ -191,17 +196,18 @@ impl<'a> Environment<'a> {
         value.transpose().map_err(|source| EnvironmentError::Invalid { variable, source })
     }
 
-    /// `CNI_NETNS`, which DEL and PARK alone can do without.
+    /// `CNI_NETNS`, which DEL and PARK alone can do without: they know from the record where it is.
     pub fn netns(&self, verb: AttachmentVerb) -> Result<Option<NetnsPath>, EnvironmentError> {
         let variable = "CNI_NETNS";
         match self.text(variable)? {
-            None if matches!(verb, AttachmentVerb::Del | AttachmentVerb::Park) => Ok(None),
+            None if detaches(verb) => Ok(None),
             None => {
                 let command = Command::Attachment(verb).name();
                 Err(EnvironmentError::Missing { variable, command })
             }
             Some(path) => match NetnsPath::new(path) {
                 Ok(path) => Ok(Some(path)),
+                Err(_) if detaches(verb) => Ok(None),
                 Err(source) => Err(EnvironmentError::Invalid { variable, source }),
             },
         }
@@ -301,7 +307,10 @@ mod tests {
         named("CNI_NETNS", with("netns", |env| env.netns(AttachmentVerb::Add).unwrap_err()));
         named("CNI_ARGS", with("nonsense", |env| env.args().unwrap_err()));
         let bytes = OsString::from_vec(vec![b'/', 0xff]);
-        named("CNI_NETNS", with(bytes, |env| env.netns(AttachmentVerb::Del).unwrap_err()));
+        named("CNI_NETNS", with(bytes, |env| env.netns(AttachmentVerb::Add).unwrap_err()));
+        for verb in [AttachmentVerb::Del, AttachmentVerb::Park] {
+            assert_eq!(with("netns", |env| env.netns(verb)).unwrap(), None, "{verb:?}");
+        }
     }
 
     #[test]

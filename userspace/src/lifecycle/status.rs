@@ -1,6 +1,8 @@
 //! STATUS: whether ADD would be served.
 
-use super::{LifecycleError, NetworkRequest, Node, addresses::availability, node::now};
+use super::{
+    LifecycleError, NetworkRequest, Node, addresses::availability, holders::name_holders, node::now,
+};
 use crate::{
     conf::{IpamConf, NetConf, OwnIpam},
     datapath::PinsSeen,
@@ -25,7 +27,8 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
             _ => not_ready(error),
         });
     }
-    addresses(&node, request).map_err(not_ready)?;
+    addresses(&node, request)
+        .map_err(|error| not_ready(name_holders(&node, &request.conf, error)))?;
     node.store.ensure_room().map_err(|full| not_ready(full.into()))
 }
 
