@@ -419,7 +419,7 @@ fn the_log_tells_of_forged_packets() -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
         let rig = Rig::new(&node)?;
-        let mut log = LogReader::open_existing(&node.dirs().bpf)?.context("no log")?;
+        let mut log = LogReader::open_existing(&node.dirs().bpf, |_| None)?.context("no log")?;
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)

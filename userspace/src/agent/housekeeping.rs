@@ -16,7 +16,7 @@ use repoint::{
     store::{PoolPolicy, Slot, SlotState},
     types::PoolKey,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::worker::log_failure;
 
@@ -67,7 +67,10 @@ impl Housekeeping {
         }
         let number = delete_stale(node, |slot| is_stale(slot, &pools))?;
         if number > 0 {
-            info!("deleted {number} slots that no container would get any more");
+            info!(
+                "deleted {number} slots that no container would get any more: their pools are gone, or \
+                 build others (configuration, MTU or scope)"
+            );
         }
         Ok(())
     }
@@ -97,8 +100,13 @@ fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
 /// others' rules, and an ADD that is a hit does not look.
 fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
     let needs = |slot: &Slot| slot.masquerade && slot.state() != SlotState::Condemned;
-    if node.store.read(|transaction| transaction.any_slot(needs))? {
-        require_masquerade(&node.directories.run)?;
+    if node.store.read(|transaction| transaction.any_slot(needs))?
+        && require_masquerade(&node.directories.run)?
+    {
+        warn!(
+            "the masquerade rule was missing, and was added again: another program removes rules that \
+             are not its own (`nft flush ruleset`)"
+        );
     }
     Ok(())
 }

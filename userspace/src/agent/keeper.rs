@@ -184,7 +184,10 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), Lifec
     if plan.drain > 0 {
         let number = delete_oldest(node, pool.key, SlotState::Warm, plan.drain)?;
         failpoint::hit("keeper:drained");
-        info!("pool {id}: deleted {number} warm slots");
+        let warm = pool.policy().warm;
+        info!(
+            "pool {id}: deleted {number} warm slots: it is to keep {warm} ready (demand included)"
+        );
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod housekeeping;
 mod journal;
 mod keeper;
 mod scrubber;
+mod signals;
 mod sweeper;
 mod worker;
 
@@ -31,7 +32,7 @@ use repoint::{
     failpoint,
     lifecycle::{LifecycleError, Node},
     private::{self, PrivateError},
-    store::StoreError,
+    store::{Slot, StoreError},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -95,6 +96,9 @@ async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
+    let mut quit = signal(SignalKind::quit()).map_err(AgentError::Signal)?;
+    let others = signals::Harmless::listen().map_err(AgentError::Signal)?;
+    tokio::spawn(others.log());
     loop {
         tokio::select! {
             ended = look_after_node(arguments) => info!("beginning anew: {}", ended?),
@@ -104,6 +108,10 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
             }
             _ = terminate.recv() => {
                 info!("ending: asked to terminate");
+                return Ok(());
+            }
+            _ = quit.recv() => {
+                info!("ending: asked to quit");
                 return Ok(());
             }
         }
@@ -128,7 +136,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     failpoint::hit("agent:resumed");
     let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
     tokio::select! {
-        ended = drain_logs(&arguments.bpf_dir, &reloaded) => ended,
+        ended = drain_logs(&node, &reloaded) => ended,
         ended = hear(&bell, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
@@ -184,18 +192,21 @@ fn log_message(message: &[u8]) {
 }
 
 /// Reads the programs' log, that of new ones when they are `reloaded`; returns on failure only.
-async fn drain_logs(bpf_dir: &Path, reloaded: &Notify) -> Result<StoreError, AgentError> {
+async fn drain_logs(node: &Arc<Node>, reloaded: &Notify) -> Result<StoreError, AgentError> {
     loop {
         tokio::select! {
-            ended = drain_log(bpf_dir) => match ended? {},
+            ended = drain_log(node) => match ended? {},
             () = reloaded.notified() => info!("the data plane was loaded anew"),
         }
     }
 }
 
 /// Hands what the programs log to `tracing`, as it comes; returns on failure only.
-async fn drain_log(bpf_dir: &Path) -> Result<Infallible, AgentError> {
-    let log = LogReader::open_existing(bpf_dir)?.ok_or(AgentError::Unloaded)?;
+async fn drain_log(node: &Arc<Node>) -> Result<Infallible, AgentError> {
+    let named = Arc::clone(node);
+    let name = move |ifindex| slot_at(&named, ifindex);
+    let log = LogReader::open_existing(&node.directories.bpf, name)?;
+    let log = log.ok_or(AgentError::Unloaded)?;
     #[expect(
         deprecated,
         reason = "its successor is unsafe: the descriptor must stay the same and open, which it \
@@ -207,6 +218,12 @@ async fn drain_log(bpf_dir: &Path) -> Result<Infallible, AgentError> {
         ready.get_inner_mut().drain();
         ready.clear_ready();
     }
+}
+
+/// The slot with this interface, for the log of the programs: they know nothing but its index.
+fn slot_at(node: &Node, ifindex: u32) -> Option<String> {
+    let slots = node.store.read(|transaction| transaction.slots()).ok()?;
+    slots.iter().find(|slot| slot.host_ifindex == ifindex).map(Slot::described)
 }
 
 /// Why the agent ends.

@@ -2,7 +2,8 @@
 
 use repoint::{
     conf::Directories,
-    store::{Decision, Hook, LinkLocal, LocalPath, Slot},
+    lifecycle::holders,
+    store::{Decision, Hook, LinkLocal, LocalPath, Slot, SlotState},
     template::Digest,
 };
 use serde::Serialize;
@@ -43,6 +44,8 @@ struct Row {
     mode: &'static str,
     /// Whose namespace it is; none: no container has had it.
     domain: Option<String>,
+    /// What still uses the namespace of a slot that came back, so that it is not ready.
+    held_by: Option<String>,
     /// What was decided about its last user, and why.
     decision: Option<Decision>,
     /// Nanoseconds since the boot, suspension included (`CLOCK_BOOTTIME`).
@@ -76,6 +79,7 @@ impl From<Slot> for Row {
             template_digest: Digest(slot.template).to_string(),
             mode: slot.mode.name(),
             domain: slot.domain.map(|domain| domain.to_string()),
+            held_by: None,
             decision: slot.decision,
             created: slot.created,
             changed: slot.changed,
@@ -85,18 +89,26 @@ impl From<Slot> for Row {
 
 /// Lists the slots on record.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let slots = node::open(directories)?.store.read(|transaction| transaction.slots())?;
-    let rows = slots.into_iter().map(Row::from);
+    let node = node::open(directories)?;
+    let slots = node.store.read(|transaction| transaction.slots())?;
+    let is_back = |slot: &&Slot| slot.state() == SlotState::Dirty && slot.container.is_none();
+    let back: Vec<Slot> = slots.iter().filter(is_back).cloned().collect();
+    let mut held = holders(&node, &back)?;
+    let rows = slots.into_iter().map(|slot| {
+        let held_by = held.remove(&slot.id).map(|user| user.to_string());
+        Row { held_by, ..Row::from(slot) }
+    });
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }
     table(
-        ["SLOT", "STATE", "NETWORK", "CONTAINER", "SERVED", "INTERFACE", "ADDRESSES"],
+        ["SLOT", "STATE", "NETWORK", "CONTAINER", "SERVED", "INTERFACE", "ADDRESSES", "HELD BY"],
         rows.map(|row| {
             let container = row.container.unwrap_or_else(|| "-".to_owned());
             let served = row.decision.map_or("-", |decision| decision.served.name()).to_owned();
             let addresses = row.addresses.join(" ");
-            [row.slot, row.state, row.network, container, served, row.ifname, addresses]
+            let held_by = row.held_by.unwrap_or_else(|| "-".to_owned());
+            [row.slot, row.state, row.network, container, served, row.ifname, addresses, held_by]
         }),
     )
 }

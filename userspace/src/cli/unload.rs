@@ -13,7 +13,7 @@ use repoint::{
     store::Slot,
 };
 
-use crate::output::CommandError;
+use crate::output::{CommandError, said};
 
 /// Removes all that repoint has on the node; containers' slots only where `force` says so.
 pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandError> {
@@ -41,7 +41,9 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
     HiddenNamespaces::remove(&directories.run)?;
     failpoint::hit("unload:namespaces");
     datapath::unload(&directories.bpf, &directories.run)?;
-    remove_run_dir(&directories.run)
+    remove_run_dir(&directories.run)?;
+    let (run, bpf) = (directories.run.display(), directories.bpf.display());
+    said(&format!("removed what was in {run} and {bpf}"))
 }
 
 /// Refuses folders that look misspelt: with nothing in them, or with a data plane and no database of the

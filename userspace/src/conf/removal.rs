@@ -13,7 +13,7 @@ use crate::{
         CniVersion, Dns,
         json::{KeyError, Object},
     },
-    store::{LinkLocal, PoolPolicy},
+    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
     types::NetworkName,
 };
 
@@ -38,6 +38,8 @@ impl NetConf {
             name,
             ip_masq: false,
             link_local: LinkLocal::default(),
+            local_path: LocalPath::default(),
+            hook: Hook::default(),
             mtu: None,
             cold_builds: COLD_BUILDS,
             pool_conf: PoolConf::default(),

@@ -8,12 +8,14 @@
 use super::{addresses, annotations::CAPABILITY, attachments};
 use crate::cni::json::{KeyError, Node, Object};
 
-const NETWORK: [&str; 19] = [
+const NETWORK: [&str; 21] = [
     "cniVersion",
     "name",
     "type",
     "ipMasq",
     "linkLocal",
+    "localPath",
+    "hook",
     "mtu",
     "coldBuilds",
     "runDir",

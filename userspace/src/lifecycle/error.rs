@@ -18,6 +18,7 @@ use crate::{
     },
     store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
+    threads::ThreadError,
     types::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
 };
 
@@ -27,6 +28,14 @@ pub enum LifecycleError {
     /// No address can be had.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
+    /// No address can be had, because these slots have them.
+    #[error("{error}: {holders}")]
+    Held {
+        /// What was lacking.
+        error: Box<Self>,
+        /// The slots that have it.
+        holders: String,
+    },
     /// The IPAM plugin failed.
     #[error(transparent)]
     Delegate(#[from] DelegateError),
@@ -323,9 +332,9 @@ pub enum LifecycleError {
     /// The data plane was unloaded.
     #[error("the data plane is not loaded: run `repoint load`")]
     NoDatapath,
-    /// A thread that builds a slot, or sweeps, ended early.
-    #[error("a thread that goes in and out of namespaces ended early")]
-    Thread,
+    /// A thread that builds a slot, or sweeps, cannot be started, or ended early.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// Somebody else sweeps.
     #[error("another sweep is at work: {0}")]
     Sweeping(#[source] LockError),
@@ -416,6 +425,7 @@ impl LifecycleError {
         match self {
             Self::Allocate(error) => error.to_cni(),
             Self::Delegate(error) => error.to_cni(),
+            Self::Held { error, .. } => CniError { msg: self.to_string(), ..error.to_cni() },
             Self::Release { first, .. } => CniError { msg: self.to_string(), ..first.to_cni() },
             Self::NotReady(_) => CniError::new(ErrorCode::NOT_AVAILABLE, self.to_string()),
             Self::Limited(_) => CniError::new(ErrorCode::LIMITED_CONNECTIVITY, self.to_string()),

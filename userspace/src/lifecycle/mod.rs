@@ -15,6 +15,7 @@ mod destroy;
 mod error;
 mod gateway;
 mod gc;
+mod holders;
 mod in_force;
 mod node;
 mod node_addresses;
@@ -62,7 +63,7 @@ pub use replicate::{
     replicate_request, store_template,
 };
 pub use request::{NetworkRequest, Request};
-pub use scrub::{Fate, PATIENCE, dirty_slots, scrub};
+pub use scrub::{Fate, PATIENCE, dirty_slots, holders, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
 pub use tenants::{Evicted, end_lingering};

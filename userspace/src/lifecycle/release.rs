@@ -1,10 +1,6 @@
 //! Giving an attachment up: what DEL, GC and a failed ADD have in common.
 
-use std::{
-    path::Path,
-    thread::{self, ScopedJoinHandle},
-    time::Duration,
-};
+use std::{path::Path, thread, time::Duration};
 
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
@@ -14,6 +10,7 @@ use crate::{
     netns::pop,
     slot::{release_masquerade, remove_interface, withdraw},
     store::{SOFT_COOLDOWN, Slot, SlotState},
+    threads::{self, ThreadError},
 };
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
@@ -54,16 +51,20 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
         Err(error) => errors.push(error),
     }
     thread::scope(|scope| {
-        let rule = slot
-            .masquerade
-            .then(|| scope.spawn(|| release_masquerade(&node.directories.run, &node.store)));
+        let release = || release_masquerade(&node.directories.run, &node.store);
+        // Without a thread, one after the other.
+        let rule = slot.masquerade.then(|| threads::spawn(scope, release).map_err(|_| release()));
         errors.extend(remove_interface(slot, remover).err().map(Into::into));
         if slot.owns_netns {
             errors.extend(release_netns(node, slot).err());
         }
-        match rule.map(ScopedJoinHandle::join) {
+        let released = rule.map(|rule| match rule {
+            Ok(thread) => thread.join().map_err(|_| ThreadError::Ended.into()),
+            Err(released) => Ok(released),
+        });
+        match released {
             Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            Some(Err(ended)) => errors.push(ended),
             None => {}
         }
     });

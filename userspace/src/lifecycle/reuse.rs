@@ -1,6 +1,6 @@
 //! Whether an ADD can be served from the pool, and serving it so.
 
-use std::{fs, io, os::unix::process::parent_id};
+use std::{fs, io, os::unix::process::parent_id, path::PathBuf};
 
 use super::{
     Decline, LifecycleError, Node, Outcome, Request,
@@ -57,7 +57,7 @@ pub(super) fn reuse(
         pool: &pool,
         terms,
         user,
-        path: Some(path.as_path()),
+        path: Some(&guarded.path),
         sysctls: guarded.sysctls.as_deref(),
     };
     let open = |slot| match &guarded.hidden {
@@ -78,6 +78,9 @@ fn declined(node: &Node, pool: &PoolInForce, reason: Decline) -> Result<Reuse, L
 
 /// What was found out of a container that can have a slot.
 pub(super) struct Guarded {
+    /// Where a slot's namespace is to be mounted: `CNI_NETNS`, or where that leads if it is a symbolic
+    /// link.
+    pub(super) path: PathBuf,
     /// Where slots' namespaces are, if any is.
     pub(super) hidden: Option<HiddenNamespaces>,
     /// The sysctls that its own namespace has, where the runtime may have set some.
@@ -94,9 +97,9 @@ pub(super) fn guard(
         return Ok(Err(reason));
     }
     let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
-    if !guard::is_mount(path.as_path()).map_err(look)? {
+    let Some(mount_point) = guard::mount_point(path.as_path()).map_err(look)? else {
         return Ok(Err(Decline::ProcessInside));
-    }
+    };
     if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
         return Ok(Err(Decline::UserNamespace));
     }
@@ -111,7 +114,7 @@ pub(super) fn guard(
     })?;
     Ok(match found.map_err(look)? {
         (true, _) => Err(Decline::Interfaces),
-        (false, sysctls) => Ok(Guarded { hidden, sysctls }),
+        (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), hidden, sysctls }),
     })
 }
 

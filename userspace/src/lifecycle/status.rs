@@ -1,8 +1,8 @@
 //! STATUS: whether ADD would be served.
 
 use super::{
-    LifecycleError, NetworkRequest, Node, addresses::availability, node::now,
-    node_addresses::node_addresses,
+    LifecycleError, NetworkRequest, Node, addresses::availability, holders::name_holders,
+    node::now, node_addresses::node_addresses,
 };
 use crate::{
     conf::{IpamConf, NetConf, OwnIpam},
@@ -28,7 +28,8 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
             _ => not_ready(error),
         });
     }
-    addresses(&node, request).map_err(not_ready)?;
+    addresses(&node, request)
+        .map_err(|error| not_ready(name_holders(&node, &request.conf, error)))?;
     node.store.ensure_room().map_err(|full| not_ready(full.into()))
 }
 

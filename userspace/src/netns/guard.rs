@@ -1,6 +1,7 @@
 //! Whether a namespace that a runtime made can be covered by a slot's.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
     io::Errno,
 };
 
@@ -58,6 +59,28 @@ const LONGEST: usize = 1024;
 pub fn is_mount(path: &Path) -> io::Result<bool> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)?;
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Where a namespace that is at a path is mounted: there, or where the symbolic link leads that the
+/// path is. None: it is reached through `/proc`, as [`is_mount`] has it.
+///
+/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open what it leads to.
+pub fn mount_point(path: &Path) -> io::Result<Option<Cow<'_, Path>>> {
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+    let is_link = FileType::from_raw_mode(found.stx_mode.into()) == FileType::Symlink;
+    let resolved = match is_link.then(|| path.canonicalize()) {
+        None => Cow::Borrowed(path),
+        Some(Ok(resolved)) => Cow::Owned(resolved),
+        // A link of `/proc` has no text that leads anywhere.
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Some(Err(error)) => return Err(error),
+    };
+    let found = match resolved {
+        Cow::Borrowed(_) => found,
+        Cow::Owned(_) => statx(CWD, &*resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?,
+    };
+    let is_mount = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(is_mount.then_some(resolved))
 }
 
 /// Whether two network namespaces are owned by the same user namespace. An owner that we may not
@@ -176,5 +199,6 @@ mod tests {
         let own = Netns::current().unwrap();
         assert!(have_same_owner(&own, &own).unwrap());
         assert!(!is_mount(Path::new("/proc/self/ns/net")).unwrap());
+        assert_eq!(mount_point(Path::new("/proc/self/ns/net")).unwrap(), None);
     }
 }

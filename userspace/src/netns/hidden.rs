@@ -39,6 +39,7 @@ use crate::{
     failpoint,
     lock::{Lock, LockError, PATIENCE},
     private::{self, PrivateError},
+    threads::{self, ThreadError},
     types::SlotId,
 };
 
@@ -87,9 +88,9 @@ pub enum HiddenError {
     /// Who makes or removes the place holds a lock, which cannot be had.
     #[error("cannot make or remove the place of slots' namespaces: {0}")]
     Lock(#[from] LockError),
-    /// A thread in the mount namespace ended early.
-    #[error("the thread in the mount namespace of slots' namespaces ended early")]
-    Thread,
+    /// A thread in the mount namespace cannot be started, or ended early.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
 }
 
 impl HiddenError {
@@ -213,8 +214,7 @@ impl HiddenNamespaces {
         let root = Path::new("/");
         let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
         let enter = || self.enter(|_| open());
-        let opened = thread::scope(|scope| scope.spawn(enter).join());
-        let opened = opened.map_err(|_| HiddenError::Thread)??;
+        let opened = threads::run(enter)??;
         opened.map(Door).map_err(HiddenError::call("open", root, "open"))
     }
 
@@ -392,15 +392,15 @@ fn with_new_mount_namespace(
     let (ready, is_ready) = mpsc::channel();
     let (done, is_done) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::spawn(scope, move || {
             // The namespace lives by this thread until it is pinned.
             let made = cpu.map_or(Ok(()), |cpu| stay_on(cpu, folder));
             let made = made.and_then(|()| empty_mount_namespace(folder)).map(|()| gettid());
             if ready.send(made).is_ok() {
                 is_done.recv().ok();
             }
-        });
-        let thread = is_ready.recv().map_err(|_| HiddenError::Thread)??;
+        })?;
+        let thread = is_ready.recv().map_err(|_| ThreadError::Ended)??;
         let path = PathBuf::from(format!("/proc/self/task/{thread}/ns/mnt"));
         let pinned =
             File::open(&path).map_err(HiddenError::call("open", &path, "open")).and_then(pin);

@@ -24,19 +24,20 @@ pub enum MasqueradeError {
     Store(#[from] StoreError),
 }
 
-/// Sees to it that the rule is there. The slot that needs it must be on record already.
+/// Adds the rule where it is missing; reports whether it was. The slot that needs it must be on record
+/// already.
 ///
 /// It is looked for each time: reloading a firewall flushes others' rules.
-pub fn require_masquerade(run_dir: &Path) -> Result<(), MasqueradeError> {
+pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
     let _lock = lock(run_dir)?;
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
     if masquerades(&mut socket).map_err(MasqueradeError::Nftables)? {
-        return Ok(());
+        return Ok(false);
     }
     add_masquerade(&mut socket, GROUP_MASQUERADED, &[GROUP, GROUP_MASQUERADED])
         .map_err(MasqueradeError::Nftables)?;
     failpoint::hit("masquerade:added");
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the rule if no slot on record needs it; one that is given up does not.

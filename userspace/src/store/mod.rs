@@ -275,6 +275,15 @@ fn advice(error: lmdb::Error) -> &'static str {
         lmdb::Error::Other(libc::ENOSPC | libc::EDQUOT | libc::EIO) => {
             ": its file system is full, or fails: make room there"
         }
+        lmdb::Error::Other(libc::EFBIG) => {
+            ": the process may write no file so large: raise RLIMIT_FSIZE"
+        }
+        lmdb::Error::Other(libc::ENOMEM) => {
+            ": the process has no address space left: raise RLIMIT_AS (`ulimit -v`)"
+        }
+        lmdb::Error::Other(libc::EMFILE) => {
+            ": the process has too many files open: raise RLIMIT_NOFILE (`ulimit -n`)"
+        }
         _ => "",
     }
 }

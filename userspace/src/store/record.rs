@@ -240,6 +240,23 @@ impl Slot {
         }
     }
 
+    /// The slot with its network, container, function and tenant, for logs and errors.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let Self { id, network, container, function, tenant, .. } = self;
+        let mut text = format!("slot {id} of network {network}");
+        for (what, name) in [
+            ("container", container.as_ref().map(ToString::to_string)),
+            ("function", function.as_ref().map(ToString::to_string)),
+            ("tenant", tenant.as_ref().map(ToString::to_string)),
+        ] {
+            if let Some(name) = name {
+                text.push_str(&format!(", {what} {name}"));
+            }
+        }
+        text
+    }
+
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> SlotState {

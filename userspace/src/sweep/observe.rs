@@ -22,6 +22,7 @@ use crate::{
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
     slot::{Owner, User, ours_by_tcx, users},
     store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
+    threads,
     types::SlotId,
 };
 
@@ -122,8 +123,7 @@ pub fn observe(
     directories: &Directories,
     store: Option<&Store>,
 ) -> Result<Observation, LifecycleError> {
-    std::thread::scope(|scope| scope.spawn(|| look(directories, store)).join())
-        .unwrap_or(Err(LifecycleError::Thread))
+    threads::run(|| look(directories, store))?
 }
 
 fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, LifecycleError> {
