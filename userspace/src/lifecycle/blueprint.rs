@@ -4,11 +4,12 @@ use super::{
     LifecycleError, Node,
     activate::publish,
     addresses::take_addresses,
+    configuration::ensure_ipv6,
     in_force::{PoolInForce, pool_template},
     node::{now, uplink_mtu},
 };
 use crate::{
-    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
+    conf::{IpamConf, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
     netns::{HiddenNamespaces, Netns, NetnsInode},
@@ -54,8 +55,8 @@ impl<'a> Blueprint<'a> {
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
-        if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
-            return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
+        if conf.ipam.gives_ipv6() {
+            ensure_ipv6(conf, mtu)?;
         }
         let home = Netns::current()?.inode();
         Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home })

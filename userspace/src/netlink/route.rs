@@ -164,40 +164,10 @@ fn address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// Interface index of the node's uplink: where a packet to the outside would leave. None where
-/// there is no default route of either family.
-pub fn uplink_ifindex(socket: &mut RouteSocket) -> Result<Option<u32>, NetlinkError> {
-    // Addresses that no network routes specially: the documentation prefixes (RFC 5737, 3849).
-    let outside: [IpAddr; 2] = [
-        Ipv4Addr::new(203, 0, 113, 1).into(),
-        Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into(),
-    ];
-    for destination in outside {
-        if let Some(ifindex) = ifindex_towards(socket, destination)? {
-            return Ok(Some(ifindex));
-        }
-    }
-    Ok(None)
-}
-
 /// Whether packets to an address are for the socket's namespace itself.
 pub fn is_local(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, NetlinkError> {
     let found = find_route(socket, address)?;
     Ok(found.is_some_and(|route| route.header.kind == RouteType::Local))
-}
-
-fn ifindex_towards(
-    socket: &mut RouteSocket,
-    destination: IpAddr,
-) -> Result<Option<u32>, NetlinkError> {
-    let found = find_route(socket, destination)?;
-    let unicast = found.filter(|route| route.header.kind == RouteType::Unicast);
-    Ok(unicast.and_then(|route| {
-        route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            _ => None,
-        })
-    }))
 }
 
 /// The route that a packet would take; none where the kernel would not send it.
