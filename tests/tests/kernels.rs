@@ -45,7 +45,9 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
         r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 && "$1" {}"#,
         TABLES.join(" ")
     );
-    guest.args(["--", "sh", "-c", &script]).args([&own, &programs]);
+    // The emulated machine is slow, on a busy one more so.
+    guest.args(["--", "env", "REPOINT_PATIENCE=10", "sh", "-c", &script]);
+    guest.args([&own, &programs]);
     let output = guest.output().with_context(|| format!("run {guest:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");

@@ -62,7 +62,7 @@ impl Rule {
             plain: true,
             suppresses_default: false,
         };
-        let (mut mark, mut mask) = (0, u32::MAX);
+        let (mut mark, mut bits) = (0, u32::MAX);
         // A prefix of no length says nothing; a type of service is one of its own.
         let mut selects = header[1] != 0 || header[2] != 0 || header[3] != 0;
         for (kind, value) in attributes(payload.get(HEADER..)?) {
@@ -71,7 +71,7 @@ impl Rule {
                 TABLE => rule.table = number(value)?,
                 TARGET => rule.target = number(value)?,
                 MARK => mark = number(value)?,
-                MASK => mask = number(value)?,
+                MASK => bits = number(value)?,
                 // All ones: nothing is suppressed.
                 SUPPRESSED_LENGTH => rule.suppresses_default = number(value)? != u32::MAX,
                 kind if SELECTORS.contains(&kind) => selects = true,
@@ -80,7 +80,7 @@ impl Rule {
         }
         let inverted = number(&header[8..])? & INVERT != 0;
         // What is chosen by something unknown says nothing of other packets, inverted or not.
-        rule.plain = !selects && (mark & mask == 0) != inverted;
+        rule.plain = !selects && (mark & bits == 0) != inverted;
         Some(rule)
     }
 

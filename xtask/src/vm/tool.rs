@@ -1,4 +1,4 @@
-//! virtme-ng, from PyPI, once for all checkouts of this user.
+//! virtme-ng, from `PyPI`, once for all checkouts of this user.
 
 use std::{
     fs,
