@@ -227,22 +227,30 @@ impl Node {
     fn connect(&self) -> Result<()> {
         self.make_link()?;
         let Uplink { name, mtu, node_v4, node_v6, outside_v4, outside_v6 } = self.uplink;
+        // An interface of a smaller MTU has no IPv6 (RFC 8200), and takes no word of it.
+        let has_ipv6 = has_ipv6() && mtu >= 1280;
+        let quiet = if has_ipv6 { " addrgenmode none" } else { "" };
         self.outside(|| {
             ip_batch(&format!(
                 "link set lo up
                  addr add {outside_v4}/24 dev {name}
-                 addr add {outside_v6}/64 dev {name} nodad
-                 link set {name} mtu {mtu} addrgenmode none up"
+                 link set {name} mtu {mtu}{quiet} up"
             ))
         })?;
         self.run(|| {
             ip_batch(&format!(
                 "addr add {node_v4}/24 dev {name}
-                 addr add {node_v6}/64 dev {name} nodad
-                 link set {name} mtu {mtu} addrgenmode none up
-                 route add default via {outside_v4}
-                 route add default via {outside_v6}"
-            ))?;
+                 link set {name} mtu {mtu}{quiet} up
+                 route add default via {outside_v4}"
+            ))
+        })?;
+        if !has_ipv6 {
+            return Ok(());
+        }
+        let own = |address| format!("addr add {address}/64 dev {name} nodad");
+        self.outside(|| ip_batch(&own(outside_v6)))?;
+        self.run(|| {
+            ip_batch(&format!("{}\nroute add default via {outside_v6}", own(node_v6)))?;
             wait_until_local(node_v6)
         })?;
         self.outside(|| wait_until_local(outside_v6))
@@ -266,6 +274,12 @@ impl Drop for Node {
             eprintln!("processes of a node are left: {error:#}");
         }
     }
+}
+
+/// Whether the kernel has IPv6.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
 }
 
 fn ip_batch(commands: &str) -> Result<()> {

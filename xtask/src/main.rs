@@ -12,6 +12,7 @@ mod paths;
 mod setup;
 mod test;
 mod tools;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -70,11 +71,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run a command in a virtual machine with a kernel of Debian's
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     match run(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<()> {
+fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup => setup::run(),
         Task::Build => build::run(),
@@ -93,5 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { args } => harness::bench(&args),
         Task::Endure { args } => harness::endure(&args),
         Task::Simulate { args } => harness::simulate(&args),
+        Task::Vm(arguments) => return vm::run(&arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

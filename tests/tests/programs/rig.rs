@@ -1,7 +1,10 @@
 //! A node with the data plane loaded and interfaces to run the programs for, one packet at a time
 //! (`BPF_PROG_TEST_RUN`).
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
@@ -70,15 +73,29 @@ pub struct Rig {
     ifindexes: Vec<(Device, u32)>,
 }
 
-/// Runs all cases on a node of their own. Fails at the end, when one did, naming all that did.
+/// The node and the rig of all tables: loading takes the verifier some seconds where a kernel is
+/// emulated. They end with the process.
+static SHARED: Mutex<Option<(Node, Rig)>> = Mutex::new(None);
+
+/// Runs all cases. Fails at the end, when one did, naming all that did.
 pub fn run(cases: &[Case]) -> Result<()> {
-    let node = Node::new()?;
-    node.run(|| {
-        let rig = Rig::new(&node)?;
-        let failed = cases.iter().filter(|case| !rig.passes(case)).count();
-        ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
-        Ok(())
-    })
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (node, rig) = match &mut *shared {
+        Some(made) => made,
+        none => {
+            let node = Node::new()?;
+            let rig = node.run(|| Rig::new(&node))?;
+            none.insert((node, rig))
+        }
+    };
+    node.run(move || run_all(rig, cases))
+}
+
+/// The rig goes along to the node's thread: it is no thing that two threads may have.
+fn run_all(rig: &mut Rig, cases: &[Case]) -> Result<()> {
+    let failed = cases.iter().filter(|case| !rig.passes(case)).count();
+    ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
+    Ok(())
 }
 
 impl Rig {

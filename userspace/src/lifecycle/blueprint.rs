@@ -4,12 +4,13 @@ use super::{
     LifecycleError, Node,
     activate::publish,
     addresses::take_addresses,
+    configuration::ensure_ipv6,
     in_force::{PoolInForce, pool_template},
     node::{now, uplink_mtu},
     node_addresses::node_addresses,
 };
 use crate::{
-    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
+    conf::{IpamConf, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
     ipam::NodeAddresses,
@@ -58,8 +59,8 @@ impl<'a> Blueprint<'a> {
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
-        if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
-            return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
+        if conf.ipam.gives_ipv6() {
+            ensure_ipv6(conf, mtu)?;
         }
         let home = Netns::current()?.inode();
         let node = node_addresses(&own.range_sets)?;

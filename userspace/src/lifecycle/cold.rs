@@ -6,7 +6,7 @@ use super::{
     Decline, LifecycleError, Node, Request,
     activate::{cause, ensure_unchanged, publish},
     addresses::take_addresses,
-    configuration::{configuration, template},
+    configuration::{configuration, ensure_ipv6, template},
     connections::forget_connections,
     decision::ordinary,
     in_force::{pool_id, stored_template},
@@ -159,6 +159,9 @@ impl Cold<'_> {
             None => template(&request.conf, &leased.routes),
         };
         let config = configuration(&template, &leased.slot.addresses)?;
+        if config.addresses.iter().any(|address| address.addr().is_ipv6()) {
+            ensure_ipv6(&request.conf, config.mtu)?;
+        }
         if config.masquerade {
             require_masquerade(&node.directories.run)?;
         }

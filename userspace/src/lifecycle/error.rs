@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, path::PathBuf};
 use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::{Annotation, ConfError, LEAST_MTU_V6, UserError},
+    conf::{Annotation, ConfError, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     lock::LockError,
@@ -14,7 +14,7 @@ use crate::{
     private::PrivateError,
     slot::{
         BuildError, CaptureError, FingerprintError, HookError, InspectError, MasqueradeError,
-        PermitError, TeardownError, UsageError,
+        NoIpv6, PermitError, TeardownError, UsageError,
     },
     store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
@@ -210,16 +210,13 @@ pub enum LifecycleError {
         /// Whose container it was made of.
         owner: TemplateOwner,
     },
-    /// A template does not go with the network's addresses.
-    #[error(
-        "pool {pool} has slots of MTU {mtu}, with which an interface has no IPv6 (RFC 8200: \
-         {LEAST_MTU_V6} at least): change the template, or remove the network's IPv6 ranges"
-    )]
-    TemplateMtu {
-        /// The pool.
-        pool: String,
-        /// The MTU, in bytes.
-        mtu: u32,
+    /// The network gives IPv6 addresses that its interfaces cannot have.
+    #[error("network {network} gives IPv6 addresses, and {why}")]
+    NoIpv6 {
+        /// The network.
+        network: NetworkName,
+        /// What keeps the interfaces from having them.
+        why: NoIpv6,
     },
     /// The text of a template is not on record.
     #[error("the template with digest {digest}, which slots were made from, is not on record")]
@@ -455,7 +452,7 @@ impl LifecycleError {
             | Self::NoPool { .. }
             | Self::NoDomain { .. }
             | Self::TemplateName(_)
-            | Self::TemplateMtu { .. }
+            | Self::NoIpv6 { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
             | Self::User(
@@ -466,6 +463,11 @@ impl LifecycleError {
             | Self::Store(StoreError::AddressTaken { .. }) => ErrorCode::NO_ADDRESS,
             Self::Store(StoreError::AttachmentTaken { .. }) => ErrorCode::ALREADY_EXISTS,
             Self::Build { source, .. } if source.is_present() => ErrorCode::ALREADY_EXISTS,
+            Self::Build { source, .. } | Self::Prepare { source, .. }
+                if matches!(**source, BuildError::Contradiction { .. }) =>
+            {
+                ErrorCode::INVALID_CONFIGURATION
+            }
             Self::NotAttached { .. } => ErrorCode::UNKNOWN_CONTAINER,
             Self::Differs { .. } | Self::Inspect(_) => ErrorCode::CHECK_FAILED,
             _ => ErrorCode::NODE_FAILURE,

@@ -13,11 +13,12 @@ use crate::{
     conf::Directories,
     datapath::{Datapath, Maps},
     lifecycle::LifecycleError,
-    netlink::{RouteSocket, mtu_of, uplink_ifindex},
+    netlink::uplink,
     netns::{Door, HiddenNamespaces, Netns},
     private,
     slot::Owner,
     store::{Store, StoreError, StoredTemplate, Templates},
+    template::MTU,
     types::{SlotId, TemplateName},
 };
 
@@ -188,11 +189,10 @@ pub fn uplink_mtu() -> Result<u32, LifecycleError> {
     Ok(mtu_of_uplink()?.unwrap_or(MTU_WITHOUT_UPLINK))
 }
 
-/// MTU of the node's uplink, bytes; none where no route leads to the outside.
+/// MTU of the node's uplink, bytes, or the nearest that a slot's interfaces can have; none where no
+/// default route leads to the outside.
 pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
-    let mut socket = RouteSocket::open()?;
-    let uplink = uplink_ifindex(&mut socket)?;
-    Ok(uplink.map(|ifindex| mtu_of(&mut socket, ifindex)).transpose()?)
+    Ok(uplink()?.map(|uplink| uplink.mtu.clamp(*MTU.start(), *MTU.end())))
 }
 
 #[cfg(test)]

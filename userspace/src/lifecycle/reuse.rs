@@ -112,8 +112,12 @@ pub(super) fn guard(
         let sysctls = check.then(guard::sysctls).transpose()?;
         Ok((guard::holds_interfaces()?, sysctls))
     })?;
+    let gives_ipv6 = request.conf.ipam.gives_ipv6();
     Ok(match found.map_err(look)? {
         (true, _) => Err(Decline::Interfaces),
+        (_, Some(values)) if gives_ipv6 && guard::disable_ipv6(&values) => {
+            Err(Decline::Ipv6Disabled)
+        }
         (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), hidden, sysctls }),
     })
 }

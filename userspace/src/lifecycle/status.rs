@@ -1,11 +1,11 @@
 //! STATUS: whether ADD would be served.
 
 use super::{
-    LifecycleError, NetworkRequest, Node, addresses::availability, holders::name_holders,
-    node::now, node_addresses::node_addresses,
+    LifecycleError, NetworkRequest, Node, addresses::availability, configuration::ensure_ipv6,
+    holders::name_holders, node::now, node_addresses::node_addresses,
 };
 use crate::{
-    conf::{IpamConf, NetConf, OwnIpam},
+    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::PinsSeen,
     ipam::{self, Pool},
     store::{Read, Shelf, Slot, SlotState, StoreError},
@@ -21,6 +21,10 @@ use crate::{
 pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let not_ready = |error| LifecycleError::NotReady(Box::new(error));
     let node = Node::open(&request.conf.directories).map_err(not_ready)?;
+    if request.conf.ipam.gives_ipv6() {
+        // The MTU may be a template's: which one is known at ADD.
+        ensure_ipv6(&request.conf, LEAST_MTU_V6).map_err(not_ready)?;
+    }
     if let Err(error) = data_plane(&node) {
         let used = node.store.read(|transaction| is_in_use(transaction, &request.conf));
         return Err(match used {

@@ -1,6 +1,10 @@
 //! Links: veth pairs, made with both ends where they belong.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::{
+    os::fd::{AsRawFd as _, BorrowedFd},
+    path::Path,
+    sync::OnceLock,
+};
 
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
@@ -75,21 +79,38 @@ fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
     message
 }
 
-/// Keeps a link from getting a link-local IPv6 address, and sets its alias, free text that says
-/// whose it is, where one is given.
+/// Keeps a link that has IPv6 from getting a link-local address, and sets its alias, free text that
+/// says whose it is, where one is given. None where there is nothing to set.
 ///
 /// Nobody would talk to the address, and making it sends router solicitations. This must be done
 /// before the link is up, and in a request of its own: the kernel takes it in none that creates a link,
-/// and in one that brings it up too it comes after (`do_setlink`).
+/// and in one that brings it up too it comes after (`do_setlink`). For a link without IPv6 the kernel
+/// refuses the whole request (`EAFNOSUPPORT`).
 #[must_use]
-pub fn configure_link(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlinkMessage> {
+pub fn configure_link(
+    ifindex: u32,
+    has_ipv6: bool,
+    alias: Option<&str>,
+) -> Option<Request<RouteNetlinkMessage>> {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
-    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
-        AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
-    ])])];
+    if has_ipv6 {
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
+            AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
+        ])]));
+    }
     message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
-    Request::new("configure the interface", RouteNetlinkMessage::SetLink(message), 0)
+    let is_empty = message.attributes.is_empty();
+    let request = RouteNetlinkMessage::SetLink(message);
+    (!is_empty).then(|| Request::new("configure the interface", request, 0))
+}
+
+/// Whether the kernel has IPv6: it was built with it, and not started with `ipv6.disable=1`. That does
+/// not change while a kernel runs.
+#[must_use]
+pub fn kernel_has_ipv6() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| Path::new("/proc/net/if_inet6").exists())
 }
 
 /// Has a link announce itself by a gratuitous ARP when its Ethernet address is changed (sysctl
@@ -203,17 +224,6 @@ pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     };
     // The kernel takes some 50 ms for thousands, and on a busy node one is made in that time.
     socket.dump_changing("list interfaces", &message, wanted, |link: &LinkInfo| link.ifindex)
-}
-
-/// Largest packet of the link of this index, in bytes.
-pub fn mtu_of(socket: &mut RouteSocket, ifindex: u32) -> Result<u32, NetlinkError> {
-    let mut message = LinkMessage::default();
-    message.header.index = ifindex;
-    let what = format!("find interface {ifindex}");
-    match socket.query(Request::new(&what, RouteNetlinkMessage::GetLink(message), 0))? {
-        RouteNetlinkMessage::NewLink(message) => Ok(link_info(message).mtu),
-        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
-    }
 }
 
 fn link_info(message: LinkMessage) -> LinkInfo {

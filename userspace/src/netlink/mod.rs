@@ -5,6 +5,7 @@
 
 mod address;
 mod conntrack;
+mod default_route;
 mod filter;
 mod generic;
 mod link;
@@ -12,10 +13,12 @@ mod neighbour;
 mod netfilter;
 mod nftables;
 mod nsid;
+mod policy;
 mod route;
 mod sock_diag;
 mod socket;
 mod untyped;
+mod uplink;
 mod xfrm;
 
 pub use address::{add_address, addresses, own_addresses};
@@ -28,7 +31,7 @@ pub use generic::{
 };
 pub use link::{
     LinkInfo, Veth, announce_changes, bring_up, configure_link, create_veth, delete_group,
-    delete_link, delete_no_link, get_link, links, move_to_group, mtu_of,
+    delete_link, delete_no_link, get_link, kernel_has_ipv6, links, move_to_group,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{
@@ -36,10 +39,9 @@ pub use netfilter::{
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
-pub use route::{
-    Route, RouteOptions, add_route, append_route, default_routers, is_local, routes, uplink_ifindex,
-};
+pub use route::{Route, RouteOptions, add_route, append_route, default_routers, is_local, routes};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};
+pub use uplink::{Uplink, uplink};
 pub use xfrm::{flush_xfrm, open_xfrm, xfrm_counts, xfrm_defaults, xfrm_thresholds};

@@ -184,35 +184,10 @@ pub fn default_routers(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, NetlinkE
     Ok(routers)
 }
 
-/// Interface index of the node's uplink: where a packet to the outside would leave. None where
-/// there is no default route of either family.
-pub fn uplink_ifindex(socket: &mut RouteSocket) -> Result<Option<u32>, NetlinkError> {
-    for destination in OUTSIDE {
-        if let Some(ifindex) = ifindex_towards(socket, destination)? {
-            return Ok(Some(ifindex));
-        }
-    }
-    Ok(None)
-}
-
 /// Whether packets to an address are for the socket's namespace itself.
 pub fn is_local(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, NetlinkError> {
     let found = find_route(socket, address)?;
     Ok(found.is_some_and(|route| route.header.kind == RouteType::Local))
-}
-
-fn ifindex_towards(
-    socket: &mut RouteSocket,
-    destination: IpAddr,
-) -> Result<Option<u32>, NetlinkError> {
-    let found = find_route(socket, destination)?;
-    let unicast = found.filter(|route| route.header.kind == RouteType::Unicast);
-    Ok(unicast.and_then(|route| {
-        route.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => Some(*index),
-            _ => None,
-        })
-    }))
 }
 
 /// The route that a packet would take; none where the kernel would not send it.

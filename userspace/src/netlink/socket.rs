@@ -143,6 +143,11 @@ where
         Ok(Self { raw: socket, sequence: 0, buffer: Vec::new(), message: std::marker::PhantomData })
     }
 
+    /// Has the kernel heed what dumps ask for, beside the kind of object (`NETLINK_GET_STRICT_CHK`).
+    pub(super) fn check_strictly(&self) -> Result<(), NetlinkError> {
+        self.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)
+    }
+
     /// Sends all requests at once and waits until the last is done.
     ///
     /// The kernel carries on after one that fails; the first failure is returned.

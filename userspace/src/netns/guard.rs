@@ -136,6 +136,13 @@ pub fn sysctls() -> io::Result<Vec<u8>> {
     Ok(values)
 }
 
+/// Whether one of the values that [`sysctls`] tells switches IPv6 off.
+#[must_use]
+pub fn disable_ipv6(values: &[u8]) -> bool {
+    let lines = values.split(|byte| *byte == b'\n');
+    SYSCTLS.iter().zip(lines).any(|(name, value)| name.ends_with("/disable_ipv6") && value == b"1")
+}
+
 /// Sets the sysctls of the namespace that the calling thread is in to `wanted`, as far as they are
 /// not what `present` says; both as [`sysctls`] tells them.
 pub fn set_sysctls(present: &[u8], wanted: &[u8]) -> io::Result<()> {
@@ -189,6 +196,17 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn ipv6_is_off_where_a_sysctl_says_so() {
+        let with = |name: &str, value: &str| {
+            let line = |other: &&str| if *other == name { value } else { "0" };
+            SYSCTLS.iter().map(line).collect::<Vec<_>>().join("\n").into_bytes()
+        };
+        assert!(disable_ipv6(&with("ipv6/conf/all/disable_ipv6", "1")));
+        assert!(disable_ipv6(&with("ipv6/conf/default/disable_ipv6", "1")));
+        assert!(!disable_ipv6(&with("ipv6/conf/all/forwarding", "1")));
     }
 
     #[test]

@@ -1,20 +1,28 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{fs, io, os::fd::AsFd as _, path::PathBuf};
+use std::{
+    fs, io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
 use super::{
-    Alias, GROUP, GROUP_MASQUERADED, Owner, attach_by_tcx, container_end, entries::by_family, hook,
+    Alias, GROUP, GROUP_MASQUERADED, Ipv6Disabled, NoIpv6, Owner, attach_by_tcx, container_end,
+    entries::by_family,
+    hook,
+    ipv6::{enable_in_container, enable_on_node},
 };
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
-        NetlinkError, Route, RouteSocket, Veth, add_neighbour, add_route, assign, bring_up,
-        configure_link, create_veth,
+        NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route, assign,
+        bring_up, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
     store::{Hook, Slot},
@@ -48,6 +56,27 @@ pub enum BuildError {
         call: &'static str,
         /// Its error.
         source: io::Error,
+    },
+    /// A sysctl switches IPv6 off, on the node or in the container's namespace.
+    #[error(
+        "the network gives IPv6 addresses, which interface {ifname} cannot have: {source}; set the sysctl, \
+         or remove the network's IPv6 ranges"
+    )]
+    Ipv6Disabled {
+        /// The interface.
+        ifname: String,
+        /// What is set, and cannot be set otherwise.
+        source: Ipv6Disabled,
+    },
+    /// A template switches IPv6 off, and the network gives IPv6 addresses.
+    #[error(
+        "the template sets sysctl {}, and the network gives IPv6 addresses: change the template, or \
+         remove the network's IPv6 ranges",
+        sysctl.key
+    )]
+    Contradiction {
+        /// What the template sets.
+        sysctl: Sysctl,
     },
     /// An interface that was just made is not there.
     #[error("interface {name} vanished while it was set up: {source}")]
@@ -116,6 +145,7 @@ impl Builder<'_> {
         let nsid = self.number_namespace(&mut node)?;
         let built = Built { nsid, ..self.create_pair(&mut node)? };
         failpoint::hit("build:link");
+        self.enable_own_forwarding(&built.host_ifname)?;
         self.equip_host_end(&mut node, built.host_ifindex)?;
         failpoint::hit("build:host-end");
         self.netns.run(|| self.equip_container_end())??;
@@ -153,18 +183,41 @@ impl Builder<'_> {
     /// its alias and its programs.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
-        let mut batch = vec![configure_link(ifindex, Some(&alias))];
+        let has_ipv6 = NoIpv6::of(self.config.mtu).is_none();
+        let mut batch: Vec<_> =
+            configure_link(ifindex, has_ipv6, Some(&alias)).into_iter().collect();
         match (self.config.programs, self.slot.hook) {
             (false, _) => {}
             (true, Hook::Clsact) => batch.extend(hook::add_filters(ifindex, self.programs)),
             (true, Hook::Tcx) => attach_by_tcx(ifindex, self.programs)?,
         }
         batch.push(bring_up(ifindex));
-        for address in self.config.addresses.iter().map(IpNet::addr) {
-            batch.push(add_route(ifindex, &Route::new(host_net(address), None)));
-            batch.push(add_neighbour(ifindex, address, self.slot.mac));
+        batch.extend(self.ways(ifindex));
+        match node.execute(batch) {
+            Err(refusal) if self.may_be_disabled(&refusal) => {
+                let ifname = self.slot.id.host_ifname();
+                enable_on_node(&ifname)
+                    .map_err(|source| BuildError::Ipv6Disabled { ifname, source })?;
+                failpoint::hit("build:host-ipv6");
+                again(node, self.ways(ifindex)).map_err(BuildError::Node)
+            }
+            executed => executed.map_err(BuildError::Node),
         }
-        node.execute(batch).map_err(BuildError::Node)
+    }
+
+    /// Whether a refusal may come of a sysctl that switches IPv6 off for the interface.
+    fn may_be_disabled(&self, refusal: &NetlinkError) -> bool {
+        refusal.errno() == Some(libc::EACCES) && !by_family(&self.config.addresses).1.is_empty()
+    }
+
+    /// Route and neighbour of each address.
+    fn ways(&self, ifindex: u32) -> Vec<Request<RouteNetlinkMessage>> {
+        let addresses = self.config.addresses.iter().map(IpNet::addr);
+        let way = |address| {
+            let route = Route::new(host_net(address), None);
+            [add_route(ifindex, &route), add_neighbour(ifindex, address, self.slot.mac)]
+        };
+        addresses.flat_map(way).collect()
     }
 
     /// Sysctls, addresses, neighbours and routes, from inside the container's namespace. Sysctls
@@ -173,15 +226,35 @@ impl Builder<'_> {
         container_end::set_sysctls(self.slot, self.config)?;
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
-        let equipment = container_end::equip(self.slot, self.config, ifindex);
-        socket.execute(equipment).map_err(BuildError::Container)?;
+        let equipment = || container_end::equip(self.slot, self.config, ifindex);
+        match socket.execute(equipment()) {
+            Err(refusal) if self.may_be_disabled(&refusal) => {
+                self.enable_ipv6()?;
+                again(&mut socket, equipment()).map_err(BuildError::Container)?;
+            }
+            executed => executed.map_err(BuildError::Container)?,
+        }
         failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
-        let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
-        if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
-            return Err(BuildError::Container(refusal));
-        }
+        again(&mut socket, routes).map_err(BuildError::Container)?;
         container_end::wait_for_addresses(self.config, &mut socket).map_err(BuildError::Container)
+    }
+
+    /// Switches IPv6 on for `lo` and the interface, as the reference plugins do before they add an IPv6
+    /// address: the namespace's defaults, or its runtime, switched it off. The kernel's refusal shows
+    /// it; reading the sysctls each time would cost what [`container_end::set_sysctls`] tells.
+    fn enable_ipv6(&self) -> Result<(), BuildError> {
+        let ifname = self.slot.ifname.as_str();
+        let own = Path::new("ipv6/conf").join(ifname).join("disable_ipv6");
+        let path = |sysctl: &Sysctl| sysctl.key.path(&self.slot.ifname);
+        let set = self.config.sysctls.iter().rfind(|sysctl| path(sysctl) == own);
+        if let Some(sysctl) = set.filter(|sysctl| sysctl.value != "0") {
+            return Err(BuildError::Contradiction { sysctl: sysctl.clone() });
+        }
+        enable_in_container(&["lo", ifname])
+            .map_err(|source| BuildError::Ipv6Disabled { ifname: ifname.to_owned(), source })?;
+        failpoint::hit("build:container-ipv6");
+        Ok(())
     }
 
     /// Makes the node a router for the families that the slot has addresses of.
@@ -195,16 +268,45 @@ impl Builder<'_> {
         }
         Ok(())
     }
+
+    /// Makes the node forward what comes by the host's end. IPv4 asks each interface, which has it from
+    /// a default that may be off though the node forwards.
+    fn enable_own_forwarding(&self, host_ifname: &str) -> Result<(), BuildError> {
+        let (v4, _) = by_family(&self.config.addresses);
+        if !v4.is_empty() && is_off(FORWARDING_BY_DEFAULT)? {
+            switch_on(&format!("/proc/sys/net/ipv4/conf/{host_ifname}/forwarding"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The sysctl that new interfaces have their IPv4 forwarding from.
+const FORWARDING_BY_DEFAULT: &str = "/proc/sys/net/ipv4/conf/default/forwarding";
+
+/// Adds what may be there already: what the kernel did not refuse before, or routes of other interfaces.
+fn again(
+    socket: &mut RouteSocket,
+    requests: Vec<Request<RouteNetlinkMessage>>,
+) -> Result<(), NetlinkError> {
+    let refusals = socket.execute_each(requests)?;
+    refusals.into_iter().find(|refusal| !refusal.is_present()).map_or(Ok(()), Err)
 }
 
 /// Sets a sysctl to 1 unless it is set: writing it walks every interface.
 fn switch_on(path: &str) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Forwarding { path: path.into(), source };
-    if fs::read(path).map_err(failed)?.starts_with(b"0") {
-        fs::write(path, "1").map_err(failed)?;
+    if is_off(path)? {
+        fs::write(path, "1").map_err(cannot_forward(path))?;
         failpoint::hit("build:forwarding");
     }
     Ok(())
+}
+
+fn is_off(path: &str) -> Result<bool, BuildError> {
+    Ok(fs::read(path).map_err(cannot_forward(path))?.starts_with(b"0"))
+}
+
+fn cannot_forward(path: &str) -> impl FnOnce(io::Error) -> BuildError {
+    move |source| BuildError::Forwarding { path: path.into(), source }
 }
 
 fn ifindex(name: &str) -> Result<u32, BuildError> {

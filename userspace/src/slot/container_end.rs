@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BuildError, fingerprint::mount_proc};
+use super::{BuildError, NoIpv6, fingerprint::mount_proc};
 use crate::{
     failpoint,
     netlink::{
@@ -42,7 +42,8 @@ pub(super) fn equip(
     config: &NetworkConfig,
     ifindex: u32,
 ) -> Vec<Request<RouteNetlinkMessage>> {
-    let mut requests = vec![configure_link(ifindex, None)];
+    let has_ipv6 = NoIpv6::of(config.mtu).is_none();
+    let mut requests: Vec<_> = configure_link(ifindex, has_ipv6, None).into_iter().collect();
     if config.addresses.iter().any(|address| address.addr().is_ipv4()) {
         requests.push(announce_changes(ifindex));
     }
@@ -102,7 +103,7 @@ pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), Bui
 }
 
 /// Writes a value whole; or else tells the system call that failed.
-fn write_sysctl(
+pub(super) fn write_sysctl(
     folder: impl AsFd,
     path: &Path,
     value: &str,
