@@ -7,7 +7,7 @@ use aya::programs::SchedClassifier;
 use repoint::datapath::{AttachPoint, TO_CONTAINER, attach_tcx, detach_tcx, tcx_programs};
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
-    Container, Node, command, dist,
+    Container, Node, command, dist, kernel,
     node::OUTSIDE,
     traffic::{self, Host},
 };
@@ -61,7 +61,7 @@ const INTO_NOTHING: [&str; 6] = ["action", "mirred", "egress", "redirect", "dev"
 const PRIORITIES: [&str; 2] = ["1", "40000"];
 
 fn filters(hook: &'static str, local_path: &'static str) -> Result<()> {
-    if skipped() {
+    if skipped() || hook == "tcx" && kernel::lacks_tcx() {
         return Ok(());
     }
     for pooled in POOLED {
@@ -129,7 +129,7 @@ fn filters_of_others_run_behind_our_programs_of_tcx() -> Result<()> {
 /// behind ours where these are attached by tcx as well.
 #[test]
 fn programs_of_tcx_of_others_run() -> Result<()> {
-    if skipped() {
+    if skipped() || kernel::lacks_tcx() {
         return Ok(());
     }
     for hook in ["clsact", "tcx"] {
@@ -166,7 +166,7 @@ fn programs_of_tcx_of_others_run() -> Result<()> {
 /// Programs that were detached are found by the sweep and by CHECK, and attached again.
 #[test]
 fn programs_of_tcx_are_attached_again() -> Result<()> {
-    if skipped() {
+    if skipped() || kernel::lacks_tcx() {
         return Ok(());
     }
     let node = Node::new()?;
