@@ -14,6 +14,7 @@ pub mod endurance;
 mod folder;
 pub mod hostile;
 pub mod inherited;
+pub mod kernel;
 pub mod netns;
 pub mod node;
 pub mod packet;

@@ -192,6 +192,7 @@ impl Cold<'_> {
             Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
                 slot.template = digest;
                 slot.host_ifindex = built.host_ifindex;
+                slot.source_routed = built.source_routed;
                 slot.mtu = config.mtu;
             })?)
         })

@@ -7,10 +7,11 @@ use crate::{
     conf::NetConf,
     datapath::Maps,
     failpoint,
-    netns::pop,
-    slot::{release_masquerade, remove_interface, withdraw},
+    netns::{Netns, pop},
+    slot::{release_masquerade, remove_interface, remove_sources, withdraw},
     store::{SOFT_COOLDOWN, Slot, SlotState},
     threads::{self, ThreadError},
+    types::NetnsPath,
 };
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
@@ -50,6 +51,9 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
         Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
         Err(error) => errors.push(error),
     }
+    if !slot.owns_netns && (slot.source_routed || slot.host_ifindex == 0) {
+        errors.extend(release_sources(slot).err());
+    }
     thread::scope(|scope| {
         let release = || release_masquerade(&node.directories.run, &node.store);
         // Without a thread, one after the other.
@@ -69,6 +73,17 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
         }
     });
     errors
+}
+
+/// Removes the rules that route by the slot's source addresses, if its namespace is still at its path.
+fn release_sources(slot: &Slot) -> Result<(), LifecycleError> {
+    let path = slot.netns_path.as_ref().and_then(|path| NetnsPath::new(path).ok());
+    // A namespace that is gone, or a path where it never was, has no rules.
+    let Some(Ok(netns)) = path.map(|path| Netns::open(&path)) else { return Ok(()) };
+    if slot.netns != Some(netns.inode()) {
+        return Ok(());
+    }
+    Ok(netns.run(|| remove_sources(&slot.ifname))??)
 }
 
 /// Removes the slot's map entries while nobody can write to the database: an address that was looked

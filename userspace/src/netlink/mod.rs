@@ -15,6 +15,7 @@ mod nftables;
 mod nsid;
 mod policy;
 mod route;
+mod rule;
 mod sock_diag;
 mod socket;
 mod untyped;
@@ -39,7 +40,10 @@ pub use netfilter::{
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
-pub use route::{Route, RouteOptions, add_route, append_route, default_routers, is_local, routes};
+pub use route::{
+    Route, RouteOptions, add_route, append_route, default_routers, delete_route, is_local, routes,
+};
+pub use rule::{SourceRule, add_source_rule, delete_source_rule, source_rules};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};

@@ -73,6 +73,13 @@ pub fn append_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage>
     request(ifindex, route, if ipv4 { NLM_F_APPEND } else { NLM_F_EXCL })
 }
 
+/// Deletes a route.
+#[must_use]
+pub fn delete_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage> {
+    let request = RouteNetlinkMessage::DelRoute(message(ifindex, route));
+    Request::new(format!("delete the route to {}", route.destination), request, 0)
+}
+
 fn request(ifindex: u32, route: &Route, flags: u16) -> Request<RouteNetlinkMessage> {
     let request = RouteNetlinkMessage::NewRoute(message(ifindex, route));
     Request::new(format!("add route to {}", route.destination), request, NLM_F_CREATE | flags)

@@ -16,6 +16,7 @@ use super::{
     entries::by_family,
     hook,
     ipv6::{enable_in_container, enable_on_node},
+    sources,
 };
 use crate::{
     datapath::{DatapathError, Programs},
@@ -134,6 +135,8 @@ pub struct Built {
     pub host_ifindex: u32,
     /// Number of the slot's own namespace in the node's (`netlink/nsid.rs`).
     pub nsid: Option<i32>,
+    /// Whether its packets are routed by their source address, as others are in its namespace.
+    pub source_routed: bool,
 }
 
 impl Builder<'_> {
@@ -148,9 +151,9 @@ impl Builder<'_> {
         self.enable_own_forwarding(&built.host_ifname)?;
         self.equip_host_end(&mut node, built.host_ifindex)?;
         failpoint::hit("build:host-end");
-        self.netns.run(|| self.equip_container_end())??;
+        let source_routed = self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
-        Ok(built)
+        Ok(Built { source_routed, ..built })
     }
 
     /// Gives the slot's own namespace its number, before the pair would have the kernel choose one.
@@ -176,7 +179,7 @@ impl Builder<'_> {
         };
         node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
         let host_ifindex = ifindex(&host_ifname)?;
-        Ok(Built { host_ifname, host_ifindex, nsid: None })
+        Ok(Built { host_ifname, host_ifindex, nsid: None, source_routed: false })
     }
 
     /// Alias, programs, and for each address the way to it. The interface comes up once it has
@@ -220,9 +223,9 @@ impl Builder<'_> {
         addresses.flat_map(way).collect()
     }
 
-    /// Sysctls, addresses, neighbours and routes, from inside the container's namespace. Sysctls
+    /// Sysctls, addresses, neighbours, routes and rules, from inside the container's namespace. Sysctls
     /// come first: some of them forbid addresses, or allow them.
-    fn equip_container_end(&self) -> Result<(), BuildError> {
+    fn equip_container_end(&self) -> Result<bool, BuildError> {
         container_end::set_sysctls(self.slot, self.config)?;
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
@@ -237,7 +240,13 @@ impl Builder<'_> {
         failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
         again(&mut socket, routes).map_err(BuildError::Container)?;
-        container_end::wait_for_addresses(self.config, &mut socket).map_err(BuildError::Container)
+        // A namespace of its own has no other interface yet.
+        let source_routed = !self.slot.owns_netns
+            && sources::add(&mut socket, ifindex, &self.config.addresses)
+                .map_err(BuildError::Container)?;
+        container_end::wait_for_addresses(self.config, &mut socket)
+            .map_err(BuildError::Container)?;
+        Ok(source_routed)
     }
 
     /// Switches IPv6 on for `lo` and the interface, as the reference plugins do before they add an IPv6

@@ -60,7 +60,6 @@ pub fn attach_by_tcx(ifindex: u32, programs: &Programs) -> Result<(), DatapathEr
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 detached => detached.map_err(failed)?,
             }
-            failpoint::hit("hook:detached");
         }
     }
     Ok(())

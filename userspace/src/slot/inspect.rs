@@ -6,7 +6,7 @@ use repoint_common::{GATEWAY_V4, GATEWAY_V6};
 
 use super::{
     hook::{HookError, PLACES, attached_names, sorted},
-    is_alias_of,
+    is_alias_of, sources,
 };
 use crate::{
     datapath::{DatapathError, Maps},
@@ -105,6 +105,11 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
     let routes = netlink::routes(&mut socket)?;
     if let Some(lost) = config.routes.iter().find(|wanted| !is_served(wanted, &routes)) {
         return Err(differs(format!("the route to {} is gone", lost.destination)));
+    }
+    if slot.source_routed
+        && let Some(source) = sources::missing(&mut socket, link.ifindex, &config.addresses)?
+    {
+        return Err(differs(format!("the rule that routes packets from {source} is gone")));
     }
     let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
     match config.neighbours.iter().find(|wanted| !is_known(wanted, &neighbours)) {

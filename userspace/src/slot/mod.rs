@@ -14,6 +14,7 @@ mod ipv6;
 mod limit;
 mod masquerade;
 mod scrub;
+mod sources;
 mod teardown;
 mod usage;
 
@@ -30,6 +31,7 @@ pub use ipv6::{Ipv6Disabled, NoIpv6};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
 pub use scrub::{ScrubError, Scrubbed, scrub};
+pub use sources::remove_sources;
 pub use teardown::{
     REMOVE_INTERFACE, TeardownError, has_interface, remove_for_another, remove_interface,
     remove_interfaces, remove_links_named, tear_down, withdraw,

@@ -193,6 +193,8 @@ pub struct Slot {
     pub local_path: LocalPath,
     /// Where the programs are attached to its interface on the node.
     pub hook: Hook,
+    /// Whether its packets are routed by their source address, as others are in its namespace.
+    pub source_routed: bool,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -235,6 +237,7 @@ impl Slot {
             link_local: LinkLocal::default(),
             local_path: LocalPath::default(),
             hook: Hook::default(),
+            source_routed: false,
             created: now,
             changed: now,
         }
@@ -314,6 +317,7 @@ impl Slot {
             decision.encode(&mut encoder);
         }
         encoder.u8(self.link_local as u8).u8(self.local_path as u8).u8(self.hook as u8);
+        encoder.u8(self.source_routed.into());
         encoder.finish()
     }
 
@@ -356,6 +360,7 @@ impl Slot {
             link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
             local_path: LocalPath::from_number(decoder.u8("local path")?)?,
             hook: Hook::from_number(decoder.u8("hook")?)?,
+            source_routed: decoder.bool("routing by source")?,
         };
         decoder.finish()?;
         Ok(slot)

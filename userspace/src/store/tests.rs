@@ -185,7 +185,7 @@ proptest! {
         v6 in any::<[u8; 16]>(),
         prefix in 0_u8..=32,
         identity in any::<u32>(),
-        flags in any::<(bool, bool)>(),
+        flags in any::<(bool, bool, bool)>(),
         link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
         local_path in proptest::sample::select(LocalPath::ALL.to_vec()),
         hook in proptest::sample::select(Hook::ALL.to_vec()),
@@ -201,7 +201,7 @@ proptest! {
             ipnet::IpNet::new(v6.into(), prefix).unwrap(),
         ];
         slot.identity = Identity(identity);
-        (slot.owns_netns, slot.masquerade) = flags;
+        (slot.owns_netns, slot.masquerade, slot.source_routed) = flags;
         slot.link_local = link_local;
         (slot.local_path, slot.hook) = (local_path, hook);
         slot.function = function.map(|name| name.parse().unwrap());
