@@ -18,7 +18,7 @@ mod socket;
 mod untyped;
 mod xfrm;
 
-pub use address::{add_address, addresses, own_addresses};
+pub use address::{add_address, addresses};
 pub use conntrack::forget_connections_of;
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
@@ -37,7 +37,8 @@ pub use netfilter::{
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
 pub use route::{
-    Route, RouteOptions, add_route, append_route, default_routers, is_local, routes, uplink_ifindex,
+    Route, RouteOptions, add_route, append_route, default_routers, is_local, local_addresses_v4,
+    routes, uplink_ifindex,
 };
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};

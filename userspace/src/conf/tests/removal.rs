@@ -1,4 +1,4 @@
-//! DEL and GC are told of what they need, and of nothing else.
+//! DEL and GC read what they need, and nothing else.
 
 use std::{path::Path, time::Duration};
 
