@@ -11,7 +11,7 @@ use super::{
 use crate::conf::{ConfError, Document, IpamConf, NetConf, Purpose};
 
 /// Keys without which it is not known what to remove, or where.
-const NEEDED: [&str; 6] = ["/cniVersion", "/name", "/runDir", "/stateDir", "/bpfDir", "/cni.dev~1"];
+const NEEDED: [&str; 5] = ["/cniVersion", "/name", "/runDir", "/bpfDir", "/cni.dev~1"];
 
 fn read(conf: &Value) -> Result<NetConf, ConfError> {
     NetConf::read(&Document::parse(conf.to_string().as_bytes())?, Purpose::Removal)
