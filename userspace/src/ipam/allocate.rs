@@ -205,7 +205,7 @@ impl<'a> Pool<'a> {
                 None => {}
                 Some(Reserved::Gateway | Reserved::Network | Reserved::Broadcast) => continue,
                 Some(own) => {
-                    kept += &format!("; {address} is {own}");
+                    kept = format!("{kept}; {address} is {own}");
                     continue;
                 }
             }

@@ -76,7 +76,7 @@ fn the_delegated_plugin_and_the_cooldown_are_read_where_they_can_be() {
         let read = read(&json!({"cniVersion": "1.1.0", "name": "n", "pool": pool})).unwrap();
         read.pool.and_then(|pool| pool.cooldown)
     };
-    let hour = Some(Duration::from_secs(3600));
+    let hour = Some(Duration::from_hours(1));
     assert_eq!(cooldown(json!({"cooldown": "1h", "warm": "many"})), hour);
     for none in [json!(7), json!({}), json!({"cooldown": 1}), json!({"cooldown": "soon"})] {
         assert_eq!(cooldown(none.clone()), None, "{none}");
