@@ -4,10 +4,12 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use repoint_tests::{
-    Netns, Node, cli,
-    dist::REFERENCE_PLUGINS,
+    Agent, Netns, Node, cli,
+    dist::{self, REFERENCE_PLUGINS},
     missing,
     node::{NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6},
+    pooled::SOON,
+    wait,
 };
 use serde_json::{Value, json};
 
@@ -156,6 +158,32 @@ fn the_slots_of_a_pool_have_none_of_the_nodes_addresses() -> Result<()> {
         addresses.sort();
         ensure!(addresses == ["198.51.100.3/29", "198.51.100.4/29"], "{addresses:?}");
         repoint_tests::command::run("ip", ["address", "del", "198.51.100.5/32", "dev", "lo"])?;
+        cli::repoint(node, &["unload"]).map(drop)
+    })
+}
+
+/// An operator who counts on the ranges learns of it from the agent.
+#[test]
+fn the_agent_logs_which_addresses_no_slot_gets() -> Result<()> {
+    if missing([dist::agent()]) {
+        return Ok(());
+    }
+    on_a_node(|node| {
+        let mut configuration = around_the_node(node, 0);
+        configuration["pool"] = json!({ "warm": 1, "maxSlots": 64 });
+        network_call("PREPARE", &configuration).args("repoint.dev/count=0").run()?.success()?;
+        let agent = Agent::start(node)?;
+        for expected in [
+            "no slot gets 198.51.100.2, it is an address of the node",
+            "no slot gets 198.51.100.1, it is the gateway of the node",
+        ] {
+            wait::until(SOON, "the agent logs a reserved address", || {
+                let log = agent.log()?;
+                ensure!(log.contains(expected), "no {expected:?} in the log:\n{log}");
+                Ok(())
+            })?;
+        }
+        agent.stop()?;
         cli::repoint(node, &["unload"]).map(drop)
     })
 }

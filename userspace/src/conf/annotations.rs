@@ -333,7 +333,7 @@ fn check_arg(name: &str) -> Result<(), UserError> {
     }
     let is_ip = name != IP && name.eq_ignore_ascii_case(IP);
     // Of two letters, one is too little to tell what was meant.
-    match spelling::nearest(name, &ARGS).or(is_ip.then_some(IP)) {
+    match spelling::nearest(name, &ARGS).first().copied().or(is_ip.then_some(IP)) {
         Some(known) => Err(UserError::Misspelt { name: name.to_owned(), known }),
         None => Ok(()),
     }
@@ -342,7 +342,7 @@ fn check_arg(name: &str) -> Result<(), UserError> {
 /// Whether a name is nearly an annotation's.
 fn is_misspelt(name: &str) -> bool {
     let names = Annotation::ALL.map(Annotation::name);
-    spelling::nearest(name, &names).is_some() || spelling::is_near(name, Annotation::Count.name())
+    !spelling::nearest(name, &names).is_empty() || spelling::is_near(name, Annotation::Count.name())
 }
 
 /// A value of `CNI_ARGS`; an empty one is none.

@@ -284,10 +284,16 @@ const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
 
 impl Directories {
     fn read(conf: &Object<'_>) -> Result<Self, KeyError> {
+        let read = Self::of_attachments(conf)?;
+        Ok(Self { state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(read.state), ..read })
+    }
+
+    /// Those where attachments are: what is in `stateDir`, templates, is of no attachment.
+    fn of_attachments(conf: &Object<'_>) -> Result<Self, KeyError> {
         let default = Self::default();
         Ok(Self {
             run: path(conf, "runDir", DIRECTORY)?.unwrap_or(default.run),
-            state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(default.state),
+            state: default.state,
             bpf: bpf_dir(conf)?.unwrap_or(default.bpf),
         })
     }

@@ -30,7 +30,7 @@ impl NetConf {
         let cooldown = pool::cooldown(conf);
         Ok(Self {
             cni_version,
-            directories: Directories::read(conf)?,
+            directories: Directories::of_attachments(conf)?,
             valid_attachments: attachments::read(conf, &name)?,
             ipam: ipam(conf),
             pool: cooldown.map(|time| PoolPolicy { cooldown: Some(time), ..PoolPolicy::default() }),

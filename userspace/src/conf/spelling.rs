@@ -110,10 +110,10 @@ fn check_ipam(ipam: &Object<'_>) -> Result<(), KeyError> {
 
 fn check_keys(object: &Object<'_>, known: &[&'static str]) -> Result<(), KeyError> {
     for key in object.keys().filter(|key| !known.contains(key) && !SPECS.contains(key)) {
-        if let Some(right) = nearest(key, known) {
-            return Err(
-                object.bad_value(key, format!("there is no such key: correct it to {right}"))
-            );
+        let right = nearest(key, known);
+        if !right.is_empty() {
+            let why = format!("there is no such key: correct it to {}", right.join(" or "));
+            return Err(object.bad_value(key, why));
         }
     }
     Ok(())
@@ -154,10 +154,14 @@ fn each_item(
     list.items("").map_or(Ok(()), |mut items| items.try_for_each(|item| in_object(&item, &check)))
 }
 
-/// The known name that another differs from by case, or else by one letter.
-pub(super) fn nearest(given: &str, known: &[&'static str]) -> Option<&'static str> {
-    let near = || known.iter().copied().filter(|known| is_near(given, known));
-    near().find(|known| known.eq_ignore_ascii_case(given)).or_else(|| near().next())
+/// The known names that another may be meant for: the one that it differs from by case, or else those
+/// that it differs from by one letter.
+pub(super) fn nearest(given: &str, known: &[&'static str]) -> Vec<&'static str> {
+    let mut near: Vec<_> = known.iter().copied().filter(|known| is_near(given, known)).collect();
+    if near.iter().any(|known| known.eq_ignore_ascii_case(given)) {
+        near.retain(|known| known.eq_ignore_ascii_case(given));
+    }
+    near
 }
 
 /// Whether two names are not the same, but are so but for case, or for one letter: one more, one less,

@@ -83,6 +83,16 @@ impl NodeAddresses {
         self.routers.retain(is_within);
         self
     }
+
+    /// Those that are in a range, and the containers' gateway if it is, with what they are.
+    #[must_use]
+    pub fn reserved(&self, sets: &[RangeSet]) -> Vec<(IpAddr, Reserved)> {
+        let gateway = [IpAddr::from(GATEWAY_V4)];
+        let known = self.own.iter().chain(&self.routers).chain(&gateway);
+        let within =
+            known.filter(|address| sets.iter().any(|set| set.range_of(**address).is_some()));
+        within.filter_map(|address| Some((*address, by_node(self, *address)?))).collect()
+    }
 }
 
 /// Why no container gets an address.

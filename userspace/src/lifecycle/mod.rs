@@ -51,6 +51,7 @@ pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
 pub use in_force::{mtu_of_pool, record_pool};
 pub use node::{Node, mtu_of_uplink, now, uplink_mtu};
+pub use node_addresses::reserved_addresses;
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };

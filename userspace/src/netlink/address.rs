@@ -1,7 +1,5 @@
 //! Addresses of interfaces.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
@@ -45,19 +43,6 @@ pub fn addresses(socket: &mut RouteSocket, ifindex: u32) -> Result<Vec<IpNet>, N
             RouteNetlinkMessage::NewAddress(message) if message.header.index == ifindex => {
                 prefix(&message)
             }
-            _ => None,
-        })
-        .collect())
-}
-
-/// The addresses of all interfaces in the socket's namespace.
-pub fn own_addresses(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, NetlinkError> {
-    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-    let objects = socket.dump("list addresses", &request)?;
-    Ok(objects
-        .into_iter()
-        .filter_map(|object| match object {
-            RouteNetlinkMessage::NewAddress(message) => Some(prefix(&message)?.addr()),
             _ => None,
         })
         .collect())

@@ -22,7 +22,7 @@ mod untyped;
 mod uplink;
 mod xfrm;
 
-pub use address::{add_address, addresses, own_addresses};
+pub use address::{add_address, addresses};
 pub use conntrack::forget_connections_of;
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,
@@ -41,7 +41,8 @@ pub use netfilter::{
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
 pub use route::{
-    Route, RouteOptions, add_route, append_route, default_routers, delete_route, is_local, routes,
+    Route, RouteOptions, add_route, append_route, default_routers, delete_route, is_local,
+    local_addresses_v4, routes,
 };
 pub use rule::{SourceRule, add_source_rule, delete_source_rule, source_rules};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};

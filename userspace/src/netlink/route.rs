@@ -191,6 +191,41 @@ pub fn default_routers(socket: &mut RouteSocket) -> Result<Vec<IpAddr>, NetlinkE
     Ok(routers)
 }
 
+/// The kernel's table of local routes, `RT_TABLE_LOCAL`.
+const LOCAL_TABLE: u8 = 255;
+
+/// The IPv4 addresses of the interfaces in the current namespace, as the kernel's table of local routes
+/// has them.
+///
+/// A dump of the addresses would look at every interface, 0.12 us of each, though slots' have none on
+/// the node; that of this one table has as many entries as there are addresses.
+pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    message.header.table = LOCAL_TABLE;
+    let request = RouteNetlinkMessage::GetRoute(message);
+    RouteSocket::open_strict()?.dump_changing(
+        "list local addresses",
+        &request,
+        |object| match object {
+            RouteNetlinkMessage::NewRoute(message) => local_address(&message),
+            _ => None,
+        },
+        |address| *address,
+    )
+}
+
+/// The address that a route of the local table is to; none of one to a prefix, or to broadcast.
+fn local_address(route: &RouteMessage) -> Option<IpAddr> {
+    if route.header.kind != RouteType::Local || route.header.destination_prefix_length != 32 {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(to) => address(to),
+        _ => None,
+    })
+}
+
 /// Whether packets to an address are for the socket's namespace itself.
 pub fn is_local(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, NetlinkError> {
     let found = find_route(socket, address)?;

@@ -124,6 +124,16 @@ impl RouteSocket {
     }
 }
 
+impl RouteSocket {
+    /// The same, for dumps that are to hold what the request's header names and nothing else, as of
+    /// one routing table.
+    pub fn open_strict() -> Result<Self, NetlinkError> {
+        let socket = Self::open()?;
+        socket.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)?;
+        Ok(socket)
+    }
+}
+
 impl NetfilterSocket {
     /// Opens a socket of the netfilter family in the current network namespace.
     pub fn open_netfilter() -> Result<Self, NetlinkError> {

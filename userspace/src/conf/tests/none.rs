@@ -51,9 +51,12 @@ fn empty_text(key: &Key) -> Empty {
 fn zero(key: &Key) -> Empty {
     match key.pointer {
         "/coldBuilds" | "/pool/maxSlots" | "/pool/maxSlotsPerTenant" => Empty::Wrong,
-        "/pool/warm" | "/pool/maxParkedPerFunction" | "/pool/maxParkedPerTenant" => Empty::Value,
-        "/ipam/routes/0/scope" | "/prevResult/routes/0/scope" => Empty::Value,
-        "/prevResult/ips/0/interface" => Empty::Value,
+        "/pool/warm"
+        | "/pool/maxParkedPerFunction"
+        | "/pool/maxParkedPerTenant"
+        | "/ipam/routes/0/scope"
+        | "/prevResult/routes/0/scope"
+        | "/prevResult/ips/0/interface" => Empty::Value,
         _ => Empty::None,
     }
 }
@@ -71,9 +74,8 @@ fn empty_list(key: &Key) -> Empty {
 
 fn empty_object(key: &Key) -> Empty {
     match key.pointer {
-        "/pool" | "/prevResult" => Empty::Value,
         // The ranges of `runtimeConfig` are there.
-        "/ipam" => Empty::Value,
+        "/pool" | "/prevResult" | "/ipam" => Empty::Value,
         pointer if is_item(pointer) => Empty::Wrong,
         _ => Empty::None,
     }

@@ -1,4 +1,4 @@
-//! DEL and GC are told of what they need, and of nothing else.
+//! DEL and GC read what they need, and nothing else.
 
 use std::{path::Path, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::conf::{ConfError, Document, IpamConf, NetConf, Purpose};
 
 /// Keys without which it is not known what to remove, or where.
-const NEEDED: [&str; 6] = ["/cniVersion", "/name", "/runDir", "/stateDir", "/bpfDir", "/cni.dev~1"];
+const NEEDED: [&str; 5] = ["/cniVersion", "/name", "/runDir", "/bpfDir", "/cni.dev~1"];
 
 fn read(conf: &Value) -> Result<NetConf, ConfError> {
     NetConf::read(&Document::parse(conf.to_string().as_bytes())?, Purpose::Removal)
@@ -76,7 +76,7 @@ fn the_delegated_plugin_and_the_cooldown_are_read_where_they_can_be() {
         let read = read(&json!({"cniVersion": "1.1.0", "name": "n", "pool": pool})).unwrap();
         read.pool.and_then(|pool| pool.cooldown)
     };
-    let hour = Some(Duration::from_secs(3600));
+    let hour = Some(Duration::from_hours(1));
     assert_eq!(cooldown(json!({"cooldown": "1h", "warm": "many"})), hour);
     for none in [json!(7), json!({}), json!({"cooldown": 1}), json!({"cooldown": "soon"})] {
         assert_eq!(cooldown(none.clone()), None, "{none}");
