@@ -23,6 +23,7 @@ pub const ALL: [Scenario; 7] = [
         start: Start::Fresh,
         before: attach,
         verb: |_, _| cli(&["unload", "--force"]),
+        refusals: &["there is nothing of repoint"],
         about: About::Node,
         ..Scenario::ADD
     },
