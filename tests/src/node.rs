@@ -152,6 +152,12 @@ impl Dirs {
         ["--run-dir".into(), run, "--state-dir".into(), state, "--bpf-dir".into(), bpf]
     }
 
+    /// Whether there is a database: something made the node.
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        self.run.join("state/data.mdb").exists()
+    }
+
     /// Sets the three keys in a plugin's configuration.
     pub fn patch(&self, configuration: &mut Value) {
         configuration["runDir"] = json!(self.run);

@@ -34,7 +34,6 @@ struct Form {
 }
 
 /// A path, and what keeps it alive.
-#[derive(Default)]
 struct Made {
     path: PathBuf,
     file: Option<File>,
@@ -44,7 +43,7 @@ struct Made {
 
 impl Made {
     fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), ..Self::default() }
+        Self { path: path.into(), file: None, process: None, mounted: false }
     }
 }
 
@@ -101,7 +100,9 @@ fn bound(of: &Path, path: PathBuf) -> Result<Made> {
     let none = None::<&str>;
     mount(Some(of), &path, none, MsFlags::MS_BIND, none)
         .with_context(|| format!("bind {}", path.display()))?;
-    Ok(Made { mounted: true, ..Made::at(path) })
+    let mut made = Made::at(path);
+    made.mounted = true;
+    Ok(made)
 }
 
 fn bind_of_bind(netns: &Netns) -> Result<Made> {
@@ -114,7 +115,9 @@ fn of_process(netns: &Netns) -> Result<Made> {
         sleep.arg("600").stdin(Stdio::null()).spawn().context("start a process")
     })?;
     let path = format!("/proc/{}/ns/net", process.id());
-    Ok(Made { process: Some(process), ..Made::at(path) })
+    let mut made = Made::at(path);
+    made.process = Some(process);
+    Ok(made)
 }
 
 /// A descriptor that the plugin inherits.
@@ -122,7 +125,9 @@ fn descriptor(netns: &Netns) -> Result<Made> {
     let file = File::open(netns.path()).context("open the namespace")?;
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).context("let it be inherited")?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(Made { file: Some(file), ..Made::at(path) })
+    let mut made = Made::at(path);
+    made.file = Some(file);
+    Ok(made)
 }
 
 fn link_to_process(netns: &Netns) -> Result<Made> {

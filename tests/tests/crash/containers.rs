@@ -46,6 +46,7 @@ pub const ALL: [Scenario; 10] = [
         start: Start::Fresh,
         before: attach,
         verb: |_, _| cli(&["unload", "--force"]),
+        refusals: &["there is nothing of repoint"],
         about: About::Node,
         ..Scenario::ADD
     },

@@ -203,11 +203,19 @@ pub const ALL: [Scenario; 24] = [
     Scenario { name: "gc-parks", verb: gc, ..PARK },
     Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
     Scenario { name: "activate", verb: activate, detach: park, ..HIT },
-    Scenario { name: "park", before: activated, verb: park, detach: park, ..PARK },
+    Scenario {
+        name: "park",
+        before: activated,
+        verb: park,
+        detach: park,
+        refusals: &["has no slot"],
+        ..PARK
+    },
     Scenario {
         name: "evict",
         before: attach_and_leave,
         verb: |_, _| cli(&["evict", "--tenant", TENANT]),
+        refusals: &["no slot is of tenant"],
         ..POOL
     },
     Scenario {
@@ -243,6 +251,7 @@ pub const ALL: [Scenario; 24] = [
         start: Start::Fresh,
         before: fill_and_attach,
         verb: |_, _| cli(&["unload", "--force"]),
+        refusals: &["there is nothing of repoint"],
         ..POOL
     },
 ];

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, iter, process::ExitCode};
 
-use repoint::{lifecycle::LifecycleError, private::PrivateError};
+use repoint::lifecycle::LifecycleError;
 
 use crate::output::CommandError;
 
@@ -57,10 +57,13 @@ fn is_not_found(error: &CommandError) -> bool {
 
 /// Whether the kernel refused a permission, or a folder is another user's.
 fn is_not_permitted(error: &CommandError) -> bool {
+    // It hides behind errors that are transparent.
+    if matches!(error, CommandError::Lifecycle(error) if error.is_foreign()) {
+        return true;
+    }
     let first: &dyn Error = error;
     iter::successors(Some(first), |&error| error.source()).any(|error| {
         let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         error.downcast_ref().is_some_and(denied)
-            || matches!(error.downcast_ref(), Some(PrivateError::Foreign { .. }))
     })
 }

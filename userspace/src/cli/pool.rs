@@ -93,13 +93,12 @@ pub(crate) fn run(
     match action {
         None => list(directories, as_json),
         Some(Action::Set { pool, warm, max, config }) => {
-            let (node, id) = match config {
-                Some(file) => configure(directories, &pool.into(), &file)?,
-                None => {
-                    let node = node::open(directories)?;
-                    let id = meant(&node, pool)?;
-                    (node, id)
-                }
+            let (node, id) = if let Some(file) = config {
+                configure(directories, &pool.into(), &file)?
+            } else {
+                let node = node::open(directories)?;
+                let id = meant(&node, pool)?;
+                (node, id)
             };
             change(&node, &id, |set| PoolOverride { warm: warm.or(set.warm), max: max.or(set.max) })
         }

@@ -83,7 +83,7 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
 /// the folder was removed, and is not misspelt.
 fn ensure_something_is_left(directories: &Directories, wanted: &Sweep) -> Result<(), CommandError> {
     let left = Sweeper::new(Patience::new(wanted.grace)).dry_run(directories)?;
-    if left.told.is_empty() {
+    if left.told.iter().all(|told| matches!(told.fate, Fate::Left)) {
         return Err(CommandError::NoNode { run_dir: directories.run.clone() });
     }
     Ok(())

@@ -438,6 +438,17 @@ impl LifecycleError {
         }
     }
 
+    /// Whether another user owns a folder or file of the node's.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Private(PrivateError::Foreign { .. })
+                | Self::Store(StoreError::Private(PrivateError::Foreign { .. }))
+                | Self::Datapath(DatapathError::Private(PrivateError::Foreign { .. }))
+        )
+    }
+
     fn code(&self) -> ErrorCode {
         match self {
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })

@@ -72,10 +72,10 @@ fn listed(slots: &[Slot], resting: usize) -> String {
         let names: Vec<_> = slots.iter().filter_map(|slot| slot.container.as_ref()).collect();
         let text = names.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>();
         let more = if names.len() > NAMED { ", …" } else { "" };
-        match text.is_empty() {
-            true => format!("{} {group}", slots.len()),
-            false => format!("{} {group} ({}{more})", slots.len(), text.join(", ")),
+        if text.is_empty() {
+            return format!("{} {group}", slots.len());
         }
+        format!("{} {group} ({}{more})", slots.len(), text.join(", "))
     });
     let mut parts: Vec<_> = described.collect();
     if resting > 0 {

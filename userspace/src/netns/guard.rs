@@ -2,14 +2,17 @@
 
 use std::{
     borrow::Cow,
-    fs::File,
+    fs::{self, File},
     io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, StatxAttributes, StatxFlags,
+        openat, statfs, statx,
+    },
     io::Errno,
 };
 
@@ -51,6 +54,9 @@ const SYSCTLS: [&str; 22] = [
 /// Where sysctls of the namespace of whoever looks are.
 const FOLDER: &str = "/proc/sys/net";
 
+/// Most symbolic links that a path leads through, the kernel's own bound (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
 /// Longest file that is read whole, in bytes.
 const LONGEST: usize = 1024;
 
@@ -64,23 +70,23 @@ pub fn is_mount(path: &Path) -> io::Result<bool> {
 /// Where a namespace that is at a path is mounted: there, or where the symbolic link leads that the
 /// path is. None: it is reached through `/proc`, as [`is_mount`] has it.
 ///
-/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open what it leads to.
+/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open what it leads to. A link of
+/// `/proc` stands for an open file, which what is mounted over its path does not change.
 pub fn mount_point(path: &Path) -> io::Result<Option<Cow<'_, Path>>> {
-    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
-    let is_link = FileType::from_raw_mode(found.stx_mode.into()) == FileType::Symlink;
-    let resolved = match is_link.then(|| path.canonicalize()) {
-        None => Cow::Borrowed(path),
-        Some(Ok(resolved)) => Cow::Owned(resolved),
-        // A link of `/proc` has no text that leads anywhere.
-        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Some(Err(error)) => return Err(error),
-    };
-    let found = match resolved {
-        Cow::Borrowed(_) => found,
-        Cow::Owned(_) => statx(CWD, &*resolved, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?,
-    };
-    let is_mount = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok(is_mount.then_some(resolved))
+    let mut point = Cow::Borrowed(path);
+    for _ in 0..MOST_LINKS {
+        let found = statx(CWD, &*point, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+        if FileType::from_raw_mode(found.stx_mode.into()) != FileType::Symlink {
+            let is_mount = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+            return Ok(is_mount.then_some(point));
+        }
+        let folder = point.parent().unwrap_or(Path::new("/"));
+        if statfs(folder)?.f_type == PROC_SUPER_MAGIC {
+            return Ok(None);
+        }
+        point = Cow::Owned(folder.join(fs::read_link(&*point)?));
+    }
+    Err(Errno::LOOP.into())
 }
 
 /// Whether two network namespaces are owned by the same user namespace. An owner that we may not

@@ -254,7 +254,7 @@ impl Slot {
             ("tenant", tenant.as_ref().map(ToString::to_string)),
         ] {
             if let Some(name) = name {
-                text.push_str(&format!(", {what} {name}"));
+                text = format!("{text}, {what} {name}");
             }
         }
         text
