@@ -93,11 +93,6 @@ fn linux_6_12() -> Result<()> {
     boots("6.12", &[])
 }
 
-#[test]
-fn linux_6_12_without_ipv6() -> Result<()> {
-    boots("6.12", &["ipv6.disable=1"])
-}
-
 /// What any kernel must do.
 mod here {
     use std::{env, fs, net::IpAddr};
