@@ -42,7 +42,8 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
         guest.args(["--append", words]);
     }
     let script = format!(
-        r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 && "$1" {}"#,
+        r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 --color never &&
+           "$1" --color never {}"#,
         TABLES.join(" ")
     );
     // The emulated machine is slow, on a busy one more so.
