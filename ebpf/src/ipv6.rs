@@ -124,8 +124,9 @@ pub fn sum(address: AddressV6) -> u32 {
     halves[0] + halves[1] + halves[2] + halves[3]
 }
 
-/// Whether an address is link-local: fe80::/10.
+/// Whether an address is link-local (RFC 4291, section 2.5.6).
 fn is_link_local(address: AddressV6) -> bool {
+    // fe80::/10.
     let [first, second, ..] = address.octets;
     first == 0xfe && second & 0xc0 == 0x80
 }

@@ -123,5 +123,6 @@ fn advertisement(asker: AddressV6) -> Advertisement {
 /// A sum of 16-bit numbers in one's complement.
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
+    let [.., high, low] = ((once & 0xffff) + (once >> 16)).to_be_bytes();
+    u16::from_be_bytes([high, low])
 }

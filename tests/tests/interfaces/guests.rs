@@ -46,9 +46,9 @@ impl Guest {
             for (from, to) in [("eth0", "tap0"), ("tap0", "eth0")] {
                 command::run("tc", ["qdisc", "add", "dev", from, "ingress"])?;
                 let filter = ["filter", "add", "dev", from, "parent", "ffff:", "protocol", "all"];
-                let matches = ["u32", "match", matched, "0", "0"];
+                let every = ["u32", "match", matched, "0", "0"];
                 let action = ["action", "mirred", "egress", "redirect", "dev", to];
-                command::run("tc", [&filter[..], &matches, &action].concat())?;
+                command::run("tc", [&filter[..], &every, &action].concat())?;
             }
             open_tap("tap0")
         })?;

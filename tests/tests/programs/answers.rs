@@ -21,7 +21,7 @@ use super::{
 /// A virtual machine's own address, behind the container's interface.
 const GUEST_MAC: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const EVERYBODY: Mac = [0xff; 6];
-/// Where solicitations for the gateway go: ff02::1:ff00:1.
+/// Where solicitations for the gateway go.
 const SOLICITED_MAC: Mac = [0x33, 0x33, 0xff, 0, 0, 1];
 
 const GATEWAY: (Ipv4Addr, Ipv6Addr) =

@@ -225,8 +225,8 @@ impl Rig {
             case.packet.clone()
         };
         // Of what is answered, the answer counts: a solicitation without options is shorter.
-        let counted = if case.expected == Reason::Answered { &packet } else { &case.packet };
-        let counter = Counter { packets: 1, bytes: counted.len() as u64 };
+        let whole = if case.expected == Reason::Answered { &packet } else { &case.packet };
+        let counter = Counter { packets: 1, bytes: whole.len() as u64 };
         let key = DropKey {
             slot: interface(case.device).map_or(0, |interface| interface.slot),
             ifindex: self.ifindex(case.device),

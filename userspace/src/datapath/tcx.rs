@@ -39,7 +39,7 @@ pub struct TcxProgram {
 struct Attach {
     ifindex: u32,
     program: u32,
-    attach_type: u32,
+    kind: u32,
     flags: u32,
     replaced: u32,
     relative: u32,
@@ -135,9 +135,9 @@ fn change(
     program: BorrowedFd<'_>,
     flags: u32,
 ) -> io::Result<()> {
-    let (ifindex, attach_type) = point.tcx().ok_or(io::ErrorKind::InvalidInput)?;
+    let (ifindex, kind) = point.tcx().ok_or(io::ErrorKind::InvalidInput)?;
     let program = number(program);
-    let mut attach = Attach { ifindex, program, attach_type, flags, ..Attach::default() };
+    let mut attach = Attach { ifindex, program, kind, flags, ..Attach::default() };
     // SAFETY: the kernel reads the attribute alone.
     unsafe { bpf(command, &mut attach) }.map(drop)
 }

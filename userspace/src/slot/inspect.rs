@@ -113,8 +113,8 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
     }
     let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
     match config.neighbours.iter().find(|wanted| !is_known(wanted, &neighbours)) {
-        Some((router, _)) => {
-            Err(differs(format!("the neighbour entry of gateway {router} is gone, or another")))
+        Some((lost, _)) => {
+            Err(differs(format!("the neighbour entry of gateway {lost} is gone, or another")))
         }
         None => Ok(()),
     }
