@@ -1,8 +1,10 @@
 //! Scenarios of containers in namespaces of their runtime's.
 
+use anyhow::Result;
+use repoint_tests::command;
 use serde_json::{Value, json};
 
-use crate::ground::cli;
+use crate::ground::{Case, Ground, cli};
 use crate::scenario::{About, Scenario, Start, attach, gc};
 
 /// Addresses by Debian's host-local, which knows no later version.
@@ -11,8 +13,15 @@ fn delegated(configuration: &mut Value) {
     configuration["ipam"]["type"] = json!("host-local");
 }
 
-pub const ALL: [Scenario; 7] = [
+/// A namespace in which IPv6 is disabled, as Docker's and others' are.
+fn disable_ipv6(_: &Ground<'_>, case: &Case) -> Result<()> {
+    let off = ["-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
+    case.netns.run(|| command::run("sysctl", off)).map(drop)
+}
+
+pub const ALL: [Scenario; 8] = [
     Scenario::ADD,
+    Scenario { name: "add-without-ipv6", before: disable_ipv6, ..Scenario::ADD },
     Scenario { name: "add-first", start: Start::Fresh, ..Scenario::ADD },
     Scenario { name: "add-delegated", network: delegated, ..Scenario::ADD },
     Scenario::DEL,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 
 use repoint::{
     lifecycle::{LifecycleError, Node},
-    sweep::{Fate, Kind, Patience, Report, Sweeper, Told},
+    sweep::{Fate, Kind, Patience, Remedy, Report, Sweeper, Told},
 };
 use tokio::{sync::Notify, time::sleep};
 use tracing::{debug, info, warn};
@@ -53,7 +53,12 @@ fn log(report: &Report) {
             Fate::Done(what) => {
                 let number = done.entry((told.finding.kind, what)).or_default();
                 *number += 1;
-                if *number <= NAMED {
+                if *number > NAMED {
+                    continue;
+                }
+                if told.finding.is_of_container() || told.finding.remedy == Remedy::Reload {
+                    warn!("sweep: {}: {what}", told.finding);
+                } else {
                     info!("sweep: {}: {what}", told.finding);
                 }
             }
@@ -70,6 +75,10 @@ fn log_other(told: &Told) {
     match fate {
         Fate::Failed(error) => {
             warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
+        }
+        // Each time: a container will lose its traffic.
+        Fate::Waits if finding.is_of_container() => {
+            warn!("sweep: {finding}: waits, then: {}", finding.remedy.words());
         }
         Fate::Left if !again => info!("sweep: {finding}: left alone"),
         Fate::Waits if !again => {

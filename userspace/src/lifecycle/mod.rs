@@ -16,6 +16,7 @@ mod error;
 mod gateway;
 mod gc;
 mod in_force;
+mod lost;
 mod node;
 mod operations;
 mod outcome;

@@ -28,7 +28,7 @@ pub use generic::{
 };
 pub use link::{
     LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
-    delete_no_link, get_link, links, move_to_group, mtu_of,
+    delete_no_link, get_link, links, move_to_group, mtu_of, peer_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{

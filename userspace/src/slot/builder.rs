@@ -185,8 +185,7 @@ impl Builder<'_> {
         container_end::set_sysctls(self.slot, self.config)?;
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
-        let equipment = container_end::equip(self.slot, self.config, ifindex);
-        socket.execute(equipment).map_err(BuildError::Container)?;
+        container_end::equip_namespace(self.slot, self.config, ifindex, &mut socket)?;
         failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
         let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;

@@ -52,6 +52,51 @@ pub(super) fn equip(
     requests
 }
 
+/// The same, in the namespace that the calling thread is in. Where IPv6 is disabled there, it is enabled
+/// for `lo` and the interface, as the reference plugins do: a namespace may inherit that from the node
+/// (`net.core.devconf_inherit_init_net`), and Docker's and others' begin so.
+///
+/// The kernel's refusal says that it is disabled: looking first would cost each slot.
+pub(super) fn equip_namespace(
+    slot: &Slot,
+    config: &NetworkConfig,
+    ifindex: u32,
+    socket: &mut RouteSocket,
+) -> Result<(), BuildError> {
+    match socket.execute(equip(slot, config, ifindex)) {
+        Err(refusal) if refusal.is_denied() && may_enable_ipv6(slot, config) => {
+            enable_ipv6(slot)?;
+            let again = socket.execute_each(equip(slot, config, ifindex));
+            let again = again.map_err(BuildError::Container)?;
+            // What came before the refusal is there.
+            match again.into_iter().find(|refusal| !refusal.is_present()) {
+                Some(refusal) => Err(BuildError::Container(refusal)),
+                None => Ok(()),
+            }
+        }
+        equipped => equipped.map_err(BuildError::Container),
+    }
+}
+
+/// Whether IPv6 is wanted, and no sysctl of the template's disables it.
+fn may_enable_ipv6(slot: &Slot, config: &NetworkConfig) -> bool {
+    let disables = |path: &Path| path.ends_with("disable_ipv6");
+    config.addresses.iter().any(|address| address.addr().is_ipv6())
+        && !config.sysctls.iter().any(|sysctl| disables(&sysctl.key.path(&slot.ifname)))
+}
+
+fn enable_ipv6(slot: &Slot) -> Result<(), BuildError> {
+    let failed = |errno: Errno| BuildError::Sysctls(errno.into());
+    let proc = mount_proc().map_err(failed)?;
+    for name in ["lo", slot.ifname.as_str()] {
+        let path = format!("sys/net/ipv6/conf/{name}/disable_ipv6");
+        let file = openat(&proc, &*path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        rustix::io::write(file.map_err(failed)?, b"0").map_err(failed)?;
+    }
+    failpoint::hit("build:ipv6");
+    Ok(())
+}
+
 /// Adds its routes, behind those of interfaces that the container has already.
 pub(super) fn add_routes(
     config: &NetworkConfig,

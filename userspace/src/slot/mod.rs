@@ -19,7 +19,7 @@ pub(crate) use alias::is_alias_of;
 pub use alias::{Alias, Owner};
 pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
-pub use entries::{endpoint_of, interface_of, point};
+pub use entries::{endpoint_of, interface_of, point, point_waiting};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
 pub use host_end::host_end_difference;
 pub use inspect::{InspectError, inspect};
