@@ -64,17 +64,20 @@ type Setting = (PathBuf, String);
 /// no more than without this.
 pub fn reset() -> Result<()> {
     static CHANGED: OnceLock<Vec<Setting>> = OnceLock::new();
-    let changed = match CHANGED.get() {
-        Some(changed) => changed,
-        None => {
-            let found = in_thread(|| {
-                unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
-                changed_here()
-            })?;
-            CHANGED.get_or_init(|| found)
-        }
+    let changed = if let Some(changed) = CHANGED.get() {
+        changed
+    } else {
+        let found = in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+            changed_here()
+        })?;
+        CHANGED.get_or_init(|| found)
     };
-    changed.iter().try_for_each(|(path, value)| {
+    write(changed)
+}
+
+fn write(settings: &[Setting]) -> Result<()> {
+    settings.iter().try_for_each(|(path, value)| {
         fs::write(path, value).with_context(|| format!("write {value} to {}", path.display()))
     })
 }
@@ -114,4 +117,38 @@ fn settings() -> Result<Vec<Setting>> {
         }
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As on a machine with Docker, a distribution's settings and IPv6 disabled.
+    #[test]
+    fn whatever_a_namespace_inherits_is_found_and_reset() -> Result<()> {
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+            reset()?;
+            anyhow::ensure!(changed_here()?.is_empty(), "{:?}", changed_here()?);
+            for (name, value) in [
+                ("ipv4/ip_forward", "1"),
+                ("ipv4/conf/default/rp_filter", "2"),
+                ("ipv4/conf/lo/promote_secondaries", "1"),
+                ("ipv4/conf/default/accept_source_route", "0"),
+                ("ipv6/conf/all/forwarding", "1"),
+                ("ipv6/conf/all/disable_ipv6", "1"),
+                ("ipv6/conf/default/disable_ipv6", "1"),
+                ("ipv6/conf/default/accept_dad", "0"),
+            ] {
+                fs::write(Path::new(FOLDER).join(name), value).context(name)?;
+            }
+            let changed = changed_here()?;
+            println!("{changed:?}");
+            write(&changed)?;
+            anyhow::ensure!(changed_here()?.is_empty(), "{:?}", changed_here()?);
+            let forward = fs::read_to_string(Path::new(FOLDER).join("ipv4/ip_forward"))?;
+            anyhow::ensure!(forward.trim() == "0", "ip_forward is {forward}");
+            Ok(())
+        })
+    }
 }

@@ -27,7 +27,13 @@ fn furnish(_: &Ground<'_>, case: &Case) -> Result<()> {
     Host::at("container", path)?.run(|| command::run("ip", pair).map(drop))
 }
 
-pub const ALL: [Scenario; 10] = [
+/// A namespace in which IPv6 is disabled, as Docker's and others' are.
+fn disable_ipv6(_: &Ground<'_>, case: &Case) -> Result<()> {
+    let off = ["-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
+    case.netns.run(|| command::run("sysctl", off)).map(drop)
+}
+
+pub const ALL: [Scenario; 11] = [
     Scenario { name: "add-tcx", network: tcx, ..Scenario::ADD },
     Scenario { name: "add-further", before: furnish, ..Scenario::ADD },
     Scenario {
@@ -36,6 +42,7 @@ pub const ALL: [Scenario; 10] = [
         ..Scenario::DEL
     },
     Scenario::ADD,
+    Scenario { name: "add-without-ipv6", before: disable_ipv6, ..Scenario::ADD },
     Scenario { name: "add-first", start: Start::Fresh, ..Scenario::ADD },
     Scenario { name: "add-delegated", network: delegated, ..Scenario::ADD },
     Scenario::DEL,

@@ -8,6 +8,7 @@ mod heap;
 mod housekeeping;
 mod journal;
 mod keeper;
+mod place;
 mod scrubber;
 mod signals;
 mod sweeper;
@@ -17,6 +18,7 @@ use std::{
     convert::Infallible,
     fs::{self, File},
     io::{self, IsTerminal as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -31,6 +33,7 @@ use repoint::{
     datapath::{Datapath, DatapathError, LogReader},
     failpoint,
     lifecycle::{LifecycleError, Node},
+    netns::foreign_home,
     private::{self, PrivateError},
     store::{Slot, StoreError},
 };
@@ -43,7 +46,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::{keeper::Keeper, scrubber::Scrubber, worker::work};
+use crate::{keeper::Keeper, place::PlaceError, scrubber::Scrubber, worker::work};
 
 /// Keeps repoint's pools filled and its data plane loaded, and logs what its eBPF programs have to say.
 ///
@@ -67,13 +70,29 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let heap = heap::keep_one();
-    serve(heap.err())
+    let arguments = Arguments::parse();
+    // While there is one thread.
+    let place = place::enter(&arguments.run_dir);
+    match serve(&arguments, heap.err(), place) {
+        Err(AgentError::Away) => {
+            error!("cannot execute the agent again: {}", place::begin_again());
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            error!("{problem}");
+            ExitCode::FAILURE
+        }
+        Ok(()) => ExitCode::SUCCESS,
+    }
 }
 
-/// `several_heaps`: why the process has not one heap.
+/// `several_heaps`: why the process has not one heap. `place`: where it went, if it did.
 #[tokio::main(flavor = "current_thread")]
-async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
-    let arguments = Arguments::parse();
+async fn serve(
+    arguments: &Arguments,
+    several_heaps: Option<io::Error>,
+    place: Result<Option<PathBuf>, PlaceError>,
+) -> Result<(), AgentError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -83,13 +102,14 @@ async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
             "memory will grow for some hours, by some MiB: cannot execute the agent again: {error}"
         );
     }
-    match run(&arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            error!("{problem}");
-            ExitCode::FAILURE
-        }
+    if let Some(path) = place? {
+        info!(
+            "working in the mount namespace at {}, for which slots' namespaces are kept: the agent was \
+             started in another",
+            path.display()
+        );
     }
+    run(arguments).await
 }
 
 /// Runs until a signal asks to end, on one database after the other.
@@ -101,7 +121,11 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     tokio::spawn(others.log());
     loop {
         tokio::select! {
-            ended = look_after_node(arguments) => info!("beginning anew: {}", ended?),
+            ended = look_after_node(arguments) => warn!(
+                "beginning anew: {}; containers that run keep their traffic for a while, and their slots are \
+                 not on record: put the database back, or stop them",
+                ended?
+            ),
             _ = interrupt.recv() => {
                 info!("ending: interrupted");
                 return Ok(());
@@ -126,7 +150,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
         state: arguments.state_dir.clone(),
         bpf: arguments.bpf_dir.clone(),
     };
-    let node = Arc::new(Node::open(&directories)?);
+    let node = Arc::new(Node::open(&directories)?.for_agent());
     // Before anything is made.
     node.ensure_home()?;
     let bell = listen(&arguments.run_dir)?;
@@ -137,10 +161,33 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
     tokio::select! {
         ended = drain_logs(&node, &reloaded) => ended,
-        ended = hear(&bell, [&for_keeper, &for_scrubber]) => match ended? {},
+        ended = hear(bell, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
+        away = leave_wrong_place(&arguments.run_dir) => Err(away),
         ended = sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded) => match ended {},
+    }
+}
+
+/// Returns when the agent is in another mount namespace than the one for which slots' namespaces are kept:
+/// it may have been started before there was any.
+async fn leave_wrong_place(run_dir: &Path) -> AgentError {
+    loop {
+        tokio::time::sleep(place::INTERVAL).await;
+        let run_dir = run_dir.to_owned();
+        let look = move || foreign_home(&run_dir);
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(_))) => {
+                warn!(
+                    "the agent is in another mount namespace than the one for which slots' namespaces are \
+                     kept: going there"
+                );
+                return AgentError::Away;
+            }
+            Ok(Err(error)) => warn!("cannot find out where slots' namespaces are kept: {error}"),
+            Err(_) => return AgentError::Worker("watch over the place"),
+        }
     }
 }
 
@@ -171,8 +218,44 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     Ok(bell)
 }
 
-/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only.
-async fn hear(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
+/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only. A socket that
+/// is removed is made again: plugins would not find the agent.
+async fn hear(
+    mut bell: UnixDatagram,
+    run_dir: &Path,
+    workers: [&Notify; 2],
+) -> Result<Infallible, AgentError> {
+    let path = bell::path(run_dir);
+    let inode = || fs::symlink_metadata(&path).map(|found| found.ino()).ok();
+    loop {
+        let own = inode();
+        tokio::select! {
+            ended = hear_all(&bell, workers) => match ended? {},
+            () = removed(|| inode() != own) => {}
+        }
+        match listen(run_dir) {
+            Ok(again) => bell = again,
+            // Where the folder is gone as well, the agent begins anew.
+            Err(error) => {
+                warn!("{error}");
+                tokio::time::sleep(place::INTERVAL).await;
+                continue;
+            }
+        }
+        warn!("{} was removed, and is made again: plugins did not find the agent", path.display());
+        // What plugins left meanwhile.
+        workers.into_iter().for_each(Notify::notify_one);
+    }
+}
+
+/// Returns when something `is_gone`.
+async fn removed(is_gone: impl Fn() -> bool) {
+    while !is_gone() {
+        tokio::time::sleep(place::INTERVAL).await;
+    }
+}
+
+async fn hear_all(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
     let mut message = [0; bell::LONGEST];
     loop {
         let length = bell.recv(&mut message).await.map_err(AgentError::Bell)?;
@@ -233,6 +316,10 @@ enum AgentError {
     Signal(#[source] io::Error),
     #[error("cannot wait for the log of the eBPF programs: {0}")]
     Wait(#[source] io::Error),
+    #[error("the agent is in another mount namespace than the runtimes")]
+    Away,
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error(transparent)]
     Private(#[from] PrivateError),
     #[error("cannot lock {path}: {source}")]

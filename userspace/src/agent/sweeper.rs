@@ -80,6 +80,10 @@ fn log_other(told: &Told) {
         Fate::Failed(error) => {
             warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
         }
+        // Each time: a container will lose its traffic.
+        Fate::Waits if finding.is_of_container() => {
+            warn!("sweep: {finding}: waits, then: {}", finding.remedy.words());
+        }
         Fate::Left if !again => info!("sweep: {finding}: left alone"),
         Fate::Waits if !again => {
             info!("sweep: {finding}: waits, then: {}", finding.remedy.words());

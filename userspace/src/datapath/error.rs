@@ -140,6 +140,17 @@ pub enum DatapathError {
         /// Its name.
         map: &'static str,
     },
+    /// An entry that must be there is not.
+    #[error(
+        "{key} is not in map {map}: the pinned maps are another data plane's than the slot was built \
+         with, since the BPF file system was unmounted or the pins were removed; run `repoint sweep`"
+    )]
+    Absent {
+        /// Of what.
+        key: String,
+        /// Name of the map.
+        map: &'static str,
+    },
     /// A map's entry cannot be read or changed.
     #[error("cannot {action} {key} of map {map}: {}", cause(source))]
     Entry {

@@ -122,6 +122,19 @@ impl Maps {
         )
     }
 
+    /// Replaces the record of a host-side interface; [`DatapathError::Absent`] where there is none.
+    pub fn replace_interface(
+        &self,
+        ifindex: u32,
+        interface: &Interface,
+    ) -> Result<(), DatapathError> {
+        self.interfaces.replace(
+            &InterfaceKey { ifindex },
+            interface,
+            &format_args!("interface {ifindex}"),
+        )
+    }
+
     /// Removes the record of a host-side interface, if there is one.
     pub fn remove_interface(&self, ifindex: u32) -> Result<(), DatapathError> {
         self.interfaces.remove(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))

@@ -102,7 +102,7 @@ pub enum LifecycleError {
     #[error(transparent)]
     Hidden(#[from] HiddenError),
     /// There is no place for slots' namespaces, though a slot is on record that has one.
-    #[error("the place of slots' namespaces is gone: restart repoint-agent, or ADD again")]
+    #[error("the place of slots' namespaces is gone: an ADD or `repoint pool fill` makes it again")]
     NoHidden,
     /// A slot's namespace is not the one on record.
     #[error("the namespace of slot {slot} is another than the one on record")]

@@ -3,7 +3,7 @@
 use super::{LifecycleError, Node, configuration::template_of};
 use crate::{
     cni::CniArgs,
-    conf::{NetConf, User},
+    conf::{IpamConf, NetConf, User},
     failpoint,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, StoredTemplate, TemplateOwner},
     template::{Digest, NodeContext, Template},
@@ -148,6 +148,11 @@ pub(super) fn put_pool(
         Ok(pool)
     });
     failpoint::hit("pool:recorded");
+    if recorded.is_ok() && !matches!(conf.ipam, IpamConf::Delegated(_)) {
+        // Here, since the agent may be in another mount namespace than the runtimes. Where that fails, the
+        // ADD is served without the pool, which says why.
+        drop(node.hidden());
+    }
     recorded
 }
 

@@ -17,6 +17,7 @@ mod gateway;
 mod gc;
 mod holders;
 mod in_force;
+mod lost;
 mod node;
 mod node_addresses;
 mod operations;

@@ -154,7 +154,7 @@ fn target<'a>(
         return Ok((None, Err(reason)));
     }
     let target = Target::create(path.as_path())?;
-    let guarded = match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+    let guarded = match HiddenNamespaces::open_own(&request.conf.directories.run) {
         Err(HiddenError::Elsewhere { .. }) => Err(Decline::MountNamespace),
         hidden => Ok(Guarded { path: path.as_path().to_owned(), hidden: hidden?, sysctls: None }),
     };

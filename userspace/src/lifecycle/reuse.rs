@@ -103,7 +103,7 @@ pub(super) fn guard(
     if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
         return Ok(Err(Decline::UserNamespace));
     }
-    let hidden = match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+    let hidden = match HiddenNamespaces::open_own(&request.conf.directories.run) {
         Err(HiddenError::Elsewhere { .. }) => return Ok(Err(Decline::MountNamespace)),
         found => found?,
     };

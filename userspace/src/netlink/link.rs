@@ -212,6 +212,20 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
     }
 }
 
+/// Index of the other end of the link of this name, in the namespace of that end; none where it has none.
+pub fn peer_of(socket: &mut RouteSocket, name: &str) -> Result<Option<u32>, NetlinkError> {
+    let request = RouteNetlinkMessage::GetLink(named(name));
+    let what = format!("find interface {name}");
+    let peer = |attribute: LinkAttribute| match attribute {
+        LinkAttribute::Link(index) => Some(index),
+        _ => None,
+    };
+    match socket.query(Request::new(&what, request, 0))? {
+        RouteNetlinkMessage::NewLink(message) => Ok(message.attributes.into_iter().find_map(peer)),
+        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
+    }
+}
+
 /// Every link in the socket's namespace, also while links come and go: of such it may have one or not.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();

@@ -32,7 +32,7 @@ pub use generic::{
 };
 pub use link::{
     LinkInfo, Veth, announce_changes, bring_up, configure_link, create_veth, delete_group,
-    delete_link, delete_no_link, get_link, kernel_has_ipv6, links, move_to_group,
+    delete_link, delete_no_link, get_link, kernel_has_ipv6, links, move_to_group, peer_of,
 };
 pub use neighbour::{add_neighbour, neighbours};
 pub use netfilter::{

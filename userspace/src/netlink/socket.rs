@@ -72,6 +72,12 @@ impl NetlinkError {
         matches!(self.errno(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
     }
 
+    /// Whether the kernel forbids it, as it does with IPv6 where that is disabled.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.errno() == Some(libc::EACCES)
+    }
+
     /// Whether the thing to be made exists.
     #[must_use]
     pub fn is_present(&self) -> bool {

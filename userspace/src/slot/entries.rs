@@ -26,12 +26,34 @@ pub fn point(
     identity: Identity,
     maps: &Maps,
 ) -> Result<(), DatapathError> {
+    point_addresses(slot, ifindex, identity, maps)?;
+    maps.insert_interface(ifindex, &interface_of(slot, identity))
+}
+
+/// The same for a slot that waited: fails where its interface is not in the maps, before anything is
+/// written.
+///
+/// A slot has had its entries since it was built. Without them the maps are another data plane's, which
+/// took the place of pins that were lost, and the programs on the slot's interface look elsewhere: it
+/// would be a container's, and pass nothing. The kernel checks it with the update itself, for nothing.
+pub fn point_waiting(slot: &Slot, identity: Identity, maps: &Maps) -> Result<(), DatapathError> {
+    maps.replace_interface(slot.host_ifindex, &interface_of(slot, identity))?;
+    failpoint::hit("point:interface");
+    point_addresses(slot, slot.host_ifindex, identity, maps)
+}
+
+fn point_addresses(
+    slot: &Slot,
+    ifindex: u32,
+    identity: Identity,
+    maps: &Maps,
+) -> Result<(), DatapathError> {
     let endpoint = endpoint_of(slot, ifindex, identity);
     for address in &slot.addresses {
         maps.insert_endpoint(address.addr(), &endpoint)?;
         failpoint::hit("point:endpoint");
     }
-    maps.insert_interface(ifindex, &interface_of(slot, identity))
+    Ok(())
 }
 
 /// The entry of each of a slot's addresses.

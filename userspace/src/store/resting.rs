@@ -105,6 +105,15 @@ impl Write<'_> {
         self.replace_rest(address, Rest { until, tracked: true })
     }
 
+    /// Keeps an address from being given until then, nanoseconds since the boot, without its connections
+    /// being forgotten: a container has it that is not on record.
+    pub fn spare(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
+        match self.rest(address)? {
+            Some(rest) if rest.until >= until => Ok(()),
+            _ => self.replace_rest(address, Rest { until, tracked: false }),
+        }
+    }
+
     fn replace_rest(&mut self, address: IpAddr, rest: Rest) -> Result<(), StoreError> {
         let table = self.tables.resting;
         self.put(table, &address_key(address), &rest.encode(), "record a rest")

@@ -10,6 +10,7 @@ use std::{
 
 use repoint_common::{endpoint::Endpoint, interface::Interface};
 
+use super::lost;
 use crate::{
     bell,
     boot::boot_id,
@@ -56,6 +57,8 @@ pub struct Observation {
     pub off_path: HashSet<SlotId>,
     /// Who uses the namespaces of slots that seem to be abandoned.
     pub used: HashMap<NetnsInode, String>,
+    /// Slots that are not on record and that containers seem to use, and who: of a database that was lost.
+    pub lost: HashMap<SlotId, String>,
     /// Whether the masquerade rule is there.
     pub masquerades: bool,
     /// What is pinned.
@@ -160,6 +163,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     };
     seen.look_at_tcx()?;
     seen.look_at_paths(&directories.run)?;
+    seen.lost = lost::look(&seen, &directories.run)?;
     seen.took = begun.elapsed();
     Ok(seen)
 }

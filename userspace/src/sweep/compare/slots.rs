@@ -24,8 +24,13 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
             findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Again));
         }
         Link::Own => {
-            findings.extend(entries(view, slot));
-            findings.extend(filter(view, slot));
+            let filter = filter(view, slot);
+            // One that waits must not look whole before it is: an ADD takes its entries in the maps for
+            // proof that its programs look there. They are the next look's.
+            if filter.is_none() || slot.state() == SlotState::Active {
+                findings.extend(entries(view, slot));
+            }
+            findings.extend(filter);
         }
     }
 }
