@@ -264,10 +264,16 @@ impl<'a> Pooled<'a> {
         Ok(())
     }
 
-    /// Takes everything of repoint off the node, which must be without containers and agent.
+    /// Takes everything of repoint off the node, which must be without containers and agent. A test may
+    /// have unloaded it, or lost its database.
     fn unload(&self) -> Result<()> {
-        self.repoint(&["unload"])?;
         let dirs = self.node.dirs();
+        let slots = if dirs.run.join("state").exists() { self.slots()? } else { Vec::new() };
+        let used: Vec<_> = slots.iter().filter(|slot| slot.container.is_some()).collect();
+        ensure!(used.is_empty(), "containers are left: {used:?}");
+        if dirs.run.exists() || dirs.bpf.exists() {
+            self.repoint(&["unload", "--force"])?;
+        }
         for dir in [&dirs.run, &dirs.bpf] {
             ensure!(!dir.exists(), "{} is left by unload", dir.display());
         }

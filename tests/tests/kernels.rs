@@ -34,7 +34,7 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
     let programs = sibling(&own, "programs")?;
     let mut guest = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     guest.current_dir(dist::workspace());
-    guest.env("REPOINT_DIST", dist()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    guest.env("REPOINT_DIST", dist()).stdin(Stdio::null());
     guest.args(["xtask", "vm", "--kernel", kernel]);
     for words in append {
         guest.args(["--append", words]);
@@ -49,7 +49,8 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
     guest.args([&own, &programs]);
     let output = guest.output().with_context(|| format!("run {guest:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
+    // Never inherited: virtme-ng opens a standard error that is a file anew, and empties it.
+    println!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
     if output.status.code() == Some(CANNOT) {
         println!("skipped: this machine cannot start a guest; standard error says why");
         return Ok(());

@@ -293,7 +293,8 @@ fn a_path_that_leads_nowhere_is_an_error_that_names_it() -> Result<()> {
         let too_long = format!("/run/{}", "a/".repeat(2500));
         for (path, said) in [
             ("/run/dangling", "No such file"),
-            ("/run/circle", "symbolic link"),
+            // glibc: "Too many levels of symbolic links"; musl: "Symbolic link loop".
+            ("/run/circle", "ymbolic link"),
             ("/run/to-empty", "is not a network namespace"),
             ("/run/empty", "is not a network namespace"),
             (slash.as_str(), "Not a directory"),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::ground::{Case, Ground, cli};
 use crate::scenario::{About, Scenario, Start, attach, gc};
+use crate::state::FURTHER;
 
 /// Addresses by Debian's host-local, which knows no later version.
 fn delegated(configuration: &mut Value) {
@@ -23,7 +24,8 @@ fn tcx(configuration: &mut Value) {
 /// Gives the container's namespace another interface first.
 fn furnish(_: &Ground<'_>, case: &Case) -> Result<()> {
     let path = case.attachment.netns.as_deref().context("there is a namespace")?;
-    let pair = ["link", "add", "other", "type", "veth", "peer", "name", "another"];
+    let [one, other] = FURTHER;
+    let pair = ["link", "add", one, "type", "veth", "peer", "name", other];
     Host::at("container", path)?.run(|| command::run("ip", pair).map(drop))
 }
 

@@ -93,9 +93,9 @@ impl<'a> Stage<'a> {
                 Ok(())
             }
             Recovery::Sweep => {
-                ground.repoint(&["sweep", "--grace", "0s"])?;
+                let swept = ground.repoint(&["sweep", "--grace", "0s"])?;
                 ensure_works_or_is_empty(ground, case)?;
-                ensure_nothing_due(ground)
+                ensure_nothing_due(ground).with_context(|| format!("the sweep said:\n{swept}"))
             }
             Recovery::Again => {
                 let verb = (scenario.verb)(ground, case);

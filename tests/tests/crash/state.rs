@@ -87,6 +87,9 @@ fn ensure_charged_right(store: &Store) -> Result<()> {
 pub fn due(ground: &Ground<'_>) -> Result<Vec<String>> {
     let told = cli(&["sweep", "--dry-run", "--grace", "0s", "--json"]);
     let told = told.run(ground.node, None)?;
+    if told.said().contains("there is nothing of repoint in") {
+        return Ok(Vec::new());
+    }
     let report: Value = serde_json::from_str(&told.stdout).with_context(|| told.said())?;
     let findings = report["findings"].as_array().context("no findings")?;
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
@@ -148,13 +151,17 @@ fn exchange(node: &Host, container: &Host, address: IpAddr) -> Result<()> {
     Ok(())
 }
 
-/// The container has its own namespace, in which is nothing but `lo`.
+/// Interfaces that scenarios put into a container's namespace beside the plugin's.
+pub const FURTHER: [&str; 2] = ["other", "another"];
+
+/// The container has its own namespace, in which is nothing but `lo` and what the scenario put there.
 pub fn ensure_empty(case: &Case) -> Result<()> {
     let inside = case.netns.run(|| {
         let text = std::fs::read_to_string("/proc/thread-self/net/dev").context("read net/dev")?;
         let names = text.lines().filter_map(|line| line.split_once(':'));
         Ok(names.map(|(name, _)| name.trim().to_owned()).collect::<Vec<_>>())
     })?;
-    ensure!(inside == ["lo"], "the container's namespace holds {inside:?}");
+    let own = inside.iter().filter(|name| !FURTHER.contains(&name.as_str()));
+    ensure!(own.eq(["lo"]), "the container's namespace holds {inside:?}");
     Ok(())
 }

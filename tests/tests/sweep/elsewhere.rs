@@ -55,6 +55,15 @@ fn whoever_is_in_another_network_namespace_does_nothing() -> Result<()> {
     })
 }
 
+/// Makes a node's folders at another `runDir`.
+fn load_at(pooled: &Pooled<'_>, run_dir: &Path) -> Result<()> {
+    let mut load = Command::new(dist::cli());
+    load.arg("--run-dir").arg(run_dir).arg("--bpf-dir").arg(&pooled.node().dirs().bpf).arg("load");
+    let output = command::output_with_input(&mut load, &[])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 /// Another `runDir`, and the same pins.
 #[test]
 fn slots_of_another_run_dir_are_told_of_and_left() -> Result<()> {
@@ -64,6 +73,7 @@ fn slots_of_another_run_dir_are_told_of_and_left() -> Result<()> {
         let dirs = pooled.node().dirs();
         let before = Snapshot::take(dirs)?;
         let other = Path::new("/run/other");
+        load_at(pooled, other)?;
         for _ in 0..2 {
             let swept = sweep_at(pooled, other, &["--grace", "0s"])?;
             ensure!(swept.count("link", "left") == 3 && swept.status == 0, "{swept:#?}");

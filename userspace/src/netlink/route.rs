@@ -204,7 +204,7 @@ pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
     message.header.address_family = AddressFamily::Inet;
     message.header.table = LOCAL_TABLE;
     let request = RouteNetlinkMessage::GetRoute(message);
-    RouteSocket::open_strict()?.dump_changing(
+    let listed = RouteSocket::open_strict()?.dump_changing(
         "list local addresses",
         &request,
         |object| match object {
@@ -212,7 +212,12 @@ pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
             _ => None,
         },
         |address| *address,
-    )
+    );
+    match listed {
+        // The kernel makes the table with a namespace's first address.
+        Err(refusal) if refusal.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+        listed => listed,
+    }
 }
 
 /// The address that a route of the local table is to; none of one to a prefix, or to broadcast.

@@ -148,7 +148,7 @@ impl Sweeper {
         let repairs = Repairs::begin(node, self.turn)?;
         let known = self.suspects.clone();
         let mut report = Report::default();
-        let mut idle = false;
+        let (mut idle, mut lost) = (false, 0);
         for number in 0..LOOKS {
             let seen = observe(&node.directories, Some(&node.store))?;
             let look = self.look(&seen);
@@ -158,13 +158,18 @@ impl Sweeper {
                 (report.looked, report.locked) = (look.took, look.locked);
             }
             let fates = repairs.put_right(&look.due);
-            let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_)));
+            // What is gone by itself may have hidden something, as what was repaired may.
+            let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_) | Fate::Gone));
             report.keep_done();
             report.tell(fates, &known);
             report.tell(look.rest, &known);
+            // The kernel removes a released namespace's interfaces some time later. Until then they look
+            // like those of a lost database, and hide their map entries.
+            let vanished = seen.lost.len() < lost;
+            lost = seen.lost.len();
             // What was put right may bring other things to light. On a busy node there is always
             // something that was seen once: it is the next sweep's.
-            if !progress && (idle || !look.is_unsure) {
+            if !progress && (idle && !vanished || !look.is_unsure) {
                 break;
             }
             idle = !progress;
