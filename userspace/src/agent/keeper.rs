@@ -22,7 +22,7 @@ use repoint::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    housekeeping::Housekeeping,
+    housekeeping::{Housekeeping, UplinkChange},
     journal::Journal,
     worker::{Worker, log_failure},
 };
@@ -57,7 +57,8 @@ struct Memory {
 }
 
 impl Keeper {
-    pub(crate) fn new(node: Arc<Node>) -> Result<Self, LifecycleError> {
+    /// `uplink` reports that the uplink may have changed.
+    pub(crate) fn new(node: Arc<Node>, uplink: Arc<UplinkChange>) -> Result<Self, LifecycleError> {
         resume_scrubbing(&node)?;
         Ok(Self {
             journal: Journal::new(&node)?,
@@ -65,7 +66,7 @@ impl Keeper {
             pools: HashMap::new(),
             last: Instant::now(),
             more: true,
-            housekeeping: Housekeeping::default(),
+            housekeeping: Housekeeping::new(uplink),
         })
     }
 }

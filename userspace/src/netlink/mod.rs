@@ -8,6 +8,7 @@ mod conntrack;
 mod filter;
 mod generic;
 mod link;
+mod monitor;
 mod neighbour;
 mod netfilter;
 mod nftables;
@@ -27,16 +28,21 @@ pub use generic::{
     GENERIC_HEADER, built_in_family, families, forget_tcp_metrics, generic_message, open_generic,
 };
 pub use link::{
-    LinkInfo, Veth, bring_up, configure_link, create_veth, delete_group, delete_link,
-    delete_no_link, get_link, links, move_to_group, mtu_of,
+    Ipv6Settings, LinkChange, LinkInfo, Veth, bring_up, change_link, configure_link, create_veth,
+    delete_group, delete_link, delete_no_link, find_link, find_links, get_link, links,
+    move_to_group, mtu_of,
 };
-pub use neighbour::{add_neighbour, neighbours};
+pub use monitor::{Change, Monitor, Notice};
+pub use neighbour::{add_neighbour, neighbours, permanent_neighbours};
 pub use netfilter::{
     NetfilterObject, delete_nftables_tables, forget_connections, is_unknown, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
-pub use route::{Route, RouteOptions, add_route, append_route, is_local, routes, uplink_ifindex};
+pub use route::{
+    Route, RouteOptions, add_route, append_route, interfaces_towards, is_local, replace_route,
+    routes, uplink_ifindex,
+};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};
 pub use socket::{NetfilterSocket, NetlinkError, Request, RouteSocket, Socket};
 pub use untyped::{UntypedMessage, UntypedSocket, attributes};

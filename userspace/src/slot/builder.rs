@@ -1,9 +1,8 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd as _, BorrowedFd},
-    path::PathBuf,
 };
 
 use ipnet::IpNet;
@@ -11,13 +10,14 @@ use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{Alias, GROUP, GROUP_MASQUERADED, Owner, container_end, entries::by_family};
+use super::{Alias, NodeNeeds, NodeNeedsError, Owner, container_end, host_group};
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
-        Direction, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact, add_filter,
-        add_neighbour, add_route, assign, bring_up, configure_link, create_veth,
+        Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact,
+        add_filter, add_neighbour, add_route, assign, bring_up, change_link, configure_link,
+        create_veth,
     },
     netns::{Netns, NetnsError},
     store::Slot,
@@ -67,13 +67,8 @@ pub enum BuildError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
     /// The node does not forward.
-    #[error("cannot make the node forward packets: write {path}: {source}")]
-    Forwarding {
-        /// The sysctl's file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Forwarding(#[from] NodeNeedsError),
 }
 
 impl BuildError {
@@ -141,7 +136,7 @@ impl Builder<'_> {
         let pair = Veth {
             host_ifname: &host_ifname,
             host_mac: Mac(GATEWAY_MAC),
-            host_group: if self.config.masquerade { GROUP_MASQUERADED } else { GROUP },
+            host_group: host_group(self.config.masquerade),
             container_ifname: self.slot.ifname.as_str(),
             container_mac: self.slot.mac,
             container_netns: self.netns.as_fd(),
@@ -157,6 +152,13 @@ impl Builder<'_> {
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
         let mut batch = vec![configure_link(ifindex, Some(&alias))];
+        if NodeNeeds::of(self.slot).ipv4 {
+            // A new interface has what `net.ipv4.conf.default.forwarding` has.
+            batch.push(change_link(
+                ifindex,
+                &LinkChange { forwarding: true, ..LinkChange::default() },
+            ));
+        }
         if self.config.programs {
             batch.extend(self.attach_programs(ifindex));
         }
@@ -198,25 +200,11 @@ impl Builder<'_> {
 
     /// Makes the node a router for the families that the slot has addresses of.
     fn enable_forwarding(&self) -> Result<(), BuildError> {
-        let (v4, v6) = by_family(&self.config.addresses);
-        if !v4.is_empty() {
-            switch_on("/proc/sys/net/ipv4/ip_forward")?;
-        }
-        if !v6.is_empty() {
-            switch_on("/proc/sys/net/ipv6/conf/all/forwarding")?;
+        for family in NodeNeeds::of(self.slot).forwarding() {
+            family.switch_on()?;
         }
         Ok(())
     }
-}
-
-/// Sets a sysctl to 1 unless it is set: writing it walks every interface.
-fn switch_on(path: &str) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Forwarding { path: path.into(), source };
-    if fs::read(path).map_err(failed)?.starts_with(b"0") {
-        fs::write(path, "1").map_err(failed)?;
-        failpoint::hit("build:forwarding");
-    }
-    Ok(())
 }
 
 fn ifindex(name: &str) -> Result<u32, BuildError> {

@@ -59,7 +59,7 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
 }
 
 /// Addresses by family, in their order.
-pub(super) fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for address in addresses {
         match address {

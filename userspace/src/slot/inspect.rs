@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::is_alias_of;
+use super::{Compared, NodeNeeds, NodeNeedsError, compare_half, look_at_halves, parts_in_words};
 use crate::{
-    datapath::{DatapathError, Maps},
-    netlink::{self, Direction, LinkInfo, NetlinkError, Route, RouteSocket},
+    datapath::{Datapath, DatapathError, Maps},
+    netlink::{self, LinkInfo, NetlinkError, Route, RouteSocket},
     netns::{Netns, NetnsError},
     store::Slot,
-    template::{NetworkConfig, host_net},
+    template::NetworkConfig,
 };
 
 /// Why a slot cannot be inspected, or what is wrong with it.
@@ -26,54 +26,43 @@ pub enum InspectError {
     /// The maps cannot be read.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// What slots need of the node cannot be looked at.
+    #[error(transparent)]
+    Node(#[from] NodeNeedsError),
 }
 
 fn differs(what: impl fmt::Display) -> InspectError {
     InspectError::Differs(what.to_string())
 }
 
-/// Compares both ends and the map entries. What others added beside is none of our business.
+/// Compares both ends, the map entries and what the slot needs of the node. What others added beside is none of our business.
 pub fn inspect(
     slot: &Slot,
     config: &NetworkConfig,
     netns: &Netns,
-    maps: &Maps,
+    datapath: &Datapath,
 ) -> Result<(), InspectError> {
-    let host = host_end(slot, config)?;
+    node_half(slot, datapath.programs.numbers())?;
     netns.run(|| container_end(slot, config))??;
-    entries(slot, host.ifindex, maps)
+    entries(slot, slot.host_ifindex, &datapath.maps)
 }
 
-fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectError> {
-    let mut socket = RouteSocket::open()?;
-    let link = find(&mut socket, &slot.id.host_ifname(), "on the node")?;
-    if !is_alias_of(&link.alias, slot) {
-        return Err(differs(format!(
-            "interface {} is another's: its alias is {:?}",
-            link.name, link.alias
-        )));
+fn node_half(slot: &Slot, programs: [u32; 2]) -> Result<(), InspectError> {
+    // Forwarding of all interfaces is of each one, too: it comes first.
+    if let Some(lack) = NodeNeeds::of(slot).lacks()?.first() {
+        return Err(differs(lack));
     }
-    require_up(&link)?;
-    if config.programs {
-        for (direction, program) in
-            [(Direction::Ingress, "from_container"), (Direction::Egress, "to_container")]
-        {
-            let attached = netlink::filters(&mut socket, link.ifindex, direction)?;
-            if !attached.iter().any(|name| name == program) {
-                return Err(differs(format!("program {program} is not attached to {}", link.name)));
-            }
+    let name = slot.id.host_ifname();
+    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot])?.pop();
+    match compare_half(slot, &seen.unwrap_or_default(), Some(programs)) {
+        Compared::Own(parts) if parts.is_empty() => {}
+        Compared::Own(parts) => {
+            return Err(differs(format!("interface {name}: {}", parts_in_words(&parts))));
         }
+        Compared::Gone => return Err(differs(format!("interface {name} on the node is gone"))),
+        Compared::Strange => return Err(differs(format!("interface {name} is another's by now"))),
     }
-    let routes = netlink::routes(&mut socket)?;
-    for address in config.addresses.iter().map(ipnet::IpNet::addr) {
-        let leads_there = |(oif, route): &(u32, Route)| {
-            *oif == link.ifindex && route.destination == host_net(address)
-        };
-        if !routes.iter().any(leads_there) {
-            return Err(differs(format!("the node has no route to {address} by {}", link.name)));
-        }
-    }
-    Ok(link)
+    Ok(())
 }
 
 fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError> {

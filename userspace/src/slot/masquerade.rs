@@ -26,17 +26,18 @@ pub enum MasqueradeError {
 
 /// Sees to it that the rule is there. The slot that needs it must be on record already.
 ///
-/// It is looked for each time: reloading a firewall flushes others' rules.
-pub fn require_masquerade(run_dir: &Path) -> Result<(), MasqueradeError> {
-    let _lock = lock(run_dir)?;
+/// It is looked for each time: reloading a firewall flushes others' rules. Reports whether it had to
+/// be added.
+pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
+    let _lock = lock(run_dir)?;
     if masquerades(&mut socket).map_err(MasqueradeError::Nftables)? {
-        return Ok(());
+        return Ok(false);
     }
     add_masquerade(&mut socket, GROUP_MASQUERADED, &[GROUP, GROUP_MASQUERADED])
         .map_err(MasqueradeError::Nftables)?;
     failpoint::hit("masquerade:added");
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the rule if no slot on record needs it; one that is given up does not.
@@ -54,7 +55,8 @@ pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), Masquerad
     Ok(())
 }
 
-fn needs_rule(slot: &Slot) -> bool {
+/// Whether a slot needs the rule.
+pub(super) fn needs_rule(slot: &Slot) -> bool {
     slot.masquerade && slot.state() != SlotState::Condemned
 }
 

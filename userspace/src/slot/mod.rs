@@ -7,10 +7,12 @@ mod capture;
 mod container_end;
 mod entries;
 mod fingerprint;
-mod host_end;
+mod host_half;
+mod host_residue;
 mod inspect;
 mod limit;
 mod masquerade;
+mod node_needs;
 mod scrub;
 mod teardown;
 mod usage;
@@ -21,10 +23,16 @@ pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
 pub use entries::{endpoint_of, interface_of, point};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
-pub use host_end::host_end_difference;
+pub(crate) use host_half::attach_programs;
+pub use host_half::{
+    Compared, HalfError, Part, ProgramFault, SeenHalf, compare_half, host_group, look_at_halves,
+    look_at_ways, parts_in_words, restore_half,
+};
+pub use host_residue::host_residue;
 pub use inspect::{InspectError, inspect};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
+pub use node_needs::{Forwarding, NodeLack, NodeNeeds, NodeNeedsError};
 pub use scrub::{ScrubError, Scrubbed, scrub};
 pub use teardown::{
     REMOVE_INTERFACE, TeardownError, has_interface, remove_for_another, remove_interface,

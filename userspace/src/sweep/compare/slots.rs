@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Finding, Kind, Link, Remedy, View, When, is_settled, of_slot, version};
+use super::{Finding, Kind, Remedy, View, When, of_slot, version};
 use crate::{
-    slot::{endpoint_of, interface_of},
+    slot::{Compared, Part, endpoint_of, interface_of, parts_in_words},
     store::{Slot, SlotState},
     sweep::observe::Namespaces,
     types::Identity,
@@ -12,20 +12,20 @@ use crate::{
 
 pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>) {
     findings.extend(stuck(view, slot));
-    if !is_settled(slot.state()) || view.seen.records.fresh.contains(&slot.id) {
+    if !slot.state().is_settled() || view.seen.records.fresh.contains(&slot.id) {
         return;
     }
     findings.extend(namespace(view, slot));
     findings.extend(abandoned(view, slot));
-    match view.link(slot) {
-        Link::Gone => findings.push(link_gone(view, slot)),
-        Link::Strange => {
+    match view.half(slot) {
+        Compared::Gone => findings.push(link_gone(view, slot)),
+        Compared::Strange => {
             let why = format!("interface {} is another's by now", slot.id.host_ifname());
             findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Again));
         }
-        Link::Own => {
+        Compared::Own(parts) => {
             findings.extend(entries(view, slot));
-            findings.extend(filter(view, slot));
+            findings.extend(half(slot, parts));
         }
     }
 }
@@ -174,14 +174,16 @@ fn told(slot: &Slot, what: &str, found: Option<u32>) -> String {
     }
 }
 
-/// A slot's interface that runs other programs than those that are pinned, or none.
-fn filter(view: &View<'_>, slot: &Slot) -> Option<Finding> {
-    let [from, to] = view.seen.pins.programs?;
-    let attached = view.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
-    let why = match attached {
-        [Some(one), Some(other)] if [one, other] == [from, to] => return None,
-        [Some(_), Some(_)] => "its interface runs programs of another data plane",
-        _ => "its interface lacks a program",
+/// What of a slot's half on the node is not as it was built: programs are attached together with those
+/// of other slots.
+fn half(slot: &Slot, parts: Vec<Part>) -> impl Iterator<Item = Finding> {
+    let is_program = |part: &Part| matches!(part, Part::Programs(_));
+    let (programs, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_program);
+    let finding = |parts: &[Part], kind, remedy| {
+        let why = parts_in_words(parts);
+        (!parts.is_empty()).then(|| of_slot(slot, kind, why, remedy, When::Again))
     };
-    Some(of_slot(slot, Kind::Filter, why, Remedy::Attach(version(slot)), When::Again))
+    let programs = finding(&programs, Kind::Filter, Remedy::Attach(version(slot)));
+    let others = finding(&others, Kind::HostHalf, Remedy::RestoreHalf(version(slot)));
+    programs.into_iter().chain(others)
 }

@@ -7,12 +7,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged};
 use crate::{
     bell,
-    datapath::{self, Datapath, FROM_CONTAINER, Programs, TO_CONTAINER},
+    datapath::{self, Datapath, Programs},
     failpoint,
-    lifecycle::{LifecycleError, Node},
-    netlink::{Direction, RouteSocket, add_clsact, replace_filter},
+    lifecycle::{HalfFate, LifecycleError, Node, half_differs, repair_halves},
+    netlink::RouteSocket,
     private,
-    slot::{release_masquerade, require_masquerade},
+    slot::{attach_programs, release_masquerade, require_masquerade},
     store::{Slot, StoreError},
 };
 
@@ -58,15 +58,8 @@ fn attach_some(
         };
         batch.iter().map(slot).collect::<Result<_, StoreError>>()
     })?;
-    let mut requests = Vec::with_capacity(3 * slots.len());
-    for ifindex in slots.iter().flatten().map(|slot| slot.host_ifindex) {
-        let from = (Direction::Ingress, programs.from_container(), FROM_CONTAINER);
-        let to = (Direction::Egress, programs.to_container(), TO_CONTAINER);
-        requests.push(add_clsact(ifindex));
-        for (direction, program, name) in [from, to] {
-            requests.push(replace_filter(ifindex, direction, program, name));
-        }
-    }
+    let indices = slots.iter().flatten().map(|slot| slot.host_ifindex);
+    let requests = indices.flat_map(|ifindex| attach_programs(ifindex, programs)).collect();
     let refusals = socket.execute_each(requests)?;
     failpoint::hit("sweep:attached");
     // The place is there already, or the interface was removed meanwhile.
@@ -82,9 +75,49 @@ fn attach_some(
     Ok(slots.into_iter().zip(batch).map(|(slot, one)| (one.clone(), fate(slot, one))).collect())
 }
 
-/// Both look for slots that need it again, under a lock.
-pub(super) fn masquerade(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+/// Restores the halves of slots that are as they were seen.
+pub(super) fn restore_halves(node: &Node, due: Vec<Finding>) -> Fates {
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        match restore_some(node, batch) {
+            Ok(some) => fates.extend(some),
+            Err(error) => fates.extend(failed(batch, error)),
+        }
+    }
+    fates
+}
+
+fn restore_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError> {
+    let (mut due, mut slots, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+    for finding in batch {
+        let Remedy::RestoreHalf(seen) = &finding.remedy else { continue };
+        match node.store.read(|transaction| unchanged(transaction, seen))? {
+            Some(slot) => {
+                due.push(finding.clone());
+                slots.push(slot);
+            }
+            None => fates.push((finding.clone(), Fate::Gone)),
+        }
+    }
+    let repaired = repair_halves(node, &slots)?;
+    for ((finding, slot), fate) in due.into_iter().zip(&slots).zip(repaired) {
+        let fate = match fate {
+            HalfFate::Restored(_) => done(&finding.remedy),
+            HalfFate::Differs(_, Some(error)) => Fate::Failed(error),
+            HalfFate::Differs(parts, None) => Fate::Failed(half_differs(slot, &parts)),
+            HalfFate::Whole | HalfFate::Gone | HalfFate::Strange | HalfFate::Changed => Fate::Gone,
+        };
+        fates.push((finding, fate));
+    }
+    Ok(fates)
+}
+
+/// What slots need of the node. The rule is looked for again, under a lock.
+pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
     let run = &node.directories.run;
+    if let Remedy::SwitchOn(family) = remedy {
+        return Ok(family.switch_on()?.then(|| remedy.words().to_owned()));
+    }
     if *remedy == Remedy::AddRule {
         require_masquerade(run)?;
         return Ok(Some("added the rule".to_owned()));
