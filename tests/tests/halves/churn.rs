@@ -30,7 +30,7 @@ fn blow(number: usize) {
             drop(command::run("ip", ["link", "set", "group", group, "up"]));
         }),
         1 => drop(command::run("ip", ["route", "flush", "scope", "link", "proto", "boot"])),
-        2 => drop(command::run("ip", ["-6", "route", "flush", "proto", "boot", "metric", "1024"])),
+        2 => drop(command::run("ip", ["-6", "route", "flush", "root", "fd00::/8"])),
         _ => drop(command::run("nft", ["flush", "ruleset"])),
     }
 }

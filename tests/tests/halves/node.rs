@@ -52,6 +52,7 @@ fn an_add_that_is_a_hit_restores_what_the_node_lacks() -> Result<()> {
             let error = container.check().err().with_context(|| format!("CHECK: {what}"))?;
             println!("  CHECK: {error:#}");
             container.remove()?;
+            pooled.repoint(&["sweep"])?;
         }
         pooled.ensure_adds(&[("reused", 4), ("warm", 1)])
     })

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Repairs in a row that are made at once.
+/// Repairs in a row, each undone at once, that are made without a wait.
 const AT_ONCE: u32 = 5;
+/// A repair that lasted for longer was not undone at once.
+const LASTING: Duration = Duration::from_secs(1);
 /// How long the agent waits before the next one, at first and at most; each wait is twice the one
-/// before.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// before. It stays below the 5 s within which repairs are promised.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// After how long without a repair all is forgotten.
 const PEACE: Duration = Duration::from_secs(120);
 
@@ -24,6 +26,8 @@ struct Fight {
     first: Instant,
     last: Instant,
     repairs: u32,
+    /// Of these, how many were undone at once, one after the other.
+    in_a_row: u32,
     wait: Duration,
 }
 
@@ -58,12 +62,19 @@ impl<K: Eq + Hash> Backoff<K> {
             first: now,
             last: now,
             repairs: 0,
+            in_a_row: 0,
             wait: Duration::ZERO,
         });
+        let lasted = now.duration_since(fight.last).saturating_sub(fight.wait) > LASTING;
+        fight.in_a_row = if lasted { 0 } else { fight.in_a_row + 1 };
         fight.repairs += 1;
         fight.last = now;
-        if fight.repairs < AT_ONCE {
-            return None;
+        if fight.in_a_row < AT_ONCE {
+            fight.wait = Duration::ZERO;
+            // One that comes back every few seconds is reported now and then.
+            let is_often = fight.repairs >= AT_ONCE && fight.repairs.is_multiple_of(AT_ONCE);
+            let within = now.duration_since(fight.first);
+            return is_often.then_some(Undone { repairs: fight.repairs, within, wait: fight.wait });
         }
         fight.wait = (fight.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
         let within = now.duration_since(fight.first);
@@ -89,11 +100,23 @@ mod tests {
             assert_eq!(undone.within, now.duration_since(begun));
             assert_eq!(backoff.until(&"route", now), Some(now + undone.wait));
             assert_eq!(backoff.until(&"other", now), None);
-            waits.push(undone.wait.as_secs());
+            waits.push(undone.wait.as_millis());
             now += undone.wait;
             assert_eq!(backoff.until(&"route", now), None);
         }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(waits, [500, 1000, 2000, 3000, 3000, 3000, 3000, 3000]);
         assert_eq!(backoff.repaired("route", now + PEACE), None, "it was forgotten");
+    }
+
+    #[test]
+    fn a_repair_that_lasts_is_made_again_without_a_wait_and_reported_now_and_then() {
+        let (mut backoff, mut now, mut reported) = (Backoff::default(), Instant::now(), Vec::new());
+        for _ in 0..12 {
+            reported.extend(backoff.repaired("route", now));
+            assert_eq!(backoff.until(&"route", now), None);
+            now += 2 * LASTING;
+        }
+        let numbers: Vec<_> = reported.iter().map(|undone| (undone.repairs, undone.wait)).collect();
+        assert_eq!(numbers, [(5, Duration::ZERO), (10, Duration::ZERO)]);
     }
 }

@@ -166,7 +166,7 @@ impl Watcher {
         })?;
         failpoint::hit("watcher:node");
         for lack in restored {
-            let who = self.changes.who_changed_the_node();
+            let who = self.changes.who_changed(lack);
             match self.needs.repaired(lack, now) {
                 Some(undone) => warn!("{lack}: restored it, {}; {who}", often(&undone)),
                 None => info!("{lack}: restored it; {who}"),
@@ -215,7 +215,7 @@ impl Watcher {
         repaired: &mut Repaired,
     ) {
         let (name, parts) = (slot.id.host_ifname(), parts_in_words(parts));
-        let who = self.changes.who_changed(slot.id);
+        let who = self.changes.who_changed_slot(slot.id);
         if let Some(undone) = self.slots.repaired(slot.id, now) {
             warn!("interface {name}: {parts}: repaired it, {}; {who}", often(&undone));
         } else if let Some(error) = error {
@@ -295,7 +295,10 @@ impl Repaired {
 
 fn often(undone: &Undone) -> String {
     let Undone { repairs, within, wait } = undone;
-    format!("for the {repairs}th time within {within:.1?}: the next repair waits {wait:?}")
+    format!(
+        "for the {repairs}th time within {within:.1?}: another program undoes it; the next repair waits \
+         {wait:?}"
+    )
 }
 
 /// What this thread took of the CPU.

@@ -4,16 +4,23 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     net::IpAddr,
+    path::Path,
 };
 
 use repoint::{
     lifecycle::{LifecycleError, Node, owners_of, slots_on_record},
     netlink::{Change, Notice, RouteSocket, links},
+    slot::NodeLack,
     types::SlotId,
 };
 
 /// Changed things that are remembered one by one: where there are more, everything is looked at.
 const MOST: usize = 8192;
+/// What the names of repoint's own programs begin with.
+const OWN: &str = "repoint";
+/// Largest number of a process (`PID_MAX_LIMIT`). The kernel gives a process's second socket a netlink
+/// port beyond it, which says nothing.
+const LARGEST_PROCESS: u32 = 1 << 22;
 /// Programs that are remembered by name.
 const MOST_KNOWN: usize = 256;
 
@@ -53,7 +60,9 @@ impl Changes {
             Change::Rule => self.uplink = true,
             Change::Firewall { pid, name } => {
                 self.node = true;
-                self.firewall = Some((pid, name));
+                if !is_own_thread(pid) && !name.starts_with(OWN) {
+                    self.firewall = Some((pid, name));
+                }
             }
             Change::Settings(None) => self.node = true,
             Change::Settings(Some(ifindex)) | Change::OfLink(ifindex) => self.touch(ifindex, by),
@@ -93,14 +102,14 @@ impl Changes {
             return;
         }
         self.interfaces.insert(ifindex);
-        if by == 0 {
+        if by == 0 || by > LARGEST_PROCESS {
             return;
         }
         if self.names.len() < MOST_KNOWN && !self.names.contains_key(&by) {
             let name = fs::read_to_string(format!("/proc/{by}/comm")).unwrap_or_default();
             self.names.insert(by, name.trim().to_owned());
         }
-        let is_own = self.names.get(&by).is_some_and(|name| name.starts_with("repoint"));
+        let is_own = self.names.get(&by).is_some_and(|name| name.starts_with(OWN));
         if !is_own {
             self.by_interface.insert(ifindex, by);
         }
@@ -153,7 +162,7 @@ impl Changes {
     }
 
     /// Who changed a slot's interface last, in words.
-    pub(super) fn who_changed(&self, slot: SlotId) -> String {
+    pub(super) fn who_changed_slot(&self, slot: SlotId) -> String {
         match self.by.get(&slot) {
             None => "the kernel does not say which program changed it".to_owned(),
             Some(by) => match self.names.get(by).filter(|name| !name.is_empty()) {
@@ -163,13 +172,20 @@ impl Changes {
         }
     }
 
-    /// Who changed nftables last, in words: of sysctls the kernel does not say it.
-    pub(super) fn who_changed_the_node(&self) -> String {
+    /// Who took away what slots need, in words: of sysctls the kernel does not say it.
+    pub(super) fn who_changed(&self, lack: NodeLack) -> String {
         match &self.firewall {
-            Some((pid, name)) => format!("nftables were changed last by {name} (process {pid})"),
-            None => "the kernel does not say which program changed it".to_owned(),
+            Some((pid, name)) if lack == NodeLack::Masquerade => {
+                format!("nftables were changed last by {name} (process {pid})")
+            }
+            _ => "the kernel does not say which program changed it".to_owned(),
         }
     }
+}
+
+/// Whether a thread is the agent's own.
+fn is_own_thread(thread: u32) -> bool {
+    Path::new(&format!("/proc/self/task/{thread}")).exists()
 }
 
 /// The slot that an interface is named after.

@@ -69,8 +69,10 @@ pub fn restore_half(
     if parts.iter().all(is_program) {
         return Ok(());
     }
-    if let Some(change) = link_change(slot, parts) {
-        socket.execute(vec![change_link(slot.host_ifindex, &change)]).map_err(failed)?;
+    let changes = link_changes(slot, parts);
+    if !changes.is_empty() {
+        let change = |change| change_link(slot.host_ifindex, &change);
+        socket.execute(changes.into_iter().map(change).collect()).map_err(failed)?;
         failpoint::hit("half:link");
     }
     if parts.contains(&Part::Ipv6Disabled) {
@@ -98,23 +100,28 @@ pub(crate) fn attach_programs(
     requests
 }
 
-/// What of the interface is to be changed; none: nothing.
-fn link_change(slot: &Slot, parts: &[Part]) -> Option<LinkChange> {
-    let mut change = LinkChange::default();
+/// What of the interface is to be changed, and then what of its settings of the families: with an MTU
+/// below 1280 it has no IPv6, and gets it anew with the settings of new interfaces.
+fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
+    let (mut link, mut settings) = (LinkChange::default(), LinkChange::default());
     for part in parts {
         match part {
-            Part::Mac(_) => change.mac = Some(Mac(GATEWAY_MAC)),
-            Part::Mtu(_) => change.mtu = Some(slot.mtu),
-            Part::Group(_) => change.group = Some(host_group(slot.masquerade)),
-            Part::Master(_) => change.release = true,
-            Part::Down => change.up = true,
-            Part::Arp => change.arp = true,
-            Part::Forwarding => change.forwarding = true,
-            Part::LinkLocal => change.no_link_local = true,
+            Part::Mac(_) => link.mac = Some(Mac(GATEWAY_MAC)),
+            Part::Mtu(_) => {
+                link.mtu = Some(slot.mtu);
+                settings.no_link_local = slot.addresses.iter().any(|own| own.addr().is_ipv6());
+            }
+            Part::Group(_) => link.group = Some(host_group(slot.masquerade)),
+            Part::Master(_) => link.release = true,
+            Part::Down => link.up = true,
+            Part::Arp => link.arp = true,
+            Part::Forwarding => settings.forwarding = true,
+            Part::LinkLocal => settings.no_link_local = true,
             Part::Ipv6Disabled | Part::Route(_) | Part::Neighbour(_) | Part::Programs(_) => {}
         }
     }
-    (change != LinkChange::default()).then_some(change)
+    let is_some = |change: &LinkChange| *change != LinkChange::default();
+    [link, settings].into_iter().filter(is_some).collect()
 }
 
 /// The way to each of the slot's addresses.
