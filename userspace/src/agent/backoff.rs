@@ -15,7 +15,7 @@ const LASTING: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// After how long without a repair all is forgotten.
-const PEACE: Duration = Duration::from_secs(120);
+const PEACE: Duration = Duration::from_mins(2);
 
 /// What was repaired, how often, and when it may be repaired again.
 #[derive(Debug)]

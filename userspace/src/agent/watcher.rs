@@ -167,9 +167,10 @@ impl Watcher {
         failpoint::hit("watcher:node");
         for lack in restored {
             let who = self.changes.who_changed(lack);
-            match self.needs.repaired(lack, now) {
-                Some(undone) => warn!("{lack}: restored it, {}; {who}", often(&undone)),
-                None => info!("{lack}: restored it; {who}"),
+            if let Some(undone) = self.needs.repaired(lack, now) {
+                warn!("{lack}: restored it, {}; {who}", often(&undone));
+            } else {
+                info!("{lack}: restored it; {who}");
             }
         }
         Ok(())

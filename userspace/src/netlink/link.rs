@@ -70,6 +70,10 @@ fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
 }
 
 /// What of a link is to be as given; none: it stays as it is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own, and off by default"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkChange {
     /// Its Ethernet address.
@@ -330,7 +334,9 @@ fn link_info(message: LinkMessage) -> LinkInfo {
             LinkAttribute::Qdisc(kind) => info.qdisc = kind,
             LinkAttribute::Controller(index) => info.master = (index != 0).then_some(index),
             LinkAttribute::AfSpecUnspec(families) => {
-                families.iter().for_each(|family| read_settings(&mut info, family))
+                for family in &families {
+                    read_settings(&mut info, family);
+                }
             }
             _ => {}
         }

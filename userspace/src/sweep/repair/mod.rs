@@ -157,7 +157,7 @@ const WAYS: [Way; 11] = [
         before: "sweep:halves",
         after: "sweep:halves-done",
         puts_right: |remedy| matches!(remedy, Remedy::RestoreHalf(_)),
-        put_right: plane::restore_halves,
+        put_right: |node, due| plane::restore_halves(node, &due),
     },
     Way {
         before: "sweep:files",

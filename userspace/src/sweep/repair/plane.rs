@@ -76,7 +76,7 @@ fn attach_some(
 }
 
 /// Restores the halves of slots that are as they were seen.
-pub(super) fn restore_halves(node: &Node, due: Vec<Finding>) -> Fates {
+pub(super) fn restore_halves(node: &Node, due: &[Finding]) -> Fates {
     let mut fates = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         match restore_some(node, batch) {
