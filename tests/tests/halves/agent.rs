@@ -36,7 +36,7 @@ fn an_agent_repairs_each_part_of_slots_that_wait_and_of_those_in_use() -> Result
         damage::with_bridge(|| {
             let three = Three::new(pooled)?;
             let records = three.records(pooled)?;
-            wait_until_vouched(pooled)?;
+
             for (what, _, damage) in damage::ALL {
                 three.slots().into_iter().try_for_each(damage)?;
                 let damaged = Instant::now();
@@ -60,7 +60,7 @@ fn an_agent_replaces_a_slot_whose_interface_is_gone() -> Result<()> {
     with_pool(&few(), |pooled| {
         let agent = pooled.agent_sweeping(NEVER)?;
         let three = Three::new(pooled)?;
-        wait_until_vouched(pooled)?;
+
         for slot in [&three.warm, &three.parked] {
             damage::ip(&["link", "del", &slot.host_ifname])?;
         }
@@ -109,7 +109,7 @@ fn an_agent_backs_off_where_a_program_undoes_its_repairs() -> Result<()> {
         let agent = pooled.agent_sweeping(NEVER)?;
         let container = pooled.add()?;
         let slot = pooled.slot_of(&container)?;
-        wait_until_vouched(pooled)?;
+
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
             let fight = scope.spawn(|| {
@@ -152,7 +152,7 @@ fn an_agent_backs_off_where_a_program_undoes_its_repairs() -> Result<()> {
 fn a_changed_uplink_reaches_the_pools_at_once() -> Result<()> {
     with_pool(&few(), |pooled| {
         let agent = pooled.agent_sweeping(NEVER)?;
-        wait_until_vouched(pooled)?;
+
         for mtu in [1400, 1350, 1500] {
             let text = mtu.to_string();
             damage::ip(&["link", "set", UPLINK, "mtu", &text])?;
