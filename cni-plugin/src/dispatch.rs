@@ -4,7 +4,7 @@ use std::io;
 
 use repoint::{
     cni::{CniError, CniResult, CniVersion, ErrorCode},
-    conf::{Document, NetConf},
+    conf::{Document, NetConf, Purpose},
     lifecycle::{self, LifecycleError, Made, NetworkRequest, OperationRequest, Request},
     store::Slot,
     types::{AttachmentId, IfName, InvalidValue},
@@ -85,7 +85,7 @@ pub fn answer(
             operate(operation, &operation_request(environment, document)?).map(Some)
         }),
         Command::Network(verb) => configured(command, input, |document, input| {
-            network(verb, &network_request(environment, document, input)?).map(|()| None)
+            network(verb, &network_request(verb, environment, document, input)?).map(|()| None)
         }),
     }
 }
@@ -197,6 +197,16 @@ fn network(verb: NetworkVerb, request: &NetworkRequest) -> Result<(), CniError> 
     .map_err(|error| error.to_cni())
 }
 
+/// Which keys of the configuration count for a verb.
+fn purpose(command: Command) -> Purpose {
+    use AttachmentVerb::{Activate, Add, Check, Del, Park};
+    match command {
+        Command::Attachment(Add | Check | Activate) => Purpose::Attachment,
+        Command::Attachment(Del | Park) | Command::Network(NetworkVerb::Gc) => Purpose::Removal,
+        _ => Purpose::Network,
+    }
+}
+
 /// The parameters are looked at before the configuration's keys, as libcni does.
 fn request(
     verb: AttachmentVerb,
@@ -208,11 +218,11 @@ fn request(
     let parameters = || {
         let container = environment.require("CNI_CONTAINERID", command)?;
         let ifname = environment.require("CNI_IFNAME", command)?;
-        Ok((container, ifname, environment.netns(verb)?, environment.args()?))
+        Ok((container, ifname, environment.netns(verb)?, environment.args(verb)?))
     };
     let (container, ifname, netns, args) =
         parameters().map_err(|error: EnvironmentError| error.to_cni())?;
-    let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
+    let conf = NetConf::read(document, purpose(command)).map_err(|error| error.to_cni())?;
     let attachment = AttachmentId { network: conf.name.clone(), container, ifname };
     Ok(Request {
         conf,
@@ -235,20 +245,22 @@ fn operation_request(
         let default =
             |source: InvalidValue| EnvironmentError::Invalid { variable: "CNI_IFNAME", source };
         let ifname = ifname.map_or_else(|| INTERFACE.parse().map_err(default), Ok)?;
-        Ok((container, ifname, environment.args()?))
+        Ok((container, ifname, environment.checked_args()?))
     };
     let (container, ifname, args) =
         parameters().map_err(|error: EnvironmentError| error.to_cni())?;
-    let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
+    let conf = NetConf::read(document, Purpose::Network).map_err(|error| error.to_cni())?;
     Ok(OperationRequest { conf, ifname, container, args })
 }
 
 fn network_request(
+    verb: NetworkVerb,
     environment: &Environment<'_>,
     document: &Document,
     input: Vec<u8>,
 ) -> Result<NetworkRequest, CniError> {
-    let conf = NetConf::read(document).map_err(|error| error.to_cni())?;
+    let purpose = purpose(Command::Network(verb));
+    let conf = NetConf::read(document, purpose).map_err(|error| error.to_cni())?;
     Ok(NetworkRequest { conf, cni_path: environment.path(), input, remover: Some(THIS.into()) })
 }
 

@@ -37,6 +37,13 @@ pub enum AttachmentVerb {
     Park,
 }
 
+impl AttachmentVerb {
+    /// Whether it removes an attachment: it succeeds with whatever it has no use for.
+    const fn removes(self) -> bool {
+        matches!(self, Self::Del | Self::Park)
+    }
+}
+
 /// What is made before there is a container: operations of repoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -191,24 +198,39 @@ impl<'a> Environment<'a> {
         value.transpose().map_err(|source| EnvironmentError::Invalid { variable, source })
     }
 
-    /// `CNI_NETNS`, which DEL and PARK alone can do without.
+    /// `CNI_NETNS`. DEL and PARK do without, whatever is wrong with it.
     pub fn netns(&self, verb: AttachmentVerb) -> Result<Option<NetnsPath>, EnvironmentError> {
+        match self.checked_netns(verb) {
+            Err(_) if verb.removes() => Ok(None),
+            netns => netns.map(Some),
+        }
+    }
+
+    fn checked_netns(&self, verb: AttachmentVerb) -> Result<NetnsPath, EnvironmentError> {
         let variable = "CNI_NETNS";
         match self.text(variable)? {
-            None if matches!(verb, AttachmentVerb::Del | AttachmentVerb::Park) => Ok(None),
             None => {
                 let command = Command::Attachment(verb).name();
                 Err(EnvironmentError::Missing { variable, command })
             }
             Some(path) => match NetnsPath::new(path) {
-                Ok(path) => Ok(Some(path)),
+                Ok(path) => Ok(path),
                 Err(source) => Err(EnvironmentError::Invalid { variable, source }),
             },
         }
     }
 
-    /// `CNI_ARGS`.
-    pub fn args(&self) -> Result<CniArgs, EnvironmentError> {
+    /// `CNI_ARGS`. DEL and PARK only hand it on, whatever is wrong with it.
+    pub fn args(&self, verb: AttachmentVerb) -> Result<CniArgs, EnvironmentError> {
+        if verb.removes() {
+            let given = (self.variable)("CNI_ARGS").unwrap_or_default();
+            return Ok(CniArgs::unchecked(given.to_string_lossy()));
+        }
+        self.checked_args()
+    }
+
+    /// `CNI_ARGS`, in its form.
+    pub fn checked_args(&self) -> Result<CniArgs, EnvironmentError> {
         Ok(self.text("CNI_ARGS")?.unwrap_or_default().parse()?)
     }
 
@@ -278,7 +300,8 @@ mod tests {
             assert_eq!(error.to_string(), "CNI_NETNS is missing or empty: CHECK needs it");
             assert_eq!(environment.netns(AttachmentVerb::Del).unwrap(), None);
             assert!(matches!(environment.command(), Err(EnvironmentError::NoCommand)));
-            assert_eq!(environment.args().unwrap(), CniArgs::default());
+            assert_eq!(environment.checked_args().unwrap(), CniArgs::default());
+            assert_eq!(environment.args(AttachmentVerb::Del).unwrap(), CniArgs::default());
             assert_eq!(environment.path(), Vec::<PathBuf>::new());
         }
     }
@@ -299,9 +322,23 @@ mod tests {
             named(variable, with(ifname, |env| env.require::<IfName>(variable, ADD).unwrap_err()));
         }
         named("CNI_NETNS", with("netns", |env| env.netns(AttachmentVerb::Add).unwrap_err()));
-        named("CNI_ARGS", with("nonsense", |env| env.args().unwrap_err()));
+        named("CNI_ARGS", with("nonsense", |env| env.args(AttachmentVerb::Add).unwrap_err()));
+        named("CNI_ARGS", with("nonsense", |env| env.checked_args().unwrap_err()));
         let bytes = OsString::from_vec(vec![b'/', 0xff]);
-        named("CNI_NETNS", with(bytes, |env| env.netns(AttachmentVerb::Del).unwrap_err()));
+        named("CNI_NETNS", with(bytes, |env| env.netns(AttachmentVerb::Check).unwrap_err()));
+    }
+
+    #[test]
+    fn del_and_park_succeed_with_what_they_have_no_use_for() {
+        let bytes = OsString::from_vec(vec![b'/', 0xff]);
+        for verb in [AttachmentVerb::Del, AttachmentVerb::Park] {
+            for netns in [OsString::from("netns"), bytes.clone()] {
+                assert_eq!(with(netns, |env| env.netns(verb).unwrap()), None);
+            }
+            for args in ["nonsense", "IP=10.1.0", "A=1;b"] {
+                assert_eq!(with(args, |env| env.args(verb).unwrap().as_str().to_owned()), args);
+            }
+        }
     }
 
     #[test]

@@ -7,9 +7,15 @@
 
 mod dispatch;
 mod environment;
+#[cfg(not(test))]
+#[expect(unsafe_code, reason = "handlers of signals have no safe form")]
+mod lifeline;
 #[cfg(all(not(test), target_env = "musl"))]
 #[expect(unsafe_code, reason = "it gives out memory")]
 mod memory;
+#[cfg(all(not(test), not(target_env = "musl")))]
+#[expect(unsafe_code, reason = "it gives out memory")]
+mod refused;
 
 #[cfg(not(test))]
 use std::ffi::{CStr, c_char, c_int};
@@ -37,6 +43,7 @@ const MOST_INPUT: u64 = 4 << 20;
 // SAFETY: no other `main` is linked: `no_main` keeps the compiler from making one.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
+    lifeline::prepare();
     let count = usize::try_from(count).unwrap_or_default();
     let arguments = (1..count).map(|index| {
         // SAFETY: the C library passes as many texts as it counts, each ending with a zero, which

@@ -12,6 +12,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use crate::lifeline::no_memory;
+
 /// Address space of the piece, in bytes: what is never touched costs nothing.
 const SPACE: usize = 1 << 32;
 /// The same where `RLIMIT_AS` allows no more: the databases need some, too.
@@ -23,12 +25,6 @@ const AT_ONCE: usize = 160 << 10;
 /// Blocks begin at multiples of this, `max_align_t`'s alignment, and have a header of this size that
 /// holds their length.
 const UNIT: usize = 16;
-
-/// What a call without memory prints: nothing can be allocated to make the text. The code is
-/// `ErrorCode::NODE_FAILURE`.
-const NO_MEMORY: &[u8] =
-    b"{\"cniVersion\":\"1.1.0\",\"code\":100,\"msg\":\"the plugin has no memory left: \
-    raise the limit of its address space (RLIMIT_AS, `ulimit -v`)\"}\n";
 
 /// The piece's first byte; 0: there is none yet.
 static START: AtomicUsize = AtomicUsize::new(0);
@@ -73,25 +69,15 @@ fn map() -> usize {
     start
 }
 
-/// Prints an error in the protocol's form, and ends the process: without memory it cannot go on, and
-/// the standard library would end it without an answer. What was begun is on record, for DEL.
-fn fail() -> ! {
-    // SAFETY: the text lives as long as the process; `_exit` returns to nothing.
-    unsafe {
-        libc::write(libc::STDOUT_FILENO, NO_MEMORY.as_ptr().cast(), NO_MEMORY.len());
-        libc::_exit(1)
-    }
-}
-
 /// A block of `size` bytes at a multiple of `align`, with its length in front of it.
 fn take(size: usize, align: usize) -> *mut c_void {
     let start = start();
     let align = align.max(UNIT);
     let Some(length) = size.checked_next_multiple_of(UNIT).filter(|length| *length < SPACE) else {
-        fail();
+        no_memory();
     };
     if start == 0 {
-        fail();
+        no_memory();
     }
     let limit = END.load(Ordering::Relaxed);
     let mut from = NEXT.load(Ordering::Relaxed);
@@ -99,7 +85,7 @@ fn take(size: usize, align: usize) -> *mut c_void {
         let block = (from + UNIT).next_multiple_of(align);
         let end = block + length;
         if end > limit {
-            fail();
+            no_memory();
         }
         match NEXT.compare_exchange_weak(from, end, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => {
@@ -152,7 +138,7 @@ extern "C" fn malloc(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else {
-        fail();
+        no_memory();
     };
     let block = take(size, UNIT);
     let used = UNUSED.load(Ordering::Acquire).saturating_sub(block as usize).min(size);
@@ -176,7 +162,7 @@ unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the caller's promise.
     let old = unsafe { length(block) };
     let Some(new) = size.checked_next_multiple_of(UNIT).filter(|new| *new < SPACE) else {
-        fail();
+        no_memory();
     };
     if new <= old {
         return block;

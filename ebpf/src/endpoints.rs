@@ -1,7 +1,7 @@
 //! Maps `endpoints_v4` and `endpoints_v6`: which interface answers for an address.
 
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
-use repoint_common::endpoint::{AddressV4, AddressV6, Endpoint, MAX_ENTRIES};
+use repoint_common::endpoint::{AddressV4, AddressV6, Endpoint, FLAG_STACK, MAX_ENTRIES};
 
 /// Entries take memory when they are made: a node pays for the slots that it has.
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
@@ -23,4 +23,9 @@ pub fn find_v4(address: AddressV4) -> Option<Endpoint> {
 pub fn find_v6(address: AddressV6) -> Option<Endpoint> {
     // SAFETY: as in `find_v4`.
     unsafe { ENDPOINTS_V6.get(address) }.copied()
+}
+
+/// Whether packets to the endpoint go through the host stack.
+pub const fn takes_stack(endpoint: &Endpoint) -> bool {
+    endpoint.flags & FLAG_STACK != 0
 }

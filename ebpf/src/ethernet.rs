@@ -27,8 +27,9 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == LENGTH as usize);
 
-/// The protocols that are carried.
+/// The protocols that are known.
 pub enum Protocol {
+    Arp,
     Ipv4,
     Ipv6,
 }
@@ -44,7 +45,12 @@ impl Header {
         self.destination[0] & 1 == 1
     }
 
-    /// The protocol inside, or why the packet is not carried.
+    /// Whether a station of a container's may send this: from one station, which is not the gateway.
+    pub fn has_station_source(&self) -> bool {
+        self.source[0] & 1 == 0 && self.source != [0; 6] && self.source != GATEWAY_MAC
+    }
+
+    /// The protocol inside, or why the frame is dropped.
     pub fn protocol(&self, packet: &Packet) -> Result<Protocol, Reason> {
         // The kernel takes the outer tag out of what it receives; an inner one stays.
         if packet.has_vlan_tag() {
@@ -53,7 +59,7 @@ impl Header {
         match self.ethertype {
             IPV4 => Ok(Protocol::Ipv4),
             IPV6 => Ok(Protocol::Ipv6),
-            ARP => Err(Reason::NeighbourDiscovery),
+            ARP => Ok(Protocol::Arp),
             VLAN | SERVICE_VLAN => Err(Reason::Vlan),
             _ => Err(Reason::UnknownProtocol),
         }
@@ -64,4 +70,9 @@ impl Header {
 pub fn readdress(packet: &Packet, container: Mac) -> Result<(), Reason> {
     // No flag: checksums that the kernel keeps of a packet begin behind this header.
     packet.store(0, &[container, GATEWAY_MAC], 0)
+}
+
+/// Addresses a frame that is to reach a container to the station that is there now.
+pub fn correct_destination(packet: &Packet, station: Mac) -> Result<(), Reason> {
+    packet.store(0, &station, 0)
 }

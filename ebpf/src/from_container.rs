@@ -7,46 +7,59 @@
 //! |---|---|---|
 //! | 1 | on an interface without a record | drop, `unknown_interface` |
 //! | 2 | of a parked slot | drop, `parked` |
-//! | 3 | source MAC not the container's | drop, `foreign_mac` |
+//! | 3 | source MAC a group's, zero, or the gateway's | drop, `foreign_mac` |
 //! | 4 | VLAN-tagged, once or twice | drop, `vlan` |
-//! | 5 | ARP | drop, `neighbour_discovery` |
-//! | 6 | neither IPv4 nor IPv6 | drop, `unknown_protocol` |
-//! | 7 | IP header cut off, also IPv4 options, IPv6 hop-by-hop options before `ICMPv6` | drop, `truncated` |
-//! | 8 | wrong version; header length, total length or payload length that cannot be | drop, `malformed` |
-//! | 9 | IPv6 neighbour discovery | drop, `neighbour_discovery` |
-//! | 10 | to a multicast or broadcast address, of IP or of Ethernet | drop, `multicast` |
-//! | 11 | source address not the slot's | drop, `foreign_address` |
-//! | 12 | destination MAC not the gateway's | drop, `foreign_mac` |
-//! | 13 | to a loopback, IPv4-mapped or unspecified address, or to the gateway's own | drop, `martian` |
-//! | 14 | to a link-local address, no endpoint's, that the node would forward; the network denies it | drop, `link_local` |
-//! | 15 | to no endpoint of this node | host stack, `to_host` |
-//! | 16 | to an endpoint of a parked slot | drop, `parked` |
-//! | 17 | with no hop left | host stack, which answers "time exceeded", `to_host` |
-//! | 18 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
-//! | 19 | to an endpoint whose interface is gone | drop, `undeliverable` |
-//! | 20 | that cannot be rewritten | drop, `unwritable` |
-//! | 21 | any other | to the endpoint's interface, `redirected` |
+//! | 5 | neither IPv4 nor IPv6 nor ARP | drop, `unknown_protocol` |
+//! | 6 | ARP request for the gateway | its answer to the container, `answered` |
+//! | 7 | other ARP | drop, `neighbour_discovery` |
+//! | 8 | IP header cut off, also IPv4 options, IPv6 hop-by-hop options before `ICMPv6` | drop, `truncated` |
+//! | 9 | wrong version; header length, total length or payload length that cannot be | drop, `malformed` |
+//! | 10 | neighbour solicitation for the gateway | its answer to the container, `answered` |
+//! | 11 | other IPv6 neighbour discovery | drop, `neighbour_discovery` |
+//! | 12 | to a multicast or broadcast address, of IP or of Ethernet | drop, `multicast` |
+//! | 13 | source address not the slot's, save for an echo request from a link-local address to the gateway | drop, `foreign_address` |
+//! | 14 | destination MAC not the gateway's | drop, `foreign_mac` |
+//! | 15 | ICMP echo request to the gateway | its answer to the container, `answered` |
+//! | 16 | to a loopback, IPv4-mapped or unspecified address, or to the gateway's own | drop, `martian` |
+//! | 17 | to a link-local address, no endpoint's, that the node would forward; the network denies it | drop, `link_local` |
+//! | 18 | to no endpoint of this node | host stack, `to_host` |
+//! | 19 | to an endpoint of a parked slot | drop, `parked` |
+//! | 20 | to another slot, where the network of either says `localPath: stack` | host stack, `to_host` |
+//! | 21 | with no hop left | host stack, which answers "time exceeded", `to_host` |
+//! | 22 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
+//! | 23 | to an endpoint whose interface is gone | drop, `undeliverable` |
+//! | 24 | that cannot be rewritten | drop, `unwritable` |
+//! | 25 | any other | to the endpoint's interface, `redirected` |
 //!
-//! 9 and 10 come before 11, because the kernel of a container that comes up sends such packets from
+//! 3: which other Ethernet address a container has is its own affair, because nobody else is on its
+//! link: chained plugins change it, and guests behind a tap have one of their own. A packet that
+//! passes 13 teaches the programs where to address frames to ([`learned`]).
+//!
+//! 6, 10 and 15: the gateway's addresses are configured on no interface, so nobody else would answer.
+//! Slots have permanent neighbour entries for it; guests have none, and containers may flush theirs.
+//!
+//! 11 and 12 come before 13, because the kernel of a container that comes up sends such packets from
 //! the unspecified address in all honesty (duplicate address detection, multicast listener reports):
 //! these are no forgeries, and are not logged as such.
 //!
-//! 13: no host owns these addresses, the gateway's included, so the host stack would send such a
+//! 16: no host owns these addresses, the gateway's included, so the host stack would send such a
 //! packet on by the node's default route.
 //!
 //! The redirect is a routed hop and takes one from the TTL or hop limit as the host stack would:
-//! traceroute shows the node, loops end, and what must not leave its link (hop limit 255) is told
-//! apart by its receiver.
+//! traceroute shows the node, loops end, and what must not leave its link (hop limit 255) is recognised
+//! by its receiver.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface, mac::GATEWAY_MAC};
 
 use crate::{
+    arp, endpoints,
     ethernet::{self, Protocol},
     interfaces,
     ip::Ip,
-    ipv4, ipv6, log,
+    ipv4, ipv6, learned, log,
     mtu::{self, Fit},
+    ndp,
     packet::Packet,
     verdict::{self, Verdict},
 };
@@ -60,34 +73,42 @@ fn from_container(context: TcContext) -> i32 {
     verdict::conclude(&packet, interface.slot, decide(&packet, &interface))
 }
 
-/// Lines 2 to 6.
+/// Lines 2 to 7, 10 and 11.
 fn decide(packet: &Packet, interface: &Interface) -> Verdict {
     interfaces::ensure_active(interface)?;
     let frame = ethernet::Header::load(packet)?;
-    if frame.source != interface.mac {
+    if frame.source != interface.mac && !frame.has_station_source() {
         return Err(foreign_mac(packet, &frame));
     }
     match frame.protocol(packet)? {
+        Protocol::Arp => arp::answer(packet, interface, &frame),
         Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, interface, &frame),
-        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, interface, &frame),
+        Protocol::Ipv6 => match decide_ip::<ipv6::Header>(packet, interface, &frame) {
+            Err(Reason::NeighbourDiscovery) => ndp::answer(packet, interface, &frame),
+            verdict => verdict,
+        },
     }
 }
 
-/// Lines 7 to 16.
+/// Lines 8, 9, and 12 to 19.
 fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
         return Err(Reason::Multicast);
     }
     if !interfaces::owns::<H>(interface, packet.ifindex(), header.source()) {
+        if header.is_from_link_to_gateway() && frame.destination == GATEWAY_MAC {
+            return header.answer_echo(packet, frame);
+        }
         header.warn_of_source(packet);
         return Err(Reason::ForeignAddress);
     }
     if frame.destination != GATEWAY_MAC {
         return Err(foreign_mac(packet, frame));
     }
+    learned::learn(packet, interface, frame.source);
     if header.is_to_martian() {
-        return Err(Reason::Martian);
+        return header.answer_echo(packet, frame);
     }
     let Some(endpoint) = H::endpoint(header.destination()) else {
         return leave(packet, interface, &header);
@@ -95,10 +116,10 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     if endpoint.identity == 0 {
         return Err(Reason::Parked);
     }
-    deliver(packet, &header, &endpoint)
+    deliver(packet, interface, &header, &endpoint)
 }
 
-/// Lines 14 and 15.
+/// Lines 17 and 18.
 fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
     let is_denied = header.is_to_link_local() && !interfaces::allows_link_local(interface);
     if is_denied && header.would_be_forwarded(packet) {
@@ -107,8 +128,17 @@ fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
     Ok(Reason::ToHost)
 }
 
-/// Lines 17 to 21.
-fn deliver<H: Ip>(packet: &Packet, header: &H, endpoint: &Endpoint) -> Verdict {
+/// Lines 20 to 25.
+fn deliver<H: Ip>(
+    packet: &Packet,
+    interface: &Interface,
+    header: &H,
+    endpoint: &Endpoint,
+) -> Verdict {
+    let takes_stack = interfaces::takes_stack(interface) || endpoints::takes_stack(endpoint);
+    if takes_stack && endpoint.ifindex != packet.ifindex() {
+        return Ok(Reason::ToHost);
+    }
     if header.hops_left() <= 1 {
         return Ok(Reason::ToHost);
     }
@@ -121,7 +151,8 @@ fn deliver<H: Ip>(packet: &Packet, header: &H, endpoint: &Endpoint) -> Verdict {
 
 /// Makes of the packet what a router would have sent to the endpoint.
 fn route<H: Ip>(packet: &Packet, header: &H, endpoint: &Endpoint) -> Verdict {
-    ethernet::readdress(packet, endpoint.mac)?;
+    let station = learned::find(endpoint.ifindex).unwrap_or(endpoint.mac);
+    ethernet::readdress(packet, station)?;
     header.take_hop(packet)?;
     Ok(verdict::redirect(endpoint.ifindex))
 }

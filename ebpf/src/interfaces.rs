@@ -3,7 +3,9 @@
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
 use repoint_common::{
     counter::Reason,
-    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface, InterfaceKey, MAX_ENTRIES},
+    interface::{
+        FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface, InterfaceKey, MAX_ENTRIES,
+    },
 };
 
 use crate::ip::Ip;
@@ -29,6 +31,11 @@ pub const fn ensure_active(interface: &Interface) -> Result<(), Reason> {
 /// Whether packets of the slot to link-local addresses may leave the node.
 pub const fn allows_link_local(interface: &Interface) -> bool {
     interface.flags & FLAG_LINK_LOCAL != 0
+}
+
+/// Whether what the slot sends to other slots goes through the host stack.
+pub const fn takes_stack(interface: &Interface) -> bool {
+    interface.flags & FLAG_STACK != 0
 }
 
 /// Whether `address` belongs to the slot behind `ifindex`.

@@ -2,7 +2,7 @@
 
 use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface};
 
-use crate::{ethernet, packet::Packet};
+use crate::{ethernet, packet::Packet, verdict::Verdict};
 
 /// Offset of the IP header, in bytes.
 pub const OFFSET: u32 = ethernet::LENGTH;
@@ -34,6 +34,13 @@ pub trait Ip: Sized {
     /// Whether the packet goes to an address that no packet on a wire has: loopback, IPv4-mapped or
     /// unspecified; or to the gateway's own, which no interface has.
     fn is_to_martian(&self) -> bool;
+
+    /// Whether the packet comes from a link-local address, and goes to the gateway.
+    fn is_from_link_to_gateway(&self) -> bool;
+
+    /// Answers a packet to a martian destination for the gateway if it is an echo request to it, in one
+    /// piece and without options; or else [`Reason::Martian`].
+    fn answer_echo(&self, packet: &Packet, frame: &ethernet::Header) -> Verdict;
 
     /// Whether the packet goes to a link-local address.
     fn is_to_link_local(&self) -> bool;

@@ -11,10 +11,11 @@ use repoint_common::{
 };
 
 use crate::{
-    endpoints, fib,
+    echo, endpoints, ethernet, fib,
     ip::{self, Ip},
     log,
     packet::Packet,
+    verdict::Verdict,
 };
 
 /// The fixed part of the header.
@@ -43,6 +44,15 @@ struct Hops {
 const LENGTH: u32 = 20;
 /// Offset of [`Hops`] in it, in bytes.
 const HOPS: u32 = 8;
+/// Offset of the source address in it, in bytes; the destination follows.
+const ADDRESSES: u32 = 12;
+/// Version 4, and a header of 20 bytes.
+const NO_OPTIONS: u8 = 0x45;
+/// Protocol: ICMP.
+const ICMP: u8 = 1;
+/// Types of echo messages (RFC 792).
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REPLY: u8 = 0;
 
 /// First octet of loopback addresses, 127.0.0.0/8 (RFC 1122, section 3.2.1.3).
 const LOOPBACK: u8 = 127;
@@ -52,6 +62,7 @@ const LINK_LOCAL: [u8; 2] = [169, 254];
 const _: () = {
     assert!(size_of::<Header>() == LENGTH as usize);
     assert!(offset_of!(Header, hops) == HOPS as usize);
+    assert!(offset_of!(Header, source) == ADDRESSES as usize);
 };
 
 impl Header {
@@ -72,6 +83,15 @@ impl Header {
             return Err(Reason::Malformed);
         }
         Ok(())
+    }
+
+    /// Whether this is a fragment, the first or a later one: bits other than "don't fragment" are set.
+    const fn is_fragment(&self) -> bool {
+        self.fragment[0] & 0xbf != 0 || self.fragment[1] != 0
+    }
+
+    fn is_to_gateway(&self) -> bool {
+        self.destination.octets == GATEWAY_V4
     }
 }
 
@@ -114,6 +134,24 @@ impl Ip for Header {
     fn is_to_martian(&self) -> bool {
         let AddressV4 { octets } = self.destination;
         octets[0] == LOOPBACK || octets == [0; 4] || octets == GATEWAY_V4
+    }
+
+    fn is_from_link_to_gateway(&self) -> bool {
+        let [first, second, ..] = self.source.octets;
+        [first, second] == LINK_LOCAL && self.is_to_gateway() && self.source != self.destination
+    }
+
+    fn answer_echo(&self, packet: &Packet, frame: &ethernet::Header) -> Verdict {
+        let offset = ip::OFFSET + LENGTH;
+        let is_whole = self.version_and_length == NO_OPTIONS && !self.is_fragment();
+        let is_icmp = self.is_to_gateway() && is_whole && self.hops.protocol == ICMP;
+        if !is_icmp || !echo::is_request::<ECHO_REQUEST>(packet, offset)? {
+            return Err(Reason::Martian);
+        }
+        // The header's checksum stays right, and so does what is left of its hops: one is enough.
+        let addresses = [self.destination, self.source];
+        packet.store(ip::OFFSET + ADDRESSES, &addresses, BPF_F_RECOMPUTE_CSUM)?;
+        echo::answer::<ECHO_REQUEST, ECHO_REPLY>(packet, frame, offset)
     }
 
     fn is_to_link_local(&self) -> bool {

@@ -11,16 +11,20 @@ use repoint_common::{
 };
 
 use crate::{
-    endpoints, fib,
+    echo, endpoints, ethernet, fib,
     ip::{self, Ip},
     log,
     packet::Packet,
+    verdict::Verdict,
 };
 
 /// Next header: hop-by-hop options.
 const HOP_BY_HOP: u8 = 0;
 /// Next header: `ICMPv6`.
-const ICMPV6: u8 = 58;
+pub const ICMPV6: u8 = 58;
+/// Types of echo messages (RFC 4443).
+const ECHO_REQUEST: u8 = 128;
+const ECHO_REPLY: u8 = 129;
 /// Types of neighbour discovery (RFC 4861): router solicitation to redirect.
 const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
 
@@ -45,16 +49,36 @@ struct HopByHop {
 }
 
 /// Length of [`Header`], in bytes.
-const LENGTH: u32 = 40;
+pub const LENGTH: u32 = 40;
+/// Offset of the source address in it, in bytes; the destination follows.
+const ADDRESSES: u32 = 8;
 /// Offset of the hop limit in it, in bytes.
 const HOP_LIMIT: u32 = 7;
 
 const _: () = {
     assert!(size_of::<Header>() == LENGTH as usize);
     assert!(offset_of!(Header, hop_limit) == HOP_LIMIT as usize);
+    assert!(offset_of!(Header, source) == ADDRESSES as usize);
 };
 
 impl Header {
+    /// The header of an `ICMPv6` message of `length` bytes from the gateway.
+    pub const fn from_gateway(destination: AddressV6, length: u16, hop_limit: u8) -> Self {
+        Self {
+            version_and_flow: [0x60, 0, 0, 0],
+            payload_length: length.to_be_bytes(),
+            next_header: ICMPV6,
+            hop_limit,
+            source: AddressV6 { octets: GATEWAY_V6 },
+            destination,
+        }
+    }
+
+    /// Whether an `ICMPv6` message of at least `length` bytes follows at once.
+    pub const fn carries_icmp(&self, length: u16) -> bool {
+        self.next_header == ICMPV6 && u16::from_be_bytes(self.payload_length) >= length
+    }
+
     /// Checks version and length. A payload length of 0 is right for a jumbogram, for BIG TCP
     /// (kernel 5.19) and for no payload.
     fn check(&self, packet: &Packet) -> Result<(), Reason> {
@@ -92,6 +116,19 @@ impl Header {
 fn words(address: AddressV6) -> [u32; 4] {
     let (words, _) = address.octets.as_chunks::<4>();
     [0, 1, 2, 3].map(|at| u32::from_be_bytes(words[at]))
+}
+
+/// Sum of an address's 16-bit numbers.
+pub fn sum(address: AddressV6) -> u32 {
+    let halves = words(address).map(|word| (word >> 16) + (word & 0xffff));
+    halves[0] + halves[1] + halves[2] + halves[3]
+}
+
+/// Whether an address is link-local (RFC 4291, section 2.5.6).
+fn is_link_local(address: AddressV6) -> bool {
+    // fe80::/10.
+    let [first, second, ..] = address.octets;
+    first == 0xfe && second & 0xc0 == 0x80
 }
 
 /// Fails when the `ICMPv6` message at `offset` is one of neighbour discovery.
@@ -137,10 +174,24 @@ impl Ip for Header {
         high == 0 && middle == 0 && is_special || self.destination.octets == GATEWAY_V6
     }
 
+    fn is_from_link_to_gateway(&self) -> bool {
+        let is_to_gateway = self.destination.octets == GATEWAY_V6;
+        is_to_gateway && is_link_local(self.source) && self.source != self.destination
+    }
+
+    fn answer_echo(&self, packet: &Packet, frame: &ethernet::Header) -> Verdict {
+        let offset = ip::OFFSET + LENGTH;
+        let is_icmp = self.destination.octets == GATEWAY_V6 && self.next_header == ICMPV6;
+        if !is_icmp || !echo::is_request::<ECHO_REQUEST>(packet, offset)? {
+            return Err(Reason::Martian);
+        }
+        let addresses = [self.destination, self.source];
+        packet.store(ip::OFFSET + ADDRESSES, &addresses, BPF_F_RECOMPUTE_CSUM)?;
+        echo::answer::<ECHO_REQUEST, ECHO_REPLY>(packet, frame, offset)
+    }
+
     fn is_to_link_local(&self) -> bool {
-        // fe80::/10.
-        let [first, second, ..] = self.destination.octets;
-        first == 0xfe && second & 0xc0 == 0x80
+        is_link_local(self.destination)
     }
 
     fn would_be_forwarded(&self, packet: &Packet) -> bool {

@@ -15,8 +15,10 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(unsafe_code, reason = "maps, helpers and the program's context are the kernel's")]
 
+mod arp;
 mod counters;
 mod drops;
+mod echo;
 mod endpoints;
 mod ethernet;
 mod fib;
@@ -25,8 +27,10 @@ mod interfaces;
 mod ip;
 mod ipv4;
 mod ipv6;
+mod learned;
 mod log;
 mod mtu;
+mod ndp;
 mod packet;
 mod to_container;
 mod verdict;

@@ -2,8 +2,11 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{EbpfContext as _, programs::TcContext};
+use aya_ebpf::{EbpfContext as _, helpers::bpf_skb_change_tail, programs::TcContext};
 use repoint_common::counter::Reason;
+
+/// `PACKET_HOST` of `linux/if_packet.h`.
+const PACKET_HOST: u32 = 0;
 
 /// A packet, from its Ethernet header on; offsets count from there.
 ///
@@ -63,5 +66,17 @@ impl Packet {
     /// Writes `value`; `flags` are those of `bpf_skb_store_bytes`.
     pub fn store<T>(&self, offset: u32, value: &T, flags: u32) -> Result<(), Reason> {
         self.context.store(offset as usize, value, u64::from(flags)).map_err(|_| Reason::Unwritable)
+    }
+
+    /// Makes the packet `length` bytes long; what is added is zero.
+    pub fn resize(&self, length: u32) -> Result<(), Reason> {
+        // SAFETY: the context is the kernel's own, and no pointer into the packet is kept anywhere.
+        let answer = unsafe { bpf_skb_change_tail(self.context.skb.skb, length, 0) };
+        if answer == 0 { Ok(()) } else { Err(Reason::Unwritable) }
+    }
+
+    /// Has the kernel take the packet for one that is for the interface's own station.
+    pub fn address_to_host(&self) -> Result<(), Reason> {
+        self.context.change_type(PACKET_HOST).map_err(|_| Reason::Unwritable)
     }
 }

@@ -15,7 +15,11 @@
 //! | 8 | IPv6 neighbour discovery | drop, `neighbour_discovery` |
 //! | 9 | to a multicast or broadcast address, of IP or of Ethernet | drop, `multicast` |
 //! | 10 | to an address that is not the slot's | drop, `foreign_destination` |
-//! | 11 | any other | to the container, `to_container` |
+//! | 11 | that cannot be rewritten | drop, `unwritable` |
+//! | 12 | any other | to the container, `to_container` |
+//!
+//! The host stack addresses frames to the Ethernet address that the slot was built with. Where the
+//! container uses another ([`learned`]), the frame is addressed to that.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use repoint_common::{counter::Reason, interface::Interface};
@@ -24,7 +28,7 @@ use crate::{
     ethernet::{self, Protocol},
     interfaces,
     ip::Ip,
-    ipv4, ipv6,
+    ipv4, ipv6, learned,
     packet::Packet,
     verdict::{self, Verdict},
 };
@@ -43,12 +47,13 @@ fn decide(packet: &Packet, interface: &Interface) -> Verdict {
     interfaces::ensure_active(interface)?;
     let frame = ethernet::Header::load(packet)?;
     match frame.protocol(packet)? {
+        Protocol::Arp => Err(Reason::NeighbourDiscovery),
         Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, interface, &frame),
         Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, interface, &frame),
     }
 }
 
-/// Lines 6 to 11.
+/// Lines 6 to 12.
 fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
@@ -56,6 +61,11 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     }
     if !interfaces::owns::<H>(interface, packet.ifindex(), header.destination()) {
         return Err(Reason::ForeignDestination);
+    }
+    if let Some(station) = learned::find(packet.ifindex())
+        && station != frame.destination
+    {
+        ethernet::correct_destination(packet, station)?;
     }
     Ok(Reason::ToContainer)
 }

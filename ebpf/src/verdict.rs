@@ -1,7 +1,7 @@
 //! What becomes of a packet.
 
 use aya_ebpf::{
-    bindings::{TC_ACT_OK, TC_ACT_REDIRECT, TC_ACT_SHOT},
+    bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::bpf_redirect_peer,
 };
 use repoint_common::counter::Reason;
@@ -15,6 +15,9 @@ use crate::{counters, drops, log, packet::Packet};
 pub type Verdict = Result<Reason, Reason>;
 
 /// Counts the packet of a slot, 0 where there is none, and turns the verdict into a tc action.
+///
+/// What passes goes on to the filters and programs of others behind this one (`TC_ACT_UNSPEC`, for
+/// tcx `TCX_NEXT`): `TC_ACT_OK` would end the chain.
 pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
     let (Ok(reason) | Err(reason)) = verdict;
     if matches!(reason, Reason::Truncated | Reason::Malformed) {
@@ -22,8 +25,8 @@ pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
     }
     counters::count(reason, packet.len());
     match verdict {
-        Ok(Reason::Redirected) => TC_ACT_REDIRECT,
-        Ok(_) => TC_ACT_OK,
+        Ok(Reason::Redirected | Reason::Answered) => TC_ACT_REDIRECT,
+        Ok(_) => TC_ACT_UNSPEC,
         Err(reason) => {
             drops::count(packet, slot, reason);
             TC_ACT_SHOT
@@ -39,4 +42,14 @@ pub fn redirect(ifindex: u32) -> Reason {
     // SAFETY: takes numbers only. It can but return `TC_ACT_REDIRECT`, flags being 0.
     unsafe { bpf_redirect_peer(ifindex, 0) };
     Reason::Redirected
+}
+
+/// Sends the packet, by now an answer, back to the container that asked.
+///
+/// The kernel took the question for a broadcast or a multicast, if it was one; the answer is for one
+/// station.
+pub fn answer(packet: &Packet) -> Verdict {
+    packet.address_to_host()?;
+    redirect(packet.ifindex());
+    Ok(Reason::Answered)
 }

@@ -48,6 +48,24 @@ impl Agent {
         Self::await_socket(node, Self::spawn(node, &[], &[("RUST_LOG", filter)])?)
     }
 
+    /// Starts an agent by another program, which executes it (`unshare` and the like), and waits until
+    /// plugins can ring it.
+    pub fn start_by(node: &Node, program: &[&str]) -> Result<Self> {
+        Self::await_socket(node, Self::spawn_by(node, program)?)
+    }
+
+    fn spawn_by(node: &Node, program: &[&str]) -> Result<Self> {
+        let (first, rest) = program.split_first().context("a program")?;
+        let mut command = Command::new(first);
+        command.args(rest).arg(dist::agent());
+        Self::spawn_command(command, node, &[], &[])
+    }
+
+    /// Starts an agent by another program that is to end by itself without success; what it said.
+    pub fn fail_by(node: &Node, program: &[&str]) -> Result<String> {
+        Self::spawn_by(node, program)?.fails()
+    }
+
     /// Starts an agent with failpoints that is killed when it passes `point`, sooner or later.
     pub fn start_until(node: &Node, point: &str) -> Result<Self> {
         let agent = dist::failpoints().join("repoint-agent");
@@ -66,13 +84,16 @@ impl Agent {
     /// Starts an agent that is to end by itself, gives it time to, and returns what it said; fails
     /// when it succeeds.
     pub fn fail(node: &Node) -> Result<String> {
-        let mut agent = Self::spawn(node, &[], &[])?;
+        Self::spawn(node, &[], &[])?.fails()
+    }
+
+    fn fails(mut self) -> Result<String> {
         let status = wait::until(LIMIT, "the agent ends", || {
-            agent.process.try_wait().context("ask for the agent's status")?.context("it runs")
+            self.process.try_wait().context("ask for the agent's status")?.context("it runs")
         })?;
-        agent.ended = true;
+        self.ended = true;
         ensure!(!status.success(), "the agent ended well");
-        agent.log()
+        self.log()
     }
 
     /// Starts two at once, of which one must end by itself without success; gives the other, and what
@@ -101,11 +122,20 @@ impl Agent {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::spawn_command(Command::new(program), node, arguments, environment)
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        node: &Node,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let dirs = node.dirs();
         let log = (0..).map(|number| PathBuf::from(format!("/run/agent-{number}.log")));
         let log = log.into_iter().find(|path| !path.exists()).context("no name for a log")?;
         let file = File::create_new(&log).with_context(|| format!("create {}", log.display()))?;
-        let process = Command::new(program)
+        let process = command
             .args(dirs.arguments())
             .args(arguments)
             .envs(environment.iter().copied())

@@ -167,9 +167,14 @@ pub fn tell<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<T> {
     serde_json::from_str(&text).with_context(|| format!("output of repoint {arguments:?}: {text}"))
 }
 
+/// What a command lists; nothing where there is no node yet, which the command reports.
+fn listed<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<Vec<T>> {
+    if node.dirs().has_database() { tell(node, arguments) } else { Ok(Vec::new()) }
+}
+
 /// Every pool.
 pub fn pools(node: &Node) -> Result<Vec<Pool>> {
-    tell(node, &["pool"])
+    listed(node, &["pool"])
 }
 
 /// The pool of a network's `eth0`, of slots that are made as the configuration says.
@@ -188,7 +193,7 @@ pub fn pool_of(node: &Node, network: &str, template: Option<&str>) -> Result<Poo
 
 /// Every slot.
 pub fn slots(node: &Node) -> Result<Vec<Slot>> {
-    tell(node, &["slots"])
+    listed(node, &["slots"])
 }
 
 /// A tenant of a network, as `repoint tenants` shows it.

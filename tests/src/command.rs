@@ -15,6 +15,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::wait::patient;
+
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -46,7 +48,7 @@ where
 ///
 /// One that takes longer than a minute is killed.
 pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<Output> {
-    output_signalled(command, input, &[(LIMIT, Signal::SIGKILL)])
+    output_signalled(command, input, &[(patient(LIMIT), Signal::SIGKILL)])
 }
 
 /// The same for one that is sent these signals, each when it has run for this time since the one

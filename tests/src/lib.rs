@@ -13,6 +13,8 @@ pub mod dist;
 pub mod endurance;
 mod folder;
 pub mod hostile;
+pub mod inherited;
+pub mod kernel;
 pub mod netns;
 pub mod node;
 pub mod packet;

@@ -22,6 +22,8 @@ use nix::{
     },
 };
 
+use crate::inherited;
+
 /// Where runtimes and `ip netns` keep network namespaces.
 pub const FOLDER: &str = "/run/netns";
 /// The calling thread's mount namespace.
@@ -40,7 +42,7 @@ pub type Inode = (u64, u64);
 
 impl Netns {
     /// Makes a namespace as containerd does: an empty file, and the namespace of a thread that
-    /// unshared it bind-mounted over that. `lo` is down.
+    /// unshared it bind-mounted over that. `lo` is down, and what it inherits from the machine is reset.
     pub fn create(name: &str) -> Result<Self> {
         fs::create_dir_all(FOLDER).with_context(|| format!("create {FOLDER}"))?;
         let path = Path::new(FOLDER).join(name);
@@ -48,6 +50,7 @@ impl Netns {
         let netns = Self { path, mounts: inode(Path::new(OWN_MOUNTS))? };
         in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+            inherited::reset()?;
             let own = Path::new("/proc/thread-self/ns/net");
             mount(Some(own), netns.path(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
                 .with_context(|| format!("bind the namespace to {}", netns.path().display()))

@@ -9,7 +9,8 @@
 //! A node has a network namespace and a mount namespace. In the latter, `/run` and `/var/lib` are
 //! empty, as after the first boot, and no BPF file system is mounted. What a test mounts, pins and
 //! stores there ends with the namespaces, also when the test is killed; what it runs must lie
-//! elsewhere. Threads get in by `setns`; `ip netns exec` would give every process a mount namespace
+//! elsewhere. Its sysctls are those that the kernel begins with, whatever the machine's are
+//! ([`crate::inherited`]). Threads get in by `setns`; `ip netns exec` would give every process a mount namespace
 //! of its own, where no other process sees what it mounts.
 //!
 //! The outside host has no route to anything but its own link: a container that gets an answer from
@@ -37,7 +38,7 @@ use nix::{
 use serde_json::{Value, json};
 
 use crate::{
-    command,
+    command, inherited,
     netns::{enter_open, in_thread},
     processes,
     traffic::Host,
@@ -151,6 +152,12 @@ impl Dirs {
         ["--run-dir".into(), run, "--state-dir".into(), state, "--bpf-dir".into(), bpf]
     }
 
+    /// Whether there is a database: something made the node.
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        self.run.join("state/data.mdb").exists()
+    }
+
     /// Sets the three keys in a plugin's configuration.
     pub fn patch(&self, configuration: &mut Value) {
         configuration["runDir"] = json!(self.run);
@@ -226,22 +233,30 @@ impl Node {
     fn connect(&self) -> Result<()> {
         self.make_link()?;
         let Uplink { name, mtu, node_v4, node_v6, outside_v4, outside_v6 } = self.uplink;
+        // An interface of a smaller MTU has no IPv6 (RFC 8200), and takes no word of it.
+        let has_ipv6 = has_ipv6() && mtu >= 1280;
+        let quiet = if has_ipv6 { " addrgenmode none" } else { "" };
         self.outside(|| {
             ip_batch(&format!(
                 "link set lo up
                  addr add {outside_v4}/24 dev {name}
-                 addr add {outside_v6}/64 dev {name} nodad
-                 link set {name} mtu {mtu} addrgenmode none up"
+                 link set {name} mtu {mtu}{quiet} up"
             ))
         })?;
         self.run(|| {
             ip_batch(&format!(
                 "addr add {node_v4}/24 dev {name}
-                 addr add {node_v6}/64 dev {name} nodad
-                 link set {name} mtu {mtu} addrgenmode none up
-                 route add default via {outside_v4}
-                 route add default via {outside_v6}"
-            ))?;
+                 link set {name} mtu {mtu}{quiet} up
+                 route add default via {outside_v4}"
+            ))
+        })?;
+        if !has_ipv6 {
+            return Ok(());
+        }
+        let own = |address| format!("addr add {address}/64 dev {name} nodad");
+        self.outside(|| ip_batch(&own(outside_v6)))?;
+        self.run(|| {
+            ip_batch(&format!("{}\nroute add default via {outside_v6}", own(node_v6)))?;
             wait_until_local(node_v6)
         })?;
         self.outside(|| wait_until_local(outside_v6))
@@ -267,6 +282,12 @@ impl Drop for Node {
     }
 }
 
+/// Whether the kernel has IPv6.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
 fn ip_batch(commands: &str) -> Result<()> {
     command::run_with_input("ip", ["-batch", "-"], commands.as_bytes()).map(drop)
 }
@@ -283,12 +304,14 @@ fn wait_until_local(address: Ipv6Addr) -> Result<()> {
 
 fn make_netns() -> Result<File> {
     unshare(CloneFlags::CLONE_NEWNET).context("unshare(CLONE_NEWNET)")?;
+    inherited::reset()?;
     own_namespace("net")
 }
 
 fn make_machine() -> Result<(File, File)> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .context("unshare(CLONE_NEWNS | CLONE_NEWNET)")?;
+    inherited::reset()?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .context("make all mounts private")?;

@@ -52,6 +52,8 @@ pub struct Ipv4 {
     pub destination: Ipv4Addr,
     /// Hops left.
     pub time_to_live: u8,
+    /// Protocol of what follows the header.
+    pub protocol: u8,
     /// Flags and offset, as in the header.
     pub fragment: u16,
     /// A multiple of 4 bytes.
@@ -68,6 +70,7 @@ impl Ipv4 {
             source,
             destination,
             time_to_live: 64,
+            protocol: UDP,
             fragment: 0,
             options: Vec::new(),
             payload: udp(),
@@ -83,7 +86,7 @@ impl Ipv4 {
         bytes.extend(total.to_be_bytes());
         bytes.extend([0x12, 0x34]);
         bytes.extend(self.fragment.to_be_bytes());
-        bytes.extend([self.time_to_live, UDP, 0, 0]);
+        bytes.extend([self.time_to_live, self.protocol, 0, 0]);
         bytes.extend(self.source.octets());
         bytes.extend(self.destination.octets());
         bytes.extend(&self.options);

@@ -118,12 +118,17 @@ fn records(dirs: &Dirs) -> Result<BTreeSet<String>> {
     if !cli.exists() {
         return Ok(BTreeSet::new());
     }
+    // Before the first container, which `repoint slots` reports.
+    if !dirs.has_database() {
+        return Ok(BTreeSet::new());
+    }
     let arguments = [&dirs.arguments()[..], &["slots".into(), "--json".into()]].concat();
     let text = command::run(&cli.to_string_lossy(), arguments)?;
     let mut slots: Vec<Value> = serde_json::from_str(&text).context("output of `repoint slots`")?;
     for slot in slots.iter_mut().filter_map(Value::as_object_mut) {
-        // Times of day are made out of the boot's clock at each call, some microseconds apart.
-        slot.retain(|key, _| !["changed", "created"].contains(&key.as_str()));
+        // Times of day are made out of the boot's clock at each call, some microseconds apart; and what
+        // holds a slot is no record.
+        slot.retain(|key, _| !["changed", "created", "heldBy"].contains(&key.as_str()));
     }
     Ok(slots.iter().map(ToString::to_string).collect())
 }

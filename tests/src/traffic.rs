@@ -85,7 +85,7 @@ impl Host {
     /// that is free.
     pub fn bind_udp(&self, address: SocketAddr) -> Result<UdpSocket> {
         let socket = self.make(|| UdpSocket::bind(address), "bind UDP to", address)?;
-        socket.set_read_timeout(Some(LIMIT)).context("set a socket's time limit")?;
+        socket.set_read_timeout(Some(wait::patient(LIMIT))).context("set a socket's time limit")?;
         Ok(socket)
     }
 
@@ -116,7 +116,7 @@ impl TcpServer<'_> {
     /// A client connects to `target`, which may be another address than the server's own, sends data
     /// and gets them back. Gives the client's address as the server sees it.
     pub fn exchange(&self, client: &Host, target: SocketAddr) -> Result<SocketAddr> {
-        let stream = client.connect(target, LIMIT)?;
+        let stream = client.connect(target, wait::patient(LIMIT))?;
         let (accepted, peer) = wait::until(LIMIT, "accept a connection", || {
             self.listener.accept().with_context(|| format!("{} accepts", self.host.name))
         })?;
@@ -214,8 +214,8 @@ fn send_and_compare(mut stream: TcpStream) -> Result<()> {
 
 fn limit(stream: &TcpStream) -> Result<()> {
     stream.set_nonblocking(false).context("set a stream blocking")?;
-    stream.set_read_timeout(Some(LIMIT)).context("set a stream's time limit")?;
-    stream.set_write_timeout(Some(LIMIT)).context("set a stream's time limit")
+    stream.set_read_timeout(Some(wait::patient(LIMIT))).context("set a stream's time limit")?;
+    stream.set_write_timeout(Some(wait::patient(LIMIT))).context("set a stream's time limit")
 }
 
 /// Bytes of which no two nearby parts are equal.

@@ -17,6 +17,7 @@ pub mod slot;
 pub mod store;
 pub mod sweep;
 pub mod template;
+pub mod threads;
 pub mod types;
 
 pub use lifecycle::Node;

@@ -12,6 +12,7 @@ mod paths;
 mod setup;
 mod test;
 mod tools;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -51,10 +52,7 @@ enum Task {
         args: Vec<OsString>,
     },
     /// Build, then run all tests
-    Test {
-        /// Run only the tests whose name contains this
-        filter: Option<String>,
-    },
+    Test(test::Options),
     /// Build, then measure ADD and DEL against the reference plugins
     Bench {
         /// Arguments of the benchmark
@@ -73,11 +71,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run a command in a virtual machine with a kernel of Debian's
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     match run(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -85,16 +85,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<()> {
+fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup => setup::run(),
         Task::Build => build::run(),
         Task::Load { args } => load::load(&args),
         Task::Unload { args } => load::unload(&args),
         Task::Demo { args } => harness::demo(&args),
-        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Test(options) => test::run(&options),
         Task::Bench { args } => harness::bench(&args),
         Task::Endure { args } => harness::endure(&args),
         Task::Simulate { args } => harness::simulate(&args),
+        Task::Vm(arguments) => return vm::run(&arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -48,12 +48,21 @@ pub fn failpoints() -> PathBuf {
 /// Outside of `target`, because they take minutes to build and neither `cargo clean` nor a second
 /// checkout is a reason to do that again.
 pub fn tools() -> Result<PathBuf> {
+    Ok(cache()?.join("tools"))
+}
+
+/// Folder of Debian's kernels that virtual machines boot: `$XDG_CACHE_HOME/repoint/kernels`.
+pub fn kernels() -> Result<PathBuf> {
+    Ok(cache()?.join("kernels"))
+}
+
+fn cache() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| env::home_dir().map(|home| home.join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME says where built tools can be kept; set one")?;
-    Ok(cache.join("repoint/tools"))
+    Ok(cache.join("repoint"))
 }
 
 /// Makes `destination` a copy of `source`, permissions included, unless its bytes are the same.

@@ -59,14 +59,14 @@ reasons! {
     Truncated = 5, "truncated", true;
     /// A header contradicts itself or the packet.
     Malformed = 6, "malformed", true;
-    /// From a container: the source Ethernet address is not its own, or the destination is not the
-    /// gateway's.
+    /// From a container: the source Ethernet address is none that a station has, or the gateway's; or
+    /// the destination is not the gateway's.
     ForeignMac = 7, "foreign_mac", true;
     /// The source IP address is not the slot's.
     ForeignAddress = 8, "foreign_address", true;
     /// VLAN-tagged.
     Vlan = 9, "vlan", true;
-    /// ARP or IPv6 neighbour discovery: entries are permanent, nobody has to ask.
+    /// ARP or IPv6 neighbour discovery that does not ask for the gateway.
     NeighbourDiscovery = 10, "neighbour_discovery", true;
     /// To a multicast or broadcast address.
     Multicast = 11, "multicast", true;
@@ -84,6 +84,8 @@ reasons! {
     TooLarge = 17, "too_large", false;
     /// To an endpoint whose interface is gone.
     Undeliverable = 18, "undeliverable", true;
+    /// From a container: a question for the gateway, or an echo request to it, answered by the program.
+    Answered = 19, "answered", false;
 }
 
 /// Number of reasons: the size of the map.

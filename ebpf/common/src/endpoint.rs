@@ -51,6 +51,9 @@ impl From<AddressV6> for Ipv6Addr {
     }
 }
 
+/// Packets to the endpoint go through the host stack: key `localPath` of its network is `stack`.
+pub const FLAG_STACK: u16 = 1;
+
 /// Where packets to an address go. Always replaced whole, so that a packet sees the old entry or
 /// the new one.
 #[repr(C)]
@@ -62,8 +65,8 @@ pub struct Endpoint {
     pub identity: u32,
     /// The container's own Ethernet address.
     pub mac: Mac,
-    /// Zero.
-    pub padding: [u8; 2],
+    /// `FLAG_…`, or'ed.
+    pub flags: u16,
 }
 
 const _: () = {
@@ -72,6 +75,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 16);
     assert!(core::mem::offset_of!(Endpoint, identity) == 4);
     assert!(core::mem::offset_of!(Endpoint, mac) == 8);
+    assert!(core::mem::offset_of!(Endpoint, flags) == 14);
 };
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.

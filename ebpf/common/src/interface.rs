@@ -14,6 +14,10 @@ pub const FLAG_MORE_ADDRESSES: u32 = 1;
 /// Packets to link-local addresses may leave the node: key `linkLocal` of the network is `allow`.
 pub const FLAG_LINK_LOCAL: u32 = 2;
 
+/// What the slot sends to other slots goes through the host stack: key `localPath` of the network is
+/// `stack`.
+pub const FLAG_STACK: u32 = 4;
+
 /// Key of `interfaces`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +40,7 @@ pub struct Interface {
     pub ipv4: [u8; 4],
     /// First IPv6 address; ::, none.
     pub ipv6: [u8; 16],
-    /// The container's own Ethernet address.
+    /// The Ethernet address that the slot was built with.
     pub mac: Mac,
     /// Zero.
     pub padding: [u8; 6],

@@ -11,11 +11,13 @@ pub mod counter;
 pub mod drops;
 pub mod endpoint;
 pub mod interface;
+pub mod learned;
 pub mod mac;
+pub mod settings;
 
 /// Version of all layouts in this crate: the name of the pin directory below `bpfDir` is `v` and
 /// this number.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The IPv4 gateway that every container uses: link-local, answered for by a permanent neighbour
 /// entry, configured on no interface.

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::command;
+use crate::{command, wait::patient};
 
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -94,7 +94,7 @@ impl Call {
 
     /// Runs it to its end in the calling thread's namespaces.
     pub fn run(&self) -> Result<Outcome> {
-        self.run_signalled(&[(LIMIT, Signal::SIGKILL)])
+        self.run_signalled(&[(patient(LIMIT), Signal::SIGKILL)])
     }
 
     /// The same, but it is sent these signals, each when it has run for this time since the one

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::command;
+use crate::{command, node::has_ipv6};
 
 /// Interfaces with their addresses.
 pub(super) fn interfaces() -> Result<BTreeSet<String>> {
@@ -85,7 +85,9 @@ pub(super) fn mounts() -> Result<BTreeSet<String>> {
 fn both_families(arguments: &[&str]) -> Result<BTreeSet<String>> {
     let of = |family| facts("ip", &[&["-json", family], arguments].concat(), &["expires"]);
     let mut found = of("-4")?;
-    found.extend(of("-6")?);
+    if has_ipv6() {
+        found.extend(of("-6")?);
+    }
     Ok(found)
 }
 

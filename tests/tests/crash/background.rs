@@ -10,6 +10,7 @@ use repoint::{
     store::{Slot, SlotState, Store, StoreError, Write},
     types::{AttachmentId, Identity, SlotId},
 };
+use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{command, netns::in_thread, plugin::Attachment};
 use serde_json::{Value, json};
 
@@ -70,7 +71,8 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
         transaction.attach(&id, NOBODY)?;
         transaction.take_address(std::net::Ipv4Addr::new(10, 219, 7, 251).into(), NOBODY)
     })?;
-    fs::create_dir_all(dirs.bpf.join("v2-partial")).context("create a folder of pins")?;
+    fs::create_dir_all(dirs.bpf.join(format!("v{LAYOUT_VERSION}-partial")))
+        .context("create a folder of pins")?;
     drop(UnixDatagram::bind(dirs.run.join("agent.sock")).context("make a socket")?);
     let file = dirs.run.join("netns/gone");
     fs::create_dir_all(dirs.run.join("netns")).context("create a folder")?;
@@ -101,7 +103,7 @@ fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
 /// A pin is gone.
 fn lose_pin(ground: &Ground<'_>, case: &Case) -> Result<()> {
     fill_and_attach(ground, case)?;
-    let pin = ground.node.dirs().bpf.join("v2/to_container");
+    let pin = ground.node.dirs().bpf.join(format!("v{LAYOUT_VERSION}/to_container"));
     fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))
 }
 

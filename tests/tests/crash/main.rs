@@ -27,6 +27,9 @@ use scenario::Scenario;
 static SCENARIOS: [&[Scenario]; 4] =
     [&containers::ALL, &pools::ALL, &stored::ALL, &background::ALL];
 
+/// A point that fewer plays pass depends on timing: one day none does.
+const RARE: usize = 10;
+
 fn is_skipped() -> bool {
     missing(["repoint-cni", "repoint", "repoint-agent"].map(executable))
 }
@@ -48,11 +51,14 @@ fn nothing_leaks_whatever_is_killed() -> Result<()> {
          double owners ({} points not met)",
         tally.unmet
     );
+    let rare: Vec<_> = tally.points.iter().filter(|(_, plays)| **plays < RARE).collect();
+    println!("points that fewer than {RARE} plays passed: {rare:?}");
     ensure!(tally.unmet * 50 <= tally.combinations, "{} points were not met", tally.unmet);
     ensure!(tally.failures.is_empty(), "{} combinations failed", tally.failures.len());
     if matrix::is_whole() {
         let source: BTreeSet<String> = points::in_source()?.into_keys().collect();
-        let missed: Vec<_> = source.difference(&tally.points).collect();
+        let missed: Vec<_> =
+            source.iter().filter(|name| !tally.points.contains_key(*name)).collect();
         ensure!(missed.is_empty(), "no scenario passes {missed:?}");
     } else {
         println!("passed: {:?}", tally.points);

@@ -40,8 +40,8 @@ impl Combination {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Points that were passed, by what is in the way of names.
-    pub points: BTreeSet<String>,
+    /// Points that were passed, and how often; a scenario's first play counts like a combination.
+    pub points: BTreeMap<String, usize>,
     pub combinations: usize,
     /// Those of them in which the point was not passed: with what the kernel does by itself meanwhile,
     /// there was nothing to do.
@@ -53,6 +53,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts points that one play passed.
+    fn pass(&mut self, trace: impl IntoIterator<Item = String>) {
+        for name in trace.into_iter().collect::<BTreeSet<_>>() {
+            *self.points.entry(name).or_default() += 1;
+        }
+    }
+
     /// Failures in which something had two owners.
     pub fn double_owners(&self) -> usize {
         self.failures.iter().filter(|(_, why)| why.contains("two owners")).count()
@@ -80,7 +87,7 @@ pub fn play(scenarios: &[&'static Scenario]) -> Tally {
             match learn(scenario) {
                 Ok(points) => {
                     let mut tally = lock(&tally);
-                    tally.points.extend(points.iter().map(|point| point.name.clone()));
+                    tally.pass(points.iter().map(|point| point.name.clone()));
                     let all = combinations(scenario, &points);
                     lock(&chunks).extend(all.chunks(CHUNK).map(<[_]>::to_vec));
                 }
@@ -189,7 +196,7 @@ fn play_on_one_node(
             {
                 let mut tally = lock(tally);
                 tally.unmet += usize::from(!played.met);
-                tally.points.extend(played.trace);
+                tally.pass(played.trace);
             }
             chunk.pop_front();
             if scenario.start == Start::Fresh {

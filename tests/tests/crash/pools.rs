@@ -169,8 +169,21 @@ const PARK: Scenario =
     Scenario { name: "parks", network: shared, before: fill_and_attach, ..Scenario::DEL };
 const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HIT };
 
-pub const ALL: [Scenario; 24] = [
+/// The database was removed under a container that runs.
+fn lose_database(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    attach(ground, case)?;
+    Ok(std::fs::remove_dir_all(ground.node.dirs().run.join("state"))?)
+}
+
+pub const ALL: [Scenario; 25] = [
     HIT,
+    Scenario {
+        name: "del-lost",
+        network: bare,
+        before: lose_database,
+        damage: &["link", "namespace", "endpoint", "interface", "masquerade"],
+        ..Scenario::DEL
+    },
     Scenario { name: "reuses", before: leave_own, verb: add_this, ..HIT },
     Scenario {
         name: "hit-broken",
@@ -203,11 +216,19 @@ pub const ALL: [Scenario; 24] = [
     Scenario { name: "gc-parks", verb: gc, ..PARK },
     Scenario { name: "prepare", network: bare, before: |_, _| Ok(()), verb: prepare, ..POOL },
     Scenario { name: "activate", verb: activate, detach: park, ..HIT },
-    Scenario { name: "park", before: activated, verb: park, detach: park, ..PARK },
+    Scenario {
+        name: "park",
+        before: activated,
+        verb: park,
+        detach: park,
+        refusals: &["has no slot"],
+        ..PARK
+    },
     Scenario {
         name: "evict",
         before: attach_and_leave,
         verb: |_, _| cli(&["evict", "--tenant", TENANT]),
+        refusals: &["no slot is of tenant"],
         ..POOL
     },
     Scenario {
@@ -243,6 +264,7 @@ pub const ALL: [Scenario; 24] = [
         start: Start::Fresh,
         before: fill_and_attach,
         verb: |_, _| cli(&["unload", "--force"]),
+        refusals: &["there is nothing of repoint"],
         ..POOL
     },
 ];

@@ -36,7 +36,7 @@ fn record(pooled: &Pooled<'_>, slot: &cli::Slot) -> Result<store::Slot> {
 
 /// Fails unless a slot's half on the node is as it was built.
 fn ensure_whole(slot: &store::Slot) -> Result<()> {
-    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot])?;
+    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot], None)?;
     let compared = compare_half(slot, &seen[0], None);
     ensure!(compared == Compared::Own(Vec::new()), "slot {}: {compared:?}", slot.id);
     let programs = seen[0].programs;

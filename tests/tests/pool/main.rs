@@ -5,6 +5,7 @@
 mod agent;
 mod function;
 mod operator;
+mod place;
 
 use std::{
     collections::HashSet,

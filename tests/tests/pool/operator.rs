@@ -93,7 +93,8 @@ fn a_shell_activates_and_parks() -> Result<()> {
         ensure!(known.slot == slot.slot && known.outcome == "reused", "{known:?}, not {slot:?}");
         traffic::all(&here, &Host::at("resize", &known.netns)?, &addresses)?;
         pooled.repoint(&["park", "second"])?;
-        pooled.repoint(&["park", "second"])?;
+        let again = pooled.repoint(&["park", "second"]).err().context("it was parked twice")?;
+        ensure!(format!("{again:#}").contains("has no slot"), "{again:#}");
         agent.stop()
     })
 }

@@ -7,13 +7,14 @@ use super::{
     case::{
         Case, Device, OWN, OWN_MAC, PARKED, PEER, PEER_MAC,
         Program::{FromContainer, ToContainer},
-        REMOTE, SECOND, UNSPECIFIED, both, of_both, v4_frame, v6_frame,
+        REMOTE, SECOND, STACK, UNSPECIFIED, both, of_both, v4_frame, v6_frame,
     },
     packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6, Mac},
     rig,
 };
 
 const NOBODYS_MAC: Mac = [0x0a, 0, 0, 0, 0, 9];
+const GUEST_MAC: Mac = [0x52, 0x54, 0, 0, 0, 9];
 
 #[test]
 fn packets_go_to_the_endpoint_or_to_the_host() -> Result<()> {
@@ -27,6 +28,29 @@ fn packets_go_to_the_endpoint_or_to_the_host() -> Result<()> {
         both("from another slot", ToContainer, PEER, OWN, Reason::ToContainer),
     ];
     rig::run(&cases.concat())
+}
+
+/// What the network of the sender or of the receiver says counts.
+#[test]
+fn packets_between_slots_go_through_the_stack_where_a_network_says_so() -> Result<()> {
+    let send = |name, source, destination, expected, device| {
+        both(name, FromContainer, source, destination, expected)
+            .map(|case| Case { packet: with_source(&case.packet, device), ..case }.on(device))
+    };
+    let cases = [
+        send("to such a slot", OWN, STACK, Reason::ToHost, Device::Active),
+        send("from such a slot", STACK, PEER, Reason::ToHost, Device::Stack),
+        send("from such a slot to itself", STACK, STACK, Reason::Redirected, Device::Stack),
+        send("from such a slot to a parked one", STACK, PARKED, Reason::Parked, Device::Stack),
+        send("between others", OWN, PEER, Reason::Redirected, Device::Active),
+    ];
+    rig::run(&cases.concat())
+}
+
+/// The packet with the Ethernet address of a device's slot.
+fn with_source(packet: &[u8], device: Device) -> Vec<u8> {
+    let source = rig::interface(device).map_or(OWN_MAC, |interface| interface.mac);
+    [&packet[..6], &source, &packet[12..]].concat()
 }
 
 #[test]
@@ -117,9 +141,10 @@ fn frames_are_between_container_and_gateway() -> Result<()> {
             let packet = packet::frame(destination, source, *ethertype, payload);
             cases.push(Case::new(name, FromContainer, packet, Reason::ForeignMac));
         };
-        send("from nobody's MAC", GATEWAY_MAC, NOBODYS_MAC);
-        send("from another container's MAC", GATEWAY_MAC, PEER_MAC);
+        send("from a group's MAC", GATEWAY_MAC, [0x03, 0, 0, 0, 0, 9]);
+        send("from no MAC", GATEWAY_MAC, [0; 6]);
         send("from the gateway's MAC", GATEWAY_MAC, GATEWAY_MAC);
+        send("from a guest's MAC to nobody's", NOBODYS_MAC, GUEST_MAC);
         send("to nobody's MAC", NOBODYS_MAC, OWN_MAC);
         send("to the destination's MAC", PEER_MAC, OWN_MAC);
     }

@@ -36,6 +36,8 @@ pub const REMOTE: Addresses = addresses(9, 1);
 pub const NARROW: Addresses = addresses(1, 8);
 /// An endpoint whose interface is gone.
 pub const GONE: Addresses = addresses(1, 9);
+/// A slot whose packets go through the host stack.
+pub const STACK: Addresses = addresses(1, 10);
 /// None.
 pub const UNSPECIFIED: Addresses =
     Addresses { v4: Ipv4Addr::UNSPECIFIED, v6: Ipv6Addr::UNSPECIFIED };
@@ -63,8 +65,12 @@ pub enum Device {
     More,
     /// and its network allows link-local destinations,
     LinkLocal,
-    /// with an MTU of [`NARROW_MTU`];
+    /// with an MTU of [`NARROW_MTU`],
     Narrow,
+    /// another slot's, with [`PEER`],
+    Peer,
+    /// and packets to and from it go through the host stack;
+    Stack,
     /// it is parked;
     Parked,
     /// there is none.
@@ -81,6 +87,8 @@ pub struct Case {
     /// Payload of each segment of a super-packet, in bytes; 0: it is none.
     pub gso_size: u32,
     pub expected: Reason,
+    /// What the packet is afterwards; none: what the reason says.
+    pub answer: Option<Vec<u8>>,
 }
 
 impl Case {
@@ -90,7 +98,8 @@ impl Case {
         packet: Vec<u8>,
         expected: Reason,
     ) -> Self {
-        Self { name: name.into(), program, device: Device::Active, packet, gso_size: 0, expected }
+        let (name, device) = (name.into(), Device::Active);
+        Self { name, program, device, packet, gso_size: 0, expected, answer: None }
     }
 
     /// On another interface.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod addresses;
+mod answers;
 mod case;
 mod destinations;
 mod headers;

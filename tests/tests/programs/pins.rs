@@ -31,7 +31,7 @@ use super::{
     rig::Rig,
 };
 
-const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, padding: [0; 2] };
+const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, flags: 0 };
 
 /// Runs `f` on a node of its own.
 fn on_a_node(f: impl FnOnce(&Dirs) -> Result<()> + Send) -> Result<()> {
@@ -71,6 +71,8 @@ fn all_pins() -> BTreeSet<String> {
         "endpoints_v6",
         "from_container",
         "interfaces",
+        "learned_macs",
+        "settings",
         "to_container",
     ]
     .map(str::to_owned)
@@ -329,7 +331,7 @@ fn bpftool_shows_named_fields() -> Result<()> {
         maps.insert_interface(17, &interface())?;
         let shown = |name: &str| entries(dirs, name);
         let endpoint = json!({
-            "ifindex": 17, "identity": 7, "mac": OWN_MAC, "padding": [0, 0],
+            "ifindex": 17, "identity": 7, "mac": OWN_MAC, "flags": 0,
         });
         let v4 = json!([{ "key": { "octets": OWN.v4.octets() }, "value": endpoint }]);
         assert_eq!(shown("endpoints_v4")?, v4);
@@ -417,7 +419,7 @@ fn the_log_tells_of_forged_packets() -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
         let rig = Rig::new(&node)?;
-        let mut log = LogReader::open_existing(&node.dirs().bpf)?.context("no log")?;
+        let mut log = LogReader::open_existing(&node.dirs().bpf, |_| None)?.context("no log")?;
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)

@@ -1,7 +1,10 @@
 //! A node with the data plane loaded and interfaces to run the programs for, one packet at a time
 //! (`BPF_PROG_TEST_RUN`).
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
@@ -11,22 +14,23 @@ use repoint_common::{
     LAYOUT_VERSION,
     counter::{Counter, Reason},
     drops::DropKey,
-    endpoint::Endpoint,
-    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface},
+    endpoint::{self, Endpoint},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface},
     mac::GATEWAY_MAC,
 };
 use repoint_tests::{Node, command};
 
 use super::{
     case::{
-        Case, Device, GONE, NARROW, NARROW_MTU, OWN, OWN_MAC, PARKED, PEER, PEER_MAC, Program,
-        SECOND,
+        Addresses, Case, Device, GONE, NARROW, NARROW_MTU, OWN, OWN_MAC, PARKED, PEER, PEER_MAC,
+        Program, SECOND, STACK,
     },
     packet::{self, Mac},
 };
 
 /// Tc actions of `linux/pkt_cls.h`.
-const TC_ACT_OK: u32 = 0;
+/// -1: other filters and programs go on.
+const TC_ACT_UNSPEC: u32 = u32::MAX;
 const TC_ACT_SHOT: u32 = 2;
 const TC_ACT_REDIRECT: u32 = 7;
 
@@ -38,13 +42,15 @@ const SK_BUFF_GSO_SIZE: usize = 176;
 /// Index of no interface.
 const NO_INTERFACE: u32 = 0x7fff_ffff;
 
-const DEVICES: [(Device, &str); 8] = [
+const DEVICES: [(Device, &str); 10] = [
     (Device::Active, "active"),
     (Device::OnlyV4, "only-v4"),
     (Device::OnlyV6, "only-v6"),
     (Device::More, "more"),
     (Device::LinkLocal, "link-local"),
     (Device::Narrow, "narrow"),
+    (Device::Peer, "peer"),
+    (Device::Stack, "stack"),
     (Device::Parked, "parked"),
     (Device::Unknown, "unknown"),
 ];
@@ -67,15 +73,29 @@ pub struct Rig {
     ifindexes: Vec<(Device, u32)>,
 }
 
-/// Runs all cases on a node of their own. Fails at the end, when one did, naming all that did.
+/// The node and the rig of all tables: loading takes the verifier some seconds where a kernel is
+/// emulated. They end with the process.
+static SHARED: Mutex<Option<(Node, Rig)>> = Mutex::new(None);
+
+/// Runs all cases. Fails at the end, when one did, naming all that did.
 pub fn run(cases: &[Case]) -> Result<()> {
-    let node = Node::new()?;
-    node.run(|| {
-        let rig = Rig::new(&node)?;
-        let failed = cases.iter().filter(|case| !rig.passes(case)).count();
-        ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
-        Ok(())
-    })
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (node, rig) = match &mut *shared {
+        Some(made) => made,
+        absent => {
+            let node = Node::new()?;
+            let rig = node.run(|| Rig::new(&node))?;
+            absent.insert((node, rig))
+        }
+    };
+    node.run(move || run_all(rig, cases))
+}
+
+/// The rig goes along to the node's thread: it is no thing that two threads may have.
+fn run_all(rig: &mut Rig, cases: &[Case]) -> Result<()> {
+    let failed = cases.iter().filter(|case| !rig.passes(case)).count();
+    ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
+    Ok(())
 }
 
 impl Rig {
@@ -110,7 +130,7 @@ impl Rig {
             }
         }
         let (own, more) = (self.ifindex(Device::Active), self.ifindex(Device::More));
-        let (peer, parked) = (self.ifindex(Device::Unknown), self.ifindex(Device::Parked));
+        let (peer, parked) = (self.ifindex(Device::Peer), self.ifindex(Device::Parked));
         for (addresses, ifindex, identity, mac) in [
             (OWN, own, 7, OWN_MAC),
             (SECOND, more, 7, OWN_MAC),
@@ -119,11 +139,21 @@ impl Rig {
             (NARROW, self.ifindex(Device::Narrow), 8, PEER_MAC),
             (GONE, NO_INTERFACE, 8, PEER_MAC),
         ] {
-            let endpoint = Endpoint { ifindex, identity, mac, padding: [0; 2] };
-            self.maps.insert_endpoint(addresses.v4.into(), &endpoint)?;
-            self.maps.insert_endpoint(addresses.v6.into(), &endpoint)?;
+            self.insert(addresses, &Endpoint { ifindex, identity, mac, flags: 0 })?;
         }
+        let (ifindex, mac) = (self.ifindex(Device::Stack), PEER_MAC);
+        self.insert(STACK, &Endpoint { ifindex, identity: 8, mac, flags: endpoint::FLAG_STACK })
+    }
+
+    fn insert(&self, addresses: Addresses, endpoint: &Endpoint) -> Result<()> {
+        self.maps.insert_endpoint(addresses.v4.into(), endpoint)?;
+        self.maps.insert_endpoint(addresses.v6.into(), endpoint)?;
         Ok(())
+    }
+
+    /// The maps of the programs.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
     }
 
     /// Runs a case and says how it went.
@@ -183,16 +213,20 @@ impl Rig {
 
     fn wanted(&self, case: &Case) -> Outcome {
         let action = match case.expected {
-            Reason::Redirected => TC_ACT_REDIRECT,
+            Reason::Redirected | Reason::Answered => TC_ACT_REDIRECT,
             reason if reason.is_drop() => TC_ACT_SHOT,
-            _ => TC_ACT_OK,
+            _ => TC_ACT_UNSPEC,
         };
-        let packet = if case.expected == Reason::Redirected {
+        let packet = if let Some(answer) = &case.answer {
+            answer.clone()
+        } else if case.expected == Reason::Redirected {
             packet::routed(&case.packet, destination_mac(&case.packet), GATEWAY_MAC)
         } else {
             case.packet.clone()
         };
-        let counter = Counter { packets: 1, bytes: case.packet.len() as u64 };
+        // Of what is answered, the answer counts: a solicitation without options is shorter.
+        let whole = if case.expected == Reason::Answered { &packet } else { &case.packet };
+        let counter = Counter { packets: 1, bytes: whole.len() as u64 };
         let key = DropKey {
             slot: interface(case.device).map_or(0, |interface| interface.slot),
             ifindex: self.ifindex(case.device),
@@ -225,19 +259,22 @@ pub fn interface(device: Device) -> Option<Interface> {
         mac: OWN_MAC,
         padding: [0; 6],
     };
+    let other = |slot, Addresses { v4, v6 }: Addresses| Interface {
+        slot,
+        ipv4: v4.octets(),
+        ipv6: v6.octets(),
+        mac: PEER_MAC,
+        ..active
+    };
     match device {
         Device::Active => Some(active),
         Device::OnlyV4 => Some(Interface { ipv6: [0; 16], ..active }),
         Device::OnlyV6 => Some(Interface { ipv4: [0; 4], ..active }),
         Device::More => Some(Interface { flags: FLAG_MORE_ADDRESSES, ..active }),
         Device::LinkLocal => Some(Interface { flags: FLAG_LINK_LOCAL, ..active }),
-        Device::Narrow => Some(Interface {
-            slot: 0x0017_0000_0008,
-            ipv4: NARROW.v4.octets(),
-            ipv6: NARROW.v6.octets(),
-            mac: PEER_MAC,
-            ..active
-        }),
+        Device::Narrow => Some(other(0x0017_0000_0008, NARROW)),
+        Device::Peer => Some(other(0x0017_0000_0009, PEER)),
+        Device::Stack => Some(Interface { flags: FLAG_STACK, ..other(0x0017_0000_000a, STACK) }),
         Device::Parked => Some(Interface { identity: 0, ..active }),
         Device::Unknown => None,
     }

@@ -16,7 +16,7 @@ use nix::{
     },
 };
 use repoint::datapath::{Datapath, Maps};
-use repoint_common::{counter::Reason, endpoint::Endpoint, mac::GATEWAY_MAC};
+use repoint_common::{LAYOUT_VERSION, counter::Reason, endpoint::Endpoint, mac::GATEWAY_MAC};
 use repoint_tests::{Netns, Node, command, wait};
 
 use super::{
@@ -71,7 +71,7 @@ impl Wire {
         let peer = add_slot("peer", PEER_MAC)?;
         command::run("tc", ["qdisc", "add", "dev", "own", "clsact"])?;
         for (hook, program) in [("ingress", "from_container"), ("egress", "to_container")] {
-            let pin = dirs.bpf.join("v2").join(program);
+            let pin = dirs.bpf.join(format!("v{LAYOUT_VERSION}")).join(program);
             let filter = ["filter", "add", "dev", "own", hook, "bpf", "direct-action"];
             let pin = ["object-pinned".to_owned(), pin.to_string_lossy().into_owned()];
             command::run("tc", filter.map(str::to_owned).into_iter().chain(pin))?;
@@ -79,7 +79,7 @@ impl Wire {
         let record = interface(Device::Active).context("it is active")?;
         maps.insert_interface(own, &record)?;
         let (ifindex, mac) = (peer, PEER_MAC);
-        let endpoint = Endpoint { ifindex, identity: 8, mac, padding: [0; 2] };
+        let endpoint = Endpoint { ifindex, identity: 8, mac, flags: 0 };
         maps.insert_endpoint(PEER.v4.into(), &endpoint)?;
         maps.insert_endpoint(PEER.v6.into(), &endpoint)?;
         Ok(Self {

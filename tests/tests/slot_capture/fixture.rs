@@ -9,7 +9,7 @@ use repoint::{
     template::{NetworkConfig, NodeContext, Operation, Template},
     types::SlotId,
 };
-use repoint_tests::{Node, command, template::ordinary};
+use repoint_tests::{Node, command, inherited, template::ordinary};
 
 /// A slot as it was built.
 pub struct Built {
@@ -45,6 +45,7 @@ pub fn build(
     slot.addresses = addresses;
     slot.owns_netns = true;
     let netns = Netns::create()?;
+    netns.run(inherited::reset)??;
     let programs = &datapath.programs;
     let builder =
         Builder { slot: &slot, config: &config, netns: &netns, programs, owner: Owner::default() };

@@ -11,7 +11,7 @@ use repoint::{
     template::{NetworkConfig, NodeContext},
     types::{Identity, SlotId},
 };
-use repoint_tests::{Node, command, template::ordinary, wait};
+use repoint_tests::{Node, command, inherited, template::ordinary, wait};
 
 /// A slot as it was built.
 pub struct Built {
@@ -54,6 +54,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     slot.addresses = addresses;
     slot.owns_netns = true;
     let netns = Netns::create()?;
+    netns.run(inherited::reset)??;
     let builder = Builder {
         slot: &slot,
         config: &config,

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use repoint_tests::{
     Pooled, command,
     pooled::{NAME, SOON},
+    traffic::{self, Host},
     wait, with_pool,
 };
 use serde_json::json;
@@ -16,11 +17,14 @@ fn set_pool(pooled: &Pooled<'_>) -> Result<()> {
     pooled.repoint(&["pool", "set", NAME, "--config", "/run/functions.json"]).map(drop)
 }
 
-/// Waits until the agent fills pools that are on record in the new database, and interfaces of the old
-/// one are gone.
+/// Waits until the agent fills pools that are on record in the new database.
 fn agent_follows(pooled: &Pooled<'_>) -> Result<()> {
     set_pool(pooled)?;
-    pooled.wait_until("the new pool is full", |pool| pool.warm >= pool.target)?;
+    pooled.wait_until("the new pool is full", |pool| pool.warm >= pool.target).map(drop)
+}
+
+/// Waits until interfaces of the old database are gone.
+fn nothing_is_left(pooled: &Pooled<'_>) -> Result<()> {
     wait::until(SOON, "nothing is left of the old database", || {
         let links = command::run("ip", ["-o", "link", "show", "group", "29297"])?;
         let slots = pooled.slots()?;
@@ -41,7 +45,10 @@ fn an_agent_whose_database_is_removed_takes_the_next_one() -> Result<()> {
             let one = pooled.add()?;
             one.check()?;
             one.remove()?;
-            lost.delete()?;
+            // It has kept its traffic, and its addresses.
+            traffic::all(&Host::here("node")?, &lost.host()?, &lost.addresses()?)?;
+            lost.remove()?;
+            nothing_is_left(pooled)?;
         }
         let log = agent.log()?;
         ensure!(log.matches("beginning anew").count() == 3, "{log}");
@@ -67,6 +74,7 @@ fn an_agent_whose_run_dir_is_removed_makes_it_again() -> Result<()> {
         })?;
         agent_follows(pooled)?;
         pooled.add()?.remove()?;
+        nothing_is_left(pooled)?;
         agent.stop()?;
         everything_works(pooled)
     })

@@ -17,6 +17,7 @@ use repoint::{
     store::SlotState,
     types::{Identity, SlotId},
 };
+use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
     Container, Pooled, cli, command, dist, missing,
     plugin::Attachment,
@@ -321,7 +322,7 @@ fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
         pooled.fill()?;
         let (one, two) = (pooled.add()?, pooled.add()?);
         for pin in ["endpoints_v4", "to_container"] {
-            fs::remove_file(pooled.node().dirs().bpf.join("v2").join(pin))?;
+            fs::remove_file(pooled.node().dirs().bpf.join(format!("v{LAYOUT_VERSION}")).join(pin))?;
             dry_run(pooled)?.ensure("pin", "due")?;
             let swept = sweep(pooled, &[])?;
             swept.ensure("pin", "done")?;

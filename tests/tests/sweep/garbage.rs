@@ -9,6 +9,7 @@ use repoint::{
     store::Slot,
     types::{AttachmentId, Identity},
 };
+use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{Pooled, Snapshot, command, with_pool};
 use serde_json::json;
 
@@ -125,7 +126,7 @@ fn stray_index_entry(pooled: &Pooled<'_>) -> Result<()> {
 }
 
 fn partial_pins(pooled: &Pooled<'_>) -> Result<()> {
-    let partial = pooled.node().dirs().bpf.join("v2-partial");
+    let partial = pooled.node().dirs().bpf.join(format!("v{LAYOUT_VERSION}-partial"));
     fs::create_dir(&partial).with_context(|| format!("create {}", partial.display()))
 }
 
@@ -160,7 +161,7 @@ fn what_is_not_repoints_is_told_of_and_left() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
         pooled.fill()?;
         let dirs = pooled.node().dirs();
-        let pin = dirs.bpf.join("v2/from_container");
+        let pin = dirs.bpf.join(format!("v{LAYOUT_VERSION}/from_container"));
         let pin = pin.to_string_lossy().into_owned();
         let group = GROUP.to_string();
         for name in ["guest", "rp00000000000x", "other"] {

@@ -1,7 +1,7 @@
 //! What takes much away at once: a reboot that keeps `runDir`, a `runDir` that is wiped, a BPF file
 //! system that is unmounted. One sweep, and everything works.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -10,9 +10,9 @@ use nix::{
 };
 use repoint_tests::{
     Pooled, command,
-    pooled::NAME,
+    pooled::{NAME, SOON},
     traffic::{self, Host},
-    with_pool,
+    wait, with_pool,
 };
 use serde_json::json;
 
@@ -141,24 +141,150 @@ fn after_a_reboot_that_kept_the_database() -> Result<()> {
     })
 }
 
-/// A new database knows nothing of the interfaces of the old one, and nobody can DEL them.
+/// A new database knows nothing of the interfaces of the old one. A container that runs keeps its own until
+/// an operator has had time to act, or says that it is enough.
 #[test]
 fn after_run_was_wiped_under_live_slots() -> Result<()> {
-    with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
-        pooled.fill()?;
-        let lost = pooled.add()?;
-        let links = || command::run("ip", ["-o", "link", "show", "group", "29297"]);
-        ensure!(links()?.lines().count() == 3, "{}", links()?);
-        fs::remove_dir_all(pooled.node().dirs().run.join("state"))?;
-        let swept = sweep(pooled, &[])?;
-        ensure!(swept.count("link", "done") == 3 && swept.status == 0, "{swept:#?}");
-        ensure!(swept.count("namespace", "done") == 3, "{swept:#?}");
-        ensure!(swept.count("endpoint", "done") == 6, "{swept:#?}");
-        ensure!(links()?.is_empty(), "{}", links()?);
-        drop(lost);
-        pooled.repoint(&["pool", "set", NAME, "--config", "/run/functions.json"])?;
-        everything_works(pooled)
-    })
+    for is_deleted in [true, false] {
+        with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
+            pooled.fill()?;
+            let lost = pooled.add()?;
+            let links = || command::run("ip", ["-o", "link", "show", "group", "29297"]);
+            ensure!(links()?.lines().count() == 3, "{}", links()?);
+            fs::remove_dir_all(pooled.node().dirs().run.join("state"))?;
+            let swept = sweep(pooled, &[])?;
+            ensure!(swept.count("link", "done") == 2 && swept.status == 0, "{swept:#?}");
+            ensure!(swept.count("link", "waits") == 1, "{swept:#?}");
+            ensure!(swept.count("namespace", "done") == 2, "{swept:#?}");
+            ensure!(swept.count("endpoint", "done") == 4, "{swept:#?}");
+            traffic::all(&Host::here("node")?, &lost.host()?, &lost.addresses()?)?;
+            if is_deleted {
+                // One mount is left for the runtime.
+                lost.remove()?;
+                sweep(pooled, &[])?;
+            } else {
+                sweep(pooled, &["--grace", "0s"])?.ensure("link", "done")?;
+                lost.remove()?;
+            }
+            ensure!(links()?.is_empty(), "{}", links()?);
+            dry_run(pooled)?.ensure_empty()?;
+            pooled.repoint(&["pool", "set", NAME, "--config", "/run/functions.json"])?;
+            everything_works(pooled)
+        })?;
+    }
+    Ok(())
+}
+
+/// Something is lost of a node.
+type Lose = fn(&Pooled<'_>) -> Result<()>;
+
+/// Ways to lose the database under an agent.
+const LOST: [(&str, Lose); 3] = [
+    ("its folder is removed", |pooled| {
+        Ok(fs::remove_dir_all(pooled.node().dirs().run.join("state"))?)
+    }),
+    ("its file is replaced", |pooled| {
+        let state = pooled.node().dirs().run.join("state");
+        fs::write(state.join("new"), "")?;
+        Ok(fs::rename(state.join("new"), state.join("data.mdb"))?)
+    }),
+    ("all of runDir is removed that can be", |pooled| {
+        for entry in fs::read_dir(&pooled.node().dirs().run)? {
+            let path = entry?.path();
+            // Namespaces are mounted in one of the folders.
+            drop(if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) });
+        }
+        Ok(())
+    }),
+];
+
+/// One from the pool, and one in its runtime's namespace.
+#[test]
+fn running_containers_keep_their_traffic_when_the_database_is_lost() -> Result<()> {
+    for (what, lose) in LOST {
+        println!("{what}:");
+        with_pool(&json!({ "warm": 2, "maxSlots": 16 }), |pooled| {
+            let agent = pooled.agent_sweeping(Duration::from_millis(300))?;
+            let slot = pooled.add()?;
+            let own = pooled.add_with(|own| own.args("repoint.dev/mode=none"))?;
+            lose(pooled)?;
+            // Each sweep that spares both warns of both.
+            wait::until(SOON, "four sweeps have spared both containers", || {
+                let log = agent.log()?;
+                let spared = |line: &&str| {
+                    line.contains("WARN")
+                        && line.contains("the database was lost")
+                        && line.contains("waits")
+                };
+                let (warned, began) =
+                    (log.lines().filter(spared).count(), log.contains("beginning anew"));
+                ensure!(warned >= 8 && began, "{log}");
+                Ok(())
+            })?;
+            let (node, outside) = (Host::here("node")?, pooled.node().outside_host()?);
+            for one in [&slot, &own] {
+                traffic::all(&node, &one.host()?, &one.addresses()?)?;
+                traffic::all(&one.host()?, &outside, &pooled.node().uplink().outside())?;
+            }
+            // Others get other addresses.
+            let other = pooled.add_with(|own| own.args("repoint.dev/mode=none"))?;
+            traffic::all(&other.host()?, &slot.host()?, &slot.addresses()?)?;
+            traffic::all(&node, &other.host()?, &other.addresses()?)?;
+            other.remove()?;
+            // DEL leaves the path as the runtime made it.
+            slot.remove()?;
+            own.remove()?;
+            pooled.repoint(&["pool", "set", NAME, "--config", "/run/functions.json"])?;
+            pooled.wait_until("the pool is full", |pool| pool.warm >= pool.target)?;
+            wait::until(SOON, "nothing is left of the old database", || {
+                let links = command::run("ip", ["-o", "link", "show", "group", "29297"])?;
+                let slots = pooled.slots()?;
+                ensure!(links.lines().count() == slots.len(), "{links}{slots:#?}");
+                Ok(())
+            })?;
+            agent.stop()?;
+            sweep(pooled, &[])?;
+            everything_works(pooled)
+        })
+        .context(what)?;
+    }
+    Ok(())
+}
+
+/// Slots that wait are of the data plane that is lost: no container gets one that passes nothing.
+#[test]
+fn no_add_succeeds_without_network_when_pins_are_lost() -> Result<()> {
+    let lost: [(&str, Lose); 3] = [
+        ("the BPF file system is unmounted", |_| Ok(umount2("/sys/fs/bpf", MntFlags::MNT_DETACH)?)),
+        ("another is mounted over it", |_| {
+            Ok(mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), None::<&str>)?)
+        }),
+        ("the pins are removed", |pooled| Ok(fs::remove_dir_all(&pooled.node().dirs().bpf)?)),
+    ];
+    for (what, lose) in lost {
+        println!("{what}:");
+        with_pool(&json!({ "warm": 4, "maxSlots": 16 }), |pooled| {
+            pooled.fill()?;
+            lose(pooled)?;
+            let here = Host::here("node")?;
+            let mut all = Vec::new();
+            for _ in 0..3 {
+                let one = pooled.add()?;
+                traffic::all(&here, &one.host()?, &one.addresses()?)?;
+                all.push(one);
+            }
+            sweep(pooled, &[])?;
+            pooled.fill()?;
+            let hit = pooled.add()?;
+            ensure!(pooled.pool()?.declined == 3, "{:?}", pooled.pool()?);
+            traffic::all(&here, &hit.host()?, &hit.addresses()?)?;
+            all.push(hit);
+            all.into_iter().try_for_each(|one| one.remove())?;
+            dry_run(pooled)?.ensure_empty()
+        })
+        .context(what)?;
+    }
+    Ok(())
 }
 
 /// Containers talk again, to each other and to the outside, with the programs of a new data plane.

@@ -19,7 +19,7 @@ use repoint::{
     store::{PoolPolicy, Slot},
     types::PoolKey,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::worker::log_failure;
 
@@ -98,7 +98,10 @@ impl Housekeeping {
         }
         let number = delete_stale(node, |slot| is_stale(slot, &pools))?;
         if number > 0 {
-            info!("deleted {number} slots that no container would get any more");
+            info!(
+                "deleted {number} slots that no container would get any more: their pools are gone, or \
+                 build others (configuration, MTU or scope)"
+            );
         }
         Ok(())
     }
@@ -128,7 +131,7 @@ fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
 /// kernel reports a change; this is for what it does not report.
 fn restore(node: &Node) -> Result<(), LifecycleError> {
     for lack in restore_node(node)? {
-        info!("{lack}: restored it");
+        warn!("{lack}: restored it");
     }
     Ok(())
 }

@@ -1,23 +1,61 @@
 //! Logging how containers were served: plugins note it in the database, which costs an ADD less than
 //! to wake anybody.
 
-use repoint::{
-    lifecycle::{LifecycleError, NO_POOL, Node},
-    store::{Entry, Served},
+use std::{
+    collections::BTreeMap,
+    mem,
+    time::{Duration, Instant},
 };
-use tracing::{debug, info};
+
+use repoint::{
+    lifecycle::{Decline, LifecycleError, NO_POOL, Node},
+    store::{Decision, Entry, Served},
+};
+use tracing::{debug, info, warn};
+
+/// How often it is a warning that pools do not serve, at most.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// What was logged last.
 #[derive(Debug)]
 pub(crate) struct Journal {
     last: u64,
+    declined: Declined,
+}
+
+/// ADDs that pools did not serve, since the last warning of such.
+#[derive(Debug, Default)]
+struct Declined {
+    warned: Option<Instant>,
+    /// How many, by why.
+    reasons: BTreeMap<String, u64>,
+}
+
+impl Declined {
+    fn add(&mut self, decision: &Decision) {
+        *self.reasons.entry(decision.reason.clone()).or_default() += 1;
+    }
+
+    /// What there is to warn of at this moment.
+    fn due(&mut self, now: Instant) -> Option<String> {
+        let is_quiet = self.warned.is_some_and(|warned| now.duration_since(warned) < QUIET);
+        if is_quiet || self.reasons.is_empty() {
+            return None;
+        }
+        self.warned = Some(now);
+        let number: u64 = self.reasons.values().sum();
+        let reasons = mem::take(&mut self.reasons);
+        let reasons: Vec<_> =
+            reasons.into_iter().map(|(reason, number)| format!("{reason} ({number})")).collect();
+        Some(format!("{number} ADDs were not served from a pool: {}", reasons.join("; ")))
+    }
 }
 
 impl Journal {
     /// Decisions that were made before now are nobody's news.
     pub(crate) fn new(node: &Node) -> Result<Self, LifecycleError> {
         let last = node.store.read(|transaction| transaction.last_decision())?;
-        Ok(Self { last })
+        Ok(Self { last, declined: Declined::default() })
     }
 
     /// Logs what was decided since the last time: what went by the pool where somebody wants to know
@@ -32,10 +70,39 @@ impl Journal {
             self.last = number;
             if decision.served == Served::None && decision.reason != NO_POOL {
                 info!("ADD {attachment}: {decision}");
+                if decision.reason != Decline::Asked.to_string() {
+                    self.declined.add(&decision);
+                }
             } else {
                 debug!("ADD {attachment}: {decision}");
             }
         }
+        if let Some(warning) = self.declined.due(Instant::now()) {
+            warn!("{warning}");
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declined_adds_are_a_warning_at_most_once_a_minute() {
+        let mut declined = Declined::default();
+        let begun = Instant::now();
+        let decision = |reason: &str| Decision { served: Served::None, reason: reason.to_owned() };
+        assert_eq!(declined.due(begun), None);
+        declined.add(&decision("full"));
+        let first = declined.due(begun).unwrap();
+        assert_eq!(first, "1 ADDs were not served from a pool: full (1)");
+        for reason in ["full", "interfaces", "full"] {
+            declined.add(&decision(reason));
+        }
+        assert_eq!(declined.due(begun + QUIET / 2), None);
+        let second = declined.due(begun + QUIET).unwrap();
+        assert_eq!(second, "3 ADDs were not served from a pool: full (2); interfaces (1)");
+        assert_eq!(declined.due(begun + 3 * QUIET), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -10,9 +11,10 @@ use std::{
 use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
+    ipam::Reserved,
     lifecycle::{
-        LifecycleError, Node, delete_oldest, demanded, dirty_slots, now, refill, resume_scrubbing,
-        scrub, supply,
+        LifecycleError, Node, delete_oldest, demanded, dirty_slots, now, refill,
+        reserved_addresses, resume_scrubbing, scrub, supply,
     },
     policy::{
         Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
@@ -54,6 +56,8 @@ struct Memory {
     looked: Instant,
     /// Until when it is left alone, since building failed.
     until: Option<Instant>,
+    /// Addresses of its ranges that no slot gets, as they were logged last.
+    reserved: Vec<(IpAddr, Reserved)>,
 }
 
 impl Keeper {
@@ -147,6 +151,7 @@ fn look_after_pools(
             counted,
             looked: Instant::now(),
             until: None,
+            reserved: Vec::new(),
         });
         let done = look_after(node, &id, &pool, memory, counted);
         more |= log_failure(&format!("look after pool {id}"), done).unwrap_or(false);
@@ -185,7 +190,10 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), Lifec
     if plan.drain > 0 {
         let number = delete_oldest(node, pool.key, SlotState::Warm, plan.drain)?;
         failpoint::hit("keeper:drained");
-        info!("pool {id}: deleted {number} warm slots");
+        let warm = pool.policy().warm;
+        info!(
+            "pool {id}: deleted {number} warm slots: it is to keep {warm} ready (demand included)"
+        );
     }
     Ok(())
 }
@@ -211,11 +219,12 @@ fn build(
     if count == 0 {
         return Ok(());
     }
-    let conf = NetConf::parse(&pool.conf)?;
+    let conf = NetConf::recorded(&pool.conf)?;
     if matches!(conf.ipam, IpamConf::Delegated(_)) {
         // Its ADDs are counted, and that is all there is of it.
         return Ok(());
     }
+    log_reserved(id, &conf, memory)?;
     let began = Instant::now();
     let slots = refill(node, id, pool, count).inspect_err(|_| {
         memory.until = Some(Instant::now() + AFTER_FAILURE);
@@ -224,6 +233,19 @@ fn build(
     let (number, took) = (slots.len(), began.elapsed());
     memory.demand.built(u32::try_from(number).unwrap_or(u32::MAX), took);
     info!("pool {id}: built {number} slots in {took:?}, {:.1} ADD/s", memory.demand.rate());
+    Ok(())
+}
+
+/// Logs which addresses of a pool's ranges no slot gets, when they are others than before: the operator
+/// counts on them.
+fn log_reserved(id: &PoolId, conf: &NetConf, memory: &mut Memory) -> Result<(), LifecycleError> {
+    let reserved = reserved_addresses(conf)?;
+    if memory.reserved != reserved {
+        for (address, what) in &reserved {
+            warn!("pool {id}: no slot gets {address}, it is {what}: leave it out of ipam.ranges");
+        }
+        memory.reserved = reserved;
+    }
     Ok(())
 }
 

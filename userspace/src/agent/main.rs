@@ -9,7 +9,9 @@ mod heap;
 mod housekeeping;
 mod journal;
 mod keeper;
+mod place;
 mod scrubber;
+mod signals;
 mod sweeper;
 mod watcher;
 mod worker;
@@ -18,6 +20,7 @@ use std::{
     convert::Infallible,
     fs::{self, File},
     io::{self, IsTerminal as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -32,8 +35,9 @@ use repoint::{
     datapath::{Datapath, DatapathError, LogReader},
     failpoint,
     lifecycle::{LifecycleError, Node},
+    netns::foreign_home,
     private::{self, PrivateError},
-    store::StoreError,
+    store::{Slot, StoreError},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -47,6 +51,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     housekeeping::UplinkChange,
     keeper::Keeper,
+    place::PlaceError,
     scrubber::Scrubber,
     watcher::{Watcher, watch},
     worker::work,
@@ -74,13 +79,29 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let heap = heap::keep_one();
-    serve(heap.err())
+    let arguments = Arguments::parse();
+    // While there is one thread.
+    let place = place::enter(&arguments.run_dir);
+    match serve(&arguments, heap.err(), place) {
+        Err(AgentError::Away) => {
+            error!("cannot execute the agent again: {}", place::begin_again());
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            error!("{problem}");
+            ExitCode::FAILURE
+        }
+        Ok(()) => ExitCode::SUCCESS,
+    }
 }
 
-/// `several_heaps`: why the process has not one heap.
+/// `several_heaps`: why the process has not one heap. `place`: where it went, if it did.
 #[tokio::main(flavor = "current_thread")]
-async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
-    let arguments = Arguments::parse();
+async fn serve(
+    arguments: &Arguments,
+    several_heaps: Option<io::Error>,
+    place: Result<Option<PathBuf>, PlaceError>,
+) -> Result<(), AgentError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -90,28 +111,40 @@ async fn serve(several_heaps: Option<io::Error>) -> ExitCode {
             "memory will grow for some hours, by some MiB: cannot execute the agent again: {error}"
         );
     }
-    match run(&arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            error!("{problem}");
-            ExitCode::FAILURE
-        }
+    if let Some(path) = place? {
+        info!(
+            "working in the mount namespace at {}, for which slots' namespaces are kept: the agent was \
+             started in another",
+            path.display()
+        );
     }
+    run(arguments).await
 }
 
 /// Runs until a signal asks to end, on one database after the other.
 async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
+    let mut quit = signal(SignalKind::quit()).map_err(AgentError::Signal)?;
+    let others = signals::Harmless::listen().map_err(AgentError::Signal)?;
+    tokio::spawn(others.log());
     loop {
         tokio::select! {
-            ended = look_after_node(arguments) => info!("beginning anew: {}", ended?),
+            ended = look_after_node(arguments) => warn!(
+                "beginning anew: {}; containers that run keep their traffic for a while, and their slots are \
+                 not on record: put the database back, or stop them",
+                ended?
+            ),
             _ = interrupt.recv() => {
                 info!("ending: interrupted");
                 return Ok(());
             }
             _ = terminate.recv() => {
                 info!("ending: asked to terminate");
+                return Ok(());
+            }
+            _ = quit.recv() => {
+                info!("ending: asked to quit");
                 return Ok(());
             }
         }
@@ -126,7 +159,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
         state: arguments.state_dir.clone(),
         bpf: arguments.bpf_dir.clone(),
     };
-    let node = Arc::new(Node::open(&directories)?);
+    let node = Arc::new(Node::open(&directories)?.for_agent());
     // Before anything is made.
     node.ensure_home()?;
     let bell = listen(&arguments.run_dir)?;
@@ -142,12 +175,35 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let sweep =
         sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded, &for_sweeper);
     tokio::select! {
-        ended = drain_logs(&arguments.bpf_dir, &reloaded) => ended,
-        ended = hear(&bell, [&for_keeper, &for_scrubber]) => match ended? {},
+        ended = drain_logs(&node, &reloaded) => ended,
+        ended = hear(bell, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
+        away = leave_wrong_place(&arguments.run_dir) => Err(away),
         ended = watch(watcher, &node, [&for_keeper, &for_sweeper], &uplink) => ended,
         ended = sweep => match ended {},
+    }
+}
+
+/// Returns when the agent is in another mount namespace than the one for which slots' namespaces are kept:
+/// it may have been started before there was any.
+async fn leave_wrong_place(run_dir: &Path) -> AgentError {
+    loop {
+        tokio::time::sleep(place::INTERVAL).await;
+        let run_dir = run_dir.to_owned();
+        let look = move || foreign_home(&run_dir);
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(_))) => {
+                warn!(
+                    "the agent is in another mount namespace than the one for which slots' namespaces are \
+                     kept: going there"
+                );
+                return AgentError::Away;
+            }
+            Ok(Err(error)) => warn!("cannot find out where slots' namespaces are kept: {error}"),
+            Err(_) => return AgentError::Worker("watch over the place"),
+        }
     }
 }
 
@@ -178,8 +234,44 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     Ok(bell)
 }
 
-/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only.
-async fn hear(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
+/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only. A socket that
+/// is removed is made again: plugins would not find the agent.
+async fn hear(
+    mut bell: UnixDatagram,
+    run_dir: &Path,
+    workers: [&Notify; 2],
+) -> Result<Infallible, AgentError> {
+    let path = bell::path(run_dir);
+    let inode = || fs::symlink_metadata(&path).map(|found| found.ino()).ok();
+    loop {
+        let own = inode();
+        tokio::select! {
+            ended = hear_all(&bell, workers) => match ended? {},
+            () = removed(|| inode() != own) => {}
+        }
+        match listen(run_dir) {
+            Ok(again) => bell = again,
+            // Where the folder is gone as well, the agent begins anew.
+            Err(error) => {
+                warn!("{error}");
+                tokio::time::sleep(place::INTERVAL).await;
+                continue;
+            }
+        }
+        warn!("{} was removed, and is made again: plugins did not find the agent", path.display());
+        // What plugins left meanwhile.
+        workers.into_iter().for_each(Notify::notify_one);
+    }
+}
+
+/// Returns when something `is_gone`.
+async fn removed(is_gone: impl Fn() -> bool) {
+    while !is_gone() {
+        tokio::time::sleep(place::INTERVAL).await;
+    }
+}
+
+async fn hear_all(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
     let mut message = [0; bell::LONGEST];
     loop {
         let length = bell.recv(&mut message).await.map_err(AgentError::Bell)?;
@@ -199,18 +291,21 @@ fn log_message(message: &[u8]) {
 }
 
 /// Reads the programs' log, that of new ones when they are `reloaded`; returns on failure only.
-async fn drain_logs(bpf_dir: &Path, reloaded: &Notify) -> Result<StoreError, AgentError> {
+async fn drain_logs(node: &Arc<Node>, reloaded: &Notify) -> Result<StoreError, AgentError> {
     loop {
         tokio::select! {
-            ended = drain_log(bpf_dir) => match ended? {},
+            ended = drain_log(node) => match ended? {},
             () = reloaded.notified() => info!("the data plane was loaded anew"),
         }
     }
 }
 
 /// Hands what the programs log to `tracing`, as it comes; returns on failure only.
-async fn drain_log(bpf_dir: &Path) -> Result<Infallible, AgentError> {
-    let log = LogReader::open_existing(bpf_dir)?.ok_or(AgentError::Unloaded)?;
+async fn drain_log(node: &Arc<Node>) -> Result<Infallible, AgentError> {
+    let named = Arc::clone(node);
+    let name = move |ifindex| slot_at(&named, ifindex);
+    let log = LogReader::open_existing(&node.directories.bpf, name)?;
+    let log = log.ok_or(AgentError::Unloaded)?;
     #[expect(
         deprecated,
         reason = "its successor is unsafe: the descriptor must stay the same and open, which it \
@@ -224,6 +319,12 @@ async fn drain_log(bpf_dir: &Path) -> Result<Infallible, AgentError> {
     }
 }
 
+/// The slot with this interface, for the log of the programs: they know nothing but its index.
+fn slot_at(node: &Node, ifindex: u32) -> Option<String> {
+    let slots = node.store.read(|transaction| transaction.slots()).ok()?;
+    slots.iter().find(|slot| slot.host_ifindex == ifindex).map(Slot::described)
+}
+
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
 enum AgentError {
@@ -231,6 +332,10 @@ enum AgentError {
     Signal(#[source] io::Error),
     #[error("cannot wait for the log of the eBPF programs: {0}")]
     Wait(#[source] io::Error),
+    #[error("the agent is in another mount namespace than the runtimes")]
+    Away,
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error(transparent)]
     Private(#[from] PrivateError),
     #[error("cannot lock {path}: {source}")]

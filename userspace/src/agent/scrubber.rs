@@ -74,25 +74,30 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
     due.truncate(MOST_SCRUBBED);
     let fates = scrub(node, &due)?;
     failpoint::hit("keeper:scrubbed");
-    for (slot, fate) in fates {
-        match fate {
-            Fate::Ready { repaired } if repaired.is_empty() => debug!("slot {slot} is parked"),
-            Fate::Ready { repaired } => {
-                info!("slot {slot} is parked, {} lines of it were repaired", repaired.len());
-                debug!("slot {slot}: repaired {}", repaired.join(", "));
-            }
-            Fate::Unwanted => debug!("slot {slot} is deleted: no container may have it again"),
-            Fate::InUse(user) => {
-                let wait = retries
-                    .get(&slot)
-                    .map_or(FIRST_RETRY, |retry| (retry.wait * 2).min(LAST_RETRY));
-                debug!("slot {slot} is in use still: {user}");
-                retries.insert(slot, Retry { at: Instant::now() + wait, wait });
-                continue;
-            }
-            Fate::Deleted(reason) => info!("slot {slot} is deleted: {reason}"),
+    for (id, fate) in fates {
+        let slot = due.iter().find(|slot| slot.id == id).map(Slot::described);
+        log_fate(&slot.unwrap_or_else(|| format!("slot {id}")), &fate);
+        if matches!(fate, Fate::InUse(_)) {
+            let wait =
+                retries.get(&id).map_or(FIRST_RETRY, |retry| (retry.wait * 2).min(LAST_RETRY));
+            retries.insert(id, Retry { at: Instant::now() + wait, wait });
+        } else {
+            retries.remove(&id);
         }
-        retries.remove(&slot);
     }
     Ok(more)
+}
+
+/// Logs what became of a slot that came back. What happens at every stop is no news: runtimes set `lo`
+/// down, plugins of the chain leave sysctls, and processes end after DEL.
+fn log_fate(slot: &str, fate: &Fate) {
+    match fate {
+        Fate::Ready { repaired } if repaired.is_empty() => debug!("{slot} is parked"),
+        Fate::Ready { repaired } => {
+            debug!("{slot} is parked, its namespace was repaired: {}", repaired.join(", "));
+        }
+        Fate::Unwanted => debug!("{slot} is deleted: no container may have it again"),
+        Fate::InUse(user) => debug!("{slot} is in use still: {user}"),
+        Fate::Deleted(reason) => info!("{slot} is deleted: {reason}"),
+    }
 }

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use repoint::{
-    lifecycle::{LifecycleError, Node},
+    lifecycle::Node,
     sweep::{Fate, Kind, Patience, Report, Sweeper, Told},
+    threads::ThreadError,
 };
 use tokio::{sync::Notify, time::sleep};
 use tracing::{debug, info, warn};
@@ -35,7 +36,7 @@ pub(crate) async fn sweep(
             report
         } else {
             sweeper = Sweeper::new(Patience::default());
-            Err(LifecycleError::Thread)
+            Err(ThreadError::Ended.into())
         };
         match report {
             Ok(report) => {
@@ -53,8 +54,7 @@ pub(crate) async fn sweep(
     }
 }
 
-/// What is put right is told each time, the first of a kind by their names; what is left, or waits,
-/// once.
+/// Logs repairs each time, as warnings, the first of a kind by their names; what is left, or waits, once.
 fn log(report: &Report) {
     let Report { told, looked, locked, took } = report;
     debug!("sweep: {} findings, looked {looked:?} (locked {locked:?}), took {took:?}", told.len());
@@ -65,14 +65,23 @@ fn log(report: &Report) {
                 let number = done.entry((told.finding.kind, what)).or_default();
                 *number += 1;
                 if *number <= NAMED {
-                    info!("sweep: {}: {what}", told.finding);
+                    log_repair(told.finding.kind, &format!("{}: {what}", told.finding));
                 }
             }
             _ => log_other(told),
         }
     }
     for ((kind, what), number) in done.into_iter().filter(|(_, number)| *number > NAMED) {
-        info!("sweep: {} more of kind {kind}: {what}", number - NAMED);
+        log_repair(kind, &format!("{} more of kind {kind}: {what}", number - NAMED));
+    }
+}
+
+/// A repair is a warning: something was broken. Not so what a reboot, and an agent that ended, leave.
+fn log_repair(kind: Kind, text: &str) {
+    if matches!(kind, Kind::Boot | Kind::File) {
+        info!("sweep: {text}");
+    } else {
+        warn!("sweep: {text}");
     }
 }
 
@@ -81,6 +90,10 @@ fn log_other(told: &Told) {
     match fate {
         Fate::Failed(error) => {
             warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
+        }
+        // Each time: a container will lose its traffic.
+        Fate::Waits if finding.is_of_container() => {
+            warn!("sweep: {finding}: waits, then: {}", finding.remedy.words());
         }
         Fate::Left if !again => info!("sweep: {finding}: left alone"),
         Fate::Waits if !again => {

@@ -41,8 +41,8 @@ const VOUCHED: Duration = Duration::from_secs(3);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long notifications are gathered after a round that had something to do.
 const GATHER: Duration = Duration::from_millis(50);
-/// How many times as long as its last round took of the CPU the watcher rests: a tenth of one CPU at
-/// most, whatever storm there is.
+/// How many times as long as its last round took of the CPU the watcher rests: this bounds the
+/// cost of a storm of notifications.
 const REST: u32 = 9;
 /// Notifications read in a round.
 const MOST_READ: usize = 20_000;
@@ -296,10 +296,8 @@ impl Repaired {
 
 fn often(undone: &Undone) -> String {
     let Undone { repairs, within, wait } = undone;
-    format!(
-        "for the {repairs}th time within {within:.1?}: another program undoes it; the next repair waits \
-         {wait:?}"
-    )
+    let undone = format!("{repairs} repairs within {within:.1?}: another program undoes it");
+    if wait.is_zero() { undone } else { format!("{undone}; the next repair waits {wait:?}") }
 }
 
 /// What this thread took of the CPU.

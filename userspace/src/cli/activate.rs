@@ -15,7 +15,10 @@ use repoint::{
 };
 use serde::Serialize;
 
-use crate::output::{CommandError, json};
+use crate::{
+    node,
+    output::{CommandError, json, said},
+};
 
 /// What is attached, or was.
 #[derive(Debug, clap::Args)]
@@ -82,7 +85,7 @@ struct Activated<'a> {
 
 /// Gives a function a slot and prints the path of its network namespace.
 pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<(), CommandError> {
-    let node = Node::open(directories)?;
+    let node = node::open(directories)?;
     let Attachment { network, interface: ifname } = wanted.attachment;
     let conf = pool(&node, network.as_ref(), &ifname)?;
     let container =
@@ -126,18 +129,25 @@ pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<()
 
 /// Parks what `activate` gave, and removes the file that was made for it.
 pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), CommandError> {
-    let node = Node::open(directories)?;
+    let node = node::open(directories)?;
     let Attachment { network, interface: ifname } = wanted.attachment;
     let conf = pool(&node, network.as_ref(), &ifname)?;
     let path = default_path(directories, &wanted.id);
-    node.park(&AttachmentId { network: conf.name, container: wanted.id, ifname })?;
+    let attachment = AttachmentId { network: conf.name, container: wanted.id, ifname };
+    let had_slot = node.store.read(|transaction| transaction.attachment(&attachment))?.is_some();
+    node.park(&attachment)?;
     failpoint::hit("park:parked");
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(CommandError::Remove { path, source: error })
+        // One that was killed in its midst has parked it, and left the file.
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !had_slot {
+                return Err(CommandError::NoAttachment { attachment });
+            }
         }
-        _ => Ok(()),
+        Err(source) => return Err(CommandError::Remove { path, source }),
     }
+    said(&format!("parked {attachment}"))
 }
 
 fn default_path(directories: &Directories, container: &ContainerId) -> PathBuf {
@@ -161,5 +171,5 @@ pub(crate) fn pool(
     if pools.iter().any(|(id, _)| id.network != first.network) {
         return Err(CommandError::WhichNetwork);
     }
-    Ok(NetConf::parse(&pool.conf).map_err(LifecycleError::from)?)
+    Ok(NetConf::recorded(&pool.conf).map_err(LifecycleError::from)?)
 }

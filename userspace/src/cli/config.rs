@@ -14,8 +14,7 @@ const PLUGIN: &str = "repoint-cni";
 pub(crate) fn read(directories: &Directories, file: &Path) -> Result<NetConf, CommandError> {
     let text = fs::read(file)
         .map_err(|source| CommandError::ReadConfig { path: file.to_owned(), source })?;
-    let conf = network(&text, file)?;
-    let conf = NetConf::parse(conf.to_string().as_bytes())
+    let conf = NetConf::parse(&network(&text, file)?)
         .map_err(|source| CommandError::Config { path: file.to_owned(), source })?;
     if conf.directories.run != directories.run {
         return Err(CommandError::OtherNode {
@@ -26,12 +25,12 @@ pub(crate) fn read(directories: &Directories, file: &Path) -> Result<NetConf, Co
     Ok(conf)
 }
 
-/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it.
-fn network(text: &[u8], file: &Path) -> Result<Value, CommandError> {
-    let mut document: Map<String, Value> = serde_json::from_slice(text)
-        .map_err(|source| CommandError::NotJson { path: file.to_owned(), source })?;
+/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it. What
+/// is no list is passed as it is: the library names what it is.
+fn network(text: &[u8], file: &Path) -> Result<Vec<u8>, CommandError> {
+    let mut document: Map<String, Value> = serde_json::from_slice(text).unwrap_or_default();
     let Some(Value::Array(plugins)) = document.remove("plugins") else {
-        return Ok(Value::Object(document));
+        return Ok(text.to_owned());
     };
     let ours = plugins.into_iter().find(|plugin| plugin["type"] == PLUGIN);
     let Some(Value::Object(mut plugin)) = ours else {
@@ -42,5 +41,5 @@ fn network(text: &[u8], file: &Path) -> Result<Value, CommandError> {
             plugin.insert(key.to_owned(), value);
         }
     }
-    Ok(Value::Object(plugin))
+    Ok(Value::Object(plugin).to_string().into_bytes())
 }

@@ -2,11 +2,14 @@
 
 pub(crate) mod drops;
 
-use repoint::{conf::Directories, datapath::Maps};
+use repoint::conf::Directories;
 use repoint_common::counter::{Counter, Reason};
 use serde::Serialize;
 
-use crate::output::{CommandError, json, table};
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
 
 /// A counter as it is shown.
 #[derive(Debug, Serialize)]
@@ -30,10 +33,8 @@ impl From<(Reason, Counter)> for Row {
 
 /// Tells what became of packets since the data plane was loaded.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let counters = match Maps::open_existing(&directories.bpf)? {
-        Some(maps) => maps.counters()?,
-        None => Vec::new(),
-    };
+    node::open(directories)?;
+    let counters = node::maps(directories)?.counters()?;
     let rows = counters.into_iter().map(Row::from);
     if as_json {
         return json(&rows.collect::<Vec<_>>());

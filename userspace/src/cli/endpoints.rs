@@ -1,12 +1,15 @@
 //! `repoint endpoints`.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
-use repoint::{conf::Directories, datapath::Maps, types::Mac};
+use repoint::{conf::Directories, store::Slot, types::Mac};
 use repoint_common::endpoint::Endpoint;
 use serde::Serialize;
 
-use crate::output::{CommandError, json, table};
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
 
 /// An endpoint as it is shown.
 #[derive(Debug, Serialize)]
@@ -15,38 +18,58 @@ struct Row {
     ifindex: u32,
     identity: u32,
     mac: String,
+    /// The slot that has the address on record; none: no slot has it.
+    slot: Option<String>,
+    network: Option<String>,
+    /// The container that has the slot.
+    container: Option<String>,
 }
 
-impl From<(IpAddr, Endpoint)> for Row {
-    fn from((address, endpoint): (IpAddr, Endpoint)) -> Self {
-        Self {
-            address,
-            ifindex: endpoint.ifindex,
-            identity: endpoint.identity,
-            mac: Mac(endpoint.mac).to_string(),
-        }
+fn row(address: IpAddr, endpoint: Endpoint, slot: Option<&Slot>) -> Row {
+    Row {
+        address,
+        ifindex: endpoint.ifindex,
+        identity: endpoint.identity,
+        mac: Mac(endpoint.mac).to_string(),
+        slot: slot.map(|slot| slot.id.to_string()),
+        network: slot.map(|slot| slot.network.to_string()),
+        container: slot.and_then(|slot| slot.container.clone()).map(Into::into),
     }
 }
 
-/// Lists the addresses in the maps.
+/// Lists the addresses in the maps, and whose they are.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let mut endpoints = match Maps::open_existing(&directories.bpf)? {
-        Some(maps) => maps.endpoints()?,
-        None => Vec::new(),
-    };
+    let node = node::open(directories)?;
+    let mut endpoints = node::maps(directories)?.endpoints()?;
     endpoints.sort_unstable_by_key(|(address, _)| *address);
-    let rows = endpoints.into_iter().map(Row::from);
+    let slots = node.store.read(|transaction| transaction.slots())?;
+    let addresses = slots
+        .iter()
+        .flat_map(|slot| slot.addresses.iter().map(move |address| (address.addr(), slot)));
+    let owners: HashMap<IpAddr, &Slot> = addresses.collect();
+    let rows = endpoints
+        .into_iter()
+        .map(|(address, endpoint)| row(address, endpoint, owners.get(&address).copied()));
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     table(
-        ["ADDRESS", "IFINDEX", "IDENTITY", "MAC"],
+        ["ADDRESS", "IFINDEX", "IDENTITY", "MAC", "SLOT", "NETWORK", "CONTAINER"],
         rows.map(|row| {
             let identity = match row.identity {
                 0 => "parked".to_owned(),
                 identity => identity.to_string(),
             };
-            [row.address.to_string(), row.ifindex.to_string(), identity, row.mac]
+            [
+                row.address.to_string(),
+                row.ifindex.to_string(),
+                identity,
+                row.mac,
+                text(row.slot),
+                text(row.network),
+                text(row.container),
+            ]
         }),
     )
 }

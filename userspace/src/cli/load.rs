@@ -2,13 +2,14 @@
 
 use std::io::{self, Write as _};
 
-use repoint::{conf::Directories, datapath::Datapath};
+use repoint::{conf::Directories, lifecycle::Node};
 
 use crate::output::CommandError;
 
 /// Loads the data plane and says where it is.
 pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
-    drop(Datapath::load(&directories.bpf, &directories.run)?);
+    // The database, too: a node without one looks like a misspelt folder to other commands.
+    Node::open(directories)?.load_datapath()?;
     writeln!(io::stdout(), "programs and maps are pinned below {}", directories.bpf.display())?;
     Ok(())
 }

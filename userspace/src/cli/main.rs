@@ -5,7 +5,9 @@ mod activate;
 mod config;
 mod counters;
 mod endpoints;
+mod exit;
 mod load;
+mod node;
 mod output;
 mod pool;
 mod replicate;
@@ -18,12 +20,26 @@ mod unload;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ErrorKind};
+use nix::unistd::geteuid;
 use repoint::{conf::Directories, types::Tenant};
+
+use output::CommandError;
+
+/// What the exit status says, for `--help`.
+const STATUSES: &str = "\
+Exit status:
+  0   done
+  1   the node, the kernel or the database refused
+  2   `sweep --dry-run` found something that a sweep would repair
+  3   a network, container, tenant, template, slot or file of this name does not exist
+  4   the folders hold nothing of repoint: another one is meant, or nothing was set up yet
+  5   not permitted: run it as root
+  64  the command line is wrong";
 
 /// Looks after repoint's networks on this node.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = STATUSES)]
 struct Arguments {
     /// Where the state is that ends with the boot (key `runDir` of the network's configuration)
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = Directories::default().run)]
@@ -114,7 +130,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error),
+    };
+    if !geteuid().is_root() {
+        return exit(Err(CommandError::NotRoot { user: geteuid().as_raw() }));
+    }
     let directories =
         Directories { run: arguments.run_dir, state: arguments.state_dir, bpf: arguments.bpf_dir };
     let done = match arguments.command {
@@ -138,12 +160,19 @@ fn main() -> ExitCode {
     exit(done.map(|()| ExitCode::SUCCESS))
 }
 
-fn exit(done: Result<ExitCode, output::CommandError>) -> ExitCode {
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("repoint: {error}");
-            ExitCode::FAILURE
-        }
+/// Prints what is wrong with the command line, or the help that it asks for.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Where that cannot be printed, the status still says it.
+    error.print().ok();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(exit::USAGE),
     }
+}
+
+fn exit(done: Result<ExitCode, CommandError>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("repoint: {error}");
+        exit::status(&error)
+    })
 }

@@ -3,15 +3,64 @@
 use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets::NOTHING};
+use repoint::{lifecycle::LifecycleError, store::StoreError};
 use serde::Serialize;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
+    #[error("{}", as_command(.0))]
+    Lifecycle(#[from] LifecycleError),
+    #[error(
+        "this is user {user}: the node's folders are root's, run it as root (`sudo repoint …`)"
+    )]
+    NotRoot { user: u32 },
+    #[error(
+        "there is nothing of repoint in {}: no container was added since the boot, or another folder is \
+         meant (--run-dir, key runDir of the network's configuration); the first ADD makes the node, \
+         or `repoint load`",
+        run_dir.display()
+    )]
+    NoNode { run_dir: std::path::PathBuf },
+    #[error(
+        "the data plane is not loaded in {}: the first ADD loads it, or `repoint load`; or another \
+         folder is meant (--bpf-dir, key bpfDir of the network's configuration)",
+        bpf_dir.display()
+    )]
+    NotLoaded { bpf_dir: std::path::PathBuf },
+    #[error(
+        "no template was ever stored in {}: `repoint replicate` makes one, `repoint template import` \
+         brings one; or another folder is meant (--state-dir, key stateDir of the network's \
+         configuration)",
+        state_dir.display()
+    )]
+    NoTemplates { state_dir: std::path::PathBuf },
+    #[error(
+        "there is nothing of repoint in {} or {}: it was unloaded before, or other folders are meant \
+         (--run-dir and --bpf-dir)",
+        run_dir.display(),
+        bpf_dir.display()
+    )]
+    NothingToUnload { run_dir: std::path::PathBuf, bpf_dir: std::path::PathBuf },
+    #[error(
+        "the data plane is loaded in {}, but {} has no database that names its containers: if another \
+         folder is meant, name it (--run-dir); if the database is lost, `repoint sweep` removes what it \
+         knew, and `repoint unload --force` the data plane",
+        bpf_dir.display(),
+        run_dir.display()
+    )]
+    NoDatabase { run_dir: std::path::PathBuf, bpf_dir: std::path::PathBuf },
+    #[error("{attachment} has no slot: `repoint slots` lists containers, networks and interfaces")]
+    NoAttachment { attachment: repoint::types::AttachmentId },
+    #[error("no slot is of tenant {tenant}: `repoint tenants` lists those that have some")]
+    NoTenant { tenant: repoint::types::Tenant },
+    #[error(
+        "built {built} slots of {wanted}: network {network} has no more addresses that are free; see \
+         `repoint slots`"
+    )]
+    Fewer { network: repoint::types::NetworkName, built: usize, wanted: u32 },
     #[error(transparent)]
-    Lifecycle(#[from] repoint::lifecycle::LifecycleError),
-    #[error(transparent)]
-    Store(#[from] repoint::store::StoreError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Datapath(#[from] repoint::datapath::DatapathError),
     #[error(transparent)]
@@ -30,7 +79,9 @@ pub(crate) enum CommandError {
          `repoint pool set NETWORK --config FILE`"
     )]
     NoPool { pool: String },
-    #[error("there is more than one pool: name the network with --network")]
+    #[error(
+        "more than one network has a pool: name one with --network (`repoint pool` lists them)"
+    )]
     WhichNetwork,
     #[error("function {function:?} cannot be a container id as well: give one with --id")]
     FunctionIsNoId { function: String },
@@ -40,8 +91,6 @@ pub(crate) enum CommandError {
     NoSlot { which: String },
     #[error("cannot read {path}: {source}")]
     ReadConfig { path: std::path::PathBuf, source: io::Error },
-    #[error("{path} is not JSON: {source}")]
-    NotJson { path: std::path::PathBuf, source: serde_json::Error },
     #[error("{path} has no plugin of type repoint-cni")]
     NotOurs { path: std::path::PathBuf },
     #[error("{path}: {source}")]
@@ -83,6 +132,34 @@ pub(crate) enum CommandError {
     Print(#[from] io::Error),
     #[error("cannot print JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// The library's error in the words of this program: the verbs and annotations of CNI are not its own.
+fn as_command(error: &LifecycleError) -> String {
+    match error {
+        LifecycleError::NonePrepared { pool } => format!(
+            "pool {pool} holds no slot that is ready: `repoint prepare` builds some, or leave out \
+             --prepared-only"
+        ),
+        LifecycleError::NotOfPool { attachment } => format!(
+            "{attachment} is in its runtime's own namespace, which cannot be parked: stop the \
+             container through its runtime"
+        ),
+        LifecycleError::Store(StoreError::AttachmentTaken { attachment, slot }) => format!(
+            "{attachment} is attached already (slot {slot}): `repoint park` it first, or choose \
+             another --id"
+        ),
+        LifecycleError::TooWide { network, annotation, value, limit } => format!(
+            "--{annotation} {value} asks for more than network {network} allows, {limit}: ask for \
+             less, or change key pool of the network's configuration",
+            annotation = annotation.name().trim_start_matches("repoint.dev/")
+        ),
+        LifecycleError::TemplateName(source) => format!("the template's name: {source}"),
+        LifecycleError::NoHidden => "the place of slots' namespaces is gone: restart \
+             repoint-agent, or run `repoint sweep`"
+            .to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Prints a line.

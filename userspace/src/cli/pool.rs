@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Subcommand, value_parser};
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::read,
+    node,
     output::{CommandError, json, said, table},
 };
 
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) enum Action {
     /// Set how many slots a pool keeps ready and has at most, whatever the configuration says; set
     /// up a pool that no ADD has asked for yet
+    #[command(group = clap::ArgGroup::new("size").required(true).multiple(true).args(["warm", "max", "config"]))]
     Set {
         #[command(flatten)]
         pool: Which,
@@ -47,7 +49,7 @@ pub(crate) enum Action {
         #[command(flatten)]
         pool: Which,
         /// Slots to build, whatever the pool has
-        #[arg(long, value_name = "SLOTS")]
+        #[arg(long, value_name = "SLOTS", value_parser = value_parser!(u32).range(1..))]
         count: Option<u32>,
     },
     /// Delete the slots that wait; the agent builds new ones unless the pool is set to 0
@@ -91,29 +93,31 @@ pub(crate) fn run(
     match action {
         None => list(directories, as_json),
         Some(Action::Set { pool, warm, max, config }) => {
-            let node = Node::open(directories)?;
-            let id = match config {
-                Some(file) => configure(&node, directories, &pool.into(), &file)?,
-                None => meant(&node, pool)?,
+            let (node, id) = if let Some(file) = config {
+                configure(directories, &pool.into(), &file)?
+            } else {
+                let node = node::open(directories)?;
+                let id = meant(&node, pool)?;
+                (node, id)
             };
             change(&node, &id, |set| PoolOverride { warm: warm.or(set.warm), max: max.or(set.max) })
         }
         Some(Action::Reset { pool }) => {
-            let node = Node::open(directories)?;
+            let node = node::open(directories)?;
             change(&node, &meant(&node, pool)?, |_| PoolOverride::default())
         }
         Some(Action::Fill { pool, count }) => {
-            let node = Node::open(directories)?;
+            let node = node::open(directories)?;
             fill(&node, &meant(&node, pool)?, count)
         }
         Some(Action::Drain { pool }) => {
-            let node = Node::open(directories)?;
+            let node = node::open(directories)?;
             let id = meant(&node, pool)?;
             let pool = find(&node, &id)?;
             said(&format!("deleted {} slots of {id}", drain(&node, pool.key)?))
         }
         Some(Action::Remove { pool }) => {
-            let node = Node::open(directories)?;
+            let node = node::open(directories)?;
             remove(&node, &meant(&node, pool)?)
         }
     }
@@ -137,13 +141,13 @@ fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
     pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
 }
 
-/// Records a pool as a file configures it; says which: the network may name a template.
+/// Records a pool as a file configures it, on a node that is made where there is none; says which pool:
+/// the network may name a template.
 fn configure(
-    node: &Node,
     directories: &Directories,
     id: &PoolId,
     file: &Path,
-) -> Result<PoolId, CommandError> {
+) -> Result<(Node, PoolId), CommandError> {
     let conf = read(directories, file)?;
     if conf.name != id.network {
         return Err(CommandError::OtherNetwork {
@@ -154,8 +158,9 @@ fn configure(
     }
     let template = id.template.clone().or_else(|| conf.pool_conf.template.clone());
     let id = PoolId { template, ..id.clone() };
-    record_pool(node, &conf, &id, conf.pool.unwrap_or_default())?;
-    Ok(id)
+    let node = Node::open(directories)?;
+    record_pool(&node, &conf, &id, conf.pool.unwrap_or_default())?;
+    Ok((node, id))
 }
 
 fn change(
@@ -176,19 +181,32 @@ fn change(
     })?;
     failpoint::hit("pool:set");
     repoint::bell::ring(&node.directories.run, &format!("pool {id} is set to {warm} of {max}"));
-    Ok(())
+    said(&format!("pool {id} keeps {warm} slots ready and has {max} at most"))
 }
 
 fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError> {
     let pool = find(node, id)?;
-    let conf = NetConf::parse(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
+    let conf = NetConf::recorded(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
     let room = pool.policy().max.saturating_sub(total);
     let missing = pool.policy().warm.saturating_sub(warm);
     let count = count.unwrap_or_else(|| missing.min(room));
     let user = User { template: id.template.clone(), ..User::default() };
     let built = prepare_for(node, &conf, &id.ifname, &user, count)?;
-    said(&format!("built {} slots for {id}", built.len()))
+    said(&format!("built {} slots for {id}", built.len()))?;
+    ensure_all(&id.network, built.len(), count)
+}
+
+/// Fails where fewer slots were built than asked for, which only addresses that run out can cause.
+pub(crate) fn ensure_all(
+    network: &NetworkName,
+    built: usize,
+    wanted: u32,
+) -> Result<(), CommandError> {
+    if built < wanted as usize {
+        return Err(CommandError::Fewer { network: network.clone(), built, wanted });
+    }
+    Ok(())
 }
 
 fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
@@ -249,10 +267,9 @@ fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
 
 fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     let mut rows = Vec::new();
-    if let Some(node) = Node::open_existing(directories)? {
-        for (id, pool) in node.store.read(|transaction| transaction.pools())? {
-            rows.push(row(&node, &id, &pool)?);
-        }
+    let node = node::open(directories)?;
+    for (id, pool) in node.store.read(|transaction| transaction.pools())? {
+        rows.push(row(&node, &id, &pool)?);
     }
     if as_json {
         return json(&rows);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::value_parser;
 use repoint::{
     conf::{Directories, NetConf, User},
     lifecycle::{Made, Node, Source, prepare_for, replicate},
@@ -14,8 +15,9 @@ use serde::Serialize;
 
 use crate::{
     activate::pool,
-    config,
+    config, node,
     output::{CommandError, json, said, table},
+    pool::ensure_all,
 };
 
 /// Which network's configuration counts.
@@ -33,6 +35,18 @@ pub(crate) struct Which {
 }
 
 impl Which {
+    /// The node: made where a file configures a network, and else there already.
+    fn node(&self, directories: &Directories) -> Result<Node, CommandError> {
+        match &self.config {
+            Some(file) => {
+                // It may be another node's, on which nothing is to be made.
+                config::read(directories, file)?;
+                Ok(Node::open(directories)?)
+            }
+            None => node::open(directories),
+        }
+    }
+
     fn conf(&self, node: &Node) -> Result<NetConf, CommandError> {
         match &self.config {
             Some(file) => config::read(&node.directories, file),
@@ -47,7 +61,7 @@ pub(crate) struct Prepare {
     #[command(flatten)]
     which: Which,
     /// How many
-    #[arg(long, value_name = "SLOTS", default_value_t = 1)]
+    #[arg(long, value_name = "SLOTS", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     count: u32,
     /// The function that they wait for (default: they are for anybody)
     #[arg(long)]
@@ -114,7 +128,7 @@ struct Told {
 
 /// Makes configurations and keeps them inactive.
 pub(crate) fn prepare(directories: &Directories, wanted: Prepare) -> Result<(), CommandError> {
-    let node = Node::open(directories)?;
+    let node = wanted.which.node(directories)?;
     let conf = wanted.which.conf(&node)?;
     let user = User {
         function: wanted.function,
@@ -124,7 +138,8 @@ pub(crate) fn prepare(directories: &Directories, wanted: Prepare) -> Result<(), 
     };
     let made = prepare_for(&node, &conf, &wanted.which.interface, &user, wanted.count)?;
     let rows: Vec<Row> = made.iter().map(Row::from).collect();
-    if wanted.json { json(&rows) } else { list(rows) }
+    if wanted.json { json(&rows) } else { list(rows) }?;
+    ensure_all(&conf.name, made.len(), wanted.count)
 }
 
 fn list(rows: Vec<Row>) -> Result<(), CommandError> {
@@ -136,7 +151,7 @@ fn list(rows: Vec<Row>) -> Result<(), CommandError> {
 
 /// Makes a template, stores it, and makes configurations of it.
 pub(crate) fn run(directories: &Directories, wanted: &Replicate) -> Result<(), CommandError> {
-    let node = Node::open(directories)?;
+    let node = wanted.which.node(directories)?;
     let conf = wanted.which.conf(&node)?;
     let slot = source(&node, &conf, wanted)?;
     let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);

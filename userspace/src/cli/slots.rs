@@ -2,13 +2,16 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::Node,
-    store::{Decision, LinkLocal, Slot},
+    lifecycle::holders,
+    store::{Decision, Hook, LinkLocal, LocalPath, Slot, SlotState},
     template::Digest,
 };
 use serde::Serialize;
 
-use crate::output::{CommandError, json, table};
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
 
 /// A slot as it is shown.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,10 @@ struct Row {
     netns_inode: Option<u64>,
     masquerade: bool,
     link_local: LinkLocal,
+    /// Key `localPath`.
+    local_path: LocalPath,
+    /// Key `hook`.
+    hook: Hook,
     ipam: Option<String>,
     function: Option<String>,
     tenant: Option<String>,
@@ -37,6 +44,8 @@ struct Row {
     mode: &'static str,
     /// Whose namespace it is; none: no container has had it.
     domain: Option<String>,
+    /// What still uses the namespace of a slot that came back, so that it is not ready.
+    held_by: Option<String>,
     /// What was decided about its last user, and why.
     decision: Option<Decision>,
     /// Nanoseconds since the boot, suspension included (`CLOCK_BOOTTIME`).
@@ -61,6 +70,8 @@ impl From<Slot> for Row {
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
             link_local: slot.link_local,
+            local_path: slot.local_path,
+            hook: slot.hook,
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),
@@ -68,6 +79,7 @@ impl From<Slot> for Row {
             template_digest: Digest(slot.template).to_string(),
             mode: slot.mode.name(),
             domain: slot.domain.map(|domain| domain.to_string()),
+            held_by: None,
             decision: slot.decision,
             created: slot.created,
             changed: slot.changed,
@@ -77,21 +89,26 @@ impl From<Slot> for Row {
 
 /// Lists the slots on record.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let slots = match Node::open_existing(directories)? {
-        Some(node) => node.store.read(|transaction| transaction.slots())?,
-        None => Vec::new(),
-    };
-    let rows = slots.into_iter().map(Row::from);
+    let node = node::open(directories)?;
+    let slots = node.store.read(|transaction| transaction.slots())?;
+    let is_back = |slot: &&Slot| slot.state() == SlotState::Dirty && slot.container.is_none();
+    let back: Vec<Slot> = slots.iter().filter(is_back).cloned().collect();
+    let mut held = holders(&node, &back)?;
+    let rows = slots.into_iter().map(|slot| {
+        let held_by = held.remove(&slot.id).map(|user| user.to_string());
+        Row { held_by, ..Row::from(slot) }
+    });
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }
     table(
-        ["SLOT", "STATE", "NETWORK", "CONTAINER", "SERVED", "INTERFACE", "ADDRESSES"],
+        ["SLOT", "STATE", "NETWORK", "CONTAINER", "SERVED", "INTERFACE", "ADDRESSES", "HELD BY"],
         rows.map(|row| {
             let container = row.container.unwrap_or_else(|| "-".to_owned());
             let served = row.decision.map_or("-", |decision| decision.served.name()).to_owned();
             let addresses = row.addresses.join(" ");
-            [row.slot, row.state, row.network, container, served, row.ifname, addresses]
+            let held_by = row.held_by.unwrap_or_else(|| "-".to_owned());
+            [row.slot, row.state, row.network, container, served, row.ifname, addresses, held_by]
         }),
     )
 }

@@ -9,16 +9,16 @@ use futures_util::TryStreamExt as _;
 use repoint::{
     conf::Directories,
     datapath::Maps,
-    lifecycle::Node,
     slot::{GROUP, GROUP_MASQUERADED},
     store::Slot,
 };
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use crate::output::CommandError;
+use crate::{node, output::CommandError};
 
 /// Tells in a few lines how the node is.
 pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
+    let node = node::open(directories)?;
     let mut out = io::stdout().lock();
     match Maps::open_existing(&directories.bpf)? {
         Some(maps) => {
@@ -31,10 +31,7 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
             writeln!(out, "data plane: not loaded (the first ADD loads it, or `repoint load`)")?;
         }
     }
-    let slots = match Node::open_existing(directories)? {
-        Some(node) => node.store.read(|transaction| transaction.slots())?,
-        None => Vec::new(),
-    };
+    let slots = node.store.read(|transaction| transaction.slots())?;
     writeln!(out, "interfaces: {}", interfaces()?)?;
     writeln!(out, "slots:      {}", slots.len())?;
     for (network, states) in by_network(&slots) {

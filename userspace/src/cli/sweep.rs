@@ -9,10 +9,8 @@ use repoint::{
 };
 use serde::Serialize;
 
+use crate::exit;
 use crate::output::{CommandError, json, said, table};
-
-/// Exit status where there is something that a dry run would have put right.
-const SOMETHING_DUE: u8 = 2;
 
 /// Arguments of `repoint sweep`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +51,9 @@ struct Line<'a> {
 /// Sweeps the node once, and tells what was found, why, and what was done.
 pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode, CommandError> {
     let mut sweeper = Sweeper::new(Patience::new(wanted.grace));
+    if !directories.run.exists() {
+        ensure_something_is_left(directories, wanted)?;
+    }
     let report = if wanted.dry_run {
         sweeper.dry_run(directories)?
     } else {
@@ -72,10 +73,20 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
         print(&lines)?;
     }
     Ok(match () {
-        () if report.has_failures() => ExitCode::FAILURE,
-        () if report.has_due() => ExitCode::from(SOMETHING_DUE),
+        () if report.has_failures() => ExitCode::from(exit::FAILED),
+        () if report.has_due() => ExitCode::from(exit::DUE),
         () => ExitCode::SUCCESS,
     })
+}
+
+/// Refuses a run folder that is not there, unless a look finds what a node of that folder left: then
+/// the folder was removed, and is not misspelt.
+fn ensure_something_is_left(directories: &Directories, wanted: &Sweep) -> Result<(), CommandError> {
+    let left = Sweeper::new(Patience::new(wanted.grace)).dry_run(directories)?;
+    if left.told.iter().all(|told| matches!(told.fate, Fate::Left)) {
+        return Err(CommandError::NoNode { run_dir: directories.run.clone() });
+    }
+    Ok(())
 }
 
 fn line(told: &Told) -> Line<'_> {

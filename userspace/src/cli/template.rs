@@ -164,10 +164,8 @@ impl From<(TemplateName, StoredTemplate)> for Row {
 }
 
 fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let templates = match stored(directories)? {
-        Some(templates) => templates.list()?,
-        None => Vec::new(),
-    };
+    let absent = || CommandError::NoTemplates { state_dir: directories.state.clone() };
+    let templates = stored(directories)?.ok_or_else(absent)?.list()?;
     let rows = templates.into_iter().map(Row::from);
     if as_json {
         return json(&rows.collect::<Vec<_>>());

@@ -8,7 +8,10 @@ use repoint::{
 };
 use serde::Serialize;
 
-use crate::output::{CommandError, json, said, table};
+use crate::{
+    node,
+    output::{CommandError, json, said, table},
+};
 
 /// A tenant of a network, as it is shown.
 #[derive(Debug, Serialize)]
@@ -23,10 +26,7 @@ struct Row {
 
 /// Lists the tenants that have slots.
 pub(crate) fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
-    let rows = match Node::open_existing(directories)? {
-        Some(node) => rows(&node)?,
-        None => Vec::new(),
-    };
+    let rows = rows(&node::open(directories)?)?;
     if as_json {
         return json(&rows);
     }
@@ -53,11 +53,12 @@ fn rows(node: &Node) -> Result<Vec<Row>, CommandError> {
 
 /// Makes sure that no container gets what a tenant had until now.
 pub(crate) fn evict(directories: &Directories, tenant: &Tenant) -> Result<(), CommandError> {
-    let evicted = match Node::open_existing(directories)? {
-        Some(node) => node.evict(tenant)?,
-        None => Evicted::default(),
-    };
-    let Evicted { deleted, in_use } = evicted;
+    let node = node::open(directories)?;
+    let known = node.store.read(|transaction| transaction.tenants())?;
+    if !known.iter().any(|(_, known, _)| known == tenant) {
+        return Err(CommandError::NoTenant { tenant: tenant.clone() });
+    }
+    let Evicted { deleted, in_use } = node.evict(tenant)?;
     said(&format!(
         "deleted {deleted} slots of tenant {tenant}; {in_use} in use are deleted when they come back"
     ))

@@ -13,14 +13,18 @@ use repoint::{
     store::Slot,
 };
 
-use crate::output::CommandError;
+use crate::output::{CommandError, said};
 
 /// Removes all that repoint has on the node; containers' slots only where `force` says so.
 pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandError> {
     if bell::is_heard(&directories.run) {
         return Err(CommandError::AgentRuns);
     }
-    if let Some(node) = Node::open_existing(directories)? {
+    let node = Node::open_existing(directories)?;
+    if node.is_none() {
+        ensure_no_database_is_meant(directories, force)?;
+    }
+    if let Some(node) = node {
         let slots = node.store.read(|transaction| transaction.slots())?;
         let used = slots.iter().filter(|slot| slot.container.is_some()).count();
         if used > 0 && !force {
@@ -37,7 +41,24 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
     HiddenNamespaces::remove(&directories.run)?;
     failpoint::hit("unload:namespaces");
     datapath::unload(&directories.bpf, &directories.run)?;
-    remove_run_dir(&directories.run)
+    remove_run_dir(&directories.run)?;
+    let (run, bpf) = (directories.run.display(), directories.bpf.display());
+    said(&format!("removed what was in {run} and {bpf}"))
+}
+
+/// Refuses folders that look misspelt: with nothing in them, or with a data plane and no database of the
+/// containers that use it, unless the operator insists.
+fn ensure_no_database_is_meant(directories: &Directories, force: bool) -> Result<(), CommandError> {
+    let Directories { run, bpf, .. } = directories;
+    let (run_dir, bpf_dir) = (run.clone(), bpf.clone());
+    let is_loaded = Maps::open_existing(bpf)?.is_some();
+    if !is_loaded && !run.exists() && !bpf.exists() {
+        return Err(CommandError::NothingToUnload { run_dir, bpf_dir });
+    }
+    if is_loaded && !force {
+        return Err(CommandError::NoDatabase { run_dir, bpf_dir });
+    }
+    Ok(())
 }
 
 fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), CommandError> {

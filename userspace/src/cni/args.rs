@@ -55,6 +55,13 @@ pub enum ArgsError {
 }
 
 impl CniArgs {
+    /// A text that is only handed on: what is wrong with it is not looked for, and it asks for no
+    /// address.
+    #[must_use]
+    pub fn unchecked(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ip: None }
+    }
+
     /// The text as it was given, for plugins that this one calls.
     #[must_use]
     pub fn as_str(&self) -> &str {

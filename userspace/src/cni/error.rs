@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn sources_become_details() {
         let source = serde_json::from_str::<Value>("{").unwrap_err();
-        let error = crate::conf::ConfError::NotJson { source };
+        let error = crate::conf::ConfError::NotJson { what: "is not JSON".to_owned(), source };
         let printed = CniError::from_error(ErrorCode::DECODING_FAILURE, &error);
         assert!(printed.details.contains("EOF"), "{printed:?}");
     }

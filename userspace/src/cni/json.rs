@@ -80,6 +80,19 @@ impl<'a> Object<'a> {
         Some(Node { value, place: Place::Key(&self.place, key) })
     }
 
+    /// The value of a key that holds a text, unless it is absent, null or empty: runtimes and
+    /// templates of configurations write an empty text where nothing is set.
+    #[must_use]
+    pub fn text<'k>(&'k self, key: &'k str) -> Option<Node<'k>> {
+        self.get(key).filter(|node| node.value.as_str() != Some(""))
+    }
+
+    /// Whether the key is there, be it null.
+    #[must_use]
+    pub fn holds(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     /// The keys that have a value.
     pub fn keys(&self) -> impl Iterator<Item = &'a str> {
         let present = self.map.iter().filter(|(_, value)| !value.is_null());
@@ -149,6 +162,12 @@ impl<'a> Node<'a> {
         self.string(expected)?.parse().map_err(|error: InvalidValue| self.bad_value(error.why))
     }
 
+    /// Whether the value is the number 0.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.value.as_u64() == Some(0)
+    }
+
     /// The value as `true` or `false`.
     pub fn boolean(&self) -> Result<bool, KeyError> {
         self.value.as_bool().ok_or_else(|| self.wrong_type("true or false"))
@@ -181,7 +200,7 @@ impl<'a> Node<'a> {
     fn wrong_type(&self, expected: impl fmt::Display) -> KeyError {
         KeyError::Wrong {
             path: self.place.to_string(),
-            problem: format!("{}, a {}: it must be {expected}", self.shown(), kind(self.value)),
+            problem: format!("{}{}: it must be {expected}", self.shown(), kind(self.value)),
         }
     }
 
@@ -195,14 +214,15 @@ impl<'a> Node<'a> {
     }
 }
 
+/// What the value is, to be put after it; null says that itself.
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "list",
-        Value::Object(_) => "JSON object",
+        Value::Null => "",
+        Value::Bool(_) => ", a boolean",
+        Value::Number(_) => ", a number",
+        Value::String(_) => ", a string",
+        Value::Array(_) => ", a list",
+        Value::Object(_) => ", a JSON object",
     }
 }
 
@@ -238,6 +258,16 @@ mod tests {
     fn null_is_absent() {
         let document = json!({"a": null});
         assert!(Object::root(&document, "it").unwrap().get("a").is_none());
+    }
+
+    #[test]
+    fn an_empty_text_is_none_where_a_text_is_asked_for() {
+        let document = json!({"a": "", "b": [""], "c": null, "d": "x", "e": 0});
+        let root = Object::root(&document, "it").unwrap();
+        let found = ["a", "b", "c", "d", "e", "f"].map(|key| root.text(key).is_some());
+        assert_eq!(found, [false, true, false, true, true, false]);
+        assert!(root.holds("c") && !root.holds("f"));
+        assert!(root.get("e").unwrap().is_zero() && !root.get("d").unwrap().is_zero());
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Route {
         };
         Ok(Self {
             dst: route.require("dst", DESTINATION)?.parse(DESTINATION)?,
-            gw: route.get("gw").map(|node| node.parse(GATEWAY)).transpose()?,
+            gw: route.text("gw").map(|node| node.parse(GATEWAY)).transpose()?,
             mtu: number("mtu")?,
             advmss: number("advmss")?,
             priority: number("priority")?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    object, path,
+    Purpose, object, path,
     ranges::{RangeSets, SETS},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         json::{KeyError, Node, Object},
         route::{ROUTE, ROUTES},
     },
-    ipam::RangeSet,
+    ipam::{Block, RangeSet},
 };
 
 /// The value of `ipam.type` that means this plugin's own address management.
@@ -31,7 +31,7 @@ pub enum IpamConf {
 }
 
 /// The keys of this plugin's own address management, which are those of the `host-local` plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnIpam {
     /// A container gets one address of each: `runtimeConfig.ipRanges`, then the range that
     /// `ipam.subnet` describes, then `ipam.ranges`. They share no address.
@@ -46,14 +46,14 @@ impl IpamConf {
     pub(super) fn read(
         conf: &Object<'_>,
         runtime: Option<&Object<'_>>,
-        version: CniVersion,
+        (version, purpose): (CniVersion, Purpose),
     ) -> Result<Self, KeyError> {
         let node = conf.require("ipam", IPAM)?;
         let ipam = node.object(IPAM)?;
-        match ipam.get("type") {
-            Some(node) if node.string(TYPE)? != OWN => node.parse(TYPE).map(Self::Delegated),
-            _ => Ok(Self::Own(OwnIpam {
-                range_sets: range_sets(conf, &ipam, runtime, version)?,
+        match delegated(&ipam)? {
+            Some(plugin) => Ok(Self::Delegated(plugin)),
+            None => Ok(Self::Own(OwnIpam {
+                range_sets: range_sets(conf, &ipam, runtime, RangeSets::new(version, purpose))?,
                 routes: own_routes(&ipam)?,
                 resolv_conf: path(&ipam, "resolvConf", RESOLV_CONF)?,
             })),
@@ -70,23 +70,31 @@ impl IpamConf {
     }
 }
 
+/// The plugin that `ipam.type` names; none where it is this one.
+pub(super) fn delegated(ipam: &Object<'_>) -> Result<Option<PluginName>, KeyError> {
+    match ipam.text("type") {
+        Some(node) if node.string(TYPE)? != OWN => node.parse(TYPE).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn range_sets(
     conf: &Object<'_>,
     ipam: &Object<'_>,
     runtime: Option<&Object<'_>>,
-    version: CniVersion,
+    mut sets: RangeSets,
 ) -> Result<Vec<RangeSet>, KeyError> {
-    let mut sets = RangeSets::new(version);
+    // STATUS comes without runtimeConfig, which may hold all the ranges there are.
+    let come_later = ranges_come_later(conf)?;
     if let Some(node) = runtime.and_then(|runtime| runtime.get("ipRanges")) {
         sets.read_list(&node)?;
     }
     sets.read_shorthand(ipam)?;
-    // GC and STATUS come without runtimeConfig, which may hold all the ranges there are.
-    let may_be_absent = ranges_come_later(conf)? || !sets.is_empty();
-    match ipam.get("ranges") {
-        Some(node) => sets.read_list(&node)?,
-        None if may_be_absent => {}
-        None => return Err(ipam.missing("ranges", SETS)),
+    if let Some(node) = ipam.get("ranges") {
+        sets.read_list(&node)?;
+    }
+    if sets.is_empty() && !come_later {
+        return Err(ipam.missing("ranges", SETS));
     }
     Ok(sets.into_sets())
 }
@@ -120,5 +128,8 @@ fn check_route(route: &Object<'_>, read: &Route) -> Result<(), KeyError> {
     if gw.is_some_and(|gw| gw.is_ipv4() != dst.addr().is_ipv4()) {
         return Err(route.bad_value("gw", format!("it is not of the family of dst, {dst}")));
     }
-    Ok(())
+    match gw.and_then(Block::of_router) {
+        Some(block) => Err(route.bad_value("gw", format!("no router has an address of {block}"))),
+        None => Ok(()),
+    }
 }

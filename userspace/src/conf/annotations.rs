@@ -7,7 +7,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{PoolConf, object, pod_name, pool::FunctionSource, time::Lasting};
+use super::{PoolConf, object, pod_name, pool::FunctionSource, spelling, time::Lasting};
 use crate::{
     cni::{
         CniArgs,
@@ -25,8 +25,12 @@ const POD_NAMESPACE: &str = "K8S_POD_NAMESPACE";
 const POD_NAME: &str = "K8S_POD_NAME";
 /// Whether keys of `CNI_ARGS` that nobody knows are no error (CNI conventions, `CNI_ARGS`).
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+/// The address asked for.
+const IP: &str = "IP";
+/// Names in `CNI_ARGS` that count, beside annotations and [`IP`].
+const ARGS: [&str; 3] = [POD_NAMESPACE, POD_NAME, IGNORE_UNKNOWN];
 /// The capability by which a runtime passes a pod's annotations.
-const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
+pub(super) const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +126,14 @@ pub enum UserError {
         /// The name.
         name: String,
     },
+    /// A name is known but for a letter or its case.
+    #[error("CNI_ARGS: {name} is not known: correct it to {known}, or set IgnoreUnknown=1")]
+    Misspelt {
+        /// The name.
+        name: String,
+        /// What was meant.
+        known: &'static str,
+    },
     /// The network does not let pods use the template.
     #[error(
         "annotation {}={template} is not allowed in this network: remove it, or have {template} listed \
@@ -158,6 +170,12 @@ pub(super) struct Named {
 struct Told {
     user: User,
     count: Option<u32>,
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self { annotations: Ok(User::default()), args: Ok(Told::default()) }
+    }
 }
 
 impl Named {
@@ -259,7 +277,8 @@ fn told(object: &Object<'_>, by_node: bool) -> Result<Told, KeyError> {
     let known = |name: &str| {
         name.parse::<Annotation>().is_ok() || (by_node && name == Annotation::Count.name())
     };
-    if let Some(name) = object.keys().find(|name| name.starts_with(PREFIX) && !known(name)) {
+    let is_ours = |name: &str| name.starts_with(PREFIX) || is_misspelt(name);
+    if let Some(name) = object.keys().find(|name| is_ours(name) && !known(name)) {
         return Err(object.bad_value(
             name,
             "this is no annotation of repoint: it must be repoint.dev/mode, function, tenant, \
@@ -285,16 +304,13 @@ fn value<T>(object: &Object<'_>, annotation: Annotation) -> Result<Option<T>, Ke
 where
     T: FromStr<Err = InvalidValue>,
 {
-    let node = object.get(annotation.name());
+    let node = object.text(annotation.name());
     node.map(|node| node.checked("a text such as \"resize-image\"")).transpose()
 }
 
 fn told_by_args(args: &CniArgs) -> Result<Told, UserError> {
-    let known = |name: &str| name.parse::<Annotation>().is_ok() || name == Annotation::Count.name();
-    if args.get(IGNORE_UNKNOWN).is_none_or(|value| !matches!(value, "1" | "true"))
-        && let Some(name) = args.keys().find(|name| name.starts_with(PREFIX) && !known(name))
-    {
-        return Err(UserError::Unknown { name: name.to_owned() });
+    if args.get(IGNORE_UNKNOWN).is_none_or(|value| !matches!(value, "1" | "true")) {
+        args.keys().try_for_each(check_arg)?;
     }
     let user = User {
         function: arg(args, Annotation::Function)?,
@@ -305,6 +321,28 @@ fn told_by_args(args: &CniArgs) -> Result<Told, UserError> {
         scope: arg(args, Annotation::Scope)?,
     };
     Ok(Told { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
+}
+
+/// Refuses a name in `CNI_ARGS` that is one of ours, or nearly so, and is not known.
+fn check_arg(name: &str) -> Result<(), UserError> {
+    if name.parse::<Annotation>().is_ok() || name == Annotation::Count.name() {
+        return Ok(());
+    }
+    if name.starts_with(PREFIX) || is_misspelt(name) {
+        return Err(UserError::Unknown { name: name.to_owned() });
+    }
+    let is_ip = name != IP && name.eq_ignore_ascii_case(IP);
+    // Of two letters, one is too little to tell what was meant.
+    match spelling::nearest(name, &ARGS).first().copied().or(is_ip.then_some(IP)) {
+        Some(known) => Err(UserError::Misspelt { name: name.to_owned(), known }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a name is nearly an annotation's.
+fn is_misspelt(name: &str) -> bool {
+    let names = Annotation::ALL.map(Annotation::name);
+    !spelling::nearest(name, &names).is_empty() || spelling::is_near(name, Annotation::Count.name())
 }
 
 /// A value of `CNI_ARGS`; an empty one is none.

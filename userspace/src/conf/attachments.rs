@@ -8,20 +8,26 @@ use crate::{
 };
 
 /// The spec's key, and the one that libcni sends besides.
-const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
+pub(super) const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 const LIST: &str = "a list such as [{\"containerID\": \"a1\", \"ifname\": \"eth0\"}]";
 const CONTAINER: &str = "a container id such as \"a1\"";
 const IFNAME: &str = "an interface name such as \"eth0\"";
 
 /// The attachments of both lists; none where both are absent.
+///
+/// Of all keys these alone tell null from absent: libcni sends null for a list that is empty, and no
+/// key where its caller gives no list (`GCNetworkList`).
 pub(super) fn read(
     conf: &Object<'_>,
     network: &NetworkName,
 ) -> Result<Option<HashSet<AttachmentId>>, KeyError> {
     let mut valid = None;
     for key in KEYS {
-        let Some(node) = conf.get(key) else { continue };
+        if !conf.holds(key) {
+            continue;
+        }
         let set: &mut HashSet<_> = valid.get_or_insert_default();
+        let Some(node) = conf.get(key) else { continue };
         for item in node.items(LIST)? {
             set.insert(attachment(&item, network)?);
         }

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::ConfError;
-use crate::cni::{
-    CniVersion,
-    json::{KeyError, Object},
-};
+use super::{ConfError, wrong_document};
+use crate::cni::{CniVersion, json::Object};
 
 /// The JSON of a configuration, before its keys are looked at: errors about them are to be
 /// printed in the version that it names.
@@ -23,7 +20,7 @@ impl Document {
         }
         serde_json::from_slice(text)
             .map(|value| Self(Arc::new(value)))
-            .map_err(|source| ConfError::NotJson { source })
+            .map_err(|source| ConfError::NotJson { what: wrong_document::of_text(text), source })
     }
 
     /// Key `cniVersion`; 0.1.0 where it is absent or empty, as for libcni.
@@ -59,7 +56,10 @@ impl Document {
         value.to_string().into_bytes()
     }
 
-    pub(super) fn root(&self) -> Result<Object<'_>, KeyError> {
-        Object::root(&self.0, "the network configuration")
+    pub(super) fn root(&self) -> Result<Object<'_>, ConfError> {
+        match wrong_document::of_value(&self.0) {
+            Some(what) => Err(ConfError::Other { what }),
+            None => Ok(Object::root(&self.0, "the network configuration")?),
+        }
     }
 }

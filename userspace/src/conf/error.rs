@@ -9,10 +9,18 @@ pub enum ConfError {
     #[error("no network configuration was given on standard input")]
     Empty,
     /// It is not JSON.
-    #[error("the network configuration is not JSON")]
+    #[error("the network configuration {what}")]
     NotJson {
-        /// Where and why.
+        /// What it is.
+        what: String,
+        /// Where it is not, and why.
         source: serde_json::Error,
+    },
+    /// It is another document.
+    #[error("the network configuration {what}")]
+    Other {
+        /// What it is.
+        what: String,
     },
     /// Its version of the protocol is unknown.
     #[error("cniVersion cannot be served")]
@@ -29,7 +37,7 @@ impl ConfError {
         let code = match self {
             Self::Empty | Self::NotJson { .. } => ErrorCode::DECODING_FAILURE,
             Self::Version(_) => ErrorCode::INCOMPATIBLE_VERSION,
-            Self::Key(_) => ErrorCode::INVALID_CONFIGURATION,
+            Self::Other { .. } | Self::Key(_) => ErrorCode::INVALID_CONFIGURATION,
         };
         CniError::from_error(code, self)
     }

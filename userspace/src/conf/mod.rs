@@ -1,7 +1,8 @@
 //! A plugin's network configuration, as it comes on standard input (CNI spec, section 1).
 //!
 //! Every key that is known is checked: a wrong type or value is an error that names the key by its
-//! path. Keys that are not known are accepted, and `null` is a key that is not there.
+//! path, and so is a key that is known but for a letter or its case. Other keys are accepted. `null` is
+//! a key that is not there, and so is an empty text.
 
 mod addresses;
 mod annotations;
@@ -11,8 +12,11 @@ mod error;
 mod pod_name;
 mod pool;
 mod ranges;
+mod removal;
 mod runtime;
+mod spelling;
 mod time;
+mod wrong_document;
 
 #[cfg(test)]
 mod tests;
@@ -37,15 +41,32 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    store::{LinkLocal, PoolPolicy},
+    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
     template::MTU,
     types::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
 };
 
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
 pub const LEAST_MTU_V6: u32 = 1280;
+/// Cold builds at a time where the configuration does not say how many: the kernel makes interfaces
+/// one at a time (RTNL), so a few builds keep it busy and more only wait for each other.
+const COLD_BUILDS: u32 = 2;
 /// Most cold builds at a time that can be asked for.
 const MOST_COLD_BUILDS: u32 = 256;
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To attach a container, or to check one that is: every key counts.
+    Attachment,
+    /// To prepare for containers: every key counts but `prevResult`, which is one attachment's.
+    Network,
+    /// To remove attachments: only those keys count that say which, and where they are on record.
+    /// The others have their defaults, whatever stands there.
+    Removal,
+    /// To go on with what an ADD has put on record: it was checked then, by the rules of its time.
+    Recorded,
+}
 
 /// A network configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +75,14 @@ pub struct NetConf {
     pub cni_version: CniVersion,
     /// The network: key `name`.
     pub name: NetworkName,
-    /// The executable that the configuration is for: key `type`.
-    pub plugin: PluginName,
     /// Whether containers reach other networks under the node's address: key `ipMasq`.
     pub ip_masq: bool,
     /// Whether containers reach link-local addresses outside the node: key `linkLocal`.
     pub link_local: LinkLocal,
+    /// Which way packets between containers of the node take: key `localPath`.
+    pub local_path: LocalPath,
+    /// Where the programs are attached: key `hook`.
+    pub hook: Hook,
     /// MTU of the container's interface, bytes: key `mtu`. The node's choice where it is absent.
     pub mtu: Option<u32>,
     /// Where the node's state is.
@@ -75,7 +98,8 @@ pub struct NetConf {
     pub ipam: IpamConf,
     /// What the runtime asks of this attachment's interface: key `runtimeConfig.mac`.
     pub mac: Option<Mac>,
-    /// The result of the plugins before this one, and on CHECK and DEL of ADD: key `prevResult`.
+    /// The result of the plugins before this one, and on CHECK of ADD: key `prevResult`. Read of an
+    /// attachment only.
     pub prev_result: Option<CniResult>,
     /// On GC, the attachments that are still valid: keys `cni.dev/valid-attachments` and
     /// `cni.dev/attachments`, together. With neither, nothing is known to be invalid.
@@ -111,44 +135,64 @@ impl Default for Directories {
 }
 
 impl NetConf {
-    /// Reads a configuration from its JSON text.
+    /// Reads the configuration of an attachment from its JSON text.
     pub fn parse(text: &[u8]) -> Result<Self, ConfError> {
-        Self::read(&Document::parse(text)?)
+        Self::read(&Document::parse(text)?, Purpose::Attachment)
+    }
+
+    /// Reads a configuration that is on record from its JSON text.
+    pub fn recorded(text: &[u8]) -> Result<Self, ConfError> {
+        Self::read(&Document::parse(text)?, Purpose::Recorded)
     }
 
     /// Reads a configuration.
-    pub fn read(document: &Document) -> Result<Self, ConfError> {
-        Ok(Self::read_keys(document, &document.root()?, document.cni_version()?)?)
+    pub fn read(document: &Document, purpose: Purpose) -> Result<Self, ConfError> {
+        let (conf, cni_version) = (document.root()?, document.cni_version()?);
+        Ok(match purpose {
+            Purpose::Removal => Self::read_removal(document, &conf, cni_version)?,
+            _ => Self::read_keys(document, &conf, cni_version, purpose)?,
+        })
     }
 
     fn read_keys(
         document: &Document,
         conf: &Object<'_>,
         cni_version: CniVersion,
+        purpose: Purpose,
     ) -> Result<Self, KeyError> {
+        if purpose != Purpose::Recorded {
+            spelling::check(conf)?;
+        }
         let name: NetworkName = conf.require("name", NAME)?.checked(NAME)?;
+        conf.require("type", PLUGIN)?.parse::<PluginName>(PLUGIN)?;
         let runtime = object(conf, "runtimeConfig")?;
         let runtime = runtime.as_ref();
-        let ipam = IpamConf::read(conf, runtime, cni_version)?;
+        let ipam = IpamConf::read(conf, runtime, (cni_version, purpose))?;
         Ok(Self {
             cni_version,
-            plugin: conf.require("type", PLUGIN)?.parse(PLUGIN)?,
             ip_masq: conf.get("ipMasq").map_or(Ok(false), |node| node.boolean())?,
             link_local: conf
-                .get("linkLocal")
+                .text("linkLocal")
                 .map_or(Ok(LinkLocal::default()), |node| node.checked(LINK_LOCAL))?,
-            mtu: conf.get("mtu").map(|node| mtu(&node, &ipam)).transpose()?,
+            local_path: conf
+                .text("localPath")
+                .map_or(Ok(LocalPath::default()), |node| node.checked(LOCAL_PATH))?,
+            hook: conf.text("hook").map_or(Ok(Hook::default()), |node| node.checked(HOOK))?,
+            mtu: conf.get("mtu").map_or(Ok(None), |node| mtu(&node, &ipam))?,
             directories: Directories::read(conf)?,
             cold_builds: cold_builds(conf)?,
             ipam,
-            mac: runtime.and_then(|r| r.get("mac")).map(|node| node.checked(MAC)).transpose()?,
-            prev_result: prev_result(conf, cni_version)?,
+            mac: runtime.map_or(Ok(None), runtime::mac)?,
+            prev_result: match purpose {
+                Purpose::Attachment => prev_result(conf, cni_version)?,
+                _ => None,
+            },
             valid_attachments: attachments::read(conf, &name)?,
             dns: runtime::dns(conf)?,
             runtime_dns: runtime.map_or(Ok(Dns::default()), runtime::runtime_dns)?,
             requested: runtime::Requested::read(conf, runtime)?,
             user: annotations::Named::read(conf, runtime)?,
-            runtime_ranges: runtime.is_some_and(|runtime| runtime.get("ipRanges").is_some()),
+            runtime_ranges: ranges::are_given(runtime),
             pool: pool::policy(conf)?,
             pool_conf: pool::read(conf)?,
             document: document.clone(),
@@ -201,8 +245,9 @@ impl NetConf {
         template: Option<(&TemplateName, &[u8; 32])>,
     ) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
-        let Self { name, ip_masq, link_local, mtu, ipam, .. } = self;
-        let text = format!("{name} {ifname} {ip_masq} {} {mtu:?} {ipam:?}", link_local.name());
+        let Self { name, ip_masq, link_local, local_path, hook, mtu, ipam, .. } = self;
+        let words = [link_local.name(), local_path.name(), hook.name()].join(" ");
+        let text = format!("{name} {ifname} {ip_masq} {words} {mtu:?} {ipam:?}");
         let mut hash = Sha256::new_with_prefix(text);
         if let Some((name, digest)) = template {
             hash.update(digest);
@@ -232,16 +277,23 @@ impl NetConf {
 
 const NAME: &str = "a network name such as \"functions\"";
 const PLUGIN: &str = "the name of an executable such as \"repoint-cni\"";
-const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";
 const LINK_LOCAL: &str = "\"deny\" or \"allow\"";
+const LOCAL_PATH: &str = "\"direct\" or \"stack\"";
+const HOOK: &str = "\"clsact\" or \"tcx\"";
 const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
 
 impl Directories {
     fn read(conf: &Object<'_>) -> Result<Self, KeyError> {
+        let read = Self::of_attachments(conf)?;
+        Ok(Self { state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(read.state), ..read })
+    }
+
+    /// Those where attachments are: what is in `stateDir`, templates, is of no attachment.
+    fn of_attachments(conf: &Object<'_>) -> Result<Self, KeyError> {
         let default = Self::default();
         Ok(Self {
             run: path(conf, "runDir", DIRECTORY)?.unwrap_or(default.run),
-            state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(default.state),
+            state: default.state,
             bpf: bpf_dir(conf)?.unwrap_or(default.bpf),
         })
     }
@@ -279,22 +331,24 @@ fn path(
         }
         Ok(text.into())
     };
-    object.get(key).map(absolute).transpose()
+    object.text(key).map(absolute).transpose()
 }
 
-fn mtu(node: &Node<'_>, ipam: &IpamConf) -> Result<u32, KeyError> {
+/// Key `mtu`; 0 is none, as for the reference plugins.
+fn mtu(node: &Node<'_>, ipam: &IpamConf) -> Result<Option<u32>, KeyError> {
+    if node.is_zero() {
+        return Ok(None);
+    }
     let mtu = node.integer(MTU)?;
     if mtu < LEAST_MTU_V6 && ipam.gives_ipv6() {
         let why = format!("it must be at least {LEAST_MTU_V6} where there are IPv6 ranges");
         return Err(node.bad_value(why));
     }
-    Ok(mtu)
+    Ok(Some(mtu))
 }
 
-/// Two by default: the kernel makes interfaces one at a time (RTNL), so a few builds keep it busy
-/// and more only wait for each other.
 fn cold_builds(conf: &Object<'_>) -> Result<u32, KeyError> {
-    conf.get("coldBuilds").map_or(Ok(2), |node| node.integer(1..=MOST_COLD_BUILDS))
+    conf.get("coldBuilds").map_or(Ok(COLD_BUILDS), |node| node.integer(1..=MOST_COLD_BUILDS))
 }
 
 fn prev_result(conf: &Object<'_>, version: CniVersion) -> Result<Option<CniResult>, KeyError> {

@@ -90,16 +90,22 @@ pub(super) fn policy(conf: &Object<'_>) -> Result<Option<PoolPolicy>, KeyError> 
     Ok(Some(PoolPolicy {
         warm: warm.unwrap_or(WARM.min(max)),
         max,
-        scope: pool.get("scope").map_or(Ok(default.scope), |node| node.checked(SCOPE))?,
+        scope: pool.text("scope").map_or(Ok(default.scope), |node| node.checked(SCOPE))?,
         share_without_tenant: pool
             .get("shareWithoutTenant")
             .map_or(Ok(default.share_without_tenant), |node| node.boolean())?,
         slots_per_tenant: number("maxSlotsPerTenant", 1)?,
         parked_per_function: number("maxParkedPerFunction", 0)?,
         parked_per_tenant: number("maxParkedPerTenant", 0)?,
-        idle_ttl: pool.get("idleTTL").map_or(Ok(default.idle_ttl), |node| idle_ttl(&node))?,
-        cooldown: pool.get("cooldown").map(|node| time(&node, TIME)).transpose()?,
+        idle_ttl: pool.text("idleTTL").map_or(Ok(default.idle_ttl), |node| idle_ttl(&node))?,
+        cooldown: pool.text("cooldown").map(|node| time(&node, TIME)).transpose()?,
     }))
+}
+
+/// Key `pool.cooldown` by itself: all that is of use of a pool when an attachment is removed.
+pub(super) fn cooldown(conf: &Object<'_>) -> Option<Duration> {
+    let pool = object(conf, "pool").ok().flatten()?;
+    pool.text("cooldown").and_then(|node| time(&node, TIME).ok())
 }
 
 /// What it says beside the policy.
@@ -108,10 +114,10 @@ pub(super) fn read(conf: &Object<'_>) -> Result<PoolConf, KeyError> {
         return Ok(PoolConf::default());
     };
     Ok(PoolConf {
-        mode: pool.get("mode").map_or(Ok(Mode::default()), |node| node.checked(MODE))?,
-        template: pool.get("template").map(|node| node.checked(TEMPLATE)).transpose()?,
+        mode: pool.text("mode").map_or(Ok(Mode::default()), |node| node.checked(MODE))?,
+        template: pool.text("template").map(|node| node.checked(TEMPLATE)).transpose()?,
         templates: pool.get("templates").map_or(Ok(Vec::new()), |node| templates(&node))?,
-        function_from: pool.get("functionFrom").map(|node| function_from(&node)).transpose()?,
+        function_from: pool.text("functionFrom").map(|node| function_from(&node)).transpose()?,
         annotations: pool.get("annotations").map_or(Ok(Allowed::default()), |n| allowed(&n))?,
         check_sysctls: pool.get("checkSysctls").map(|node| node.boolean()).transpose()?,
     })

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
+use super::Purpose;
 use crate::{
     cni::{
         CniVersion,
         json::{KeyError, Node, Object},
     },
-    ipam::{Range, RangeSet},
+    ipam::{Block, Range, RangeSet},
 };
 
 const RANGE: &str = "a range such as {\"subnet\": \"10.1.0.0/16\"}";
@@ -21,12 +24,14 @@ const ADDRESS: &str = "an address such as \"10.1.0.5\"";
 #[derive(Debug)]
 pub(super) struct RangeSets {
     version: CniVersion,
+    /// Whether a subnet may have addresses that do not work: on record it may.
+    recorded: bool,
     sets: Vec<RangeSet>,
 }
 
 impl RangeSets {
-    pub(super) fn new(version: CniVersion) -> Self {
-        Self { version, sets: Vec::new() }
+    pub(super) fn new(version: CniVersion, purpose: Purpose) -> Self {
+        Self { version, recorded: purpose == Purpose::Recorded, sets: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,12 +44,8 @@ impl RangeSets {
 
     /// A list of sets, which are lists of ranges.
     pub(super) fn read_list(&mut self, node: &Node<'_>) -> Result<(), KeyError> {
-        let mut sets = node.items(SETS)?;
-        if sets.len() == 0 && self.is_empty() {
-            return Err(node.bad_value(format!("it must be {SETS}")));
-        }
-        sets.try_for_each(|set| {
-            let read = |item: Node<'_>| range(&item.object(RANGE)?);
+        node.items(SETS)?.try_for_each(|set| {
+            let read = |item: Node<'_>| self.range(&item.object(RANGE)?);
             let ranges = set.items(RANGES)?.map(read).collect::<Result<_, _>>()?;
             self.add(&set, ranges)
         })
@@ -56,10 +57,27 @@ impl RangeSets {
         for key in ["rangeStart", "rangeEnd", "gateway"] {
             address(ipam, key)?;
         }
-        match ipam.get("subnet") {
-            Some(node) => self.add(&node, vec![range(ipam)?]),
+        match ipam.text("subnet") {
+            Some(node) => {
+                let range = self.range(ipam)?;
+                self.add(&node, vec![range])
+            }
             None => Ok(()),
         }
+    }
+
+    fn range(&self, range: &Object<'_>) -> Result<Range, KeyError> {
+        let subnet: IpNet = range.require("subnet", SUBNET)?.parse(SUBNET)?;
+        let start = address(range, "rangeStart")?;
+        let end = address(range, "rangeEnd")?;
+        let gateway = address(range, "gateway")?;
+        let block = Block::of(subnet).filter(|_| !self.recorded);
+        if let Some(block) = block {
+            let why = format!("no container can have an address of {block}");
+            return Err(range.bad_value("subnet", why));
+        }
+        Range::new(subnet, start, end, gateway)
+            .map_err(|error| range.bad_value(error.key(), &error))
     }
 
     fn add(&mut self, node: &Node<'_>, ranges: Vec<Range>) -> Result<(), KeyError> {
@@ -77,14 +95,12 @@ impl RangeSets {
     }
 }
 
-fn range(range: &Object<'_>) -> Result<Range, KeyError> {
-    let subnet = range.require("subnet", SUBNET)?.parse(SUBNET)?;
-    let start = address(range, "rangeStart")?;
-    let end = address(range, "rangeEnd")?;
-    let gateway = address(range, "gateway")?;
-    Range::new(subnet, start, end, gateway).map_err(|error| range.bad_value(error.key(), &error))
+/// Whether the runtime gives ranges: key `runtimeConfig.ipRanges`. An empty list is none.
+pub(super) fn are_given(runtime: Option<&Object<'_>>) -> bool {
+    let given = runtime.and_then(|runtime| runtime.get("ipRanges"));
+    given.is_some_and(|node| node.items(SETS).is_ok_and(|sets| sets.len() > 0))
 }
 
 fn address(object: &Object<'_>, key: &str) -> Result<Option<IpAddr>, KeyError> {
-    object.get(key).map(|node| node.parse(ADDRESS)).transpose()
+    object.text(key).map(|node| node.parse(ADDRESS)).transpose()
 }

@@ -2,18 +2,24 @@
 
 use std::net::IpAddr;
 
+use repoint_common::mac::GATEWAY_MAC;
+
 use super::object;
-use crate::cni::{
-    CniArgs, Dns, RequestedAddress,
-    dns::texts,
-    json::{KeyError, Node, Object},
+use crate::{
+    cni::{
+        CniArgs, Dns, RequestedAddress,
+        dns::texts,
+        json::{KeyError, Node, Object},
+    },
+    types::Mac,
 };
 
+const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";
 const IPS: &str = "a list of addresses such as [\"10.1.0.5\"]";
 const IP: &str = "an address such as \"10.1.0.5\"";
 
 /// Addresses that are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Requested {
     /// `runtimeConfig.ips`.
     runtime: Vec<IpAddr>,
@@ -41,6 +47,18 @@ fn addresses(object: Option<&Object<'_>>) -> Result<Vec<IpAddr>, KeyError> {
     };
     let address = |item: Node<'_>| item.parse(IP).map(|address: RequestedAddress| address.0);
     node.items(IPS)?.map(address).collect()
+}
+
+/// Key `runtimeConfig.mac`.
+pub(super) fn mac(runtime: &Object<'_>) -> Result<Option<Mac>, KeyError> {
+    let Some(node) = runtime.text("mac") else {
+        return Ok(None);
+    };
+    let mac: Mac = node.checked(MAC)?;
+    if mac.0 == GATEWAY_MAC {
+        return Err(node.bad_value("it is that of the containers' gateway: ask for another"));
+    }
+    Ok(Some(mac))
 }
 
 /// Key `dns`.

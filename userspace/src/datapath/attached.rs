@@ -6,6 +6,10 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
+/// `BPF_TCX_INGRESS`
+pub(super) const TCX_INGRESS: u32 = 46;
+/// `BPF_TCX_EGRESS`
+pub(super) const TCX_EGRESS: u32 = 47;
 /// `BPF_PROG_QUERY`
 const PROG_QUERY: libc::c_long = 16;
 
@@ -45,8 +49,8 @@ pub fn attached_count(point: AttachPoint<'_>) -> io::Result<u32> {
     // Descriptors are never negative.
     let number = |fd: BorrowedFd<'_>| fd.as_raw_fd().unsigned_abs();
     let (target, attach_type) = match point {
-        AttachPoint::TcxIngress(ifindex) => (ifindex, 46),
-        AttachPoint::TcxEgress(ifindex) => (ifindex, 47),
+        AttachPoint::TcxIngress(ifindex) => (ifindex, TCX_INGRESS),
+        AttachPoint::TcxEgress(ifindex) => (ifindex, TCX_EGRESS),
         AttachPoint::FlowDissector(netns) => (number(netns), 17),
         AttachPoint::SocketLookup(netns) => (number(netns), 36),
     };

@@ -113,6 +113,23 @@ pub enum DatapathError {
         /// What differs.
         source: Box<MapError>,
     },
+    /// The kernel refuses something about tcx.
+    #[error(
+        "cannot {action} {name} of interface {ifindex} by tcx, which key hook of the network asks for: \
+         {}{}",
+        cause(source),
+        advice_on_tcx(source)
+    )]
+    Tcx {
+        /// What was tried.
+        action: &'static str,
+        /// A program's name.
+        name: &'static str,
+        /// The interface.
+        ifindex: u32,
+        /// The kernel's word.
+        source: io::Error,
+    },
     /// A map is full.
     #[error(
         "map {map} is full: it holds {MAX_ENTRIES} entries, the most that a node can have: remove \
@@ -121,6 +138,17 @@ pub enum DatapathError {
     )]
     Full {
         /// Its name.
+        map: &'static str,
+    },
+    /// An entry that must be there is not.
+    #[error(
+        "{key} is not in map {map}: the pinned maps are another data plane's than the slot was built \
+         with, since the BPF file system was unmounted or the pins were removed; run `repoint sweep`"
+    )]
+    Absent {
+        /// Of what.
+        key: String,
+        /// Name of the map.
         map: &'static str,
     },
     /// A map's entry cannot be read or changed.
@@ -136,6 +164,7 @@ pub enum DatapathError {
         source: Box<MapError>,
     },
     /// The log of the programs cannot be read.
+    #[cfg(feature = "executables")]
     #[error("cannot read the log of eBPF program {program}: {}", cause(source))]
     Log {
         /// The program.
@@ -153,6 +182,23 @@ impl DatapathError {
     ) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Folder { action, path, source: source.into() }
+    }
+
+    /// For `map_err` over what is done by tcx.
+    pub(crate) fn tcx(
+        action: &'static str,
+        name: &'static str,
+        ifindex: u32,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Tcx { action, name, ifindex, source }
+    }
+}
+
+/// Kernels that do not know tcx refuse the type of attachment.
+fn advice_on_tcx(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => "; tcx needs kernel 6.6: say \"hook\": \"clsact\" on older ones",
+        _ => "",
     }
 }
 

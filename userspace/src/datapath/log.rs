@@ -22,16 +22,26 @@ pub struct LogReader {
     records: EbpfLogger<ToTracing>,
 }
 
+/// What a record calls the interface with this index; none: it is no slot's.
+type Name = Box<dyn Fn(u32) -> Option<String> + Send + Sync>;
+
+/// How the records of `ebpf/src/log.rs` begin.
+const INTERFACE: &str = "interface ";
+
 impl LogReader {
-    /// The log of the data plane below `bpf_dir`, if it is loaded.
-    pub fn open_existing(bpf_dir: &Path) -> Result<Option<Self>, DatapathError> {
+    /// The log of the data plane below `bpf_dir`, if it is loaded. `name` describes the interface with
+    /// an index: programs know no more of it.
+    pub fn open_existing(
+        bpf_dir: &Path,
+        name: impl Fn(u32) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Option<Self>, DatapathError> {
         let Some(pins) = Pins::existing(bpf_dir)? else {
             return Ok(None);
         };
         let path = pins.path(FROM_CONTAINER);
         let info = ProgramInfo::from_pin(&path)
             .map_err(|source| DatapathError::OpenProgram { path, source: Box::new(source) })?;
-        let records = EbpfLogger::init_from_id_with_logger(info.id(), ToTracing);
+        let records = EbpfLogger::init_from_id_with_logger(info.id(), ToTracing(Box::new(name)));
         let records = records.map_err(|source| DatapathError::Log {
             program: FROM_CONTAINER,
             source: Box::new(source),
@@ -59,7 +69,7 @@ impl AsRawFd for LogReader {
 }
 
 /// A logger of the crate `log`, which the reader of records wants, that makes `tracing` events.
-struct ToTracing;
+struct ToTracing(Name);
 
 impl Log for ToTracing {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -67,7 +77,7 @@ impl Log for ToTracing {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let text = record.args();
+        let text = named(&record.args().to_string(), &self.0);
         match record.level() {
             Level::Error => tracing::error!(target: TARGET, "{text}"),
             Level::Warn => tracing::warn!(target: TARGET, "{text}"),
@@ -78,4 +88,35 @@ impl Log for ToTracing {
     }
 
     fn flush(&self) {}
+}
+
+/// A record with the name of its interface behind the index.
+fn named(text: &str, name: &Name) -> String {
+    let described = text.strip_prefix(INTERFACE).and_then(|rest| {
+        let (ifindex, rest) = rest.split_once(':')?;
+        let name = name(ifindex.parse().ok()?)?;
+        Some(format!("{INTERFACE}{ifindex} ({name}):{rest}"))
+    });
+    described.unwrap_or_else(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_names_the_slot_of_its_interface() {
+        let name: Name = Box::new(|ifindex| (ifindex == 7).then(|| "slot 1".to_owned()));
+        for (text, expected) in [
+            (
+                "interface 7: foreign source 10.0.0.1",
+                "interface 7 (slot 1): foreign source 10.0.0.1",
+            ),
+            ("interface 8: foreign source 10.0.0.1", "interface 8: foreign source 10.0.0.1"),
+            ("interface x: y", "interface x: y"),
+            ("other", "other"),
+        ] {
+            assert_eq!(named(text, &name), expected);
+        }
+    }
 }

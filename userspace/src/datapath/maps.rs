@@ -8,6 +8,9 @@ use repoint_common::{
     drops::{self, DropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
     interface::{self, Interface, InterfaceKey},
+    learned::{self, Learned},
+    mac::Mac,
+    settings,
 };
 
 use super::{
@@ -16,8 +19,15 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 5] =
-    [endpoint::MAP_V4, endpoint::MAP_V6, interface::MAP, counter::MAP, drops::MAP];
+pub(super) const NAMES: [&str; 7] = [
+    endpoint::MAP_V4,
+    endpoint::MAP_V6,
+    interface::MAP,
+    counter::MAP,
+    drops::MAP,
+    learned::MAP,
+    settings::MAP,
+];
 
 /// The maps of a loaded data plane, each opened when it is first used.
 ///
@@ -28,6 +38,7 @@ pub struct Maps {
     endpoints_v6: PinnedMap<AddressV6, Endpoint>,
     interfaces: PinnedMap<InterfaceKey, Interface>,
     drops: PinnedMap<DropKey, Counter>,
+    learned: PinnedMap<InterfaceKey, Learned>,
     pins: Pins,
 }
 
@@ -49,6 +60,7 @@ impl Maps {
             endpoints_v6: PinnedMap::new(pins, endpoint::MAP_V6),
             interfaces: PinnedMap::new(pins, interface::MAP),
             drops: PinnedMap::new(pins, drops::MAP),
+            learned: PinnedMap::new(pins, learned::MAP),
             pins: pins.clone(),
         }
     }
@@ -110,6 +122,19 @@ impl Maps {
         )
     }
 
+    /// Replaces the record of a host-side interface; [`DatapathError::Absent`] where there is none.
+    pub fn replace_interface(
+        &self,
+        ifindex: u32,
+        interface: &Interface,
+    ) -> Result<(), DatapathError> {
+        self.interfaces.replace(
+            &InterfaceKey { ifindex },
+            interface,
+            &format_args!("interface {ifindex}"),
+        )
+    }
+
     /// Removes the record of a host-side interface, if there is one.
     pub fn remove_interface(&self, ifindex: u32) -> Result<(), DatapathError> {
         self.interfaces.remove(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))
@@ -120,6 +145,19 @@ impl Maps {
     pub fn interfaces(&self) -> Result<Vec<(u32, Interface)>, DatapathError> {
         let entries = self.interfaces.entries()?.into_iter();
         Ok(entries.map(|(key, interface)| (key.ifindex, interface)).collect())
+    }
+
+    /// The Ethernet address that was learned of the container behind a host-side interface, if it is
+    /// not the slot's own.
+    pub fn learned_mac(&self, ifindex: u32) -> Result<Option<Mac>, DatapathError> {
+        let key = InterfaceKey { ifindex };
+        let learned = self.learned.get(&key, &format_args!("interface {ifindex}"))?;
+        Ok(learned.map(|learned| learned.mac))
+    }
+
+    /// Forgets what was learned of the container behind a host-side interface, if anything was.
+    pub fn forget_mac(&self, ifindex: u32) -> Result<(), DatapathError> {
+        self.learned.remove(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))
     }
 
     /// What became of packets since the data plane was loaded, over all CPUs, in the order of the

@@ -1,38 +1,44 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v2/endpoints_v4     IPv4 address -> interface, identity, MAC
-//! <bpfDir>/v2/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v2/interfaces       interface -> slot, addresses, identity, MAC
-//! <bpfDir>/v2/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v2/drops            slot, interface, reason -> packets, bytes
-//! <bpfDir>/v2/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v2/to_container     program of their egress hook
+//! <bpfDir>/v3/endpoints_v4     IPv4 address -> interface, identity, MAC
+//! <bpfDir>/v3/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v3/interfaces       interface -> slot, addresses, identity, MAC
+//! <bpfDir>/v3/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v3/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v3/learned_macs     interface -> MAC that the container took
+//! <bpfDir>/v3/settings         whether maps are used that are empty on most nodes
+//! <bpfDir>/v3/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v3/to_container     program of their egress hook
 //! ```
 //!
-//! `v2` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v3` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod attached;
 mod bpf_file_system;
 mod error;
 mod load;
+#[cfg(feature = "executables")]
 mod log;
 mod maps;
 mod pinned_map;
 mod pins;
 mod programs;
 mod survey;
+mod tcx;
 
 use std::path::Path;
 
 pub use attached::{AttachPoint, attached_count, namespace_attach_types};
 pub use error::DatapathError;
 pub use load::{clear_abandoned, reload, unload};
+#[cfg(feature = "executables")]
 pub use log::LogReader;
 pub use maps::Maps;
 pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER};
 pub use survey::PinsSeen;
+pub use tcx::{TcxProgram, attach as attach_tcx, detach as detach_tcx, tcx_programs};
 
 use pins::Pins;
 

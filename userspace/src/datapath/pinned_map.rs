@@ -11,6 +11,9 @@ use nix::errno::Errno;
 
 use super::{DatapathError, Pins};
 
+/// Flag of `BPF_MAP_UPDATE_ELEM`: the entry must be there (`include/uapi/linux/bpf.h`).
+const BPF_EXIST: u64 = 2;
+
 type Open<K, V> = HashMap<MapData, K, V>;
 
 /// A pinned hash map.
@@ -46,6 +49,21 @@ impl<K: Pod, V: Pod> PinnedMap<K, V> {
         self.with(|map| match map.insert(key, value, 0) {
             Err(source) if errno(&source) == Some(Errno::E2BIG) => {
                 Err(DatapathError::Full { map: self.name })
+            }
+            result => result.map_err(|source| self.failure("write", called, source)),
+        })
+    }
+
+    /// Replaces the entry of `key`; [`DatapathError::Absent`] where there is none.
+    pub fn replace(
+        &self,
+        key: &K,
+        value: &V,
+        called: &dyn fmt::Display,
+    ) -> Result<(), DatapathError> {
+        self.with(|map| match map.insert(key, value, BPF_EXIST) {
+            Err(source) if errno(&source) == Some(Errno::ENOENT) => {
+                Err(DatapathError::Absent { key: called.to_string(), map: self.name })
             }
             result => result.map_err(|source| self.failure("write", called, source)),
         })

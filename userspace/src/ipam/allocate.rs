@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Range, RangeSet};
+use super::{NodeAddresses, Range, RangeSet, Reserved, reserved};
 use crate::{
     cni::{CniError, ErrorCode},
     types::NetworkName,
@@ -20,6 +20,8 @@ pub struct Pool<'a> {
     /// The address given last of each set: the search goes on after it, so that an address rests
     /// for as long as possible before it is given again.
     pub last: &'a [Option<IpAddr>],
+    /// What the node has of them itself.
+    pub node: &'a NodeAddresses,
     /// Whether an address that rests is given where no other is left.
     pub rest_yields: bool,
 }
@@ -48,7 +50,8 @@ pub enum AllocateError {
     },
     /// Every address is taken.
     #[error(
-        "network {network} has no address left in {ranges}: {in_use} of {in_use} are in use or rest"
+        "network {network} has no address left in {ranges}: {in_use} of {in_use} are in use or \
+         rest{reserved}"
     )]
     Exhausted {
         /// The network.
@@ -57,6 +60,8 @@ pub enum AllocateError {
         ranges: String,
         /// How many addresses they have to give, each of which is taken.
         in_use: u64,
+        /// What else is in the ranges: repoint's own addresses and the node's.
+        reserved: String,
     },
     /// The address asked for belongs to no range.
     #[error("network {network} has no range with the requested address {address}, only {ranges}")]
@@ -83,14 +88,14 @@ pub enum AllocateError {
         second: IpAddr,
     },
     /// The address asked for is not a container's to have.
-    #[error(
-        "the requested address {address} is a gateway, network or broadcast address of network {network}"
-    )]
+    #[error("the requested address {address} of network {network} is {reserved}: ask for another")]
     RequestedReserved {
         /// The network.
         network: NetworkName,
         /// The address.
         address: IpAddr,
+        /// Whose it is.
+        reserved: Reserved,
     },
     /// The address asked for is another's.
     #[error("the requested address {address} of network {network} is in use")]
@@ -143,9 +148,11 @@ impl<'a> Pool<'a> {
         self.sets.iter().find_map(|set| set.range_of(address))
     }
 
-    /// Whether no container may have the address, whichever range of the pool it is in.
-    fn reserves(&self, address: IpAddr) -> bool {
-        self.sets.iter().flat_map(RangeSet::ranges).any(|range| range.reserves(address))
+    /// Why no container may have the address, whichever range of the pool it is in.
+    fn reserves(&self, address: IpAddr) -> Option<Reserved> {
+        let mut ranges = self.sets.iter().flat_map(RangeSet::ranges);
+        let by_range = ranges.find_map(|range| range.reserves(address));
+        by_range.or_else(|| reserved::by_node(self.node, address))
     }
 
     /// The one address of a set that is requested.
@@ -175,8 +182,9 @@ impl<'a> Pool<'a> {
         availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let network = || self.network.clone();
-        if self.reserves(address) {
-            return Err(AllocateError::RequestedReserved { network: network(), address }.into());
+        if let Some(reserved) = self.reserves(address) {
+            let network = network();
+            return Err(AllocateError::RequestedReserved { network, address, reserved }.into());
         }
         if availability(address)? == Availability::Taken {
             return Err(AllocateError::RequestedTaken { network: network(), address }.into());
@@ -191,10 +199,15 @@ impl<'a> Pool<'a> {
         availability: &mut impl FnMut(IpAddr) -> Result<Availability, E>,
     ) -> Result<IpNet, E> {
         let last = self.last.get(index).copied().flatten();
-        let (mut in_use, mut rested_longest) = (0, None);
+        let (mut in_use, mut rested_longest, mut kept) = (0, None, String::new());
         for (range, address) in set.addresses_after(last) {
-            if self.reserves(address) {
-                continue;
+            match self.reserves(address) {
+                None => {}
+                Some(Reserved::Gateway | Reserved::Network | Reserved::Broadcast) => continue,
+                Some(own) => {
+                    kept = format!("{kept}; {address} is {own}");
+                    continue;
+                }
             }
             match availability(address)? {
                 Availability::Free => return Ok(range.with_prefix(address)),
@@ -212,7 +225,7 @@ impl<'a> Pool<'a> {
             return Ok(address);
         }
         let (network, ranges) = (self.network.clone(), set.to_string());
-        Err(AllocateError::Exhausted { network, ranges, in_use }.into())
+        Err(AllocateError::Exhausted { network, ranges, in_use, reserved: kept }.into())
     }
 
     fn not_in_range(&self, address: IpAddr) -> AllocateError {
@@ -222,130 +235,4 @@ impl<'a> Pool<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::ipam::tests::sets;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn choose(
-        sets: &[RangeSet],
-        last: &[Option<IpAddr>],
-        requested: &[IpAddr],
-        taken: &[IpAddr],
-    ) -> Result<Vec<String>, AllocateError> {
-        let network = "net".parse().unwrap();
-        let pool = Pool { network: &network, sets, last, rest_yields: false };
-        let available = |address| {
-            if taken.contains(&address) { Availability::Taken } else { Availability::Free }
-        };
-        let chosen = allocate(&pool, requested, |address| Ok(available(address)));
-        chosen.map(|chosen: Vec<IpNet>| chosen.iter().map(ToString::to_string).collect())
-    }
-
-    fn dual_stack() -> Vec<RangeSet> {
-        sets(&json!([[{"subnet": "10.1.0.0/29"}], [{"subnet": "fd00::/64"}]]))
-    }
-
-    #[test]
-    fn one_address_of_each_set_with_its_subnets_prefix() {
-        let chosen = choose(&dual_stack(), &[], &[], &[]).unwrap();
-        assert_eq!(chosen, ["10.1.0.2/29", "fd00::2/64"]);
-    }
-
-    #[test]
-    fn the_search_goes_on_after_the_last_and_round() {
-        let last = [Some(ip("10.1.0.5")), None];
-        let chosen = choose(&dual_stack(), &last, &[], &[]).unwrap();
-        assert_eq!(chosen, ["10.1.0.6/29", "fd00::2/64"]);
-        let chosen = choose(&dual_stack(), &last, &[], &[ip("10.1.0.6")]).unwrap();
-        assert_eq!(chosen[0], "10.1.0.2/29");
-    }
-
-    #[test]
-    fn what_has_rested_longest_is_given_where_nothing_else_is_left() {
-        let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let mut pool = Pool { network: &network, sets: &sets[..1], last: &[], rest_yields: true };
-        let rests = |address: IpAddr| match address {
-            address if address == ip("10.1.0.3") => Availability::Resting(5),
-            address if address == ip("10.1.0.4") => Availability::Resting(4),
-            address if address == ip("10.1.0.5") => Availability::Resting(9),
-            _ => Availability::Taken,
-        };
-        let chosen =
-            |pool: &Pool<'_>| allocate(pool, &[], |address| Ok::<_, AllocateError>(rests(address)));
-        assert_eq!(chosen(&pool).unwrap()[0].to_string(), "10.1.0.4/29");
-        pool.rest_yields = false;
-        assert!(matches!(chosen(&pool), Err(AllocateError::Exhausted { in_use: 5, .. })));
-        // One that is asked for by name need not have rested.
-        let asked =
-            allocate(&pool, &[ip("10.1.0.5")], |address| Ok::<_, AllocateError>(rests(address)));
-        assert_eq!(asked.unwrap()[0].to_string(), "10.1.0.5/29");
-    }
-
-    #[test]
-    fn an_exhausted_network_tells_how_many_are_in_use() {
-        let taken: Vec<_> = (2..=6).map(|host| IpAddr::from([10, 1, 0, host])).collect();
-        let error = choose(&dual_stack(), &[], &[], &taken).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "network net has no address left in 10.1.0.1-10.1.0.6: 5 of 5 are in use or rest"
-        );
-        assert_eq!(error.to_cni().code, ErrorCode::NO_ADDRESS);
-    }
-
-    #[test]
-    fn a_network_without_ranges_is_misconfigured() {
-        let error = choose(&[], &[], &[], &[]).unwrap_err().to_cni();
-        assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{error}");
-    }
-
-    #[test]
-    fn a_requested_address_is_given_from_its_set() {
-        let chosen = choose(&dual_stack(), &[], &[ip("fd00::7"), ip("fd00::7")], &[]).unwrap();
-        assert_eq!(chosen, ["10.1.0.2/29", "fd00::7/64"]);
-    }
-
-    #[test]
-    fn a_requested_address_that_cannot_be_had_is_an_error() {
-        let choose = |requested: &[&str]| {
-            let requested: Vec<_> = requested.iter().map(|text| ip(text)).collect();
-            choose(&dual_stack(), &[], &requested, &[ip("10.1.0.3")]).unwrap_err()
-        };
-        let error = choose(&["192.0.2.1"]);
-        assert!(matches!(error, AllocateError::RequestedNotInRange { .. }), "{error}");
-        let error = choose(&["10.1.0.3"]);
-        assert!(matches!(error, AllocateError::RequestedTaken { .. }), "{error}");
-        let error = choose(&["10.1.0.1"]);
-        assert!(matches!(error, AllocateError::RequestedReserved { .. }), "{error}");
-        let error = choose(&["10.1.0.4", "10.1.0.5"]);
-        assert!(matches!(error, AllocateError::RequestedTwice { .. }), "{error}");
-    }
-
-    #[test]
-    fn a_gateway_in_another_range_of_its_subnet_is_reserved_there() {
-        let sets = sets(&json!([
-            [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.11"}],
-            [{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.20", "gateway": "10.1.0.10"}],
-        ]));
-        assert_eq!(choose(&sets, &[], &[], &[]).unwrap(), ["10.1.0.11/24", "10.1.0.20/24"]);
-    }
-
-    #[test]
-    fn the_records_own_error_comes_through() {
-        #[derive(Debug, PartialEq)]
-        struct Broken;
-        impl From<AllocateError> for Broken {
-            fn from(error: AllocateError) -> Self {
-                panic!("{error}")
-            }
-        }
-        let (network, sets) = ("net".parse().unwrap(), dual_stack());
-        let pool = Pool { network: &network, sets: &sets, last: &[], rest_yields: false };
-        assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ pub mod delegate;
 mod execute;
 pub mod range;
 pub mod range_set;
+pub mod reserved;
 pub mod resolv_conf;
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,4 @@ pub use allocate::{AllocateError, Availability, Pool, allocate};
 pub use delegate::{Delegate, DelegateError};
 pub use range::{Range, RangeError};
 pub use range_set::{RangeSet, RangeSetError};
+pub use reserved::{Block, NodeAddresses, Reserved, unusable};

@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
+use super::Reserved;
+
 /// A range of addresses within a subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
@@ -134,10 +136,15 @@ impl Range {
     /// Whether the address is the subnet's gateway, network or (IPv4) broadcast address. IPv6's
     /// network address is the subnet's routers' anycast address (RFC 4291, section 2.6.1).
     #[must_use]
-    pub fn reserves(&self, address: IpAddr) -> bool {
-        address == self.gateway
-            || address == self.subnet.network()
-            || (address.is_ipv4() && address == self.subnet.broadcast())
+    pub fn reserves(&self, address: IpAddr) -> Option<Reserved> {
+        if address == self.gateway {
+            return Some(Reserved::Gateway);
+        }
+        if address == self.subnet.network() {
+            return Some(Reserved::Network);
+        }
+        let is_broadcast = address.is_ipv4() && address == self.subnet.broadcast();
+        is_broadcast.then_some(Reserved::Broadcast)
     }
 
     /// An address of the range, with the subnet's prefix.
@@ -278,7 +285,8 @@ mod tests {
     fn a_gateway_outside_the_subnet_is_accepted() {
         let gateway = Some(ip("169.254.1.1"));
         let range = Range::new("10.1.2.0/24".parse().unwrap(), None, None, gateway).unwrap();
-        assert!(range.reserves(ip("169.254.1.1")) && !range.reserves(ip("10.1.2.1")));
+        assert_eq!(range.reserves(ip("169.254.1.1")), Some(Reserved::Gateway));
+        assert_eq!(range.reserves(ip("10.1.2.1")), None);
     }
 
     #[test]
@@ -286,7 +294,7 @@ mod tests {
         let (start, end) = (Some(ip("10.1.2.0")), Some(ip("10.1.2.255")));
         let range = Range::new("10.1.2.0/24".parse().unwrap(), start, end, None).unwrap();
         for address in ["10.1.2.0", "10.1.2.255"].map(ip) {
-            assert!(range.contains(address) && range.reserves(address), "{address}");
+            assert!(range.contains(address) && range.reserves(address).is_some(), "{address}");
         }
     }
 }

@@ -75,13 +75,13 @@ proptest! {
         let list = if ipv4(&ranges.0) == ipv4(&ranges.1) { json!([[ranges.0, ranges.1]]) } else { json!([[ranges.0]]) };
         let sets = sets(&list);
         let usable: HashSet<IpAddr> = every_address(&sets[0])
-            .filter(|address| !sets[0].ranges().iter().any(|range| range.reserves(*address)))
+            .filter(|address| !sets[0].ranges().iter().any(|range| range.reserves(*address).is_some()))
             .collect();
         let mut given = HashSet::new();
         let mut last = Some(IpAddr::from([10, 1, 1, last]));
         let network = "net".parse().unwrap();
         let error = loop {
-            let pool = Pool { network: &network, sets: &sets, last: &[last], rest_yields: false };
+            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), rest_yields: false };
             let available = |address| if given.contains(&address) { Availability::Taken } else { Availability::Free };
             match allocate(&pool, &[], |address| Ok(available(address))) {
                 Ok(chosen) => {
@@ -104,7 +104,7 @@ proptest! {
         let network = "net".parse().unwrap();
         let (mut last, mut order) = (None, Vec::new());
         for _ in 0..rounds {
-            let pool = Pool { network: &network, sets: &sets, last: &[last], rest_yields: false };
+            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), rest_yields: false };
             let Ok(chosen) = allocate::<AllocateError>(&pool, &[], |_| Ok(Availability::Free)) else { break };
             last = Some(chosen[0].addr());
             order.push(chosen[0].addr());

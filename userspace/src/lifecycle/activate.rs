@@ -11,7 +11,7 @@ use crate::{
     datapath::Maps,
     failpoint,
     netns::{Netns, stack},
-    slot::{Built, point},
+    slot::{Built, point, point_waiting},
     store::{Mode, PoolId, Shelf, Slot, SlotState, StoreError, Transaction, Write},
     types::{AttachmentId, Identity, SlotId},
 };
@@ -194,7 +194,7 @@ pub(super) fn activate(
         // While nobody else can write: should a DEL have come meanwhile, the slot may be another's,
         // and its traffic is no more ours to start.
         ensure_unchanged(transaction, slot)?;
-        point(slot, slot.host_ifindex, slot.identity, maps)?;
+        point_waiting(slot, slot.identity, maps)?;
         failpoint::hit("activate:pointed");
         transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
         Ok::<_, LifecycleError>(())

@@ -3,8 +3,9 @@
 use super::{
     LifecycleError, Node, Request,
     cold::add_cold,
-    container::container_netns,
+    container::{ContainerNetns, container_netns},
     del::detach,
+    holders::name_holders,
     in_force::pool_template,
     provide::Provided,
     result::result,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     bell,
     cni::{CniResult, Dns},
-    conf::IpamConf,
+    conf::{IpamConf, User},
     ipam::resolv_conf,
     store::Slot,
     template::NodeContext,
@@ -34,12 +35,24 @@ pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
         drop(request.delegate(plugin)?);
     }
     let node = Node::open(&request.conf.directories)?;
-    let decline = match reuse(&node, request, &user, path, &netns)? {
-        Reuse::Slot(provided) => return add_slot(&node, request, path, &provided),
+    attach(&node, request, &user, path, &netns)
+        .map_err(|error| name_holders(&node, &request.conf, error))
+}
+
+/// Attaches a container with a slot of the pool, or in its own namespace.
+fn attach(
+    node: &Node,
+    request: &Request,
+    user: &User,
+    path: &NetnsPath,
+    netns: &ContainerNetns,
+) -> Result<CniResult, LifecycleError> {
+    let decline = match reuse(node, request, user, path, netns)? {
+        Reuse::Slot(provided) => return add_slot(node, request, path, &provided),
         Reuse::Declined(decline) => Some(decline),
         Reuse::NoPool => None,
     };
-    let result = add_cold(&node, request, &user, decline, path, &netns.own)?;
+    let result = add_cold(node, request, user, decline, path, &netns.own)?;
     if decline.is_some() {
         bell::ring(&node.directories.run, "");
     }

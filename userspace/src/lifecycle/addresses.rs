@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{LifecycleError, node::now};
 use crate::{
     conf::OwnIpam,
-    ipam::{self, Availability, Pool},
+    ipam::{self, Availability, NodeAddresses, Pool},
     store::{Network, PoolId, Slot, StoreError, Transaction, Write},
     types::SlotId,
 };
@@ -21,6 +21,7 @@ pub(super) fn take_addresses(
     transaction: &mut Write<'_>,
     id: &PoolId,
     own: &OwnIpam,
+    node: &NodeAddresses,
     requested: &[IpAddr],
     rest_yields: bool,
     slot: SlotId,
@@ -28,7 +29,7 @@ pub(super) fn take_addresses(
     let name = &id.network;
     let network = transaction.network(name)?;
     let last = &network.last_given;
-    let pool = Pool { network: name, sets: &own.range_sets, last, rest_yields };
+    let pool = Pool { network: name, sets: &own.range_sets, last, node, rest_yields };
     let now = now();
     let addresses = ipam::allocate(&pool, requested, |address| {
         Ok::<_, LifecycleError>(availability(transaction, address, now)?)

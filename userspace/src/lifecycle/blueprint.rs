@@ -4,13 +4,16 @@ use super::{
     LifecycleError, Node,
     activate::publish,
     addresses::take_addresses,
+    configuration::ensure_ipv6,
     in_force::{PoolInForce, pool_template},
     node::{now, uplink_mtu},
+    node_addresses::node_addresses,
 };
 use crate::{
-    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
+    conf::{IpamConf, NetConf, OwnIpam},
     datapath::Datapath,
     failpoint,
+    ipam::NodeAddresses,
     netns::{HiddenNamespaces, Netns, NetnsInode},
     slot::{BuildPermit, Builder, Built},
     store::{PoolId, Slot, Write},
@@ -31,6 +34,8 @@ pub(super) struct Blueprint<'a> {
     masquerade: bool,
     /// Where the host's ends of the slots will be.
     home: NetnsInode,
+    /// What the node has itself of the ranges.
+    node: NodeAddresses,
 }
 
 /// A slot on record, and its namespace, in which nothing is yet.
@@ -54,11 +59,12 @@ impl<'a> Blueprint<'a> {
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
-        if mtu < LEAST_MTU_V6 && conf.ipam.gives_ipv6() {
-            return Err(LifecycleError::TemplateMtu { pool: pool.id.to_string(), mtu });
+        if conf.ipam.gives_ipv6() {
+            ensure_ipv6(conf, mtu)?;
         }
         let home = Netns::current()?.inode();
-        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home })
+        let node = node_addresses(&own.range_sets)?;
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home, node })
     }
 
     /// Whether its slots are masqueraded.
@@ -80,6 +86,7 @@ impl<'a> Blueprint<'a> {
         slot.netns = Some(netns.inode());
         slot.masquerade = self.masquerade;
         slot.link_local = self.conf.link_local;
+        (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
         slot.identity = transaction.identity(&format!("network:{network}"))?;
         slot.pool = self.pool.key;
         slot.template = self.digest;
@@ -87,7 +94,10 @@ impl<'a> Blueprint<'a> {
         slot.mtu = self.mtu;
         transaction.put_template(&self.digest, &self.text)?;
         let yields = self.pool.policy.cooldown.is_none();
-        slot.addresses = take_addresses(transaction, &self.pool.id, self.own, &[], yields, id)?;
+        slot.addresses = {
+            let (id_of_pool, own, node) = (&self.pool.id, self.own, &self.node);
+            take_addresses(transaction, id_of_pool, own, node, &[], yields, id)?
+        };
         transaction.put_slot(&slot)?;
         Ok(slot)
     }

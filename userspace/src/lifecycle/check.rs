@@ -6,12 +6,13 @@ use super::{
     in_force::pool_template,
 };
 use crate::{
-    cni::{CniResult, Route},
+    cni::{CniResult, Interface, Route},
     conf::IpamConf,
     datapath::Datapath,
     netns::Netns,
     slot::{InspectError, inspect},
     store::{Slot, SlotState},
+    types::Mac,
 };
 
 /// Compares an attachment with the record, the configuration and the result of ADD. Changes
@@ -20,9 +21,10 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
     let previous = request.conf.prev_result.as_ref().ok_or(LifecycleError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
     let node = node.ok_or_else(|| not_attached(request))?;
-    let slot = active_slot(&node, request)?;
+    let mut slot = active_slot(&node, request)?;
     let netns = container_netns(request, &slot)?;
     compare_result(request, &slot, previous)?;
+    slot.mac = given_mac(request, previous).unwrap_or(slot.mac);
     let template = match &slot.template_name {
         Some(_) => pool_template(&node, &request.conf, Some(&slot.template))?,
         None => template(&request.conf, &routes(request, previous)),
@@ -83,6 +85,14 @@ fn compare_result(
         Some(own) => Err(differs(request, format!("prevResult lacks its address {own}"))),
         None => Ok(()),
     }
+}
+
+/// The Ethernet address that the interface has by the result of the whole chain: a plugin behind
+/// repoint may have given it another (`tuning`).
+fn given_mac(request: &Request, previous: &CniResult) -> Option<Mac> {
+    let ifname = request.attachment.ifname.as_str();
+    let is_ours = |interface: &&Interface| interface.sandbox.is_some() && interface.name == ifname;
+    previous.interfaces.iter().find(is_ours)?.mac.as_deref()?.parse().ok()
 }
 
 /// The routes that address management gave. Another plugin does not tell again, but ADD's result

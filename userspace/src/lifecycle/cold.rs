@@ -6,11 +6,12 @@ use super::{
     Decline, LifecycleError, Node, Request,
     activate::{cause, ensure_unchanged, publish},
     addresses::take_addresses,
-    configuration::{configuration, template},
+    configuration::{configuration, ensure_ipv6, template},
     connections::forget_connections,
     decision::ordinary,
     in_force::{pool_id, stored_template},
     node::now,
+    node_addresses::{check_given, node_addresses},
     release::undo,
     result::result,
     room::{Room, lack},
@@ -22,7 +23,7 @@ use crate::{
     conf::{IpamConf, User},
     datapath::Datapath,
     failpoint,
-    ipam::resolv_conf,
+    ipam::{NodeAddresses, resolv_conf},
     netns::Netns,
     slot::{BuildPermit, Builder, Built, require_masquerade},
     store::{Mode, Slot, SlotState},
@@ -90,6 +91,10 @@ impl Cold<'_> {
     fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
         let home = Netns::current()?.inode();
+        let reserved = match &conf.ipam {
+            IpamConf::Own(own) => node_addresses(&own.range_sets)?,
+            IpamConf::Delegated(_) => NodeAddresses::default(),
+        };
         node.store.grow(|transaction| {
             transaction.record_home(home)?;
             let id = transaction.next_slot_id()?;
@@ -102,6 +107,7 @@ impl Cold<'_> {
             self.give(&mut slot);
             slot.masquerade = self.masquerades();
             slot.link_local = conf.link_local;
+            (slot.local_path, slot.hook) = (conf.local_path, conf.hook);
             slot.mac = conf.mac.unwrap_or(slot.mac);
             slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
             match &conf.ipam {
@@ -110,7 +116,7 @@ impl Cold<'_> {
                         let requested = self.request.requested_addresses();
                         let pool = pool_id(conf, &attachment.ifname, self.user);
                         let yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
-                        take_addresses(transaction, &pool, own, &requested, yields, id)?
+                        take_addresses(transaction, &pool, own, &reserved, &requested, yields, id)?
                     };
                 }
                 IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
@@ -153,6 +159,9 @@ impl Cold<'_> {
             None => template(&request.conf, &leased.routes),
         };
         let config = configuration(&template, &leased.slot.addresses)?;
+        if config.addresses.iter().any(|address| address.addr().is_ipv6()) {
+            ensure_ipv6(&request.conf, config.mtu)?;
+        }
         if config.masquerade {
             require_masquerade(&node.directories.run)?;
         }
@@ -183,6 +192,7 @@ impl Cold<'_> {
             Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
                 slot.template = digest;
                 slot.host_ifindex = built.host_ifindex;
+                slot.source_routed = built.source_routed;
                 slot.mtu = config.mtu;
             })?)
         })
@@ -211,6 +221,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, Lifec
             if addresses.is_empty() {
                 return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
             }
+            check_given(plugin, addresses.iter().map(IpNet::addr))?;
             let slot = record_addresses(node, slot, addresses)?;
             Ok(Lease { slot, routes: given.routes, dns: given.dns })
         }

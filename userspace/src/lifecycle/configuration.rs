@@ -7,6 +7,7 @@ use crate::{
     cni::Route,
     conf::{IpamConf, NetConf},
     netlink::RouteOptions,
+    slot::NoIpv6,
     template::{
         AddressSource, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia, Template,
         VERSION,
@@ -71,4 +72,10 @@ pub(super) fn configuration(
     addresses: &[IpNet],
 ) -> Result<NetworkConfig, LifecycleError> {
     Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: uplink_mtu()? }))
+}
+
+/// Refuses IPv6 addresses of a network to interfaces of this MTU, in bytes, where they cannot have any.
+pub(super) fn ensure_ipv6(conf: &NetConf, mtu: u32) -> Result<(), LifecycleError> {
+    let refuse = |why| LifecycleError::NoIpv6 { network: conf.name.clone(), why };
+    NoIpv6::of(mtu).map(refuse).map_or(Ok(()), Err)
 }

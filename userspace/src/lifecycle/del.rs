@@ -1,6 +1,6 @@
 //! DEL: detach a container from a network.
 
-use super::{LifecycleError, Node, Request, park::park, release::release};
+use super::{LifecycleError, Node, Request, lost::detach_lost, park::park, release::release};
 use crate::{
     conf::IpamConf,
     store::{Slot, SlotState},
@@ -10,15 +10,19 @@ use crate::{
 /// Detaches a container. Nothing of the attachment is left when this returns; there having been
 /// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
 pub fn del(request: &Request) -> Result<(), LifecycleError> {
-    if let Some(node) = Node::open_existing(&request.conf.directories)? {
-        while let Some(slot) = attached(&node, &request.attachment)? {
+    let node = Node::open_existing(&request.conf.directories)?;
+    if let Some(node) = &node {
+        while let Some(slot) = attached(node, &request.attachment)? {
             // Else an ADD or another DEL has moved it on meanwhile.
-            if detach(&node, &slot, request)? {
+            if detach(node, &slot, request)? {
                 return Ok(());
             }
         }
     }
-    release_unknown(request)
+    // Another plugin must get its addresses back whatever becomes of the rest.
+    let detached = detach_lost(node.as_ref(), request);
+    release_unknown(request)?;
+    detached
 }
 
 /// The slot of an attachment.

@@ -1,11 +1,11 @@
 //! Why a verb failed, and what the caller is told.
 
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use super::Decline;
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::{Annotation, ConfError, LEAST_MTU_V6, UserError},
+    conf::{Annotation, ConfError, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     lock::LockError,
@@ -13,11 +13,12 @@ use crate::{
     netns::{HiddenError, NetnsError, StackError},
     private::PrivateError,
     slot::{
-        BuildError, CaptureError, FingerprintError, HalfError, InspectError, MasqueradeError,
-        NodeNeedsError, PermitError, TeardownError, UsageError,
+        BuildError, CaptureError, FingerprintError, HalfError, HookError, InspectError,
+        MasqueradeError, NoIpv6, NodeNeedsError, PermitError, TeardownError, UsageError,
     },
     store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
+    threads::ThreadError,
     types::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
 };
 
@@ -27,6 +28,14 @@ pub enum LifecycleError {
     /// No address can be had.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
+    /// No address can be had, because these slots have them.
+    #[error("{error}: {holders}")]
+    Held {
+        /// What was lacking.
+        error: Box<Self>,
+        /// The slots that have it.
+        holders: String,
+    },
     /// The IPAM plugin failed.
     #[error(transparent)]
     Delegate(#[from] DelegateError),
@@ -35,6 +44,27 @@ pub enum LifecycleError {
     NoAddress {
         /// The plugin.
         plugin: String,
+    },
+    /// The node's own addresses cannot be read.
+    #[error("reading the node's addresses from {path}, none of which a container may get")]
+    NodeAddresses {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The IPAM plugin gave an address that does not work.
+    #[error(
+        "IPAM plugin {plugin} gave {address}, which is {why}: no container can have it, have the \
+         plugin give others"
+    )]
+    UnusableAddress {
+        /// The plugin.
+        plugin: String,
+        /// The address.
+        address: IpAddr,
+        /// Why it does not work.
+        why: String,
     },
     /// The file that `ipam.resolvConf` names cannot be used.
     #[error(transparent)]
@@ -72,7 +102,7 @@ pub enum LifecycleError {
     #[error(transparent)]
     Hidden(#[from] HiddenError),
     /// There is no place for slots' namespaces, though a slot is on record that has one.
-    #[error("the place of slots' namespaces is gone: restart repoint-agent, or ADD again")]
+    #[error("the place of slots' namespaces is gone: an ADD or `repoint pool fill` makes it again")]
     NoHidden,
     /// A slot's namespace is not the one on record.
     #[error("the namespace of slot {slot} is another than the one on record")]
@@ -215,16 +245,13 @@ pub enum LifecycleError {
         /// Whose container it was made of.
         owner: TemplateOwner,
     },
-    /// A template does not go with the network's addresses.
-    #[error(
-        "pool {pool} has slots of MTU {mtu}, with which an interface has no IPv6 (RFC 8200: \
-         {LEAST_MTU_V6} at least): change the template, or remove the network's IPv6 ranges"
-    )]
-    TemplateMtu {
-        /// The pool.
-        pool: String,
-        /// The MTU, in bytes.
-        mtu: u32,
+    /// The network gives IPv6 addresses that its interfaces cannot have.
+    #[error("network {network} gives IPv6 addresses, and {why}")]
+    NoIpv6 {
+        /// The network.
+        network: NetworkName,
+        /// What keeps the interfaces from having them.
+        why: NoIpv6,
     },
     /// The text of a template is not on record.
     #[error("the template with digest {digest}, which slots were made from, is not on record")]
@@ -337,9 +364,9 @@ pub enum LifecycleError {
     /// The data plane was unloaded.
     #[error("the data plane is not loaded: run `repoint load`")]
     NoDatapath,
-    /// A thread that builds a slot, or sweeps, ended early.
-    #[error("a thread that goes in and out of namespaces ended early")]
-    Thread,
+    /// A thread that builds a slot, or sweeps, cannot be started, or ended early.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// Somebody else sweeps.
     #[error("another sweep is at work: {0}")]
     Sweeping(#[source] LockError),
@@ -414,6 +441,15 @@ fn others(rest: &[LifecycleError]) -> String {
     rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
 }
 
+impl From<HookError> for LifecycleError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Netlink(error) => error.into(),
+            HookError::Datapath(error) => error.into(),
+        }
+    }
+}
+
 impl LifecycleError {
     /// The error as the protocol has it.
     #[must_use]
@@ -421,6 +457,7 @@ impl LifecycleError {
         match self {
             Self::Allocate(error) => error.to_cni(),
             Self::Delegate(error) => error.to_cni(),
+            Self::Held { error, .. } => CniError { msg: self.to_string(), ..error.to_cni() },
             Self::Release { first, .. } => CniError { msg: self.to_string(), ..first.to_cni() },
             Self::NotReady(_) => CniError::new(ErrorCode::NOT_AVAILABLE, self.to_string()),
             Self::Limited(_) => CniError::new(ErrorCode::LIMITED_CONNECTIVITY, self.to_string()),
@@ -428,11 +465,24 @@ impl LifecycleError {
         }
     }
 
+    /// Whether another user owns a folder or file of the node's.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Private(PrivateError::Foreign { .. })
+                | Self::Store(StoreError::Private(PrivateError::Foreign { .. }))
+                | Self::Datapath(DatapathError::Private(PrivateError::Foreign { .. }))
+        )
+    }
+
     fn code(&self) -> ErrorCode {
         match self {
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
             | Self::OwnNetns { .. }
-            | Self::User(UserError::Args { .. } | UserError::Unknown { .. })
+            | Self::User(
+                UserError::Args { .. } | UserError::Unknown { .. } | UserError::Misspelt { .. },
+            )
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
             Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
             Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
@@ -448,17 +498,22 @@ impl LifecycleError {
             | Self::NoPool { .. }
             | Self::NoDomain { .. }
             | Self::TemplateName(_)
-            | Self::TemplateMtu { .. }
+            | Self::NoIpv6 { .. }
             | Self::NoPrevResult
             | Self::ResolvConf(_)
             | Self::User(
                 UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
             ) => ErrorCode::INVALID_CONFIGURATION,
-            Self::NoAddress { .. } | Self::Store(StoreError::AddressTaken { .. }) => {
-                ErrorCode::NO_ADDRESS
-            }
+            Self::NoAddress { .. }
+            | Self::UnusableAddress { .. }
+            | Self::Store(StoreError::AddressTaken { .. }) => ErrorCode::NO_ADDRESS,
             Self::Store(StoreError::AttachmentTaken { .. }) => ErrorCode::ALREADY_EXISTS,
             Self::Build { source, .. } if source.is_present() => ErrorCode::ALREADY_EXISTS,
+            Self::Build { source, .. } | Self::Prepare { source, .. }
+                if matches!(**source, BuildError::Contradiction { .. }) =>
+            {
+                ErrorCode::INVALID_CONFIGURATION
+            }
             Self::NotAttached { .. } => ErrorCode::UNKNOWN_CONTAINER,
             Self::Differs { .. } | Self::Inspect(_) => ErrorCode::CHECK_FAILED,
             _ => ErrorCode::NODE_FAILURE,

@@ -8,10 +8,11 @@ use super::{
     Decline, LifecycleError, Node, Outcome,
     activate::Wanted,
     del::attached,
+    holders::name_holders,
     in_force::{pool_id, pool_in_force},
     park::park,
     provide::{Provided, provide, ready},
-    target::Target,
+    target::{Target, resolve},
     template_use::check_pool_use,
     terms::Terms,
 };
@@ -76,7 +77,9 @@ impl Node {
         let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
         check_pool_use(&pool, user)?;
         let terms = Terms::new(conf, &pool.policy, user)?;
-        let wanted = Wanted { attachment, pool: &pool, terms, user, path: *path, sysctls: None };
+        let path = path.map(resolve).transpose()?;
+        let path = path.as_deref();
+        let wanted = Wanted { attachment, pool: &pool, terms, user, path, sysctls: None };
         if wanted.terms.mode == Mode::None {
             return Err(wanted.declined(Decline::Asked));
         }
@@ -85,7 +88,8 @@ impl Node {
         let provided = if *prepared_only {
             activate_ready(self, &wanted, &open)?
         } else {
-            let provided = provide(self, conf, &wanted, &open)?;
+            let provided = provide(self, conf, &wanted, &open)
+                .map_err(|error| name_holders(self, conf, error))?;
             provided.map_err(|reason| wanted.declined(reason))?
         };
         if let Some(target) = target {

@@ -84,7 +84,7 @@ fn compare_all(
     programs: Option<&Programs>,
 ) -> Result<Vec<Compared>, LifecycleError> {
     let numbers = programs.map(Programs::numbers);
-    let seen: Vec<SeenHalf> = look_at_halves(socket, &slots.iter().collect::<Vec<_>>())?;
+    let seen: Vec<SeenHalf> = look_at_halves(socket, &slots.iter().collect::<Vec<_>>(), numbers)?;
     let pairs = slots.iter().zip(&seen);
     Ok(pairs.map(|(slot, seen)| compare_half(slot, seen, numbers)).collect())
 }

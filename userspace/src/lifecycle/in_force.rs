@@ -3,7 +3,7 @@
 use super::{LifecycleError, Node, configuration::template_of};
 use crate::{
     cni::CniArgs,
-    conf::{NetConf, User},
+    conf::{IpamConf, NetConf, User},
     failpoint,
     store::{Pool, PoolId, PoolOverride, PoolPolicy, StoredTemplate, TemplateOwner},
     template::{Digest, NodeContext, Template},
@@ -94,7 +94,7 @@ fn digest(pool: &Pool) -> Option<[u8; 32]> {
 /// Whether a pool is there because of the configuration, and not because an operator wants it.
 fn was_configured(pool: &Pool) -> bool {
     pool.set == PoolOverride::default()
-        && NetConf::parse(&pool.conf).is_ok_and(|conf| conf.pool.is_some())
+        && NetConf::recorded(&pool.conf).is_ok_and(|conf| conf.pool.is_some())
 }
 
 /// Records what a pool's slots are built from from now on, and how many there should be.
@@ -148,6 +148,11 @@ pub(super) fn put_pool(
         Ok(pool)
     });
     failpoint::hit("pool:recorded");
+    if recorded.is_ok() && !matches!(conf.ipam, IpamConf::Delegated(_)) {
+        // Here, since the agent may be in another mount namespace than the runtimes. Where that fails, the
+        // ADD is served without the pool, which says why.
+        drop(node.hidden());
+    }
     recorded
 }
 
@@ -159,7 +164,7 @@ fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bo
         && (&other.network, &other.ifname) == (&id.network, &id.ifname)
         && pool.set == PoolOverride::default()
         && is_networks(id, conf)
-        && NetConf::parse(&pool.conf).is_ok_and(|old| is_networks(other, &old))
+        && NetConf::recorded(&pool.conf).is_ok_and(|old| is_networks(other, &old))
 }
 
 /// A template that is stored on this node.
@@ -172,7 +177,7 @@ pub(super) fn stored_template(
 
 /// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
 pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, LifecycleError> {
-    let template = pool_template(node, &NetConf::parse(&pool.conf)?, digest(pool).as_ref())?;
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, digest(pool).as_ref())?;
     Ok(template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink }).mtu)
 }
 

@@ -16,8 +16,11 @@ mod error;
 mod gateway;
 mod gc;
 mod halves;
+mod holders;
 mod in_force;
+mod lost;
 mod node;
+mod node_addresses;
 mod operations;
 mod outcome;
 mod park;
@@ -54,6 +57,7 @@ pub use halves::{
 };
 pub use in_force::{mtu_of_pool, record_pool};
 pub use node::{Node, mtu_of_uplink, now, uplink_mtu};
+pub use node_addresses::reserved_addresses;
 pub use operations::{
     OperationRequest, activate_request, park_request, prepare_for, prepare_request,
 };
@@ -66,7 +70,7 @@ pub use replicate::{
     replicate_request, store_template,
 };
 pub use request::{NetworkRequest, Request};
-pub use scrub::{Fate, PATIENCE, dirty_slots, scrub};
+pub use scrub::{Fate, PATIENCE, dirty_slots, holders, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use status::status;
 pub use tenants::{Evicted, end_lingering};

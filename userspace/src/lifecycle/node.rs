@@ -13,11 +13,12 @@ use crate::{
     conf::Directories,
     datapath::{Datapath, Maps},
     lifecycle::LifecycleError,
-    netlink::{RouteSocket, mtu_of, uplink_ifindex},
+    netlink::uplink,
     netns::{Door, HiddenNamespaces, Netns},
     private,
     slot::Owner,
     store::{Store, StoreError, StoredTemplate, Templates},
+    template::MTU,
     types::{SlotId, TemplateName},
 };
 
@@ -31,6 +32,7 @@ pub struct Node {
     pub directories: Directories,
     /// Its database.
     pub store: Store,
+    is_agents: bool,
     /// The way to slots' namespaces of a program that activates more than one.
     door: Mutex<Option<Door>>,
     /// The templates, once somebody has asked for them: a process opens them once.
@@ -50,7 +52,13 @@ impl Node {
     fn new(directories: &Directories, store: Store) -> Self {
         let directories = directories.clone();
         let (door, templates, maps) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
-        Self { directories, store, door, templates, maps }
+        Self { directories, store, is_agents: false, door, templates, maps }
+    }
+
+    /// The same for the agent, which does not decide where slots' namespaces are kept.
+    #[must_use]
+    pub fn for_agent(self) -> Self {
+        Self { is_agents: true, ..self }
     }
 
     /// Opens a node that has a database.
@@ -100,7 +108,11 @@ impl Node {
 
     /// Where the slots' namespaces are kept, made if there is no such place.
     pub fn hidden(&self) -> Result<HiddenNamespaces, LifecycleError> {
-        Ok(HiddenNamespaces::open(&self.directories.run)?)
+        let run = &self.directories.run;
+        if self.is_agents {
+            return HiddenNamespaces::open_for_agent(run)?.ok_or(LifecycleError::NoHidden);
+        }
+        Ok(HiddenNamespaces::open(run)?)
     }
 
     /// Where the slots' namespaces are kept, if there is such a place.
@@ -188,11 +200,10 @@ pub fn uplink_mtu() -> Result<u32, LifecycleError> {
     Ok(mtu_of_uplink()?.unwrap_or(MTU_WITHOUT_UPLINK))
 }
 
-/// MTU of the node's uplink, bytes; none where no route leads to the outside.
+/// MTU of the node's uplink, bytes, or the nearest that a slot's interfaces can have; none where no
+/// default route leads to the outside.
 pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
-    let mut socket = RouteSocket::open()?;
-    let uplink = uplink_ifindex(&mut socket)?;
-    Ok(uplink.map(|ifindex| mtu_of(&mut socket, ifindex)).transpose()?)
+    Ok(uplink()?.map(|uplink| uplink.mtu.clamp(*MTU.start(), *MTU.end())))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     container::container_netns,
     del::{attached, detach},
     gateway::activate_ready,
+    holders::name_holders,
     in_force::{PoolInForce, pool_id, pool_in_force},
     prepare::{check_room, prepare},
     reuse::{Guarded, guard, guard_request},
@@ -67,7 +68,8 @@ pub fn prepare_for(
     check_room(node, &pool, count)?;
     let waiting = user.function.is_some().then_some(user);
     let order = Order { conf, pool: &pool.id, count, user: waiting };
-    slots(node, &prepare(node, &order)?)
+    let built = prepare(node, &order).map_err(|error| name_holders(node, conf, error))?;
+    slots(node, &built)
 }
 
 /// The records of slots that were made just now.
@@ -117,6 +119,7 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     let (target, guarded) = target(request, path)?;
     let guarded = guarded.map_err(|reason| wanted.declined(reason))?;
     wanted.sysctls = guarded.sysctls.as_deref();
+    wanted.path = Some(&guarded.path);
     let hidden = guarded.hidden.as_ref();
     let open = |slot| Ok(hidden.ok_or(LifecycleError::NoHidden)?.netns(slot)?);
     let provided = activate_ready(&node, &wanted, &open)?;
@@ -151,9 +154,9 @@ fn target<'a>(
         return Ok((None, Err(reason)));
     }
     let target = Target::create(path.as_path())?;
-    let guarded = match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+    let guarded = match HiddenNamespaces::open_own(&request.conf.directories.run) {
         Err(HiddenError::Elsewhere { .. }) => Err(Decline::MountNamespace),
-        hidden => Ok(Guarded { hidden: hidden?, sysctls: None }),
+        hidden => Ok(Guarded { path: path.as_path().to_owned(), hidden: hidden?, sysctls: None }),
     };
     Ok((Some(target), guarded))
 }

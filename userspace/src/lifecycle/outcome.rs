@@ -19,6 +19,9 @@ pub enum Decline {
     UserNamespace,
     /// The namespace holds another interface than `lo`.
     Interfaces,
+    /// IPv6 is switched off in the namespace, and the network gives IPv6 addresses: setting the same in
+    /// a slot's would take its addresses away.
+    Ipv6Disabled,
     /// This process is in another mount namespace than the one that has the slots' namespaces.
     MountNamespace,
     /// The pool has as many slots as it may have, and none is free.
@@ -29,7 +32,7 @@ pub enum Decline {
 
 impl Decline {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Asked,
         Self::DelegatedIpam,
         Self::PrevResult,
@@ -37,6 +40,7 @@ impl Decline {
         Self::ProcessInside,
         Self::UserNamespace,
         Self::Interfaces,
+        Self::Ipv6Disabled,
         Self::MountNamespace,
         Self::Full,
         Self::Broken,
@@ -53,6 +57,7 @@ impl Decline {
             Self::ProcessInside => "process_inside",
             Self::UserNamespace => "user_namespace",
             Self::Interfaces => "interfaces",
+            Self::Ipv6Disabled => "ipv6_disabled",
             Self::MountNamespace => "mount_namespace",
             Self::Full => "full",
             Self::Broken => "broken",
@@ -72,6 +77,7 @@ impl fmt::Display for Decline {
             }
             Self::UserNamespace => "its namespace is owned by another user namespace",
             Self::Interfaces => "its namespace holds an interface beside lo",
+            Self::Ipv6Disabled => "a sysctl of its namespace switches IPv6 off",
             Self::MountNamespace => "slots are kept for another mount namespace than the plugin's",
             Self::Full => "the pool is full and no slot is free",
             Self::Broken => "the slot that it was to get could not be activated",

@@ -1,12 +1,11 @@
 //! PREPARE: slots are built ahead of time, with namespaces of their own, and kept parked.
 
-use std::thread;
-
 use super::{
     LifecycleError, Node,
     blueprint::{Blueprint, Site},
     connections::forget_connections,
     destroy::destroy,
+    holders::name_holders,
     in_force::{PoolInForce, pool_in_force},
     node::now,
     pools::{supply, total},
@@ -19,6 +18,7 @@ use crate::{
     netns::{HiddenNamespaces, Netns},
     slot::{Built, Fingerprint, require_masquerade},
     store::{Pool, PoolId, Slot, SlotState},
+    threads::{self, ThreadError},
     types::{Identity, SlotId},
 };
 
@@ -62,8 +62,9 @@ pub fn refill(
     if recorded.is_none_or(|recorded| recorded.key != pool.key) {
         return Ok(Vec::new());
     }
-    let conf = NetConf::parse(&pool.conf)?;
+    let conf = NetConf::recorded(&pool.conf)?;
     build_slots(node, &conf, &PoolInForce::recorded(id, pool), None, count)
+        .map_err(|error| name_holders(node, &conf, error))
 }
 
 fn build_slots(
@@ -155,7 +156,7 @@ impl Batches<'_> {
             && let Err(error) = require_masquerade(&node.directories.run)
         {
             let mut error = Some(error);
-            let mut failed = || error.take().map_or(LifecycleError::Thread, Into::into);
+            let mut failed = || error.take().map_or_else(|| ThreadError::Ended.into(), Into::into);
             return sites.into_iter().map(|site| (site, Err(failed()))).collect();
         }
         let built = build_all(node, blueprint, hidden, &sites);
@@ -225,8 +226,7 @@ fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>
 /// Makes namespaces, by a thread that can be lost inside one.
 fn namespaces(count: u32) -> Result<Vec<Netns>, LifecycleError> {
     let work = || (0..count).map(|_| Netns::create()).collect::<Result<Vec<_>, _>>();
-    let made = thread::scope(|scope| scope.spawn(work).join());
-    Ok(made.map_err(|_| LifecycleError::Thread)??)
+    Ok(threads::run(work)??)
 }
 
 /// Builds slots one after the other, and answers in their order, by a thread of its own, since it
@@ -248,7 +248,11 @@ fn build_all(
         };
         sites.iter().map(build).collect()
     };
-    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_default()
+    threads::run(work).unwrap_or_else(|error| {
+        let mut error = Some(error);
+        let mut failed = || Err(error.take().unwrap_or(ThreadError::Ended).into());
+        sites.iter().map(|_| failed()).collect()
+    })
 }
 
 /// Records what the pool's new namespaces are like, as one of them is. They are made alike: one is

@@ -1,7 +1,5 @@
 //! A slot for a container: one that is at hand, or else one that is built for it.
 
-use std::thread;
-
 use super::{
     Decline, LifecycleError, Node, Outcome,
     activate::{Claim, Wanted, activate, cause, claim, ensure_unchanged},
@@ -22,6 +20,7 @@ use crate::{
     netns::{Netns, guard, stack},
     slot::require_masquerade,
     store::{Slot, SlotState},
+    threads,
     types::SlotId,
 };
 
@@ -147,8 +146,7 @@ fn build(
         })
     };
     // A thread of its own, since it goes in and out of namespaces.
-    let built =
-        thread::scope(|scope| scope.spawn(work).join().unwrap_or(Err(LifecycleError::Thread)));
+    let built = threads::run(work).map_err(Into::into).flatten();
     match built {
         Ok(slot) => {
             failpoint::hit("provide:active");

@@ -1,19 +1,17 @@
 //! Giving an attachment up: what DEL, GC and a failed ADD have in common.
 
-use std::{
-    path::Path,
-    thread::{self, ScopedJoinHandle},
-    time::Duration,
-};
+use std::{path::Path, thread, time::Duration};
 
 use super::{LifecycleError, Node, Request, node::now};
 use crate::{
     conf::NetConf,
     datapath::Maps,
     failpoint,
-    netns::pop,
-    slot::{release_masquerade, remove_interface, withdraw},
+    netns::{Netns, pop},
+    slot::{release_masquerade, remove_interface, remove_sources, withdraw},
     store::{SOFT_COOLDOWN, Slot, SlotState},
+    threads::{self, ThreadError},
+    types::NetnsPath,
 };
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
@@ -53,21 +51,39 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
         Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
         Err(error) => errors.push(error),
     }
+    if !slot.owns_netns && (slot.source_routed || slot.host_ifindex == 0) {
+        errors.extend(release_sources(slot).err());
+    }
     thread::scope(|scope| {
-        let rule = slot
-            .masquerade
-            .then(|| scope.spawn(|| release_masquerade(&node.directories.run, &node.store)));
+        let release = || release_masquerade(&node.directories.run, &node.store);
+        // Without a thread, one after the other.
+        let rule = slot.masquerade.then(|| threads::spawn(scope, release).map_err(|_| release()));
         errors.extend(remove_interface(slot, remover).err().map(Into::into));
         if slot.owns_netns {
             errors.extend(release_netns(node, slot).err());
         }
-        match rule.map(ScopedJoinHandle::join) {
+        let released = rule.map(|rule| match rule {
+            Ok(thread) => thread.join().map_err(|_| ThreadError::Ended.into()),
+            Err(released) => Ok(released),
+        });
+        match released {
             Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            Some(Err(ended)) => errors.push(ended),
             None => {}
         }
     });
     errors
+}
+
+/// Removes the rules that route by the slot's source addresses, if its namespace is still at its path.
+fn release_sources(slot: &Slot) -> Result<(), LifecycleError> {
+    let path = slot.netns_path.as_ref().and_then(|path| NetnsPath::new(path).ok());
+    // A namespace that is gone, or a path where it never was, has no rules.
+    let Some(Ok(netns)) = path.map(|path| Netns::open(&path)) else { return Ok(()) };
+    if slot.netns != Some(netns.inode()) {
+        return Ok(());
+    }
+    Ok(netns.run(|| remove_sources(&slot.ifname))??)
 }
 
 /// Removes the slot's map entries while nobody can write to the database: an address that was looked

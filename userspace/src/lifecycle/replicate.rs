@@ -213,7 +213,7 @@ fn rebase(
     pool: &Pool,
     stored: &StoredTemplate,
 ) -> Result<(), LifecycleError> {
-    let conf = NetConf::parse(&pool.conf)?;
+    let conf = NetConf::recorded(&pool.conf)?;
     let now = put_pool(node, &conf, id, pool.configured, Some(stored))?;
     failpoint::hit("replicate:pool");
     if now.key == pool.key { Ok(()) } else { drain(node, pool.key).map(drop) }

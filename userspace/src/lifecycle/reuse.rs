@@ -1,6 +1,6 @@
 //! Whether an ADD can be served from the pool, and serving it so.
 
-use std::{fs, io, os::unix::process::parent_id};
+use std::{fs, io, os::unix::process::parent_id, path::PathBuf};
 
 use super::{
     Decline, LifecycleError, Node, Outcome, Request,
@@ -57,7 +57,7 @@ pub(super) fn reuse(
         pool: &pool,
         terms,
         user,
-        path: Some(path.as_path()),
+        path: Some(&guarded.path),
         sysctls: guarded.sysctls.as_deref(),
     };
     let open = |slot| match &guarded.hidden {
@@ -78,6 +78,9 @@ fn declined(node: &Node, pool: &PoolInForce, reason: Decline) -> Result<Reuse, L
 
 /// What was found out of a container that can have a slot.
 pub(super) struct Guarded {
+    /// Where a slot's namespace is to be mounted: `CNI_NETNS`, or where that leads if it is a symbolic
+    /// link.
+    pub(super) path: PathBuf,
     /// Where slots' namespaces are, if any is.
     pub(super) hidden: Option<HiddenNamespaces>,
     /// The sysctls that its own namespace has, where the runtime may have set some.
@@ -94,13 +97,13 @@ pub(super) fn guard(
         return Ok(Err(reason));
     }
     let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
-    if !guard::is_mount(path.as_path()).map_err(look)? {
+    let Some(mount_point) = guard::mount_point(path.as_path()).map_err(look)? else {
         return Ok(Err(Decline::ProcessInside));
-    }
+    };
     if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
         return Ok(Err(Decline::UserNamespace));
     }
-    let hidden = match HiddenNamespaces::open_existing(&request.conf.directories.run) {
+    let hidden = match HiddenNamespaces::open_own(&request.conf.directories.run) {
         Err(HiddenError::Elsewhere { .. }) => return Ok(Err(Decline::MountNamespace)),
         found => found?,
     };
@@ -109,9 +112,13 @@ pub(super) fn guard(
         let sysctls = check.then(guard::sysctls).transpose()?;
         Ok((guard::holds_interfaces()?, sysctls))
     })?;
+    let gives_ipv6 = request.conf.ipam.gives_ipv6();
     Ok(match found.map_err(look)? {
         (true, _) => Err(Decline::Interfaces),
-        (false, sysctls) => Ok(Guarded { hidden, sysctls }),
+        (_, Some(values)) if gives_ipv6 && guard::disable_ipv6(&values) => {
+            Err(Decline::Ipv6Disabled)
+        }
+        (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), hidden, sysctls }),
     })
 }
 

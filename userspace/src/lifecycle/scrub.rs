@@ -2,6 +2,8 @@
 //! container may have them any more.
 
 use std::{
+    collections::HashMap,
+    iter,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -17,6 +19,7 @@ use crate::{
     slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
     store::{Pool, Shelf, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
+    threads::{self, ThreadError},
     types::SlotId,
 };
 
@@ -82,6 +85,18 @@ pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError
     sort(node, &dirty)
 }
 
+/// What uses slots' namespaces, by slot: one process or mount of each that is found from outside.
+pub fn holders(node: &Node, slots: &[Slot]) -> Result<HashMap<SlotId, User>, LifecycleError> {
+    let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
+    if namespaces.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let hidden = node.hidden_existing()?.map(|hidden| hidden.inode()).transpose()?;
+    let mut users = users(&namespaces, hidden.map(|hidden| hidden.inode))?;
+    let held = |slot: &Slot| Some((slot.id, users.remove(&slot.netns?)?));
+    Ok(slots.iter().filter_map(held).collect())
+}
+
 /// Dirty slots by whether a container may have them again.
 fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
     Ok(node.store.read(|transaction| {
@@ -131,10 +146,14 @@ fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Life
         ends
     };
     // Threads of their own, since they go in and out of namespaces.
-    let ends: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..slots.len().min(WORKERS)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-    });
+    let ends = thread::scope(|scope| {
+        let first = threads::spawn(scope, work)?;
+        // Without these, the first one does all.
+        let others = (1..slots.len().min(WORKERS)).map(|_| threads::spawn(scope, work));
+        let started: Vec<_> = iter::once(first).chain(others.filter_map(Result::ok)).collect();
+        let ends = started.into_iter().flat_map(|thread| thread.join().unwrap_or_default());
+        Ok::<Vec<_>, ThreadError>(ends.collect())
+    })?;
     let (mut fates, mut deleting, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
     for (id, end) in ends {
         match end {
@@ -164,8 +183,8 @@ fn scrub_alone(
         return Ok(None);
     };
     let fate = match user {
-        Some(_) if is_out_of_patience(slot) => {
-            Fate::Deleted(format!("still in use after {PATIENCE:?}"))
+        Some(user) if is_out_of_patience(slot) => {
+            Fate::Deleted(format!("still in use after {PATIENCE:?}: {user}"))
         }
         Some(user) => return Ok(Some((Fate::InUse(user.clone()), None))),
         None => {
@@ -211,6 +230,7 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     }
     Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
         Ok(Scrubbed::Clean { repaired }) => {
+            forget_mac(node, slot)?;
             let restored = restored.iter().map(|part| format!("on the node: {part}"));
             Fate::Ready { repaired: restored.chain(repaired).collect() }
         }
@@ -220,10 +240,19 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     })
 }
 
+/// Forgets which Ethernet address the last user took: the next one's frames are for the slot's own.
+fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    if let Some(maps) = node.maps()? {
+        maps.forget_mac(slot.host_ifindex)?;
+    }
+    failpoint::hit("scrub:mac");
+    Ok(())
+}
+
 /// What the slot was built as.
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
     let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, &NetConf::parse(&pool.conf)?, stored)?;
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
     Ok(template.instantiate(&context))
 }

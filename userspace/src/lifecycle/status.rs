@@ -1,8 +1,11 @@
 //! STATUS: whether ADD would be served.
 
-use super::{LifecycleError, NetworkRequest, Node, addresses::availability, node::now};
+use super::{
+    LifecycleError, NetworkRequest, Node, addresses::availability, configuration::ensure_ipv6,
+    holders::name_holders, node::now, node_addresses::node_addresses,
+};
 use crate::{
-    conf::{IpamConf, NetConf, OwnIpam},
+    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::PinsSeen,
     ipam::{self, Pool},
     store::{Read, Shelf, Slot, SlotState, StoreError},
@@ -18,6 +21,10 @@ use crate::{
 pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
     let not_ready = |error| LifecycleError::NotReady(Box::new(error));
     let node = Node::open(&request.conf.directories).map_err(not_ready)?;
+    if request.conf.ipam.gives_ipv6() {
+        // The MTU may be a template's: which one is known at ADD.
+        ensure_ipv6(&request.conf, LEAST_MTU_V6).map_err(not_ready)?;
+    }
     if let Err(error) = data_plane(&node) {
         let used = node.store.read(|transaction| is_in_use(transaction, &request.conf));
         return Err(match used {
@@ -25,7 +32,8 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
             _ => not_ready(error),
         });
     }
-    addresses(&node, request).map_err(not_ready)?;
+    addresses(&node, request)
+        .map_err(|error| not_ready(name_holders(&node, &request.conf, error)))?;
     node.store.ensure_room().map_err(|full| not_ready(full.into()))
 }
 
@@ -62,11 +70,13 @@ fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError
 }
 
 fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
+    let reserved = node_addresses(&own.range_sets)?;
     node.store.read(|transaction| {
         let (network, now) = (transaction.network(&conf.name)?, now());
         let rest_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
         let last = &network.last_given;
-        let pool = Pool { network: &conf.name, sets: &own.range_sets, last, rest_yields };
+        let sets = &own.range_sets;
+        let pool = Pool { network: &conf.name, sets, last, node: &reserved, rest_yields };
         let free = ipam::allocate(&pool, &[], |address| {
             Ok::<_, LifecycleError>(availability(transaction, address, now)?)
         });

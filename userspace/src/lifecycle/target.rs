@@ -1,6 +1,7 @@
 //! Where a slot's namespace is mounted for a caller that has no namespace of its own.
 
 use std::{
+    borrow::Cow,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -9,6 +10,15 @@ use std::{
 
 use super::LifecycleError;
 use crate::failpoint;
+
+/// Where a path leads, if it is a symbolic link: the kernel would mount over the link itself.
+pub(super) fn resolve(path: &Path) -> Result<Cow<'_, Path>, LifecycleError> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let failed = |source| LifecycleError::Target { path: path.to_owned(), source };
+    path.canonicalize().map(Cow::Owned).map_err(failed)
+}
 
 /// An empty file to mount on. What was made for it is removed again unless it is kept.
 #[derive(Debug)]

@@ -1,8 +1,12 @@
 //! Links: veth pairs, made with both ends where they belong.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::{
+    os::fd::{AsRawFd as _, BorrowedFd},
+    path::Path,
+    sync::OnceLock,
+};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{
@@ -14,6 +18,13 @@ use netlink_packet_route::{
 
 use super::{NetlinkError, Request, RouteSocket};
 use crate::types::Mac;
+
+/// `AF_INET`
+const AF_INET: u16 = 2;
+/// `IFLA_INET_CONF`
+const INET_CONF: u16 = 1;
+/// `IPV4_DEVCONF_ARP_NOTIFY`
+const ARP_NOTIFY: u16 = 22;
 
 /// A veth pair to be made: the host's end in the socket's namespace, the container's in another.
 #[derive(Debug, Clone, Copy)]
@@ -131,19 +142,55 @@ fn no_link_local() -> AfSpecUnspec {
     AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])
 }
 
-/// Keeps a link from getting a link-local IPv6 address, and sets its alias, free text that says
-/// whose it is, where one is given.
+/// Keeps a link that has IPv6 from getting a link-local address, and sets its alias, free text that
+/// says whose it is, where one is given. None where there is nothing to set.
 ///
 /// Nobody would talk to the address, and making it sends router solicitations. This must be done
 /// before the link is up, and in a request of its own: the kernel takes it in none that creates a link,
-/// and in one that brings it up too it comes after (`do_setlink`).
+/// and in one that brings it up too it comes after (`do_setlink`). For a link without IPv6 the kernel
+/// refuses the whole request (`EAFNOSUPPORT`).
 #[must_use]
-pub fn configure_link(ifindex: u32, alias: Option<&str>) -> Request<RouteNetlinkMessage> {
+pub fn configure_link(
+    ifindex: u32,
+    has_ipv6: bool,
+    alias: Option<&str>,
+) -> Option<Request<RouteNetlinkMessage>> {
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
-    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![no_link_local()])];
+    if has_ipv6 {
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![no_link_local()]));
+    }
     message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
-    Request::new("configure the interface", RouteNetlinkMessage::SetLink(message), 0)
+    let is_empty = message.attributes.is_empty();
+    let request = RouteNetlinkMessage::SetLink(message);
+    (!is_empty).then(|| Request::new("configure the interface", request, 0))
+}
+
+/// Whether the kernel has IPv6: it was built with it, and not started with `ipv6.disable=1`. That does
+/// not change while a kernel runs.
+#[must_use]
+pub fn kernel_has_ipv6() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| Path::new("/proc/net/if_inet6").exists())
+}
+
+/// Has a link announce itself by a gratuitous ARP when its Ethernet address is changed (sysctl
+/// `arp_notify`): the programs learn from it where frames to the container go.
+#[must_use]
+pub fn announce_changes(ifindex: u32) -> Request<RouteNetlinkMessage> {
+    let nested = |kind: u16, value: &[u8]| {
+        let length = u16::try_from(4 + value.len()).unwrap_or_default();
+        [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+    };
+    let setting = nested(ARP_NOTIFY, &1_u32.to_ne_bytes());
+    let family = nested(AF_INET | NLA_F_NESTED, &nested(INET_CONF | NLA_F_NESTED, &setting));
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    // The crate writes these settings as the kernel tells them, which is not as it takes them.
+    message.attributes =
+        vec![LinkAttribute::Other(DefaultNla::new(libc::IFLA_AF_SPEC | NLA_F_NESTED, family))];
+    let request = RouteNetlinkMessage::SetLink(message);
+    Request::new("have the interface announce its Ethernet address", request, 0)
 }
 
 /// Brings a link up.
@@ -285,6 +332,20 @@ fn without_statistics() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
+/// Index of the other end of the link of this name, in the namespace of that end; none where it has none.
+pub fn peer_of(socket: &mut RouteSocket, name: &str) -> Result<Option<u32>, NetlinkError> {
+    let request = RouteNetlinkMessage::GetLink(named(name));
+    let what = format!("find interface {name}");
+    let peer = |attribute: LinkAttribute| match attribute {
+        LinkAttribute::Link(index) => Some(index),
+        _ => None,
+    };
+    match socket.query(Request::new(&what, request, 0))? {
+        RouteNetlinkMessage::NewLink(message) => Ok(message.attributes.into_iter().find_map(peer)),
+        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
+    }
+}
+
 /// Every link in the socket's namespace, also while links come and go: of such it may have one or not.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();
@@ -296,17 +357,6 @@ pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     };
     // The kernel takes some 50 ms for thousands, and on a busy node one is made in that time.
     socket.dump_changing("list interfaces", &message, wanted, |link: &LinkInfo| link.ifindex)
-}
-
-/// Largest packet of the link of this index, in bytes.
-pub fn mtu_of(socket: &mut RouteSocket, ifindex: u32) -> Result<u32, NetlinkError> {
-    let mut message = LinkMessage::default();
-    message.header.index = ifindex;
-    let what = format!("find interface {ifindex}");
-    match socket.query(Request::new(&what, RouteNetlinkMessage::GetLink(message), 0))? {
-        RouteNetlinkMessage::NewLink(message) => Ok(link_info(message).mtu),
-        other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
-    }
 }
 
 fn link_info(message: LinkMessage) -> LinkInfo {

@@ -72,6 +72,12 @@ impl NetlinkError {
         matches!(self.errno(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
     }
 
+    /// Whether the kernel forbids it, as it does with IPv6 where that is disabled.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.errno() == Some(libc::EACCES)
+    }
+
     /// Whether the thing to be made exists.
     #[must_use]
     pub fn is_present(&self) -> bool {
@@ -124,6 +130,16 @@ impl RouteSocket {
     }
 }
 
+impl RouteSocket {
+    /// The same, for dumps that are to hold what the request's header names and nothing else, as of
+    /// one routing table.
+    pub fn open_strict() -> Result<Self, NetlinkError> {
+        let socket = Self::open()?;
+        socket.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)?;
+        Ok(socket)
+    }
+}
+
 impl NetfilterSocket {
     /// Opens a socket of the netfilter family in the current network namespace.
     pub fn open_netfilter() -> Result<Self, NetlinkError> {
@@ -141,6 +157,11 @@ where
         socket.set_cap_ack(true).map_err(NetlinkError::Open)?;
         socket.bind_auto().map_err(NetlinkError::Open)?;
         Ok(Self { raw: socket, sequence: 0, buffer: Vec::new(), message: std::marker::PhantomData })
+    }
+
+    /// Has the kernel heed what dumps ask for, beside the kind of object (`NETLINK_GET_STRICT_CHK`).
+    pub(super) fn check_strictly(&self) -> Result<(), NetlinkError> {
+        self.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)
     }
 
     /// Sends all requests at once and waits until the last is done.

@@ -1,14 +1,18 @@
 //! Whether a namespace that a runtime made can be covered by a slot's.
 
 use std::{
-    fs::File,
+    borrow::Cow,
+    fs::{self, File},
     io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, StatxAttributes, StatxFlags,
+        openat, statfs, statx,
+    },
     io::Errno,
 };
 
@@ -50,6 +54,9 @@ const SYSCTLS: [&str; 22] = [
 /// Where sysctls of the namespace of whoever looks are.
 const FOLDER: &str = "/proc/sys/net";
 
+/// Most symbolic links that a path leads through, the kernel's own bound (`MAXSYMLINKS`).
+const MOST_LINKS: usize = 40;
+
 /// Longest file that is read whole, in bytes.
 const LONGEST: usize = 1024;
 
@@ -58,6 +65,28 @@ const LONGEST: usize = 1024;
 pub fn is_mount(path: &Path) -> io::Result<bool> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)?;
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Where a namespace that is at a path is mounted: there, or where the symbolic link leads that the
+/// path is. None: it is reached through `/proc`, as [`is_mount`] has it.
+///
+/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open what it leads to. A link of
+/// `/proc` stands for an open file, which what is mounted over its path does not change.
+pub fn mount_point(path: &Path) -> io::Result<Option<Cow<'_, Path>>> {
+    let mut point = Cow::Borrowed(path);
+    for _ in 0..MOST_LINKS {
+        let found = statx(CWD, &*point, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)?;
+        if FileType::from_raw_mode(found.stx_mode.into()) != FileType::Symlink {
+            let is_mount = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+            return Ok(is_mount.then_some(point));
+        }
+        let folder = point.parent().unwrap_or(Path::new("/"));
+        if statfs(folder)?.f_type == PROC_SUPER_MAGIC {
+            return Ok(None);
+        }
+        point = Cow::Owned(folder.join(fs::read_link(&*point)?));
+    }
+    Err(Errno::LOOP.into())
 }
 
 /// Whether two network namespaces are owned by the same user namespace. An owner that we may not
@@ -111,6 +140,13 @@ pub fn sysctls() -> io::Result<Vec<u8>> {
         }
     }
     Ok(values)
+}
+
+/// Whether one of the values that [`sysctls`] tells switches IPv6 off.
+#[must_use]
+pub fn disable_ipv6(values: &[u8]) -> bool {
+    let lines = values.split(|byte| *byte == b'\n');
+    SYSCTLS.iter().zip(lines).any(|(name, value)| name.ends_with("/disable_ipv6") && value == b"1")
 }
 
 /// Sets the sysctls of the namespace that the calling thread is in to `wanted`, as far as they are
@@ -169,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_is_off_where_a_sysctl_says_so() {
+        let with = |name: &str, value: &str| {
+            let line = |other: &&str| if *other == name { value } else { "0" };
+            SYSCTLS.iter().map(line).collect::<Vec<_>>().join("\n").into_bytes()
+        };
+        assert!(disable_ipv6(&with("ipv6/conf/all/disable_ipv6", "1")));
+        assert!(disable_ipv6(&with("ipv6/conf/default/disable_ipv6", "1")));
+        assert!(!disable_ipv6(&with("ipv6/conf/all/forwarding", "1")));
+    }
+
+    #[test]
     fn the_current_namespace_has_sysctls_and_is_ours() {
         let values = sysctls().unwrap();
         assert_eq!(values.split(|byte| *byte == b'\n').count(), SYSCTLS.len() + 1);
@@ -176,5 +223,6 @@ mod tests {
         let own = Netns::current().unwrap();
         assert!(have_same_owner(&own, &own).unwrap());
         assert!(!is_mount(Path::new("/proc/self/ns/net")).unwrap());
+        assert_eq!(mount_point(Path::new("/proc/self/ns/net")).unwrap(), None);
     }
 }

@@ -33,12 +33,13 @@ use nix::{
     unistd::{Pid, chdir, gettid, pivot_root},
 };
 
-use super::{Netns, NetnsError, NetnsInode, bind, kind_of, own};
+use super::{MountNamespace, Netns, NetnsError, NetnsInode, bind, kind_of, own};
 use crate::{
     boot::boot_id,
     failpoint,
     lock::{Lock, LockError, PATIENCE},
     private::{self, PrivateError},
+    threads::{self, ThreadError},
     types::SlotId,
 };
 
@@ -70,7 +71,9 @@ pub enum HiddenError {
     },
     /// It is in another mount namespace.
     #[error(
-        "slots' namespaces are kept in another mount namespace than this process's: {path} was made in {home}"
+        "slots' namespaces are kept in another mount namespace than this process's: {path} was made in \
+         {home}; run it where the container runtime runs (without PrivateTmp= and the like; in a pod with \
+         hostPID and through nsenter --target 1 --mount)"
     )]
     Elsewhere {
         /// The pin's path.
@@ -87,9 +90,9 @@ pub enum HiddenError {
     /// Who makes or removes the place holds a lock, which cannot be had.
     #[error("cannot make or remove the place of slots' namespaces: {0}")]
     Lock(#[from] LockError),
-    /// A thread in the mount namespace ended early.
-    #[error("the thread in the mount namespace of slots' namespaces ended early")]
-    Thread,
+    /// A thread in the mount namespace cannot be started, or ended early.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
 }
 
 impl HiddenError {
@@ -151,13 +154,18 @@ impl HiddenNamespaces {
         check_home(pin, path).map(|()| None)
     }
 
-    /// The keeping place, made where there is none.
+    /// The keeping place, made where there is none, and in the place of one that was made for another
+    /// mount namespace than the runtimes'.
     pub fn open(run_dir: &Path) -> Result<Self, HiddenError> {
-        if let Some(existing) = Self::open_existing(run_dir)? {
+        let is_there = || match Self::open_existing(run_dir) {
+            Err(HiddenError::Elsewhere { home, .. }) if is_of_init(&home) => Ok(None),
+            found => found,
+        };
+        if let Some(existing) = is_there()? {
             return Ok(existing);
         }
         let _lock = lock(run_dir)?;
-        if let Some(existing) = Self::open_existing(run_dir)? {
+        if let Some(existing) = is_there()? {
             return Ok(existing);
         }
         pin_new(run_dir)?;
@@ -165,6 +173,28 @@ impl HiddenNamespaces {
         Self::open_existing(run_dir)?.ok_or_else(|| {
             HiddenError::call("find", &path, "open")(io::Error::from(io::ErrorKind::NotFound))
         })
+    }
+
+    /// The keeping place, if there is one for this mount namespace; one that counts is made in the place of
+    /// one that was made for another mount namespace than the runtimes'.
+    pub fn open_own(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+        match Self::open_existing(run_dir) {
+            Err(HiddenError::Elsewhere { .. }) => Self::open(run_dir).map(Some),
+            found => found,
+        }
+    }
+
+    /// The keeping place, for the agent, which may have been started anywhere: made only where it was for
+    /// this mount namespace and lost its pin, or where runtimes are. A plugin or the CLI makes it as they
+    /// record a pool.
+    pub fn open_for_agent(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+        if let Some(existing) = Self::open_existing(run_dir)? {
+            return Ok(Some(existing));
+        }
+        let line = fs::read_to_string(pin_path(run_dir)).unwrap_or_default();
+        let own = MountNamespace::current().ok();
+        let lost = own.zip(MountNamespace::read(&line)).is_some_and(|(own, home)| home.is(&own));
+        if lost || is_of_init(&line) { Self::open(run_dir).map(Some) } else { Ok(None) }
     }
 
     /// Unmounts the keeping place: the namespaces in it go with it, unless they are in use.
@@ -213,8 +243,7 @@ impl HiddenNamespaces {
         let root = Path::new("/");
         let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
         let enter = || self.enter(|_| open());
-        let opened = thread::scope(|scope| scope.spawn(enter).join());
-        let opened = opened.map_err(|_| HiddenError::Thread)??;
+        let opened = threads::run(enter)??;
         opened.map(Door).map_err(HiddenError::call("open", root, "open"))
     }
 
@@ -279,32 +308,49 @@ impl Inside {
     }
 }
 
-/// Refuses a pin that was made in another mount namespace. One that was made in ours and is not
-/// there lost its maker; one of another boot ended with that.
-fn check_home(mut file: File, path: PathBuf) -> Result<(), HiddenError> {
-    let mut home = String::new();
-    file.read_to_string(&mut home).map_err(HiddenError::call("read", &path, "read"))?;
-    let ours = our_mount_namespace()?;
-    if home.is_empty()
-        || home == ours
-        || boot_of(&home).is_some_and(|it| Some(it) != boot_of(&ours))
-    {
-        return Ok(());
-    }
-    Err(HiddenError::Elsewhere { path, home })
-}
-
-/// Device, inode number and boot, by which it is told from others, as long as the pin's file may last.
-fn our_mount_namespace() -> Result<String, HiddenError> {
+/// Whether a place is another mount namespace's, in which tasks are: as the file beneath the pin says.
+///
+/// It is free where it was made for this mount namespace and lost its pin, where its mount namespace was
+/// of another boot, and where no task is in that one any more.
+fn is_others(line: &str) -> Result<bool, HiddenError> {
     let path = Path::new("/proc/self/ns/mnt");
-    let metadata = fs::metadata(path).map_err(HiddenError::call("look at", path, "stat"))?;
-    let NetnsInode { device, inode } = NetnsInode::of(&metadata);
-    Ok(format!("{device}:{inode}:{}", boot_id().unwrap_or_default()))
+    let own = MountNamespace::current();
+    let own = own.map_err(HiddenError::call::<io::Error>("look at", path, "stat"))?;
+    // A line that names none was not written whole: its maker was killed.
+    let Some(home) = MountNamespace::read(line) else { return Ok(false) };
+    if home.is(&own) || !home.is_of_boot(&boot_id().unwrap_or_default()) {
+        return Ok(false);
+    }
+    let tasks = Path::new("/proc");
+    let found = home.find();
+    let found =
+        found.map_err(HiddenError::call::<io::Error>("look for tasks in", tasks, "open"))?;
+    Ok(found.is_some() || !home.is_in_sight())
 }
 
-/// The boot that a mount namespace was of, if that is told.
-fn boot_of(home: &str) -> Option<&str> {
-    home.splitn(3, ':').nth(2)
+/// The mount namespace for which slots' namespaces are kept, if it is another than this process's and
+/// tasks are in it.
+pub fn foreign_home(run_dir: &Path) -> Result<Option<MountNamespace>, HiddenError> {
+    match HiddenNamespaces::open_existing(run_dir) {
+        Err(HiddenError::Elsewhere { home, .. }) => Ok(MountNamespace::read(&home)),
+        found => found.map(|_| None),
+    }
+}
+
+/// Refuses a pin that was made in another mount namespace in which tasks are.
+fn check_home(mut file: File, path: PathBuf) -> Result<(), HiddenError> {
+    let mut line = String::new();
+    file.read_to_string(&mut line).map_err(HiddenError::call("read", &path, "read"))?;
+    if is_others(&line)? { Err(HiddenError::Elsewhere { path, home: line }) } else { Ok(()) }
+}
+
+/// Whether this process is in the mount namespace of the node's first process, where runtimes are: a pin
+/// that was made for another one (`home`) is in the wrong place. A container without `hostPID` has a
+/// first process of its own.
+fn is_of_init(home: &str) -> bool {
+    let both = (MountNamespace::current(), MountNamespace::of_init());
+    matches!(both, (Ok(own), Ok(init)) if own.is(&init))
+        && MountNamespace::read(home).is_some_and(|home| home.is_in_sight())
 }
 
 fn path_of(slot: SlotId) -> PathBuf {
@@ -332,11 +378,27 @@ fn unmount_all(path: &Path) -> Result<(), HiddenError> {
     }
 }
 
+/// Removes the file of a pin: the kernel unmounts what other mount namespaces have on it
+/// (`detach_mounts`), so that a process there does not go on with a place that counts no more.
+fn remove_foreign(folder: &Path) -> Result<(), HiddenError> {
+    let pin = folder.join(PIN);
+    match fs::remove_file(&pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(HiddenError::call("remove", &pin, "unlink")(error))
+        }
+        _ => {
+            failpoint::hit("hidden:removed");
+            Ok(())
+        }
+    }
+}
+
 /// Makes a mount namespace and mounts its file as the pin.
 fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
     let folder = run_dir.join(FOLDER);
     unmount_all(&folder.join(PIN))?;
     unmount_all(&folder)?;
+    remove_foreign(&folder)?;
     private::folder(&folder)?;
     failpoint::hit("hidden:folder");
     let none = None::<&str>;
@@ -348,7 +410,8 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
     failpoint::hit("hidden:private");
     let pin = folder.join(PIN);
     let mut file = private::file(OpenOptions::new().create(true).truncate(true).write(true), &pin)?;
-    let written = file.write_all(our_mount_namespace()?.as_bytes());
+    let own = MountNamespace::current().map_err(HiddenError::call("look at", &pin, "stat"))?;
+    let written = file.write_all(own.line().as_bytes());
     written.map_err(HiddenError::call("write", &pin, "write"))?;
     failpoint::hit("hidden:home");
     mount_new_namespace(&folder, &pin)?;
@@ -392,15 +455,15 @@ fn with_new_mount_namespace(
     let (ready, is_ready) = mpsc::channel();
     let (done, is_done) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        threads::spawn(scope, move || {
             // The namespace lives by this thread until it is pinned.
             let made = cpu.map_or(Ok(()), |cpu| stay_on(cpu, folder));
             let made = made.and_then(|()| empty_mount_namespace(folder)).map(|()| gettid());
             if ready.send(made).is_ok() {
                 is_done.recv().ok();
             }
-        });
-        let thread = is_ready.recv().map_err(|_| HiddenError::Thread)??;
+        })?;
+        let thread = is_ready.recv().map_err(|_| ThreadError::Ended)??;
         let path = PathBuf::from(format!("/proc/self/task/{thread}/ns/mnt"));
         let pinned =
             File::open(&path).map_err(HiddenError::call("open", &path, "open")).and_then(pin);
@@ -444,10 +507,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(HiddenNamespaces::open_existing(folder.path()).unwrap().is_none());
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
-        fs::write(pin_path(folder.path()), our_mount_namespace().unwrap()).unwrap();
-        assert!(HiddenNamespaces::open_existing(folder.path()).unwrap().is_none());
-        fs::write(pin_path(folder.path()), "4:1").unwrap();
-        let error = HiddenNamespaces::open_existing(folder.path()).unwrap_err();
-        assert!(matches!(error, HiddenError::Elsewhere { .. }), "{error}");
+        let open = |line: &str| {
+            fs::write(pin_path(folder.path()), line).unwrap();
+            HiddenNamespaces::open_existing(folder.path())
+        };
+        let own = MountNamespace::current().unwrap().line();
+        // That of a namespace that ended, too.
+        for line in ["", "4:1", &own] {
+            assert!(open(line).unwrap().is_none(), "{line}");
+        }
     }
 }

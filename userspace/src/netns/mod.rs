@@ -8,10 +8,12 @@
 mod descriptors;
 pub mod guard;
 mod hidden;
+mod mounts;
 mod stack;
 
 pub use descriptors::keep_to_this_process;
-pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside, Kept};
+pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside, Kept, foreign_home};
+pub use mounts::MountNamespace;
 pub use stack::{StackError, pop, stack};
 
 use stack::bind;

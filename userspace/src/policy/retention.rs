@@ -48,8 +48,8 @@ pub struct Retirement {
     pub reason: Reason,
 }
 
-/// Decides which of a pool's parked slots are to be retired at `now` (nanoseconds since the Unix
-/// epoch), the one that has waited longest first: those that have waited too long; of functions and
+/// Decides which of a pool's parked slots are to be retired at `now` (nanoseconds since the node's
+/// boot), the one that has waited longest first: those that have waited too long; of functions and
 /// then tenants that have too many, the oldest; and if that makes fewer than `room`, the oldest of
 /// all.
 ///

@@ -1,26 +1,28 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{
-    io,
-    os::fd::{AsFd as _, BorrowedFd},
-};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{Alias, NodeNeeds, NodeNeedsError, Owner, container_end, host_group};
+use super::{
+    Alias, Ipv6Disabled, NoIpv6, NodeNeeds, NodeNeedsError, Owner, attach_by_tcx, container_end,
+    entries::by_family,
+    hook, host_group,
+    ipv6::{enable_in_container, enable_on_node},
+    sources,
+};
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
-        Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_clsact,
-        add_filter, add_neighbour, add_route, assign, bring_up, change_link, configure_link,
-        create_veth,
+        LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route,
+        assign, bring_up, change_link, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
-    store::Slot,
+    store::{Hook, Slot},
     template::{NetworkConfig, Sysctl, host_net},
     types::Mac,
 };
@@ -51,6 +53,27 @@ pub enum BuildError {
         call: &'static str,
         /// Its error.
         source: io::Error,
+    },
+    /// A sysctl switches IPv6 off, on the node or in the container's namespace.
+    #[error(
+        "the network gives IPv6 addresses, which interface {ifname} cannot have: {source}; set the sysctl, \
+         or remove the network's IPv6 ranges"
+    )]
+    Ipv6Disabled {
+        /// The interface.
+        ifname: String,
+        /// What is set, and cannot be set otherwise.
+        source: Ipv6Disabled,
+    },
+    /// A template switches IPv6 off, and the network gives IPv6 addresses.
+    #[error(
+        "the template sets sysctl {}, and the network gives IPv6 addresses: change the template, or \
+         remove the network's IPv6 ranges",
+        sysctl.key
+    )]
+    Contradiction {
+        /// What the template sets.
+        sysctl: Sysctl,
     },
     /// An interface that was just made is not there.
     #[error("interface {name} vanished while it was set up: {source}")]
@@ -103,6 +126,8 @@ pub struct Built {
     pub host_ifindex: u32,
     /// Number of the slot's own namespace in the node's (`netlink/nsid.rs`).
     pub nsid: Option<i32>,
+    /// Whether its packets are routed by their source address, as others are in its namespace.
+    pub source_routed: bool,
 }
 
 impl Builder<'_> {
@@ -116,9 +141,9 @@ impl Builder<'_> {
         failpoint::hit("build:link");
         self.equip_host_end(&mut node, built.host_ifindex)?;
         failpoint::hit("build:host-end");
-        self.netns.run(|| self.equip_container_end())??;
+        let source_routed = self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
-        Ok(built)
+        Ok(Built { source_routed, ..built })
     }
 
     /// Gives the slot's own namespace its number, before the pair would have the kernel choose one.
@@ -144,58 +169,97 @@ impl Builder<'_> {
         };
         node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
         let host_ifindex = ifindex(&host_ifname)?;
-        Ok(Built { host_ifname, host_ifindex, nsid: None })
+        Ok(Built { host_ifname, host_ifindex, nsid: None, source_routed: false })
     }
 
     /// Alias, programs, and for each address the way to it. The interface comes up once it has
     /// its alias and its programs.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
-        let mut batch = vec![configure_link(ifindex, Some(&alias))];
+        let has_ipv6 = NoIpv6::of(self.config.mtu).is_none();
+        let mut batch: Vec<_> =
+            configure_link(ifindex, has_ipv6, Some(&alias)).into_iter().collect();
         if NodeNeeds::of(self.slot).ipv4 {
-            // A new interface has what `net.ipv4.conf.default.forwarding` has.
-            batch.push(change_link(
-                ifindex,
-                &LinkChange { forwarding: true, ..LinkChange::default() },
-            ));
+            // IPv4 asks each interface. A new one has what `net.ipv4.conf.default.forwarding` has, which
+            // may be off though the node forwards.
+            let change = LinkChange { forwarding: true, ..LinkChange::default() };
+            batch.push(change_link(ifindex, &change));
         }
-        if self.config.programs {
-            batch.extend(self.attach_programs(ifindex));
+        match (self.config.programs, self.slot.hook) {
+            (false, _) => {}
+            (true, Hook::Clsact) => batch.extend(hook::add_filters(ifindex, self.programs)),
+            (true, Hook::Tcx) => attach_by_tcx(ifindex, self.programs)?,
         }
         batch.push(bring_up(ifindex));
-        for address in self.config.addresses.iter().map(IpNet::addr) {
-            batch.push(add_route(ifindex, &Route::new(host_net(address), None)));
-            batch.push(add_neighbour(ifindex, address, self.slot.mac));
+        batch.extend(self.ways(ifindex));
+        match node.execute(batch) {
+            Err(refusal) if self.may_be_disabled(&refusal) => {
+                let ifname = self.slot.id.host_ifname();
+                enable_on_node(&ifname)
+                    .map_err(|source| BuildError::Ipv6Disabled { ifname, source })?;
+                failpoint::hit("build:host-ipv6");
+                again(node, self.ways(ifindex)).map_err(BuildError::Node)
+            }
+            executed => executed.map_err(BuildError::Node),
         }
-        node.execute(batch).map_err(BuildError::Node)
     }
 
-    fn attach_programs(&self, ifindex: u32) -> [Request<RouteNetlinkMessage>; 3] {
-        let filter = |direction, program: BorrowedFd<'_>, name| {
-            add_filter(ifindex, direction, program, name)
+    /// Whether a refusal may come of a sysctl that switches IPv6 off for the interface.
+    fn may_be_disabled(&self, refusal: &NetlinkError) -> bool {
+        refusal.errno() == Some(libc::EACCES) && !by_family(&self.config.addresses).1.is_empty()
+    }
+
+    /// Route and neighbour of each address.
+    fn ways(&self, ifindex: u32) -> Vec<Request<RouteNetlinkMessage>> {
+        let addresses = self.config.addresses.iter().map(IpNet::addr);
+        let way = |address| {
+            let route = Route::new(host_net(address), None);
+            [add_route(ifindex, &route), add_neighbour(ifindex, address, self.slot.mac)]
         };
-        [
-            add_clsact(ifindex),
-            filter(Direction::Ingress, self.programs.from_container(), "from_container"),
-            filter(Direction::Egress, self.programs.to_container(), "to_container"),
-        ]
+        addresses.flat_map(way).collect()
     }
 
-    /// Sysctls, addresses, neighbours and routes, from inside the container's namespace. Sysctls
+    /// Sysctls, addresses, neighbours, routes and rules, from inside the container's namespace. Sysctls
     /// come first: some of them forbid addresses, or allow them.
-    fn equip_container_end(&self) -> Result<(), BuildError> {
+    fn equip_container_end(&self) -> Result<bool, BuildError> {
         container_end::set_sysctls(self.slot, self.config)?;
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
         let ifindex = ifindex(self.slot.ifname.as_str())?;
-        let equipment = container_end::equip(self.slot, self.config, ifindex);
-        socket.execute(equipment).map_err(BuildError::Container)?;
+        let equipment = || container_end::equip(self.slot, self.config, ifindex);
+        match socket.execute(equipment()) {
+            Err(refusal) if self.may_be_disabled(&refusal) => {
+                self.enable_ipv6()?;
+                again(&mut socket, equipment()).map_err(BuildError::Container)?;
+            }
+            executed => executed.map_err(BuildError::Container)?,
+        }
         failpoint::hit("build:addresses");
         let routes = container_end::add_routes(self.config, ifindex);
-        let refusals = socket.execute_each(routes).map_err(BuildError::Container)?;
-        if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
-            return Err(BuildError::Container(refusal));
+        again(&mut socket, routes).map_err(BuildError::Container)?;
+        // A namespace of its own has no other interface yet.
+        let source_routed = !self.slot.owns_netns
+            && sources::add(&mut socket, ifindex, &self.config.addresses)
+                .map_err(BuildError::Container)?;
+        container_end::wait_for_addresses(self.config, &mut socket)
+            .map_err(BuildError::Container)?;
+        Ok(source_routed)
+    }
+
+    /// Switches IPv6 on for `lo` and the interface, as the reference plugins do before they add an IPv6
+    /// address: the namespace's defaults, or its runtime, switched it off. The kernel's refusal shows
+    /// it; reading the sysctls each time would cost what [`container_end::set_sysctls`] tells.
+    fn enable_ipv6(&self) -> Result<(), BuildError> {
+        let ifname = self.slot.ifname.as_str();
+        let own = Path::new("ipv6/conf").join(ifname).join("disable_ipv6");
+        let path = |sysctl: &Sysctl| sysctl.key.path(&self.slot.ifname);
+        let set = self.config.sysctls.iter().rfind(|sysctl| path(sysctl) == own);
+        if let Some(sysctl) = set.filter(|sysctl| sysctl.value != "0") {
+            return Err(BuildError::Contradiction { sysctl: sysctl.clone() });
         }
-        container_end::wait_for_addresses(self.config, &mut socket).map_err(BuildError::Container)
+        enable_in_container(&["lo", ifname])
+            .map_err(|source| BuildError::Ipv6Disabled { ifname: ifname.to_owned(), source })?;
+        failpoint::hit("build:container-ipv6");
+        Ok(())
     }
 
     /// Makes the node a router for the families that the slot has addresses of.
@@ -205,6 +269,15 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds what may be there already: what the kernel did not refuse before, or routes of other interfaces.
+fn again(
+    socket: &mut RouteSocket,
+    requests: Vec<Request<RouteNetlinkMessage>>,
+) -> Result<(), NetlinkError> {
+    let refusals = socket.execute_each(requests)?;
+    refusals.into_iter().find(|refusal| !refusal.is_present()).map_or(Ok(()), Err)
 }
 
 fn ifindex(name: &str) -> Result<u32, BuildError> {

@@ -16,12 +16,12 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BuildError, fingerprint::mount_proc};
+use super::{BuildError, NoIpv6, fingerprint::mount_proc};
 use crate::{
     failpoint,
     netlink::{
-        NetlinkError, Request, RouteSocket, add_address, add_neighbour, append_route, bring_up,
-        configure_link, is_local,
+        NetlinkError, Request, RouteSocket, add_address, add_neighbour, announce_changes,
+        append_route, bring_up, configure_link, is_local,
     },
     store::Slot,
     template::NetworkConfig,
@@ -42,7 +42,12 @@ pub(super) fn equip(
     config: &NetworkConfig,
     ifindex: u32,
 ) -> Vec<Request<RouteNetlinkMessage>> {
-    let mut requests = vec![configure_link(ifindex, None), bring_up(ifindex)];
+    let has_ipv6 = NoIpv6::of(config.mtu).is_none();
+    let mut requests: Vec<_> = configure_link(ifindex, has_ipv6, None).into_iter().collect();
+    if config.addresses.iter().any(|address| address.addr().is_ipv4()) {
+        requests.push(announce_changes(ifindex));
+    }
+    requests.push(bring_up(ifindex));
     if slot.owns_netns {
         requests.push(bring_up(LOOPBACK));
     }
@@ -98,7 +103,7 @@ pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), Bui
 }
 
 /// Writes a value whole; or else tells the system call that failed.
-fn write_sysctl(
+pub(super) fn write_sysctl(
     folder: impl AsFd,
     path: &Path,
     value: &str,

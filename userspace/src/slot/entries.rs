@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use repoint_common::{
-    endpoint::Endpoint,
-    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, Interface},
+    endpoint::{self, Endpoint},
+    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface},
 };
 
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    store::{LinkLocal, Slot},
+    store::{LinkLocal, LocalPath, Slot},
     types::Identity,
 };
 
@@ -26,18 +26,41 @@ pub fn point(
     identity: Identity,
     maps: &Maps,
 ) -> Result<(), DatapathError> {
+    point_addresses(slot, ifindex, identity, maps)?;
+    maps.insert_interface(ifindex, &interface_of(slot, identity))
+}
+
+/// The same for a slot that waited: fails where its interface is not in the maps, before anything is
+/// written.
+///
+/// A slot has had its entries since it was built. Without them the maps are another data plane's, which
+/// took the place of pins that were lost, and the programs on the slot's interface look elsewhere: it
+/// would be a container's, and pass nothing. The kernel checks it with the update itself, for nothing.
+pub fn point_waiting(slot: &Slot, identity: Identity, maps: &Maps) -> Result<(), DatapathError> {
+    maps.replace_interface(slot.host_ifindex, &interface_of(slot, identity))?;
+    failpoint::hit("point:interface");
+    point_addresses(slot, slot.host_ifindex, identity, maps)
+}
+
+fn point_addresses(
+    slot: &Slot,
+    ifindex: u32,
+    identity: Identity,
+    maps: &Maps,
+) -> Result<(), DatapathError> {
     let endpoint = endpoint_of(slot, ifindex, identity);
     for address in &slot.addresses {
         maps.insert_endpoint(address.addr(), &endpoint)?;
         failpoint::hit("point:endpoint");
     }
-    maps.insert_interface(ifindex, &interface_of(slot, identity))
+    Ok(())
 }
 
 /// The entry of each of a slot's addresses.
 #[must_use]
 pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
-    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, padding: [0; 2] }
+    let flags = if slot.local_path == LocalPath::Stack { endpoint::FLAG_STACK } else { 0 };
+    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, flags }
 }
 
 /// The entry of a slot's interface.
@@ -47,10 +70,13 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
     let flag = |flag, is_set: bool| if is_set { flag } else { 0 };
     let more = v4.len() > 1 || v6.len() > 1;
     let allows_link_local = slot.link_local == LinkLocal::Allow;
+    let takes_stack = slot.local_path == LocalPath::Stack;
     Interface {
         slot: slot.id.0,
         identity: identity.0,
-        flags: flag(FLAG_MORE_ADDRESSES, more) | flag(FLAG_LINK_LOCAL, allows_link_local),
+        flags: flag(FLAG_MORE_ADDRESSES, more)
+            | flag(FLAG_LINK_LOCAL, allows_link_local)
+            | flag(FLAG_STACK, takes_stack),
         ipv4: v4.first().map_or([0; 4], |address| address.octets()),
         ipv6: v6.first().map_or([0; 16], |address| address.octets()),
         mac: slot.mac.0,
@@ -59,7 +85,7 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
 }
 
 /// Addresses by family, in their order.
-fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+pub(super) fn by_family(addresses: &[IpNet]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for address in addresses {
         match address {

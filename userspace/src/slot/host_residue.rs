@@ -1,8 +1,8 @@
 //! What other plugins of a chain left on a slot's interface on the node: it would be the next user's.
 
+use super::hook::{HookError, PLACES, attached_names, sorted};
 use crate::{
-    datapath::{FROM_CONTAINER, TO_CONTAINER},
-    netlink::{Direction, NetlinkError, RouteSocket, filter_names, find_link},
+    netlink::{RouteSocket, find_link},
     store::Slot,
 };
 
@@ -10,7 +10,7 @@ use crate::{
 const NO_QUEUE: &str = "noqueue";
 
 /// What others left on a slot's interface on the node; none: nothing.
-pub fn host_residue(slot: &Slot) -> Result<Option<String>, NetlinkError> {
+pub fn host_residue(slot: &Slot) -> Result<Option<String>, HookError> {
     let mut socket = RouteSocket::open()?;
     let name = slot.id.host_ifname();
     let Some(link) = find_link(&mut socket, slot.host_ifindex)? else {
@@ -19,12 +19,12 @@ pub fn host_residue(slot: &Slot) -> Result<Option<String>, NetlinkError> {
     if link.qdisc != NO_QUEUE {
         return Ok(Some(format!("interface {name} has queueing discipline {}", link.qdisc)));
     }
-    for (direction, own) in
-        [(Direction::Ingress, FROM_CONTAINER), (Direction::Egress, TO_CONTAINER)]
-    {
-        let found = filter_names(&mut socket, link.ifindex, direction)?;
-        if found != [own] {
-            return Ok(Some(format!("interface {name} has filters {}", found.join(", "))));
+    for (direction, own) in PLACES {
+        let found = attached_names(&mut socket, link.ifindex, direction)?;
+        let (here, elsewhere) = sorted(slot.hook, found);
+        if here != [own] || !elsewhere.is_empty() {
+            let all = [here, elsewhere].concat().join(", ");
+            return Ok(Some(format!("interface {name} has filters or programs {all}")));
         }
     }
     Ok(None)

@@ -1,14 +1,20 @@
 //! Whether a slot's kernel objects are what its record and configuration say.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
-use super::{Compared, NodeNeeds, NodeNeedsError, compare_half, look_at_halves, parts_in_words};
+use repoint_common::{GATEWAY_V4, GATEWAY_V6};
+
+use super::{
+    Compared, HookError, NodeNeeds, NodeNeedsError, compare_half, look_at_halves, parts_in_words,
+    sources,
+};
 use crate::{
     datapath::{Datapath, DatapathError, Maps},
     netlink::{self, LinkInfo, NetlinkError, Route, RouteSocket},
     netns::{Netns, NetnsError},
     store::Slot,
     template::NetworkConfig,
+    types::Mac,
 };
 
 /// Why a slot cannot be inspected, or what is wrong with it.
@@ -31,6 +37,15 @@ pub enum InspectError {
     Node(#[from] NodeNeedsError),
 }
 
+impl From<HookError> for InspectError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Netlink(error) => error.into(),
+            HookError::Datapath(error) => error.into(),
+        }
+    }
+}
+
 fn differs(what: impl fmt::Display) -> InspectError {
     InspectError::Differs(what.to_string())
 }
@@ -42,19 +57,20 @@ pub fn inspect(
     netns: &Netns,
     datapath: &Datapath,
 ) -> Result<(), InspectError> {
-    node_half(slot, datapath.programs.numbers())?;
+    let programs = config.programs.then(|| datapath.programs.numbers());
+    node_half(slot, programs)?;
     netns.run(|| container_end(slot, config))??;
     entries(slot, slot.host_ifindex, &datapath.maps)
 }
 
-fn node_half(slot: &Slot, programs: [u32; 2]) -> Result<(), InspectError> {
+fn node_half(slot: &Slot, programs: Option<[u32; 2]>) -> Result<(), InspectError> {
     // Forwarding of all interfaces is of each one, too: it comes first.
     if let Some(lack) = NodeNeeds::of(slot).lacks()?.first() {
         return Err(differs(lack));
     }
     let name = slot.id.host_ifname();
-    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot])?.pop();
-    match compare_half(slot, &seen.unwrap_or_default(), Some(programs)) {
+    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot], programs)?.pop();
+    match compare_half(slot, &seen.unwrap_or_default(), programs) {
         Compared::Own(parts) if parts.is_empty() => {}
         Compared::Own(parts) => {
             return Err(differs(format!("interface {name}: {}", parts_in_words(&parts))));
@@ -81,11 +97,26 @@ fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError
     if let Some(lost) = config.routes.iter().find(|wanted| !is_served(wanted, &routes)) {
         return Err(differs(format!("the route to {} is gone", lost.destination)));
     }
-    let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
-    if let Some((lost, _)) = config.neighbours.iter().find(|entry| !neighbours.contains(entry)) {
-        return Err(differs(format!("the neighbour entry of gateway {lost} is gone")));
+    if slot.source_routed
+        && let Some(source) = sources::missing(&mut socket, link.ifindex, &config.addresses)?
+    {
+        return Err(differs(format!("the rule that routes packets from {source} is gone")));
     }
-    Ok(())
+    let neighbours = netlink::neighbours(&mut socket, link.ifindex)?;
+    match config.neighbours.iter().find(|wanted| !is_known(wanted, &neighbours)) {
+        Some((lost, _)) => {
+            Err(differs(format!("the neighbour entry of gateway {lost} is gone, or another")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a router has its entry. The gateway needs none, as the programs answer for it; the kernel
+/// removes them when the interface gets another Ethernet address.
+fn is_known(wanted: &(IpAddr, Mac), neighbours: &[(IpAddr, Mac)]) -> bool {
+    let gateways = [IpAddr::from(GATEWAY_V4), IpAddr::from(GATEWAY_V6)];
+    let has_another = || neighbours.iter().any(|(router, _)| *router == wanted.0);
+    neighbours.contains(wanted) || gateways.contains(&wanted.0) && !has_another()
 }
 
 /// Whether there is the route, maybe of another interface that was there first; or, where another

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::{GROUP, GROUP_MASQUERADED};
+use super::{Alias, GROUP, GROUP_MASQUERADED};
 use crate::{
     failpoint,
     lock::{Lock, LockError, PATIENCE},
-    netlink::{NetfilterSocket, NetlinkError, add_masquerade, masquerades, remove_masquerade},
+    netlink::{
+        NetfilterSocket, NetlinkError, RouteSocket, add_masquerade, links, masquerades,
+        remove_masquerade,
+    },
     store::{Slot, SlotState, Store, StoreError},
 };
 
@@ -19,18 +22,21 @@ pub enum MasqueradeError {
     /// The kernel refused.
     #[error("masquerading needs nftables in the kernel (CONFIG_NF_TABLES, CONFIG_NFT_MASQ): {0}")]
     Nftables(#[source] NetlinkError),
+    /// Whether another database's slot needs the rule cannot be found out.
+    #[error("cannot find out who needs the masquerade rule: {0}")]
+    Links(#[source] NetlinkError),
     /// Whether a slot needs the rule cannot be found out.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Sees to it that the rule is there. The slot that needs it must be on record already.
+/// Adds the rule where it is missing; reports whether it was. The slot that needs it must be on record
+/// already.
 ///
-/// It is looked for each time: reloading a firewall flushes others' rules. Reports whether it had to
-/// be added.
+/// It is looked for each time: reloading a firewall flushes others' rules.
 pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
-    let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
     let _lock = lock(run_dir)?;
+    let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
     if masquerades(&mut socket).map_err(MasqueradeError::Nftables)? {
         return Ok(false);
     }
@@ -46,13 +52,27 @@ pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
 /// built is either seen here, or adds the rule after it was removed.
 pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), MasqueradeError> {
     let _lock = lock(run_dir)?;
-    if store.read(|transaction| transaction.any_slot(needs_rule))? {
+    if store.read(|transaction| transaction.any_slot(needs_rule))? || others_need_it(store)? {
         return Ok(());
     }
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
     remove_masquerade(&mut socket).map_err(MasqueradeError::Nftables)?;
     failpoint::hit("masquerade:removed");
     Ok(())
+}
+
+/// Whether an interface on the node is masqueraded whose slot is not on record: another database's, or
+/// one of a database that was lost under a running container.
+fn others_need_it(store: &Store) -> Result<bool, MasqueradeError> {
+    let links = RouteSocket::open().and_then(|mut socket| links(&mut socket));
+    let links = links.map_err(MasqueradeError::Links)?;
+    let masqueraded = links.iter().filter(|link| link.group == GROUP_MASQUERADED);
+    let others: Vec<_> = masqueraded.filter_map(|link| Alias::read(&link.alias)).collect();
+    Ok(store.read(|transaction| {
+        let is_on_record = |alias: &Alias| Ok(transaction.slot(alias.slot)?.is_some());
+        let on_record = others.iter().map(is_on_record).collect::<Result<Vec<_>, StoreError>>()?;
+        Ok::<_, StoreError>(on_record.contains(&false))
+    })?)
 }
 
 /// Whether a slot needs the rule.

@@ -7,13 +7,16 @@ mod capture;
 mod container_end;
 mod entries;
 mod fingerprint;
+mod hook;
 mod host_half;
 mod host_residue;
 mod inspect;
+mod ipv6;
 mod limit;
 mod masquerade;
 mod node_needs;
 mod scrub;
+mod sources;
 mod teardown;
 mod usage;
 
@@ -21,19 +24,22 @@ pub(crate) use alias::is_alias_of;
 pub use alias::{Alias, Owner};
 pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
-pub use entries::{endpoint_of, interface_of, point};
+pub use entries::{endpoint_of, interface_of, point, point_waiting};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
-pub(crate) use host_half::attach_programs;
+pub use hook::{HookError, attach_by_tcx, ours_by_tcx};
+pub(crate) use host_half::attach_filters;
 pub use host_half::{
     Compared, HalfError, Part, ProgramFault, SeenHalf, compare_half, host_group, look_at_halves,
     look_at_ways, parts_in_words, restore_half,
 };
 pub use host_residue::host_residue;
 pub use inspect::{InspectError, inspect};
+pub use ipv6::{Ipv6Disabled, NoIpv6};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
 pub use node_needs::{Forwarding, NodeLack, NodeNeeds, NodeNeedsError};
 pub use scrub::{ScrubError, Scrubbed, scrub};
+pub use sources::remove_sources;
 pub use teardown::{
     REMOVE_INTERFACE, TeardownError, has_interface, remove_for_another, remove_interface,
     remove_interfaces, remove_links_named, tear_down, withdraw,

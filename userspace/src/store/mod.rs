@@ -15,6 +15,7 @@ mod index;
 mod journal;
 mod keys;
 mod link_local;
+mod path;
 mod pool;
 mod prune;
 mod read;
@@ -34,6 +35,7 @@ pub use domain::Domain;
 pub use index::{Parked, Shelf};
 pub use journal::Entry;
 pub use link_local::LinkLocal;
+pub use path::{Hook, LocalPath};
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
 pub use record::{Network, Slot, SlotState};
 pub use resting::Tracked;
@@ -273,6 +275,15 @@ fn advice(error: lmdb::Error) -> &'static str {
         // LMDB makes EIO of a write that was cut short.
         lmdb::Error::Other(libc::ENOSPC | libc::EDQUOT | libc::EIO) => {
             ": its file system is full, or fails: make room there"
+        }
+        lmdb::Error::Other(libc::EFBIG) => {
+            ": the process may write no file so large: raise RLIMIT_FSIZE"
+        }
+        lmdb::Error::Other(libc::ENOMEM) => {
+            ": the process has no address space left: raise RLIMIT_AS (`ulimit -v`)"
+        }
+        lmdb::Error::Other(libc::EMFILE) => {
+            ": the process has too many files open: raise RLIMIT_NOFILE (`ulimit -n`)"
         }
         _ => "",
     }

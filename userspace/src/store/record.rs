@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Domain, LinkLocal, Mode, StoreError,
+    Decision, Domain, Hook, LinkLocal, LocalPath, Mode, StoreError,
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const SLOT_VERSION: u8 = 4;
+const SLOT_VERSION: u8 = 5;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/internals.md` for the picture.
@@ -195,6 +195,12 @@ pub struct Slot {
     pub decision: Option<Decision>,
     /// Whether its packets to link-local addresses may leave the node.
     pub link_local: LinkLocal,
+    /// Which way packets between it and other slots take.
+    pub local_path: LocalPath,
+    /// Where the programs are attached to its interface on the node.
+    pub hook: Hook,
+    /// Whether its packets are routed by their source address, as others are in its namespace.
+    pub source_routed: bool,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -235,9 +241,29 @@ impl Slot {
             idle_ttl: None,
             decision: None,
             link_local: LinkLocal::default(),
+            local_path: LocalPath::default(),
+            hook: Hook::default(),
+            source_routed: false,
             created: now,
             changed: now,
         }
+    }
+
+    /// The slot with its network, container, function and tenant, for logs and errors.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let Self { id, network, container, function, tenant, .. } = self;
+        let mut text = format!("slot {id} of network {network}");
+        for (what, name) in [
+            ("container", container.as_ref().map(ToString::to_string)),
+            ("function", function.as_ref().map(ToString::to_string)),
+            ("tenant", tenant.as_ref().map(ToString::to_string)),
+        ] {
+            if let Some(name) = name {
+                text = format!("{text}, {what} {name}");
+            }
+        }
+        text
     }
 
     /// Where it is in its life.
@@ -296,7 +322,8 @@ impl Slot {
         if let Some(decision) = &self.decision {
             decision.encode(&mut encoder);
         }
-        encoder.u8(self.link_local as u8);
+        encoder.u8(self.link_local as u8).u8(self.local_path as u8).u8(self.hook as u8);
+        encoder.u8(self.source_routed.into());
         encoder.finish()
     }
 
@@ -337,6 +364,9 @@ impl Slot {
                 .then(|| Decision::decode(&mut decoder))
                 .transpose()?,
             link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
+            local_path: LocalPath::from_number(decoder.u8("local path")?)?,
+            hook: Hook::from_number(decoder.u8("hook")?)?,
+            source_routed: decoder.bool("routing by source")?,
         };
         decoder.finish()?;
         Ok(slot)

@@ -59,6 +59,19 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(self.rest(address)?.map(|rest| rest.until).filter(|until| *until > now))
     }
 
+    /// All addresses that no slot has and that rest at `now`, nanoseconds since the boot.
+    pub fn resting_addresses(&self, now: u64) -> Result<Vec<IpAddr>, StoreError> {
+        let mut resting = Vec::new();
+        for entry in self.entries(self.tables.resting, "list rests")? {
+            let (key, value) = entry?;
+            let (address, rest) = (parse_address(key)?, Rest::decode(value)?);
+            if rest.until > now && self.address_owner(address)?.is_none() {
+                resting.push(address);
+            }
+        }
+        Ok(resting)
+    }
+
     /// Those of the addresses of which the node may have tracked connections.
     pub fn tracked(
         &self,
@@ -90,6 +103,15 @@ impl Write<'_> {
     /// Records that an address was in use, and rests until `until`, nanoseconds since the boot.
     pub(super) fn put_rest(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
         self.replace_rest(address, Rest { until, tracked: true })
+    }
+
+    /// Keeps an address from being given until then, nanoseconds since the boot, without its connections
+    /// being forgotten: a container has it that is not on record.
+    pub fn spare(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
+        match self.rest(address)? {
+            Some(rest) if rest.until >= until => Ok(()),
+            _ => self.replace_rest(address, Rest { until, tracked: false }),
+        }
     }
 
     fn replace_rest(&mut self, address: IpAddr, rest: Rest) -> Result<(), StoreError> {

@@ -185,8 +185,10 @@ proptest! {
         v6 in any::<[u8; 16]>(),
         prefix in 0_u8..=32,
         identity in any::<u32>(),
-        flags in any::<(bool, bool)>(),
+        flags in any::<(bool, bool, bool)>(),
         link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
+        local_path in proptest::sample::select(LocalPath::ALL.to_vec()),
+        hook in proptest::sample::select(Hook::ALL.to_vec()),
         function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
@@ -199,8 +201,9 @@ proptest! {
             ipnet::IpNet::new(v6.into(), prefix).unwrap(),
         ];
         slot.identity = Identity(identity);
-        (slot.owns_netns, slot.masquerade) = flags;
+        (slot.owns_netns, slot.masquerade, slot.source_routed) = flags;
         slot.link_local = link_local;
+        (slot.local_path, slot.hook) = (local_path, hook);
         slot.function = function.map(|name| name.parse().unwrap());
         slot.netns_path = path.map(Into::into);
         slot.changed = times.1;

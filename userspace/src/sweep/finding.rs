@@ -257,6 +257,12 @@ pub struct Key {
 }
 
 impl Finding {
+    /// Whether a container that runs loses its traffic by what is to be done.
+    #[must_use]
+    pub fn is_of_container(&self) -> bool {
+        matches!((&self.remedy, self.when), (Remedy::RemoveLink(..), When::Seen(_)))
+    }
+
     /// What tells it from others.
     #[must_use]
     pub fn key(&self) -> Key {

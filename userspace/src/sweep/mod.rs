@@ -7,6 +7,7 @@
 
 mod compare;
 mod finding;
+mod lost;
 mod observe;
 mod repair;
 
@@ -153,6 +154,7 @@ impl Sweeper {
             let look = self.look(&seen);
             if number == 0 {
                 repairs.prune(&seen.records)?;
+                lost::spare_addresses(&seen, &node.store, self.patience.abandoned)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }
             let fates = repairs.put_right(&look.due);

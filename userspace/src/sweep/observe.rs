@@ -10,6 +10,7 @@ use std::{
 
 use repoint_common::{endpoint::Endpoint, interface::Interface};
 
+use super::lost;
 use crate::{
     bell,
     boot::boot_id,
@@ -20,8 +21,9 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, users},
-    store::{Read, Slot, SlotState, Store, StoreError, Survey},
+    slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
+    store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
+    threads,
     types::SlotId,
 };
 
@@ -55,6 +57,8 @@ pub struct Observation {
     pub off_path: HashSet<SlotId>,
     /// Who uses the namespaces of slots that seem to be abandoned.
     pub used: HashMap<NetnsInode, String>,
+    /// Slots that are not on record and that containers seem to use, and who: of a database that was lost.
+    pub lost: HashMap<SlotId, String>,
     /// Whether the masquerade rule is there.
     pub masquerades: bool,
     /// Sysctls of forwarding that are 0.
@@ -126,8 +130,7 @@ pub fn observe(
     directories: &Directories,
     store: Option<&Store>,
 ) -> Result<Observation, LifecycleError> {
-    std::thread::scope(|scope| scope.spawn(|| look(directories, store)).join())
-        .unwrap_or(Err(LifecycleError::Thread))
+    threads::run(|| look(directories, store))?
 }
 
 fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, LifecycleError> {
@@ -164,8 +167,10 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
         locked,
         ..Observation::default()
     };
+    seen.look_at_tcx()?;
     seen.look_at_paths(&directories.run)?;
     seen.look_at_ways(&mut socket)?;
+    seen.lost = lost::look(&seen, &directories.run)?;
     seen.took = begun.elapsed();
     Ok(seen)
 }
@@ -265,6 +270,17 @@ fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, LifecycleError> {
 impl Observation {
     /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
     /// those that are not, or that have been on their way for long.
+    /// Slots whose programs are attached by tcx have none among the filters.
+    fn look_at_tcx(&mut self) -> Result<(), LifecycleError> {
+        let Some(pinned) = self.pins.programs else { return Ok(()) };
+        for slot in self.records.slots.iter().filter(|slot| slot.hook == Hook::Tcx) {
+            if let Some(attached) = self.attached.get_mut(&slot.host_ifindex) {
+                *attached = ours_by_tcx(slot.host_ifindex, pinned)?;
+            }
+        }
+        Ok(())
+    }
+
     fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
         let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;

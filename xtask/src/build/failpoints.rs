@@ -4,9 +4,14 @@ use anyhow::{Result, ensure};
 
 use crate::{command, paths, tools};
 
-/// Packages and their executables.
-const EXECUTABLES: [(&str, &str); 3] =
-    [("repoint", "repoint"), ("repoint", "repoint-agent"), ("repoint-cni", "repoint-cni")];
+/// Packages, their executables and features.
+///
+/// The plugin gets the features of the others, so that the library compiles once.
+const EXECUTABLES: [(&str, &str, &str); 3] = [
+    ("repoint", "repoint", "failpoints"),
+    ("repoint", "repoint-agent", "failpoints"),
+    ("repoint-cni", "repoint-cni", "failpoints,repoint/executables"),
+];
 /// A text that only they hold: the name of the variable that they heed.
 const MARK: &[u8] = b"REPOINT_FAILPOINT";
 
@@ -14,11 +19,11 @@ const MARK: &[u8] = b"REPOINT_FAILPOINT";
 /// `target/failpoints`.
 pub fn build() -> Result<()> {
     let folder = paths::cargo_target()?;
-    for (package, name) in EXECUTABLES {
+    for (package, name, features) in EXECUTABLES {
         let mut cargo = tools::cargo();
         cargo
             .current_dir(paths::workspace())
-            .args(["rustc", "--package", package, "--bin", name, "--features", "failpoints"])
+            .args(["rustc", "--package", package, "--bin", name, "--features", features])
             .arg("--target-dir")
             .arg(&folder)
             // Nobody debugs them, and each is a hundred megabytes with it.

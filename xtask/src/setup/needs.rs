@@ -23,6 +23,8 @@ pub enum Purpose {
     Test,
     /// The checks of `.ci/run`.
     Check,
+    /// Virtual machines with other kernels.
+    Guest,
 }
 
 /// Something that Debian's packages bring.
@@ -47,6 +49,8 @@ pub enum Proof {
     File(&'static str),
     /// A library that the C compiler finds.
     Library(&'static str),
+    /// A module that Python finds.
+    PythonModule(&'static str),
     /// A compiler for eBPF.
     EbpfToolchain,
     /// The eBPF linker, or what it is built with.
@@ -156,6 +160,24 @@ const NEEDS: &[Need] = &[
         why: "runs the conformance suite",
         proof: Proof::Program("python3"),
     },
+    Need {
+        purpose: Purpose::Guest,
+        packages: &["qemu-system-x86"],
+        why: "the virtual machine that other kernels run in",
+        proof: Proof::Program("qemu-system-x86_64"),
+    },
+    Need {
+        purpose: Purpose::Guest,
+        packages: &["kmod"],
+        why: "the index of a kernel's modules",
+        proof: Proof::Program("depmod"),
+    },
+    Need {
+        purpose: Purpose::Guest,
+        packages: &["python3", "python3-venv"],
+        why: "runs virtme-ng, from PyPI, which starts virtual machines",
+        proof: Proof::PythonModule("ensurepip"),
+    },
 ];
 
 /// The needs of these purposes that nothing on this machine meets.
@@ -179,6 +201,7 @@ impl Proof {
             },
             Self::File(path) => Path::new(path).exists(),
             Self::Library(name) => has_library(name)?,
+            Self::PythonModule(name) => has_python_module(name),
             Self::EbpfToolchain => EbpfToolchain::find()?.is_some(),
             Self::BpfLinkerOr(path) => {
                 crates::BPF_LINKER.find()?.is_some() || Path::new(path).exists()
@@ -197,6 +220,13 @@ fn has_library(name: &str) -> Result<bool> {
     Ok(Path::new(answer.trim()).is_absolute())
 }
 
+fn has_python_module(name: &str) -> bool {
+    let Some(python) = tools::find("python3") else {
+        return false;
+    };
+    command::output(Command::new(python).args(["-c", &format!("import {name}")])).is_ok()
+}
+
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,6 +234,7 @@ impl fmt::Display for Proof {
             Self::StaticProgram(name) => write!(f, "statically linked program {name}"),
             Self::File(path) | Self::BpfLinkerOr(path) => f.write_str(path),
             Self::Library(name) => write!(f, "library {name} that cc finds"),
+            Self::PythonModule(name) => write!(f, "module {name} of python3"),
             Self::EbpfToolchain => f.write_str(EbpfToolchain::WHAT),
         }
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all tests of the workspace, and one line that counts them.
 
+mod skips;
 mod tally;
 
 use std::{
@@ -16,26 +17,44 @@ use tally::Tally;
 /// Where the conformance suite is expected beside the checkout.
 const CONFORMANCE: &str = "../shared/conformance/cni-conformance";
 
-/// Builds, runs the tests whose name contains `filter`, and closes with
-/// `N passed, N failed, N skipped`.
-pub fn run(filter: Option<&str>) -> Result<()> {
+/// What to run, and how.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// Run only the tests whose name contains this
+    filter: Option<String>,
+    /// Run everything of the suites that otherwise run a part, drawn at random
+    #[arg(long)]
+    whole: bool,
+    /// Fail if a test is skipped that tests/may-skip.txt does not list
+    #[arg(long)]
+    deny_skips: bool,
+}
+
+/// Builds, runs the tests, and closes with `N passed, N failed, N skipped`.
+pub fn run(options: &Options) -> Result<()> {
     setup::ensure(&[setup::Purpose::Test])?;
     machine::require()?;
     build::run()?;
     build::failpoints::build()?;
-    let tally = run_suites(&mut suites(filter))?;
+    let tally = run_suites(&mut suites(options))?;
+    // The end of a long log names what failed, and why.
+    tally.failures.iter().for_each(|failure| println!("{failure}"));
+    let skips = if options.deny_skips { skips::check(&tally.skips) } else { Ok(()) };
+    if let Err(error) = &skips {
+        println!("{error}");
+    }
     println!("{tally}");
     match tally {
         Tally { failed: 1.., .. } => bail!("some tests failed"),
         Tally { passed: 0, skipped: 0, .. } => bail!("no test ran"),
-        Tally { .. } => Ok(()),
+        Tally { .. } => skips,
     }
 }
 
 /// `cargo test` over everything that the host compiles.
 ///
 /// It runs one test binary after another; all of them, also when one fails.
-fn suites(filter: Option<&str>) -> Command {
+fn suites(options: &Options) -> Command {
     let mut cargo = tools::cargo();
     cargo
         .env("REPOINT_DIST", paths::dist())
@@ -43,7 +62,10 @@ fn suites(filter: Option<&str>) -> Command {
         .args(["test", "--workspace", "--exclude", "repoint-ebpf", "--no-fail-fast", "--"])
         // Without it, the output of a test that passes, and so why it was skipped, is lost.
         .arg("--show-output")
-        .args(filter);
+        .args(&options.filter);
+    if options.whole {
+        cargo.env("REPOINT_WHOLE", "1");
+    }
     if let Some(suite) = conformance_suite() {
         cargo.env("REPOINT_CONFORMANCE", suite);
     }

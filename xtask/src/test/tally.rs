@@ -1,6 +1,25 @@
 //! Counting what libtest prints.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
+
+/// Lines of a failed test's output that are repeated at the end, the last ones.
+const REPEATED: usize = 40;
+
+/// A test that failed, and the end of its output.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The test's name, with its module.
+    pub name: String,
+    /// The last [`REPEATED`] lines that it printed.
+    pub output: VecDeque<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "failed: {}", self.name)?;
+        self.output.iter().try_for_each(|line| writeln!(f, "    {line}"))
+    }
+}
 
 /// How many tests passed, failed and were skipped.
 ///
@@ -15,17 +34,27 @@ pub struct Tally {
     pub failed: u64,
     /// Tests that did not run.
     pub skipped: u64,
+    /// Names of the tests that did not run.
+    pub skips: Vec<String>,
+    /// The tests that failed, in the order of the report.
+    pub failures: Vec<Failure>,
     /// Where in libtest's report the next line is.
     section: Section,
+    /// The test whose output the next line belongs to.
+    current: String,
     /// Tests of this report that say themselves that they were skipped; libtest calls them passed.
     skipped_themselves: u64,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Section {
-    /// Where the output of no test is printed, or that of tests that failed.
+    /// Where the output of no test is printed.
     #[default]
     Other,
+    /// Output of tests that failed.
+    Failures,
+    /// The list of tests that failed, which follows their output.
+    FailedNames,
     /// Output of a test that passed.
     Success,
     /// The rest of the output of a test that passed and said that it was skipped.
@@ -38,17 +67,43 @@ impl Tally {
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.add(counts);
         } else if line == "failures:" {
-            self.section = Section::Other;
-        } else if line == "successes:" || self.is_next_success(line) {
+            self.section = match self.section {
+                Section::Failures => Section::FailedNames,
+                _ => Section::Failures,
+            };
+        } else if self.section == Section::Failures {
+            self.read_failure(line);
+        } else if line == "successes:" {
+            self.section = Section::Success;
+        } else if matches!(self.section, Section::Success | Section::Skipped) {
+            self.read_success(line);
+        } else if let Some((name, _)) = ignored(line) {
+            self.skips.push(name.to_owned());
+        }
+    }
+
+    /// Takes a line of the output of tests that passed.
+    fn read_success(&mut self, line: &str) {
+        if let Some(name) = heading(line) {
+            name.clone_into(&mut self.current);
             self.section = Section::Success;
         } else if line.starts_with("skipped: ") && self.section == Section::Success {
             self.section = Section::Skipped;
             self.skipped_themselves += 1;
+            self.skips.push(self.current.clone());
         }
     }
 
-    fn is_next_success(&self, line: &str) -> bool {
-        line.starts_with("---- ") && self.section == Section::Skipped
+    /// Takes a line of the output of failed tests: the heading of one, or what it printed.
+    fn read_failure(&mut self, line: &str) {
+        if let Some(name) = heading(line) {
+            self.failures.push(Failure { name: name.to_owned(), ..Failure::default() });
+        } else if let Some(failure) = self.failures.last_mut() {
+            if failure.output.len() == REPEATED {
+                failure.output.pop_front();
+            }
+            failure.output.push_back(line.to_owned());
+        }
     }
 
     /// Adds the end of a report: `ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
@@ -59,6 +114,16 @@ impl Tally {
         self.failed += number_of("failed", counts);
         self.skipped += number_of("ignored", counts) + skipped;
     }
+}
+
+/// The test whose output begins with this line: `---- NAME stdout ----`.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+}
+
+/// The name and the reason of a test that libtest ignores: `test NAME ... ignored, REASON`.
+fn ignored(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("test ")?.split_once(" ... ignored")
 }
 
 /// The number before a word: 3 for `passed` in `ok. 3 passed; 0 failed`.
@@ -92,11 +157,13 @@ mod tests {
     fn reports_are_summed() {
         let sum = tally(
             "running 4 tests\n\
+             test cost::all ... ignored, a measurement\n\
              test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s\n\
              running 2 tests\n\
              test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
         );
         assert_eq!(sum.to_string(), "4 passed, 1 failed, 1 skipped");
+        assert_eq!(sum.skips, ["cost::all"]);
     }
 
     #[test]
@@ -110,6 +177,7 @@ mod tests {
              test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(sum.to_string(), "1 passed, 0 failed, 2 skipped");
+        assert_eq!(sum.skips, ["cri", "gc"]);
     }
 
     #[test]
@@ -120,5 +188,21 @@ mod tests {
              test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(sum.to_string(), "1 passed, 1 failed, 0 skipped");
+    }
+
+    #[test]
+    fn failed_tests_are_named_with_the_end_of_their_output() {
+        let noise = "many\n".repeat(REPEATED);
+        let sum = tally(&format!(
+            "successes:\n    quiet\nfailures:\n\
+             ---- matrix stdout ----\n{noise}leak\n\
+             ---- other stdout ----\nError: none\n\
+             failures:\n    matrix\n    other\n\
+             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        ));
+        let seen: Vec<_> = sum.failures.iter().map(|one| (&*one.name, one.output.len())).collect();
+        assert_eq!(seen, [("matrix", REPEATED), ("other", 1)]);
+        assert_eq!(sum.failures[0].output.back().map(String::as_str), Some("leak"));
+        assert_eq!(sum.to_string(), "1 passed, 2 failed, 0 skipped");
     }
 }

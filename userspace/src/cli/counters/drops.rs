@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use repoint::{
     conf::Directories,
     datapath::{DatapathError, Maps},
-    lifecycle::Node,
     store::Slot,
     types::SlotId,
 };
@@ -15,7 +14,10 @@ use repoint_common::{
 };
 use serde::Serialize;
 
-use crate::output::{CommandError, json, table};
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
 
 /// State of a slot that is not on record. Slot numbers are never used again.
 const DELETED: &str = "deleted";
@@ -29,6 +31,9 @@ struct Row {
     network: Option<String>,
     /// The container that has the slot now.
     container: Option<String>,
+    /// The function that has the slot, or that it waits for.
+    function: Option<String>,
+    tenant: Option<String>,
     /// Interface index of the host-side veth.
     ifindex: u32,
     reason: &'static str,
@@ -61,14 +66,9 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
 }
 
 fn rows(directories: &Directories) -> Result<Vec<Row>, CommandError> {
-    let Some(maps) = Maps::open_existing(&directories.bpf)? else {
-        return Ok(Vec::new());
-    };
-    let drops = drops(&maps)?;
-    let slots = match Node::open_existing(directories)? {
-        Some(node) => node.store.read(|transaction| transaction.slots())?,
-        None => Vec::new(),
-    };
+    let node = node::open(directories)?;
+    let drops = drops(&node::maps(directories)?)?;
+    let slots = node.store.read(|transaction| transaction.slots())?;
     let slots: HashMap<u64, Slot> = slots.into_iter().map(|slot| (slot.id.0, slot)).collect();
     let mut rows: Vec<_> = drops
         .into_iter()
@@ -97,6 +97,8 @@ fn row(number: u64, slot: Option<&Slot>, ifindex: u32, reason: u32, counter: Cou
         state: is_slot.then_some(state),
         network: slot.map(|slot| slot.network.to_string()),
         container: slot.and_then(|slot| slot.container.clone()).map(Into::into),
+        function: slot.and_then(|slot| slot.function.clone()).map(Into::into),
+        tenant: slot.and_then(|slot| slot.tenant.clone()).map(Into::into),
         ifindex,
         reason,
         packets: counter.packets,

@@ -70,7 +70,7 @@ impl CniResult {
             let part = node.object("an object")?;
             read.ips.push(IpConfig {
                 address: part.require("ip", ADDRESS)?.parse(ADDRESS)?,
-                gateway: part.get("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
+                gateway: part.text("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
                 interface: None,
             });
             read.routes.extend(list(&part, "routes", Route::read)?);
@@ -112,7 +112,7 @@ fn ip(ip: &Object<'_>) -> Result<IpConfig, KeyError> {
     let address: IpNet = ip.require("address", ADDRESS)?.parse(ADDRESS)?;
     Ok(IpConfig {
         address,
-        gateway: ip.get("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
+        gateway: ip.text("gateway").map(|node| node.parse(GATEWAY)).transpose()?,
         interface: ip
             .get("interface")
             .map(|node| node.integer(0..=u32::MAX))
@@ -152,6 +152,15 @@ mod tests {
         let addresses: Vec<_> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
         assert_eq!(addresses, ["10.1.0.5/16", "fd00::5/64"]);
         assert_eq!(result.routes[0].gw, Some("10.1.0.1".parse().unwrap()));
+    }
+
+    /// As Go's `net.IP` reads an address that is not set.
+    #[test]
+    fn an_empty_gateway_is_none() {
+        let text = r#"{"ips": [{"address": "10.1.0.5/16", "gateway": ""}],
+                       "routes": [{"dst": "0.0.0.0/0", "gw": ""}]}"#;
+        let result = read(text).unwrap();
+        assert_eq!((result.ips[0].gateway, result.routes[0].gw), (None, None));
     }
 
     #[test]

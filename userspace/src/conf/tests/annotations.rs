@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{least, parse};
 use crate::{
-    conf::{ConfError, NetConf, User, UserError},
+    conf::{Annotation, ConfError, NetConf, User, UserError},
     store::{Mode, Scope},
 };
 
@@ -127,7 +127,11 @@ fn what_is_misspelt_is_an_error() {
         ("repoint.dev/scope", "node"),
         ("repoint.dev/idle-ttl", "10"),
         ("repoint.dev/template", "../x"),
-        ("repoint.dev/function", ""),
+        ("repoint.dev/function", "a\nb"),
+        ("repoint.dev/Mode", "none"),
+        ("Repoint.dev/mode", "none"),
+        ("repont.dev/mode", "none"),
+        ("repoint.dev/mdoe", "none"),
         ("repoint.dev/scop", "function"),
         ("repoint.dev/count", "7"),
     ] {
@@ -143,6 +147,8 @@ fn what_is_misspelt_is_an_error() {
         "repoint.dev/idle-ttl=10",
         "repoint.dev/count=many",
         "repoint.dev/scop=function",
+        "Repoint.dev/scope=function",
+        "repont.dev/scope=function",
     ] {
         let told = user(&least(), args).and_then(|_| {
             parse(&least()).unwrap().count(&args.parse().unwrap()).map(|_| User::default())
@@ -151,6 +157,37 @@ fn what_is_misspelt_is_an_error() {
         assert!(error.contains("CNI_ARGS") && error.contains("repoint.dev/"), "{error}");
     }
     user(&least(), "IgnoreUnknown=1;repoint.dev/scop=function").unwrap();
+}
+
+#[test]
+fn a_name_in_cni_args_that_is_nearly_known_is_an_error() {
+    for (args, right) in [
+        ("ip=10.1.0.5", "IP"),
+        ("K8S_POD_NAMESPCE=ns", "K8S_POD_NAMESPACE"),
+        ("k8s_pod_name=pod", "K8S_POD_NAME"),
+        ("IgnoreUnkown=1", "IgnoreUnknown"),
+    ] {
+        let error = user(&least(), args).unwrap_err();
+        assert!(matches!(error, UserError::Misspelt { known, .. } if known == right), "{error}");
+        user(&least(), &format!("{args};IgnoreUnknown=true")).unwrap();
+    }
+    // Other programs' names, and those of two letters.
+    for args in ["ID=1;MAC=02:00:00:00:00:07;IPS=x", "K8S_POD_UID=u;K8S_POD_INFRA_CONTAINER_ID=c"] {
+        user(&least(), args).unwrap();
+    }
+}
+
+/// As in `CNI_ARGS`: a template of a pod writes an annotation also where there is nothing to say.
+#[test]
+fn an_empty_annotation_says_nothing() {
+    for annotation in Annotation::ALL.map(Annotation::name) {
+        let conf = annotated(least(), json!({annotation: ""}));
+        assert_eq!(user(&conf, "").unwrap(), User::default(), "{annotation}");
+        assert_eq!(user(&least(), &format!("{annotation}=")).unwrap(), User::default());
+        let mut conf = least();
+        conf["args"]["cni"][annotation] = json!("");
+        assert_eq!(user(&conf, "").unwrap(), User::default(), "{annotation}");
+    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Every key: read where it is right, refused by its path where it is not.
 
 mod annotations;
+mod documents;
 mod keys;
+mod none;
+mod removal;
+mod spelling;
 
 use std::net::IpAddr;
 
@@ -30,6 +34,11 @@ fn set(conf: &mut Value, pointer: &str, value: Value) {
         value;
 }
 
+/// Whether it is an element of a list.
+fn is_item(pointer: &str) -> bool {
+    pointer.ends_with(|c: char| c.is_ascii_digit())
+}
+
 fn assert_refused(conf: &Value, pointer: &str, what: &str) {
     let asked = |conf: NetConf| match conf.user(&CniArgs::default()) {
         Err(UserError::Key(error)) => Err(ConfError::from(error).to_cni()),
@@ -55,42 +64,9 @@ fn every_key_of_a_bad_value_is_named() {
     for key in keys() {
         for bad in key.bad {
             let mut conf = full();
-            // An empty list of ranges is wrong only where there is no other.
-            if bad == json!([]) && key.pointer == "/runtimeConfig/ipRanges" {
-                continue;
-            }
             set(&mut conf, key.pointer, bad.clone());
             assert_refused(&conf, key.pointer, &format!("bad value {bad}"));
         }
-    }
-}
-
-#[test]
-fn every_required_key_that_is_missing_is_named() {
-    for key in keys().into_iter().filter(|key| key.required) {
-        let (parent, name) = key.pointer.rsplit_once('/').unwrap();
-        let mut conf = full();
-        conf.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
-        assert_refused(&conf, key.pointer, "missing");
-        let mut conf = full();
-        set(&mut conf, key.pointer, Value::Null);
-        assert_refused(&conf, key.pointer, "null");
-    }
-}
-
-#[test]
-fn every_key_that_is_not_required_may_be_null() {
-    // What other keys rest on goes with them.
-    let rest =
-        ["/cniVersion", "/ipam/subnet", "/ipam/ranges", "/ipam/rangeStart", "/ipam/rangeEnd"];
-    for key in keys().into_iter().filter(|key| !key.required) {
-        let is_item = key.pointer.ends_with(|c: char| c.is_ascii_digit());
-        if is_item || rest.contains(&key.pointer) {
-            continue;
-        }
-        let mut conf = full();
-        set(&mut conf, key.pointer, Value::Null);
-        parse(&conf).unwrap_or_else(|error| panic!("{}: {error}", key.pointer));
     }
 }
 
@@ -206,6 +182,8 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
         ("mtu", json!(1400)),
         ("ipMasq", json!(true)),
         ("linkLocal", json!("allow")),
+        ("localPath", json!("stack")),
+        ("hook", json!("tcx")),
         ("name", json!("m")),
         ("ipam", json!({"subnet": "10.2.0.0/24"})),
         ("ipam", json!({"subnet": "10.1.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]})),
@@ -230,20 +208,6 @@ fn a_version_that_is_absent_is_the_first() {
     let error = parse(&conf).unwrap_err();
     assert_eq!(error.code, ErrorCode::INCOMPATIBLE_VERSION);
     assert!(error.to_string().contains("9.9.9"), "{error}");
-}
-
-#[test]
-fn what_is_not_json_cannot_be_decoded() {
-    let good = least().to_string();
-    let cut = &good.as_bytes()[..good.len() - 1];
-    for text in [b"{".as_slice(), cut, b"not json", b"\xff\xfe{}", b"", b" \n", b"{} {}"] {
-        let error = NetConf::parse(text).unwrap_err().to_cni();
-        assert_eq!(error.code, ErrorCode::DECODING_FAILURE, "{error}");
-    }
-    for text in ["[]", "\"x\"", "42", "true", "null"] {
-        let error = NetConf::parse(text.as_bytes()).unwrap_err().to_cni();
-        assert_eq!(error.code, ErrorCode::INVALID_CONFIGURATION, "{error}");
-    }
 }
 
 #[test]

@@ -3,12 +3,13 @@
 
 use std::net::IpAddr;
 
+use super::super::{HookError, ours_by_tcx};
 use crate::{
     netlink::{
         Direction, LinkInfo, NetlinkError, RouteSocket, attached_programs, find_links,
         interfaces_towards, permanent_neighbours,
     },
-    store::Slot,
+    store::{Hook, Slot},
     types::Mac,
 };
 
@@ -25,11 +26,12 @@ pub struct SeenHalf {
     pub programs: [Option<u32>; 2],
 }
 
-/// Looks at the halves of slots, in their order.
+/// Looks at the halves of slots, in their order. `pinned` are the numbers of the pinned programs.
 pub fn look_at_halves(
     socket: &mut RouteSocket,
     slots: &[&Slot],
-) -> Result<Vec<SeenHalf>, NetlinkError> {
+    pinned: Option<[u32; 2]>,
+) -> Result<Vec<SeenHalf>, HookError> {
     let indices: Vec<u32> = slots.iter().map(|slot| slot.host_ifindex).collect();
     let links = find_links(socket, &indices)?;
     let both = |index: &u32| [(*index, Direction::Ingress), (*index, Direction::Egress)];
@@ -37,8 +39,12 @@ pub fn look_at_halves(
     let programs = attached_programs(socket, &places)?;
     let mut halves = look_at_ways(socket, slots)?;
     let attached = programs.as_chunks::<2>().0;
-    for ((half, link), programs) in halves.iter_mut().zip(links).zip(attached) {
-        (half.link, half.programs) = (link, *programs);
+    for (((half, link), filters), slot) in halves.iter_mut().zip(links).zip(attached).zip(slots) {
+        half.link = link;
+        half.programs = match pinned {
+            Some(pinned) if slot.hook == Hook::Tcx => ours_by_tcx(slot.host_ifindex, pinned)?,
+            _ => *filters,
+        };
     }
     Ok(halves)
 }

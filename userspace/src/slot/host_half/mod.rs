@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use repoint_common::mac::GATEWAY_MAC;
 
 pub use look::{SeenHalf, look_at_halves, look_at_ways};
-pub(crate) use restore::attach_programs;
+pub(crate) use restore::attach_filters;
 pub use restore::{HalfError, restore_half};
 
 use super::{GROUP, GROUP_MASQUERADED, is_alias_of};

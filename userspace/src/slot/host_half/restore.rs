@@ -6,15 +6,15 @@ use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
 use repoint_common::mac::GATEWAY_MAC;
 
-use super::{Part, host_group};
+use super::{super::attach_by_tcx, Part, host_group};
 use crate::{
-    datapath::{FROM_CONTAINER, Programs, TO_CONTAINER},
+    datapath::{DatapathError, FROM_CONTAINER, Programs, TO_CONTAINER},
     failpoint,
     netlink::{
         Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, add_clsact,
         add_neighbour, change_link, replace_filter, replace_route,
     },
-    store::Slot,
+    store::{Hook, Slot},
     template::host_net,
     types::Mac,
 };
@@ -30,6 +30,9 @@ pub enum HalfError {
         /// What was tried, and why it failed.
         source: NetlinkError,
     },
+    /// The programs cannot be attached by tcx.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
     /// A sysctl cannot be written.
     #[error("cannot write {path}: {source}")]
     Sysctl {
@@ -58,11 +61,16 @@ pub fn restore_half(
     if parts.iter().any(is_program)
         && let Some(programs) = programs
     {
-        let refusals = socket.execute_each(attach_programs(slot.host_ifindex, programs));
-        let refusals = refusals.map_err(failed)?;
-        // The queueing discipline is there already.
-        if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
-            return Err(failed(refusal));
+        match slot.hook {
+            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
+            Hook::Clsact => {
+                let refusals = socket.execute_each(attach_filters(slot.host_ifindex, programs));
+                let refusals = refusals.map_err(failed)?;
+                // The queueing discipline is there already.
+                if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
+                    return Err(failed(refusal));
+                }
+            }
         }
         failpoint::hit("half:attached");
     }
@@ -85,8 +93,8 @@ pub fn restore_half(
     Ok(())
 }
 
-/// Requests that attach the programs to an interface, in the place of others: no packet meets none.
-pub(crate) fn attach_programs(
+/// Requests that attach the programs as filters of an interface, in the place of others: no packet meets none.
+pub(crate) fn attach_filters(
     ifindex: u32,
     programs: &Programs,
 ) -> Vec<Request<RouteNetlinkMessage>> {

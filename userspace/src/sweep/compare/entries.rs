@@ -19,7 +19,7 @@ pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
 }
 
 fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Finding> {
-    if view.foreign.contains_key(&entry.ifindex) {
+    if view.foreign.contains_key(&entry.ifindex) || view.is_lost(entry.ifindex) {
         return None;
     }
     let why = if view.holders.contains(&address) {
@@ -37,7 +37,7 @@ fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Findin
 
 fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding> {
     let why = match view.slots.get(&SlotId(entry.slot)) {
-        None if view.foreign.contains_key(&ifindex) => return None,
+        None if view.foreign.contains_key(&ifindex) || view.is_lost(ifindex) => return None,
         None => "its slot is not on record",
         Some(slot) if view.seen.records.fresh.contains(&slot.id) => return None,
         // What it is to be is not on record yet, or no more.

@@ -11,7 +11,10 @@ use crate::{
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     findings.extend(view.seen.links.iter().filter_map(|link| compare_link(view, link)));
     let Namespaces::Kept(kept) = &view.seen.namespaces else { return };
-    findings.extend(kept.slots.keys().filter(|slot| !view.is_on_record(**slot)).map(|slot| {
+    // Of one that a container uses its interface is told, and goes first.
+    let is_stray =
+        |slot: &&SlotId| !view.is_on_record(**slot) && !view.seen.lost.contains_key(slot);
+    findings.extend(kept.slots.keys().filter(is_stray).map(|slot| {
         let why = "it is kept, and its slot is not on record";
         let remedy = Remedy::ReleaseNamespace(*slot);
         of_node(Kind::Namespace, slot.to_string(), why, remedy, When::Again)
@@ -32,7 +35,7 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
         (Some(slot), _) if view.is_on_record(slot) => None,
         (Some(slot), Some(alias)) if slot == alias.slot && in_group => {
             let is_foreign = view.foreign.contains_key(&link.ifindex);
-            Some(if is_foreign { others(link, alias) } else { stray(link, alias) })
+            Some(if is_foreign { others(link, alias) } else { stray(view, link, alias) })
         }
         _ if in_group => foreign("it is in repoint's group, and not named as its interfaces are"),
         _ if view
@@ -47,15 +50,19 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     }
 }
 
-fn stray(link: &LinkInfo, Alias { network, slot, .. }: Alias) -> Finding {
-    Finding {
-        kind: Kind::Link,
-        name: link.name.clone(),
-        why: format!("slot {slot} of network {network} is not on record"),
-        remedy: Remedy::RemoveLink(slot, link.ifindex),
-        when: When::Again,
-        network: Some(network),
-    }
+fn stray(view: &View<'_>, link: &LinkInfo, Alias { network, slot, .. }: Alias) -> Finding {
+    let why = format!("slot {slot} of network {network} is not on record");
+    let (why, when) = match view.seen.lost.get(&slot) {
+        None => (why, When::Again),
+        Some(user) => {
+            let why = format!(
+                "{why}, and {user}: the database was lost; put it back, or stop the container"
+            );
+            (why, When::Seen(view.patience.abandoned))
+        }
+    };
+    let remedy = Remedy::RemoveLink(slot, link.ifindex);
+    Finding { kind: Kind::Link, name: link.name.clone(), why, remedy, when, network: Some(network) }
 }
 
 /// An interface of a slot that is on record in another database, if that is there still.

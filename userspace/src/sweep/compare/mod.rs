@@ -81,16 +81,22 @@ struct View<'a> {
     holders: HashSet<IpAddr>,
     /// Interfaces of slots that are on record in another database.
     foreign: HashMap<u32, &'a LinkInfo>,
+    /// Interfaces that containers use and whose database was lost.
+    lost: HashMap<u32, &'a LinkInfo>,
 }
 
 impl<'a> View<'a> {
     fn new(seen: &'a Observation, patience: &'a Patience) -> Self {
         let slots: HashMap<_, _> = seen.records.slots.iter().map(|slot| (slot.id, slot)).collect();
         let addresses = slots.values().flat_map(|slot| &slot.addresses);
+        let links: HashMap<&str, _> =
+            seen.links.iter().map(|link| (link.name.as_str(), link)).collect();
+        let lost = seen.lost.keys().filter_map(|slot| links.get(&*slot.host_ifname()).copied());
         Self {
             seen,
             patience,
-            links: seen.links.iter().map(|link| (link.name.as_str(), link)).collect(),
+            lost: lost.map(|link| (link.ifindex, link)).collect(),
+            links,
             owners: seen.records.addresses.iter().copied().collect(),
             holders: addresses.map(|address| address.addr()).collect(),
             foreign: seen.links.iter().filter_map(|link| foreign(seen, link)).collect(),
@@ -103,9 +109,15 @@ impl<'a> View<'a> {
         self.slots.contains_key(&slot) || self.seen.records.damaged.contains(&slot)
     }
 
-    /// Whether an interface of another database's slot is masqueraded.
+    /// Whether an interface is masqueraded of a slot that another database has, or a lost one had.
     fn masquerades_for_others(&self) -> bool {
-        self.foreign.values().any(|link| link.group == GROUP_MASQUERADED)
+        let mut others = self.foreign.values().chain(self.lost.values());
+        others.any(|link| link.group == GROUP_MASQUERADED)
+    }
+
+    /// Whether an interface is of a slot of a lost database, which a container uses.
+    fn is_lost(&self, ifindex: u32) -> bool {
+        self.lost.contains_key(&ifindex)
     }
 
     /// How a slot's half on the node compares with what it is to be.

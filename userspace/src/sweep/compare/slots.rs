@@ -24,7 +24,12 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
             findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Again));
         }
         Compared::Own(parts) => {
-            findings.extend(entries(view, slot));
+            let lacks_programs = parts.iter().any(|part| matches!(part, Part::Programs(_)));
+            // One that waits must not look whole before it is: an ADD takes its entries in the maps for
+            // proof that its programs look there. They are the next look's.
+            if !lacks_programs || slot.state() == SlotState::Active {
+                findings.extend(entries(view, slot));
+            }
             findings.extend(half(slot, parts));
         }
     }

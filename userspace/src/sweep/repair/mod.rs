@@ -16,6 +16,7 @@ use crate::{
     lock::Lock,
     store::{Slot, StoreError, Survey, Transaction},
     sweep::Version,
+    threads,
 };
 
 /// Findings that are put right in one transaction: nobody else waits for longer than a few ms.
@@ -77,11 +78,7 @@ impl<'a> Repairs<'a> {
             return Vec::new();
         }
         let node = self.node;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| put_right(node, due.to_vec()));
-            let lost = |finding| (finding, Fate::Failed(LifecycleError::Thread));
-            thread.join().unwrap_or_else(|_| due.iter().cloned().map(lost).collect())
-        })
+        threads::run(|| put_right(node, due.to_vec())).unwrap_or_else(|error| failed(due, error))
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     lifecycle::{HalfFate, LifecycleError, Node, half_differs, repair_halves},
     netlink::RouteSocket,
     private,
-    slot::{attach_programs, release_masquerade, require_masquerade},
-    store::{Slot, StoreError},
+    slot::{attach_by_tcx, attach_filters, release_masquerade, require_masquerade},
+    store::{Hook, Slot, StoreError},
 };
 
 pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
@@ -58,8 +58,13 @@ fn attach_some(
         };
         batch.iter().map(slot).collect::<Result<_, StoreError>>()
     })?;
-    let indices = slots.iter().flatten().map(|slot| slot.host_ifindex);
-    let requests = indices.flat_map(|ifindex| attach_programs(ifindex, programs)).collect();
+    let mut requests = Vec::with_capacity(3 * slots.len());
+    for slot in slots.iter().flatten() {
+        match slot.hook {
+            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
+            Hook::Clsact => requests.extend(attach_filters(slot.host_ifindex, programs)),
+        }
+    }
     let refusals = socket.execute_each(requests)?;
     failpoint::hit("sweep:attached");
     // The place is there already, or the interface was removed meanwhile.

@@ -1,0 +1,10 @@
+//! Map `settings`: numbers that spare packets a look at maps that are empty on most nodes.
+
+/// Name of the map from a number of this module to a `u32`.
+pub const MAP: &str = "settings";
+
+/// Whether `learned_macs` had an element since the data plane was loaded: 0 or 1, written by programs.
+pub const LEARNED_MACS: u32 = 0;
+
+/// Number of elements.
+pub const ENTRIES: usize = 1;

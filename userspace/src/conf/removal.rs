@@ -1,0 +1,62 @@
+//! What DEL, PARK and GC read of a configuration.
+//!
+//! A runtime calls DEL until it succeeds, and keeps the container as long: a key that DEL has no use
+//! for must not be what it fails for (CNI spec, section 2, DEL). That is so above all after an ADD
+//! that failed for that key.
+
+use super::{
+    COLD_BUILDS, Directories, Document, IpamConf, NAME, NetConf, OwnIpam, PoolConf, addresses,
+    annotations, attachments, object, pool, runtime, spelling,
+};
+use crate::{
+    cni::{
+        CniVersion, Dns,
+        json::{KeyError, Object},
+    },
+    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
+    types::NetworkName,
+};
+
+impl NetConf {
+    /// Reads the network's name, the node's directories, the lists of valid attachments, which plugin
+    /// gives addresses, and how long these rest. A plugin or a time that cannot be read is none.
+    pub(super) fn read_removal(
+        document: &Document,
+        conf: &Object<'_>,
+        cni_version: CniVersion,
+    ) -> Result<Self, KeyError> {
+        spelling::check_removal(conf)?;
+        let name: NetworkName = conf.require("name", NAME)?.checked(NAME)?;
+        let cooldown = pool::cooldown(conf);
+        Ok(Self {
+            cni_version,
+            directories: Directories::of_attachments(conf)?,
+            valid_attachments: attachments::read(conf, &name)?,
+            ipam: ipam(conf),
+            pool: cooldown.map(|time| PoolPolicy { cooldown: Some(time), ..PoolPolicy::default() }),
+            document: document.clone(),
+            name,
+            ip_masq: false,
+            link_local: LinkLocal::default(),
+            local_path: LocalPath::default(),
+            hook: Hook::default(),
+            mtu: None,
+            cold_builds: COLD_BUILDS,
+            pool_conf: PoolConf::default(),
+            mac: None,
+            prev_result: None,
+            dns: Dns::default(),
+            runtime_dns: Dns::default(),
+            requested: runtime::Requested::default(),
+            user: annotations::Named::default(),
+            runtime_ranges: false,
+        })
+    }
+}
+
+/// Who gives addresses: of another plugin its name, of this one nothing.
+fn ipam(conf: &Object<'_>) -> IpamConf {
+    let ipam = object(conf, "ipam").ok().flatten();
+    let plugin = ipam.and_then(|ipam| addresses::delegated(&ipam).ok().flatten());
+    plugin.map_or_else(|| IpamConf::Own(OwnIpam::default()), IpamConf::Delegated)
+}
