@@ -30,7 +30,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
             if !lacks_programs || slot.state() == SlotState::Active {
                 findings.extend(entries(view, slot));
             }
-            findings.extend(half(slot, parts));
+            findings.extend(half(view, slot, parts));
         }
     }
 }
@@ -134,10 +134,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let identity = identity(slot);
     let interface = entries.interfaces.get(&slot.host_ifindex);
     let expected = interface_of(slot, identity);
-    let own = |address: &IpAddr| {
-        // An address that is another's on record is told of elsewhere.
-        view.owners.get(address).is_none_or(|owner| *owner == slot.id)
-    };
+    let own = |address: &IpAddr| is_owner(view, slot, address);
     let addresses = slot.addresses.iter().map(ipnet::IpNet::addr).filter(own);
     let endpoints: Vec<_> =
         addresses.map(|address| (address, entries.endpoints.get(&address))).collect();
@@ -156,6 +153,11 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let parked = slot.state() == SlotState::Active && identities.any(|found| found == 0);
     let when = if parked { When::Seen(view.patience.grace) } else { When::Again };
     Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), when))
+}
+
+/// Whether no other slot has an address on record: one that is another's has a finding of its own.
+fn is_owner(view: &View<'_>, slot: &Slot, address: &IpAddr) -> bool {
+    view.owners.get(address).is_none_or(|owner| *owner == slot.id)
 }
 
 /// The identity that a slot's packets pass under, as its record says.
@@ -181,9 +183,16 @@ fn told(slot: &Slot, what: &str, found: Option<u32>) -> String {
 
 /// What of a slot's half on the node is not as it was built: programs are attached together with those
 /// of other slots.
-fn half(slot: &Slot, parts: Vec<Part>) -> impl Iterator<Item = Finding> {
+///
+/// The way to an address that is another slot's on record leads to that slot.
+fn half(view: &View<'_>, slot: &Slot, parts: Vec<Part>) -> impl Iterator<Item = Finding> {
     let is_program = |part: &Part| matches!(part, Part::Programs(_));
-    let (programs, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(is_program);
+    let is_own = |part: &Part| match part {
+        Part::Route(address) | Part::Neighbour(address) => is_owner(view, slot, address),
+        _ => true,
+    };
+    let parts = parts.into_iter().filter(is_own);
+    let (programs, others): (Vec<_>, Vec<_>) = parts.partition(is_program);
     let finding = |parts: &[Part], kind, remedy| {
         let why = parts_in_words(parts);
         (!parts.is_empty()).then(|| of_slot(slot, kind, why, remedy, When::Again))
