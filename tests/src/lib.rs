@@ -22,6 +22,7 @@ pub mod pins;
 pub mod plugin;
 pub mod pooled;
 mod processes;
+pub mod share;
 pub mod simulation;
 pub mod snapshot;
 pub mod stream;

@@ -257,8 +257,8 @@ fn with_node(test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> 
         install()?;
         pooled.fill()?;
         pooled.repoint(&["replicate", "made"])?;
-        let text = pooled.repoint(&["template", "export", "made"])?;
-        fs::write("/run/made.json", text).context("write /run/made.json")?;
+        let exported = pooled.repoint(&["template", "export", "made"])?;
+        fs::write("/run/made.json", exported).context("write /run/made.json")?;
         pooled.repoint(&["activate", "--function", "resize", "--tenant", "acme"])?;
         test(pooled)?;
         if pooled.slots()?.iter().any(|slot| slot.container.is_some()) {

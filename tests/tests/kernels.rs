@@ -9,11 +9,13 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use repoint_tests::dist::{self, dist};
+use repoint_tests::{
+    dist::{self, dist},
+    share::Share,
+};
 
 /// Exit status of `cargo xtask vm` where this machine cannot start a guest.
 const CANNOT: i32 = 77;
@@ -26,12 +28,8 @@ const TABLES: [&str; 6] = [
     "headers::",
     "protocols::",
 ];
-/// One guest at a time: each takes both processors of a small machine.
-static TURN: Mutex<()> = Mutex::new(());
-
 /// Boots a kernel and runs [`here`], [`guest`] and the packet tables in it.
 fn boots(kernel: &str, append: &[&str]) -> Result<()> {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let own = env::current_exe().context("path of this suite")?;
     let programs = sibling(&own, "programs")?;
     let mut guest = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -79,19 +77,17 @@ fn sibling(own: &Path, name: &str) -> Result<PathBuf> {
     Ok(newest.1)
 }
 
-#[test]
-fn linux_6_1() -> Result<()> {
-    boots("6.1", &[])
-}
+/// Kernels, and what is appended to their command lines.
+const BOOTS: [(&str, &[&str]); 3] = [("6.1", &[]), ("6.1", &["ipv6.disable=1"]), ("6.12", &[])];
 
+/// One of them, or all under `cargo xtask test --whole`: each takes minutes without KVM.
 #[test]
-fn linux_6_1_without_ipv6() -> Result<()> {
-    boots("6.1", &["ipv6.disable=1"])
-}
-
-#[test]
-fn linux_6_12() -> Result<()> {
-    boots("6.12", &[])
+fn other_kernels() -> Result<()> {
+    for (kernel, append) in Share::drawn(3)?.pick(&BOOTS) {
+        println!("Linux {kernel} {append:?}");
+        boots(kernel, append).with_context(|| format!("Linux {kernel} {append:?}"))?;
+    }
+    Ok(())
 }
 
 /// What any kernel must do.

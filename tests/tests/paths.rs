@@ -175,9 +175,9 @@ fn lives(pooled: &Pooled<'_>, form: &Form, way: Way, mode: &str) -> Result<()> {
     let name = pooled.name();
     let netns = Netns::create(&name)?;
     let own = Netns::inode_at(netns.path())?;
-    let made = (form.path)(&netns)?;
+    let place = (form.path)(&netns)?;
     let args = format!("{};repoint.dev/mode={mode}", user("acme", "resize"));
-    let attachment = Attachment::new(&name, &made.path).args(&args);
+    let attachment = Attachment::new(&name, &place.path).args(&args);
     let network = pooled.network();
     let result = network.add(&attachment)?;
     let served = pooled.slots()?.into_iter().find(|slot| slot.container.as_ref() == Some(&name));
@@ -186,22 +186,22 @@ fn lives(pooled: &Pooled<'_>, form: &Form, way: Way, mode: &str) -> Result<()> {
     ensure!((served.served() != "none") == is_pooled, "it was served {:?}", served.decision);
     ensure!(
         result["interfaces"].as_array().is_some_and(|interfaces| {
-            interfaces.iter().any(|one| one["sandbox"] == json!(made.path))
+            interfaces.iter().any(|one| one["sandbox"] == json!(place.path))
         }),
         "the result has another path than it was given: {result}"
     );
     network.check(&attachment, &result)?;
-    let host = Host::at(&name, &made.path)?;
+    let host = Host::at(&name, &place.path)?;
     traffic::all(&Host::here("node")?, &host, &addresses(&result)?)?;
     drop(host);
     let gone = Attachment { netns: Some("/nowhere".into()), ..attachment.clone() };
     match way {
         Way::Del => network.del(&attachment, Some(&result))?,
         Way::DelWithoutPath => {
-            if fs::symlink_metadata(&made.path).is_ok_and(|found| found.is_symlink())
-                && !made.path.starts_with("/proc")
+            if fs::symlink_metadata(&place.path).is_ok_and(|found| found.is_symlink())
+                && !place.path.starts_with("/proc")
             {
-                fs::remove_file(&made.path).context("remove the link")?;
+                fs::remove_file(&place.path).context("remove the link")?;
             }
             network.del(&gone, Some(&result))?;
         }
@@ -226,7 +226,7 @@ fn lives(pooled: &Pooled<'_>, form: &Form, way: Way, mode: &str) -> Result<()> {
         ensure!(back, "the container is on record");
         Ok(())
     })?;
-    drop(made);
+    drop(place);
     clear();
     netns.remove()
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use repoint_tests::Node;
+use repoint_tests::{Node, share::Share};
 
 use crate::{
     ground::Point,
@@ -21,6 +21,8 @@ use crate::{
 pub const THREADS: usize = 2;
 /// Combinations of a scenario that are played on one node.
 const CHUNK: usize = 24;
+/// In how many parts CI plays the matrix.
+const PARTS: u64 = 2;
 
 /// A scenario, where it is killed, and how that is recovered.
 #[derive(Debug, Clone)]
@@ -77,8 +79,13 @@ pub fn is_whole() -> bool {
     env::var_os("REPOINT_CRASH").is_none()
 }
 
-/// Plays everything.
-pub fn play(scenarios: &[&'static Scenario]) -> Tally {
+/// What is played of the combinations: those that the environment names, or else a share.
+pub fn share() -> Result<Share> {
+    if is_whole() { Share::drawn(PARTS) } else { Ok(Share::Whole) }
+}
+
+/// Plays a share of everything.
+pub fn play(scenarios: &[&'static Scenario], share: Share) -> Tally {
     let tally = Mutex::new(Tally::default());
     let (todo, chunks) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
     *lock(&todo) = scenarios.iter().copied().filter(|one| is_wanted(one.name)).collect();
@@ -88,7 +95,7 @@ pub fn play(scenarios: &[&'static Scenario]) -> Tally {
                 Ok(points) => {
                     let mut tally = lock(&tally);
                     tally.pass(points.iter().map(|point| point.name.clone()));
-                    let all = combinations(scenario, &points);
+                    let all = combinations(scenario, &points, share);
                     lock(&chunks).extend(all.chunks(CHUNK).map(<[_]>::to_vec));
                 }
                 Err(error) => fail(&tally, scenario.name.to_owned(), &error),
@@ -152,7 +159,7 @@ fn learn(scenario: &'static Scenario) -> Result<Vec<Point>> {
     Ok(points.collect())
 }
 
-fn combinations(scenario: &'static Scenario, points: &[Point]) -> Vec<Combination> {
+fn combinations(scenario: &'static Scenario, points: &[Point], share: Share) -> Vec<Combination> {
     let recoveries = scenario.about.recoveries();
     let all = points.iter().flat_map(|point| {
         recoveries.iter().map(|recovery| Combination {
@@ -161,7 +168,7 @@ fn combinations(scenario: &'static Scenario, points: &[Point]) -> Vec<Combinatio
             recovery: *recovery,
         })
     });
-    all.filter(|one| is_wanted(&one.name())).collect()
+    all.filter(|one| is_wanted(&one.name()) && share.has(&one.name())).collect()
 }
 
 /// Plays combinations of one scenario, on one node as long as nothing is left on it, or on one each

@@ -12,6 +12,8 @@ pub struct Failure {
     pub name: String,
     /// The last [`REPEATED`] lines that it printed.
     pub output: VecDeque<String>,
+    /// Whether a backtrace has begun, which ends the output.
+    has_backtrace: bool,
 }
 
 impl fmt::Display for Failure {
@@ -99,6 +101,11 @@ impl Tally {
         if let Some(name) = heading(line) {
             self.failures.push(Failure { name: name.to_owned(), ..Failure::default() });
         } else if let Some(failure) = self.failures.last_mut() {
+            // It would push out what the test printed.
+            failure.has_backtrace |= line.to_lowercase().starts_with("stack backtrace:");
+            if failure.has_backtrace {
+                return;
+            }
             if failure.output.len() == REPEATED {
                 failure.output.pop_front();
             }
@@ -196,12 +203,12 @@ mod tests {
         let sum = tally(&format!(
             "successes:\n    quiet\nfailures:\n\
              ---- matrix stdout ----\n{noise}leak\n\
-             ---- other stdout ----\nError: none\n\
+             ---- other stdout ----\nError: none\n\nStack backtrace:\n   0: std\n\
              failures:\n    matrix\n    other\n\
              test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n",
         ));
         let seen: Vec<_> = sum.failures.iter().map(|one| (&*one.name, one.output.len())).collect();
-        assert_eq!(seen, [("matrix", REPEATED), ("other", 1)]);
+        assert_eq!(seen, [("matrix", REPEATED), ("other", 2)]);
         assert_eq!(sum.failures[0].output.back().map(String::as_str), Some("leak"));
         assert_eq!(sum.to_string(), "1 passed, 2 failed, 0 skipped");
     }
