@@ -64,9 +64,9 @@ fn a_sweep_restores_what_the_node_lacks() -> Result<()> {
         pooled.fill()?;
         for (what, words, take) in ALL {
             take()?;
-            let told = pooled.repoint(&["sweep"])?;
-            println!("{told}");
-            ensure!(told.contains(words) && told.contains("done: "), "{what}: {told}");
+            let report = pooled.repoint(&["sweep"])?;
+            println!("{report}");
+            ensure!(report.contains(words) && report.contains("done: "), "{what}: {report}");
             ensure_met().context(what)?;
         }
         Ok(())
