@@ -76,7 +76,9 @@ fn with_node(test: impl FnOnce(&Node, &Network) -> Result<()> + Send) -> Result<
         let before = Snapshot::take(node.dirs())?;
         let network = Network::new(&configuration(&node), dist::cni_path())?;
         test(&node, &network)?;
-        repoint(&node, &["unload"])?;
+        if node.dirs().run.exists() || node.dirs().bpf.exists() {
+            repoint(&node, &["unload"])?;
+        }
         before.wait_until_restored(node.dirs())
     })
 }

@@ -157,7 +157,7 @@ type Refused = (&'static [(&'static str, &'static str)], &'static [&'static str]
 /// Annotations that a pod cannot have in this network, and what its author is to be told.
 const REFUSED: [Refused; 9] = [
     (&[(MODE, "recycle")], &[MODE, "recycle", "reuse", "replicate", "none"]),
-    (&[(MODE, "")], &[MODE, "reuse", "replicate", "none"]),
+    (&[(MODE, " ")], &[MODE, "reuse", "replicate", "none"]),
     (
         &[("repoint.dev/scope", "network"), RESIZE],
         &["repoint.dev/scope=network", "functions", "scope tenant"],

@@ -94,11 +94,13 @@ fn wrong() -> Vec<(Value, Vec<&'static str>)> {
     vec![
         (json!({ "repoint.dev/mode": "recycle" }), mode),
         (json!({ "repoint.dev/mode": "Reuse" }), vec!["repoint.dev/mode", "Reuse"]),
-        (json!({ "repoint.dev/mode": "" }), vec!["repoint.dev/mode"]),
         (json!({ "repoint.dev/mode": 1 }), vec!["repoint.dev/mode"]),
         (json!({ "repoint.dev/scope": "world" }), scope),
         (json!({ "repoint.dev/idle-ttl": "10" }), vec!["repoint.dev/idle-ttl", "10", "\"10m\""]),
-        (json!({ "repoint.dev/function": "" }), vec!["repoint.dev/function", "1 to 253 bytes"]),
+        (
+            json!({ "repoint.dev/function": "x".repeat(254) }),
+            vec!["repoint.dev/function", "1 to 253 bytes"],
+        ),
         (json!({ "repoint.dev/template": "../x" }), vec!["repoint.dev/template", "../x"]),
         (json!({ "repoint.dev/modes": "reuse" }), vec!["repoint.dev/modes", known]),
         (json!({ "repoint.dev/count": "3" }), vec!["repoint.dev/count", known]),

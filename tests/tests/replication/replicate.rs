@@ -309,7 +309,7 @@ fn an_operator_replicates_prepares_and_activates() -> Result<()> {
         activate("other", &["--prepared-only"])?;
         let refusal = activate("none", &["--prepared-only"]).err();
         let said = format!("{:#}", refusal.context("activated what was not prepared")?);
-        ensure!(said.contains("PREPARE first"), "{said}");
+        ensure!(said.contains("`repoint prepare` builds some"), "{said}");
         activate("built", &[])?;
         for id in ["own", "new", "other", "built"] {
             pooled.repoint(&["park", id])?;
