@@ -5,10 +5,10 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     fs,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, PipeReader, Write as _},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
-    process::{self, ChildStdout, Command, Stdio},
+    process::{self, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
@@ -44,9 +44,16 @@ impl Guest<'_> {
         let mut guest = self.command(vng, &script.0);
         let line = command::shell_line(&guest);
         eprintln!("+ {line}");
-        guest.stdin(Stdio::null()).stdout(Stdio::piped());
+        // The console comes out of either, by what they are. A file would be opened anew, and emptied.
+        let (reader, writer) = io::pipe().context("make a pipe")?;
+        guest
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().context("share a pipe")?)
+            .stderr(writer);
         let mut child = guest.spawn().with_context(|| format!("`{line}` does not start"))?;
-        let status = child.stdout.take().map_or(Ok(None), pass_on);
+        // With it go the pipe's ends on this side.
+        drop(guest);
+        let status = pass_on(reader);
         child.wait().with_context(|| format!("wait for `{line}`"))?;
         status.with_context(|| format!("output of `{line}`"))
     }
@@ -79,7 +86,7 @@ impl Guest<'_> {
 }
 
 /// Passes on what the guest prints, and finds how its command ended.
-fn pass_on(output: ChildStdout) -> io::Result<Option<u8>> {
+fn pass_on(output: PipeReader) -> io::Result<Option<u8>> {
     let (mut status, mut stdout) = (None, io::stdout().lock());
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
