@@ -294,7 +294,7 @@ fn without_root_each_command_says_so() -> Result<()> {
                 ensure_answers(&mut command, (NOT_PERMITTED, "run it as root"))?;
             }
         }
-        ensure!(!Path::new("/run/absent").exists(), "somebody made /run/absent");
+        ensure!(!Path::new("/run/absent").exists(), "the command made /run/absent");
         ensure!(format!("{:?}", pooled.slots()?) == before, "slots have changed");
         // Help needs no rights.
         let mut command = cli(None, &["--help"]);

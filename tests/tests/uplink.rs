@@ -194,7 +194,7 @@ fn uplink_is_where_the_default_route_leads() -> Result<()> {
     Ok(())
 }
 
-/// The kernel spells nexthop objects out in routes unless it is told not to.
+/// The kernel spells nexthop objects out in routes unless `nexthop_compat_mode` is 0.
 #[test]
 fn nexthop_objects_are_looked_up() -> Result<()> {
     let netns = Netns::create("nexthops")?;

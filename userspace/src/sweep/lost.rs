@@ -2,7 +2,7 @@
 //!
 //! Nothing is made in the kernel before it is on record. So an interface of ours that no record names is
 //! mostly of a database that was removed, or replaced by another, under running containers. Their traffic
-//! ends with the interface: those that somebody uses are kept for a while.
+//! ends with the interface: those that a container or a process uses are kept for a while.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ use crate::{
     types::SlotId,
 };
 
-/// Slots that are not on record and that somebody uses, and who. A slot in a namespace of its runtime's,
+/// Slots that are not on record and are in use, with their users. A slot in a namespace of its runtime's,
 /// which is not kept, is taken to be used while its interface is up.
 pub(super) fn look(
     seen: &Observation,

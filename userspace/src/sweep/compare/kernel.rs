@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     findings.extend(view.seen.links.iter().filter_map(|link| compare_link(view, link)));
     let Namespaces::Kept(kept) = &view.seen.namespaces else { return };
-    // Of one that a container uses its interface is told, and goes first.
+    // Where a container uses one, the finding is its interface, which goes first.
     let is_stray =
         |slot: &&SlotId| !view.is_on_record(**slot) && !view.seen.lost.contains_key(slot);
     findings.extend(kept.slots.keys().filter(is_stray).map(|slot| {
