@@ -1,12 +1,14 @@
 //! Scenarios of containers in namespaces of their runtime's.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use anyhow::{Context as _, Result};
-use repoint_tests::{command, kernel, traffic::Host};
+use repoint_tests::{Netns, command, kernel, traffic::Host};
 use serde_json::{Value, json};
 
 use crate::ground::{Case, Ground, cli};
 use crate::scenario::{About, Scenario, Start, attach, gc};
-use crate::state::FURTHER;
+use crate::state::{FURTHER, slot_of};
 
 /// Addresses by Debian's host-local, which knows no later version.
 fn delegated(configuration: &mut Value) {
@@ -35,7 +37,48 @@ fn disable_ipv6(_: &Ground<'_>, case: &Case) -> Result<()> {
     case.netns.run(|| command::run("sysctl", off)).map(drop)
 }
 
-pub const ALL: [Scenario; 11] = [
+/// A node on which new interfaces are without IPv6.
+fn forbid_ipv6(_: &Ground<'_>, _: &Case) -> Result<()> {
+    set_default_ipv6("1")
+}
+
+fn set_default_ipv6(disabled: &str) -> Result<()> {
+    let setting = format!("net.ipv6.conf.default.disable_ipv6={disabled}");
+    command::run("sysctl", ["-qw", &setting]).map(drop)
+}
+
+/// The node has a route to the address that is given next.
+fn take_next_address(ground: &Ground<'_>, _: &Case) -> Result<()> {
+    let probe = Case::new("probe")?;
+    ground.network.add(&probe.attachment)?;
+    let slot = slot_of(ground.node, &probe)?.context("it has no slot")?;
+    ground.network.del(&probe.attachment, None)?;
+    Netns::remove(probe.netns)?;
+    let given = slot.addresses.iter().find_map(|address| match address.addr() {
+        IpAddr::V4(address) => Some(address.to_bits()),
+        IpAddr::V6(_) => None,
+    });
+    let next = Ipv4Addr::from_bits(given.context("it has an address")? + 1);
+    command::run("ip", ["route", "add", "blackhole", &format!("{next}/32")]).map(drop)
+}
+
+fn give_address_back(_: &Ground<'_>) -> Result<()> {
+    command::run("ip", ["route", "flush", "type", "blackhole"]).map(drop)
+}
+
+pub const ALL: [Scenario; 13] = [
+    Scenario {
+        name: "add-forbidden-ipv6",
+        before: forbid_ipv6,
+        after: |_| set_default_ipv6("0"),
+        ..Scenario::ADD
+    },
+    Scenario {
+        name: "add-taken-address",
+        before: take_next_address,
+        after: give_address_back,
+        ..Scenario::ADD
+    },
     Scenario { name: "add-tcx", network: tcx, ..Scenario::ADD },
     Scenario { name: "add-further", before: furnish, ..Scenario::ADD },
     Scenario {

@@ -6,6 +6,7 @@ mod agent;
 mod function;
 mod operator;
 mod place;
+mod taken;
 
 use std::{
     collections::HashSet,

@@ -48,6 +48,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{keeper::Keeper, place::PlaceError, scrubber::Scrubber, worker::work};
 
+/// How often the agent looks whether its workers have ended.
+const WORKER_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Keeps repoint's pools filled and its data plane loaded, and logs what its eBPF programs have to say.
 ///
 /// The environment variable `RUST_LOG` chooses what is logged (default: `info`).
@@ -159,14 +162,19 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let (keeper, scrubber) = (Keeper::new(Arc::clone(&node))?, Scrubber::new(Arc::clone(&node)));
     failpoint::hit("agent:resumed");
     let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
-    tokio::select! {
+    let ended = tokio::select! {
         ended = drain_logs(&node, &reloaded) => ended,
         ended = hear(bell, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
         away = leave_wrong_place(&arguments.run_dir) => Err(away),
         ended = sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded) => match ended {},
+    };
+    // What a worker is at would be of no record, and no sweep of the next database would expect it.
+    while Arc::strong_count(&node) > 1 {
+        tokio::time::sleep(WORKER_INTERVAL).await;
     }
+    ended
 }
 
 /// Returns when the agent is in another mount namespace than the one for which slots' namespaces are kept:

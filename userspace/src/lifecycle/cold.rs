@@ -12,6 +12,7 @@ use super::{
     in_force::{pool_id, stored_template},
     node::now,
     node_addresses::{check_given, node_addresses},
+    prepare::{MOST_TRIES, spare_addresses},
     release::undo,
     result::result,
     room::{Room, lack},
@@ -45,15 +46,13 @@ pub(super) fn add_cold(
     check_use(name.as_ref(), stored.as_ref().and_then(|stored| stored.source.owner()), user)?;
     let template = stored.map(|stored| stored.template);
     let cold = Cold { request, user, decline, path, netns, name, template };
-    let slot = cold.claim_with_room(node)?;
-    failpoint::hit("add:claimed");
-    let attached = cold.attach(node, &slot).map_err(|error| cause(node, &slot, error));
-    if attached.is_err() {
-        // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
-        // the caller wants to know why ADD failed.
-        drop(undo(node, &slot, request));
-    }
-    let result = attached?;
+    let mut tries = 1;
+    let result = loop {
+        match cold.claim_and_attach(node) {
+            Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => tries += 1,
+            attached => break attached?,
+        }
+    };
     Ok(match request.conf.prev_result.clone() {
         Some(previous) => result.chained_after(previous),
         None => result,
@@ -74,6 +73,22 @@ struct Cold<'a> {
 }
 
 impl Cold<'_> {
+    /// Attaches the container, or leaves nothing of it.
+    fn claim_and_attach(&self, node: &Node) -> Result<CniResult, LifecycleError> {
+        let slot = self.claim_with_room(node)?;
+        failpoint::hit("add:claimed");
+        let attached = self.attach(node, &slot).map_err(|error| cause(node, &slot, error));
+        if let Err(error) = &attached {
+            // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
+            // the caller wants to know why ADD failed.
+            drop(undo(node, &slot, self.request));
+            if error.meets_another_on_node() {
+                spare_addresses(node, &slot)?;
+            }
+        }
+        attached
+    }
+
     /// Records the intent; slots that wait give up their addresses where none is left.
     fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let room = Room::new(node, &self.request.conf);

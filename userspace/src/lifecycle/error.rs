@@ -424,6 +424,15 @@ impl From<HookError> for LifecycleError {
 }
 
 impl LifecycleError {
+    /// Whether a slot could not be built because the node has something of its addresses, or of its
+    /// number, that is not on record.
+    pub(super) fn meets_another_on_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Build { source, .. } | Self::Prepare { source, .. } if source.meets_another_on_node()
+        )
+    }
+
     /// The error as the protocol has it.
     #[must_use]
     pub fn to_cni(&self) -> CniError {

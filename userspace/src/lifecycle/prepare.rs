@@ -1,5 +1,7 @@
 //! PREPARE: slots are built ahead of time, with namespaces of their own, and kept parked.
 
+use std::time::Duration;
+
 use super::{
     LifecycleError, Node,
     blueprint::{Blueprint, Site},
@@ -24,6 +26,11 @@ use crate::{
 
 /// Slots recorded in one transaction: it should not keep others from writing for long.
 const BATCH: u32 = 64;
+/// How often slots are built anew, with other addresses, because the node has something of the first.
+pub(super) const MOST_TRIES: u32 = 3;
+/// For how long an address is given to nobody of which the node has something that is not on record.
+/// What a lost database left is found by a sweep before.
+const SPARED: Duration = Duration::from_mins(1);
 
 /// Slots to build.
 #[derive(Debug, Clone, Copy)]
@@ -77,20 +84,37 @@ fn build_slots(
     let blueprint = Blueprint::new(node, conf, pool)?;
     let hidden = node.hidden()?;
     drop(node.load_datapath()?);
-    let mut batches = Batches { node, blueprint, hidden, user, fingerprint: None };
-    let mut ready = Vec::new();
-    let mut left = count;
+    let mut batches =
+        Batches { node, blueprint, hidden, user, fingerprint: None, ready: Vec::new() };
+    let (mut left, mut tries) = (count, 1);
     while left > 0 {
-        let batch = left.min(BATCH);
-        let built = match batches.build(batch) {
+        let (batch, before) = (left.min(BATCH), batches.ready.len());
+        let outcome = batches.build(batch);
+        let built = u32::try_from(batches.ready.len() - before).unwrap_or(batch);
+        left = match outcome {
             // As many as there are addresses for.
-            Err(error) if lack(&error).is_some() && !ready.is_empty() => break,
-            built => built?,
+            Err(error) if lack(&error).is_some() && !batches.ready.is_empty() => 0,
+            // Others get other addresses.
+            Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => {
+                tries += 1;
+                left.saturating_sub(built)
+            }
+            Err(error) => return Err(error),
+            Ok(()) if built < batch => 0,
+            Ok(()) => left - batch,
         };
-        left = if built.len() < batch as usize { 0 } else { left - batch };
-        ready.extend(built);
     }
-    Ok(ready)
+    Ok(batches.ready)
+}
+
+/// Gives the addresses of a slot that could not be built to nobody for a while.
+pub(super) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    let until = now().saturating_add(u64::try_from(SPARED.as_nanos()).unwrap_or(u64::MAX));
+    node.store.write(|transaction| {
+        slot.addresses.iter().try_for_each(|address| transaction.spare(address.addr(), until))
+    })?;
+    failpoint::hit("prepare:spared");
+    Ok(())
 }
 
 /// Refuses to build more slots than a pool may have.
@@ -114,11 +138,13 @@ struct Batches<'a> {
     user: Option<&'a User>,
     /// What their namespaces are like, once one is built.
     fingerprint: Option<[u8; 32]>,
+    /// Those that are ready.
+    ready: Vec<SlotId>,
 }
 
 impl Batches<'_> {
     /// Builds some slots. What could not be built is taken down.
-    fn build(&mut self, count: u32) -> Result<Vec<SlotId>, LifecycleError> {
+    fn build(&mut self, count: u32) -> Result<(), LifecycleError> {
         let sites = sites(self.node, &self.blueprint, count)?;
         failpoint::hit("prepare:recorded");
         if let Err(error) = forget_connections(self.node, sites.iter().map(|site| &site.slot)) {
@@ -132,6 +158,9 @@ impl Batches<'_> {
             match built {
                 Ok(built) => done.push((site, built)),
                 Err(error) => {
+                    if error.meets_another_on_node() {
+                        spare_addresses(self.node, &site.slot)?;
+                    }
                     failed.push(site.slot);
                     first.get_or_insert(error);
                 }
@@ -146,7 +175,8 @@ impl Batches<'_> {
         failed.extend(slots.filter(|slot| !ready.contains(&slot.id)));
         // What cannot be removed stays on record, and the caller wants to know why building failed.
         drop(destroy(self.node, &failed));
-        first.map_or(Ok(ready), Err)
+        self.ready.extend(ready);
+        first.map_or(Ok(()), Err)
     }
 
     /// Builds what can be built, and says of each slot what came of it.

@@ -109,6 +109,13 @@ impl BuildError {
     pub fn is_present(&self) -> bool {
         matches!(self, Self::Node(error) | Self::Container(error) if error.is_present())
     }
+
+    /// Whether the node has what was to be made there: a route to the slot's address, which another
+    /// program has made, or a slot that is not on record any more.
+    #[must_use]
+    pub fn meets_another_on_node(&self) -> bool {
+        matches!(self, Self::Node(error) if error.is_present())
+    }
 }
 
 /// What a slot is built from.

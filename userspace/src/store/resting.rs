@@ -100,8 +100,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl Write<'_> {
-    /// Records that an address was in use, and rests until `until`, nanoseconds since the boot.
+    /// Records that an address was in use, and rests until `until` at least, nanoseconds since the boot.
     pub(super) fn put_rest(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
+        let until = self.rest(address)?.map_or(until, |rest| rest.until.max(until));
         self.replace_rest(address, Rest { until, tracked: true })
     }
 

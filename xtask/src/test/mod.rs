@@ -43,6 +43,8 @@ pub fn run(options: &Options) -> Result<()> {
     if let Err(error) = &skips {
         println!("{error}");
     }
+    // A reader who has only the last lines of the log has the names.
+    tally.failures.iter().for_each(|failure| println!("failed: {}", failure.name));
     println!("{tally}");
     match tally {
         Tally { failed: 1.., .. } => bail!("some tests failed"),
