@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cni::{CniResult, Interface, Route},
     conf::IpamConf,
+    datapath::Datapath,
     netns::Netns,
     slot::{InspectError, inspect},
     store::{Slot, SlotState},
@@ -29,8 +30,9 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
         None => template(&request.conf, &routes(request, previous)),
     };
     let config = configuration(&template, &slot.addresses)?;
-    let maps = node.maps()?.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
-    inspect(&slot, &config, &netns, &maps).map_err(|error| match error {
+    let datapath = Datapath::open_existing(&node.directories.bpf)?;
+    let datapath = datapath.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
+    inspect(&slot, &config, &netns, &datapath).map_err(|error| match error {
         InspectError::Differs(difference) => differs(request, difference),
         other => other.into(),
     })?;
