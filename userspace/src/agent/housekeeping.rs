@@ -3,6 +3,10 @@
 
 use std::{
     collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,10 +14,9 @@ use repoint::{
     failpoint,
     lifecycle::{
         LifecycleError, Node, delete_stale, end_lingering, follow_templates,
-        forget_old_connections, mtu_of_pool, mtu_of_uplink, now, resume_scrubbing,
+        forget_old_connections, mtu_of_pool, mtu_of_uplink, now, restore_node, resume_scrubbing,
     },
-    slot::require_masquerade,
-    store::{PoolPolicy, Slot, SlotState},
+    store::{PoolPolicy, Slot},
     types::PoolKey,
 };
 use tracing::{info, warn};
@@ -23,18 +26,42 @@ use crate::worker::log_failure;
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is remembered from look to look.
+/// Whether the uplink, or what leads there, may have changed since the pools were compared with it.
 #[derive(Debug, Default)]
+pub(crate) struct UplinkChange(AtomicBool);
+
+impl UplinkChange {
+    /// Reports a change.
+    pub(crate) fn report(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// What is remembered from look to look.
+#[derive(Debug)]
 pub(crate) struct Housekeeping {
     last: Option<Instant>,
+    /// Reported by the watcher: the pools are compared with the uplink at once.
+    change: Arc<UplinkChange>,
     /// MTU of the uplink at the last look, bytes, if there was one.
     uplink: Option<u32>,
 }
 
 impl Housekeeping {
+    pub(crate) fn new(change: Arc<UplinkChange>) -> Self {
+        Self { last: None, change, uplink: None }
+    }
+
     /// Looks, if it is time. What fails is logged, and keeps nothing else from being done.
     pub(crate) fn look(&mut self, node: &Node) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
+            if self.change.take() {
+                log_failure("delete stale slots", self.delete_stale(node));
+            }
             return;
         }
         self.last = Some(Instant::now());
@@ -44,7 +71,7 @@ impl Housekeeping {
         failpoint::hit("keeper:gave-up");
         log_failure("resume scrubbing", resume_scrubbing(node));
         failpoint::hit("keeper:resumed");
-        log_failure("restore the masquerade rule", restore_masquerade(node));
+        log_failure("restore what slots need of the node", restore(node));
         failpoint::hit("keeper:restored");
         log_failure("forget old connections", forget_old_connections(node, now()));
         failpoint::hit("keeper:rested");
@@ -58,6 +85,10 @@ impl Housekeeping {
         let uplink = mtu_of_uplink()?;
         // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
         let settled = uplink.filter(|_| self.uplink == uplink);
+        if uplink.is_some() && settled.is_none() {
+            // The next round looks again.
+            self.change.report();
+        }
         self.uplink = uplink;
         let mut pools: HashMap<PoolKey, Wants> = HashMap::new();
         for (_, pool) in node.store.read(|transaction| transaction.pools())? {
@@ -96,17 +127,11 @@ fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
     slot.owns_netns && !pools.get(&slot.pool).is_some_and(|pool| pool.wants(slot))
 }
 
-/// Sees to it that the masquerade rule is there, if a slot needs it: who reloads a firewall flushes
-/// others' rules, and an ADD that is a hit does not look.
-fn restore_masquerade(node: &Node) -> Result<(), LifecycleError> {
-    let needs = |slot: &Slot| slot.masquerade && slot.state() != SlotState::Condemned;
-    if node.store.read(|transaction| transaction.any_slot(needs))?
-        && require_masquerade(&node.directories.run)?
-    {
-        warn!(
-            "the masquerade rule was missing, and was added again: another program removes rules that \
-             are not its own (`nft flush ruleset`)"
-        );
+/// Restores forwarding and the masquerade rule, if slots need them. The watcher does so as soon as the
+/// kernel reports a change; this is for what it does not report.
+fn restore(node: &Node) -> Result<(), LifecycleError> {
+    for lack in restore_node(node)? {
+        warn!("{lack}: restored it");
     }
     Ok(())
 }

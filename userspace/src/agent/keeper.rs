@@ -24,7 +24,7 @@ use repoint::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    housekeeping::Housekeeping,
+    housekeeping::{Housekeeping, UplinkChange},
     journal::Journal,
     worker::{Worker, log_failure},
 };
@@ -61,7 +61,8 @@ struct Memory {
 }
 
 impl Keeper {
-    pub(crate) fn new(node: Arc<Node>) -> Result<Self, LifecycleError> {
+    /// `uplink` reports that the uplink may have changed.
+    pub(crate) fn new(node: Arc<Node>, uplink: Arc<UplinkChange>) -> Result<Self, LifecycleError> {
         resume_scrubbing(&node)?;
         Ok(Self {
             journal: Journal::new(&node)?,
@@ -69,7 +70,7 @@ impl Keeper {
             pools: HashMap::new(),
             last: Instant::now(),
             more: true,
-            housekeeping: Housekeeping::default(),
+            housekeeping: Housekeeping::new(uplink),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! `tracing`, and sees to it that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
+mod backoff;
 mod heap;
 mod housekeeping;
 mod journal;
@@ -12,6 +13,7 @@ mod place;
 mod scrubber;
 mod signals;
 mod sweeper;
+mod watcher;
 mod worker;
 
 use std::{
@@ -46,7 +48,14 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::{keeper::Keeper, place::PlaceError, scrubber::Scrubber, worker::work};
+use crate::{
+    housekeeping::UplinkChange,
+    keeper::Keeper,
+    place::PlaceError,
+    scrubber::Scrubber,
+    watcher::{Watcher, watch},
+    worker::work,
+};
 
 /// How often the agent looks whether its workers have ended.
 const WORKER_INTERVAL: Duration = Duration::from_millis(5);
@@ -159,16 +168,23 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let bell = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
-    let (keeper, scrubber) = (Keeper::new(Arc::clone(&node))?, Scrubber::new(Arc::clone(&node)));
+    let uplink = Arc::new(UplinkChange::default());
+    let keeper = Keeper::new(Arc::clone(&node), Arc::clone(&uplink))?;
+    let scrubber = Scrubber::new(Arc::clone(&node));
+    let watcher = Watcher::new(Arc::clone(&node)).map_err(LifecycleError::from)?;
     failpoint::hit("agent:resumed");
     let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
+    let for_sweeper = Notify::new();
+    let sweep =
+        sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded, &for_sweeper);
     let ended = tokio::select! {
         ended = drain_logs(&node, &reloaded) => ended,
         ended = hear(bell, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
         away = leave_wrong_place(&arguments.run_dir) => Err(away),
-        ended = sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded) => match ended {},
+        ended = watch(watcher, &node, [&for_keeper, &for_sweeper], &uplink) => ended,
+        ended = sweep => match ended {},
     };
     // What a worker is at would be of no record, and no sweep of the next database would expect it.
     while Arc::strong_count(&node) > 1 {
@@ -338,6 +354,8 @@ enum AgentError {
     Listen { path: PathBuf, source: io::Error },
     #[error("cannot hear plugins: {0}")]
     Bell(#[source] io::Error),
+    #[error("cannot wait for notifications of the kernel: {0}")]
+    Watch(#[source] io::Error),
     #[error("the {0} ended early")]
     Worker(&'static str),
     #[error(transparent)]

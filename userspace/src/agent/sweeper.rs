@@ -13,9 +13,17 @@ use tracing::{debug, info, warn};
 /// Findings of a kind that are logged by their names.
 const NAMED: usize = 5;
 
-/// Sweeps a node at once, and then every `interval`; never returns. `reloaded` is told when a new data
-/// plane was loaded.
-pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify) -> Infallible {
+/// How long a sweep that is asked for waits, for what else happens to be swept with it.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Sweeps a node at once, then every `interval`, and soon after it is `wanted`; never returns.
+/// `reloaded` is notified when a new data plane was loaded.
+pub(crate) async fn sweep(
+    node: Arc<Node>,
+    interval: Duration,
+    reloaded: &Notify,
+    wanted: &Notify,
+) -> Infallible {
     let mut sweeper = Sweeper::new(Patience::default());
     loop {
         let node = Arc::clone(&node);
@@ -39,7 +47,10 @@ pub(crate) async fn sweep(node: Arc<Node>, interval: Duration, reloaded: &Notify
             }
             Err(error) => warn!("cannot sweep: {error}"),
         }
-        sleep(interval).await;
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = wanted.notified() => sleep(GATHER.min(interval)).await,
+        }
     }
 }
 

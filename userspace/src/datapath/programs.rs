@@ -22,14 +22,20 @@ pub(super) const NAMES: [&str; 2] = [FROM_CONTAINER, TO_CONTAINER];
 pub struct Programs {
     from_container: ProgramFd,
     to_container: ProgramFd,
+    numbers: [u32; 2],
 }
 
 impl Programs {
     pub(super) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        Ok(Self {
-            from_container: open(pins.path(FROM_CONTAINER))?,
-            to_container: open(pins.path(TO_CONTAINER))?,
-        })
+        let (from_container, from) = open(pins.path(FROM_CONTAINER))?;
+        let (to_container, to) = open(pins.path(TO_CONTAINER))?;
+        Ok(Self { from_container, to_container, numbers: [from, to] })
+    }
+
+    /// The kernel's numbers of the programs: from the container, to it.
+    #[must_use]
+    pub fn numbers(&self) -> [u32; 2] {
+        self.numbers
     }
 
     /// The program for the ingress hook of a host-side interface.
@@ -45,10 +51,10 @@ impl Programs {
     }
 }
 
-/// By way of the program's number, and not by `SchedClassifier::from_pin`: that asks the kernel for
+/// A program, and its number. By way of the number, and not by `SchedClassifier::from_pin`: that asks the kernel for
 /// all its BPF features first, which takes a hundred times as long.
-fn open(path: PathBuf) -> Result<ProgramFd, DatapathError> {
+fn open(path: PathBuf) -> Result<(ProgramFd, u32), DatapathError> {
     let info = ProgramInfo::from_pin(&path);
-    info.and_then(|info| info.fd())
+    info.and_then(|info| Ok((info.fd()?, info.id())))
         .map_err(|source| DatapathError::OpenProgram { path, source: Box::new(source) })
 }

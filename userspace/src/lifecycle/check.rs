@@ -8,6 +8,7 @@ use super::{
 use crate::{
     cni::{CniResult, Interface, Route},
     conf::IpamConf,
+    datapath::Datapath,
     netns::Netns,
     slot::{InspectError, inspect},
     store::{Slot, SlotState},
@@ -20,17 +21,18 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
     let previous = request.conf.prev_result.as_ref().ok_or(LifecycleError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
     let node = node.ok_or_else(|| not_attached(request))?;
-    let mut slot = active_slot(&node, request)?;
+    let slot = active_slot(&node, request)?;
     let netns = container_netns(request, &slot)?;
     compare_result(request, &slot, previous)?;
-    slot.mac = given_mac(request, previous).unwrap_or(slot.mac);
+    let mac = given_mac(request, previous).unwrap_or(slot.mac);
     let template = match &slot.template_name {
         Some(_) => pool_template(&node, &request.conf, Some(&slot.template))?,
         None => template(&request.conf, &routes(request, previous)),
     };
     let config = configuration(&template, &slot.addresses)?;
-    let maps = node.maps()?.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
-    inspect(&slot, &config, &netns, &maps).map_err(|error| match error {
+    let datapath = Datapath::open_existing(&node.directories.bpf)?;
+    let datapath = datapath.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
+    inspect(&slot, mac, &config, &netns, &datapath).map_err(|error| match error {
         InspectError::Differs(difference) => differs(request, difference),
         other => other.into(),
     })?;

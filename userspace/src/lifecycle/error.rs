@@ -13,8 +13,8 @@ use crate::{
     netns::{HiddenError, NetnsError, StackError},
     private::PrivateError,
     slot::{
-        BuildError, CaptureError, FingerprintError, HookError, InspectError, MasqueradeError,
-        NoIpv6, PermitError, TeardownError, UsageError,
+        BuildError, CaptureError, FingerprintError, HalfError, HookError, InspectError,
+        MasqueradeError, NoIpv6, NodeNeedsError, PermitError, TeardownError, UsageError,
     },
     store::{StoreError, TemplateOwner},
     template::{Digest, TemplateError},
@@ -119,6 +119,33 @@ pub enum LifecycleError {
         /// The slot.
         slot: SlotId,
     },
+    /// A slot's half on the node cannot be restored.
+    #[error(transparent)]
+    Half(#[from] HalfError),
+    /// A slot's half on the node was restored, and differs at once.
+    #[error(
+        "interface {interface} of slot {slot} was restored, and differs again: {difference}: another \
+         program changes it; keep that program from interfaces rp*"
+    )]
+    HalfDiffers {
+        /// The slot.
+        slot: SlotId,
+        /// Its interface on the node.
+        interface: String,
+        /// What differs.
+        difference: String,
+    },
+    /// A slot's interface on the node is gone.
+    #[error("interface {interface} of slot {slot} is gone, or another's")]
+    HalfLost {
+        /// The slot.
+        slot: SlotId,
+        /// Its interface on the node.
+        interface: String,
+    },
+    /// What slots need of the node cannot be restored.
+    #[error(transparent)]
+    NodeNeeds(#[from] NodeNeedsError),
     /// A namespace cannot be put in another's place, or taken from there.
     #[error(transparent)]
     Stack(#[from] StackError),

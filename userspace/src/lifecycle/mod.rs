@@ -15,6 +15,7 @@ mod destroy;
 mod error;
 mod gateway;
 mod gc;
+mod halves;
 mod holders;
 mod in_force;
 mod lost;
@@ -50,6 +51,10 @@ pub use destroy::destroy;
 pub use error::LifecycleError;
 pub use gateway::{ActivateRequest, Activation};
 pub use gc::gc;
+pub(crate) use halves::half_differs;
+pub use halves::{
+    HalfFate, Waiting, owners_of, repair_halves, restore_node, slots_on_record, waiting_for_looks,
+};
 pub use in_force::{mtu_of_pool, record_pool};
 pub use node::{Node, mtu_of_uplink, now, uplink_mtu};
 pub use node_addresses::reserved_addresses;

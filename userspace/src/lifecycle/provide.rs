@@ -6,6 +6,7 @@ use super::{
     blueprint::{Blueprint, Site},
     connections::forget_connections,
     destroy::destroy,
+    halves::ensure_carries,
     node::now,
     park::withdraw,
     pools::total,
@@ -37,17 +38,26 @@ pub(super) fn ready(
     wanted: &Wanted<'_>,
     open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
 ) -> Result<Option<Result<Provided, Decline>>, LifecycleError> {
-    let (slot, outcome) = match node.store.grow(|transaction| claim(transaction, wanted))? {
-        Claim::Slot(slot, outcome) => (*slot, outcome),
-        Claim::None => return Ok(None),
+    let claimed = node.store.grow(|transaction| {
+        let is_watched = now() < transaction.watched_until()?;
+        Ok::<_, LifecycleError>((claim(transaction, wanted)?, is_watched))
+    })?;
+    let (slot, outcome, is_watched) = match claimed {
+        (Claim::Slot(slot, outcome), is_watched) => (*slot, outcome, is_watched),
+        (Claim::None, _) => return Ok(None),
     };
     failpoint::hit("provide:claimed");
     let activated = open(slot.id).and_then(|netns| {
+        if !is_watched {
+            // No agent vouches for it: what other programs did to the interface since is not known.
+            ensure_carries(node, &slot)?;
+        }
         copy_sysctls(&netns, wanted)?;
         let activated = node.with_maps(|maps| activate(node, maps, &slot, &netns))?;
         activated.map(|()| netns).ok_or(LifecycleError::NoDatapath)
     });
     let Ok(netns) = activated else {
+        // Its DEL may have come meanwhile; or it carries no packet, and is replaced.
         delete(node, &slot)?;
         return Ok(Some(Err(Decline::Broken)));
     };

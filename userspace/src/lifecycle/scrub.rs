@@ -10,13 +10,13 @@ use std::{
 };
 
 use super::{
-    LifecycleError, Node, ScrubLock, activate::pool_of_slot, destroy::destroy,
+    LifecycleError, Node, ScrubLock, activate::pool_of_slot, destroy::destroy, halves::ensure_half,
     in_force::pool_template, node::now,
 };
 use crate::{
     conf::NetConf,
     failpoint,
-    slot::{Fingerprint, Scrubbed, User, host_end_difference, scrub as scrub_netns, users},
+    slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
     store::{Pool, Shelf, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     threads::{self, ThreadError},
@@ -215,8 +215,10 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     if !waits_for_its_domain(slot, &pool) {
         return Ok(Fate::Unwanted);
     }
-    if let Some(difference) = host_end_difference(slot)? {
-        return Ok(Fate::Deleted(difference));
+    // By other plugins of a chain, too; what they added there would be the next user's.
+    let restored = ensure_half(node, slot)?;
+    if let Some(residue) = host_residue(slot)? {
+        return Ok(Fate::Deleted(residue));
     }
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
@@ -229,7 +231,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
     Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
         Ok(Scrubbed::Clean { repaired }) => {
             forget_mac(node, slot)?;
-            Fate::Ready { repaired }
+            let restored = restored.iter().map(|part| format!("on the node: {part}"));
+            Fate::Ready { repaired: restored.chain(repaired).collect() }
         }
         Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
         Ok(Scrubbed::Different(difference)) => Fate::Deleted(difference.to_string()),

@@ -10,8 +10,9 @@ use netlink_packet_core::{DefaultNla, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     link::{
-        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-        LinkExtentMask, LinkFlags, LinkInfo as LinkInfoAttribute, LinkMessage,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind,
+        InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo as LinkInfoAttribute,
+        LinkMessage,
     },
 };
 
@@ -79,6 +80,68 @@ fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
     message
 }
 
+/// What of a link is to be as given; none: it stays as it is.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own, and off by default"
+)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkChange {
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Its largest packet, in bytes.
+    pub mtu: Option<u32>,
+    /// Its group.
+    pub group: Option<u32>,
+    /// Whether a link that it is a port of lets it go.
+    pub release: bool,
+    /// Whether it resolves addresses (no `IFF_NOARP`).
+    pub arp: bool,
+    /// Whether it comes up.
+    pub up: bool,
+    /// Whether packets from it are forwarded (sysctl `forwarding` of IPv4).
+    pub forwarding: bool,
+    /// Whether it gets no link-local IPv6 address.
+    pub no_link_local: bool,
+}
+
+/// Changes a link.
+#[must_use]
+pub fn change_link(ifindex: u32, change: &LinkChange) -> Request<RouteNetlinkMessage> {
+    let mut message = LinkMessage::default();
+    message.header.index = ifindex;
+    if change.up {
+        message.header.flags |= LinkFlags::Up;
+        message.header.change_mask |= LinkFlags::Up;
+    }
+    if change.arp {
+        message.header.change_mask |= LinkFlags::Noarp;
+    }
+    let attributes = &mut message.attributes;
+    attributes.extend(change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    attributes.extend(change.mtu.map(LinkAttribute::Mtu));
+    attributes.extend(change.group.map(LinkAttribute::Group));
+    attributes.extend(change.release.then_some(LinkAttribute::Controller(0)));
+    let mut families = Vec::new();
+    families.extend(change.forwarding.then(forwarding));
+    families.extend(change.no_link_local.then(no_link_local));
+    if !families.is_empty() {
+        attributes.push(LinkAttribute::AfSpecUnspec(families));
+    }
+    Request::new("restore the interface", RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Sysctl `forwarding` of IPv4, set: a link has what `conf/default` had when it was made.
+fn forwarding() -> AfSpecUnspec {
+    let mut settings = InetDevConf::default();
+    settings.forwarding = 1;
+    AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(settings)])
+}
+
+fn no_link_local() -> AfSpecUnspec {
+    AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])
+}
+
 /// Keeps a link that has IPv6 from getting a link-local address, and sets its alias, free text that
 /// says whose it is, where one is given. None where there is nothing to set.
 ///
@@ -95,9 +158,7 @@ pub fn configure_link(
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
     if has_ipv6 {
-        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
-            AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
-        ])]));
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![no_link_local()]));
     }
     message.attributes.extend(alias.map(|text| LinkAttribute::IfAlias(text.to_owned())));
     let is_empty = message.attributes.is_empty();
@@ -200,6 +261,23 @@ pub struct LinkInfo {
     pub up: bool,
     /// Kind of its queueing discipline.
     pub qdisc: String,
+    /// Index of the link that it is a port of, such as a bridge or a VRF.
+    pub master: Option<u32>,
+    /// Whether it resolves addresses (no `IFF_NOARP`).
+    pub arp: bool,
+    /// Whether packets from it are forwarded (sysctl `forwarding` of IPv4); none: it has no IPv4.
+    pub forwarding: Option<bool>,
+    /// Its IPv6 settings; none: it has no IPv6.
+    pub ipv6: Option<Ipv6Settings>,
+}
+
+/// IPv6 settings of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv6Settings {
+    /// Whether IPv6 is switched off (sysctl `disable_ipv6`).
+    pub disabled: bool,
+    /// Whether it gets a link-local address (`addrgenmode` is not `none`).
+    pub link_local: bool,
 }
 
 /// The link of this name in the socket's namespace.
@@ -210,6 +288,48 @@ pub fn get_link(socket: &mut RouteSocket, name: &str) -> Result<LinkInfo, Netlin
         RouteNetlinkMessage::NewLink(message) => Ok(link_info(message)),
         other => Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") }),
     }
+}
+
+/// The link of this index in the socket's namespace; none: there is none.
+pub fn find_link(socket: &mut RouteSocket, ifindex: u32) -> Result<Option<LinkInfo>, NetlinkError> {
+    Ok(find_links(socket, &[ifindex])?.pop().flatten())
+}
+
+/// The links of these indices in the socket's namespace, in their order.
+pub fn find_links(
+    socket: &mut RouteSocket,
+    indices: &[u32],
+) -> Result<Vec<Option<LinkInfo>>, NetlinkError> {
+    let mut found = Vec::with_capacity(indices.len());
+    for some in indices.chunks(AT_ONCE) {
+        let requests = some.iter().map(|ifindex| {
+            let mut message = LinkMessage::default();
+            message.header.index = *ifindex;
+            message.attributes = vec![without_statistics()];
+            let request = RouteNetlinkMessage::GetLink(message);
+            Request::new(format!("find interface {ifindex}"), request, 0)
+        });
+        for answer in socket.query_each(requests.collect())? {
+            found.push(match answer {
+                Ok(RouteNetlinkMessage::NewLink(message)) => Some(link_info(message)),
+                Ok(other) => {
+                    let what = "find an interface".to_owned();
+                    return Err(NetlinkError::Answer { what, reason: format!("it is {other:?}") });
+                }
+                Err(error) if error.is_absent() || error.errno() == Some(libc::EINVAL) => None,
+                Err(error) => return Err(error),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Links asked for at once: as many as their answers fit into a socket's buffer.
+const AT_ONCE: usize = 32;
+
+/// Half of what the kernel has to tell is statistics.
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
 /// Index of the other end of the link of this name, in the namespace of that end; none where it has none.
@@ -229,8 +349,7 @@ pub fn peer_of(socket: &mut RouteSocket, name: &str) -> Result<Option<u32>, Netl
 /// Every link in the socket's namespace, also while links come and go: of such it may have one or not.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();
-    // Half of what the kernel has to tell is statistics.
-    message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    message.attributes = vec![without_statistics()];
     let message = RouteNetlinkMessage::GetLink(message);
     let wanted = |object| match object {
         RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
@@ -250,6 +369,10 @@ fn link_info(message: LinkMessage) -> LinkInfo {
         group: 0,
         qdisc: String::new(),
         up: message.header.flags.contains(LinkFlags::Up),
+        master: None,
+        arp: !message.header.flags.contains(LinkFlags::Noarp),
+        forwarding: None,
+        ipv6: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -259,10 +382,37 @@ fn link_info(message: LinkMessage) -> LinkInfo {
             LinkAttribute::Mtu(mtu) => info.mtu = mtu,
             LinkAttribute::Group(group) => info.group = group,
             LinkAttribute::Qdisc(kind) => info.qdisc = kind,
+            LinkAttribute::Controller(index) => info.master = (index != 0).then_some(index),
+            LinkAttribute::AfSpecUnspec(families) => {
+                for family in &families {
+                    read_settings(&mut info, family);
+                }
+            }
             _ => {}
         }
     }
     info
+}
+
+fn read_settings(info: &mut LinkInfo, family: &AfSpecUnspec) {
+    match family {
+        AfSpecUnspec::Inet(settings) => {
+            info.forwarding = settings.iter().find_map(|setting| match setting {
+                AfSpecInet::DevConf(settings) => Some(settings.forwarding != 0),
+                _ => None,
+            });
+        }
+        AfSpecUnspec::Inet6(settings) => {
+            let disabled = settings.iter().find_map(|setting| match setting {
+                AfSpecInet6::DevConf(settings) => Some(settings.disable_ipv6 != 0),
+                _ => None,
+            });
+            let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+            let link_local = !settings.contains(&none);
+            info.ipv6 = disabled.map(|disabled| Ipv6Settings { disabled, link_local });
+        }
+        _ => {}
+    }
 }
 
 /// The family's number as messages carry it.

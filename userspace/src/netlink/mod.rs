@@ -9,6 +9,7 @@ mod default_route;
 mod filter;
 mod generic;
 mod link;
+mod monitor;
 mod neighbour;
 mod netfilter;
 mod nftables;
@@ -31,18 +32,20 @@ pub use generic::{
     GENERIC_HEADER, built_in_family, families, forget_tcp_metrics, generic_message, open_generic,
 };
 pub use link::{
-    LinkInfo, Veth, announce_changes, bring_up, configure_link, create_veth, delete_group,
-    delete_link, delete_no_link, get_link, kernel_has_ipv6, links, move_to_group, peer_of,
+    Ipv6Settings, LinkChange, LinkInfo, Veth, announce_changes, bring_up, change_link,
+    configure_link, create_veth, delete_group, delete_link, delete_no_link, find_link, find_links,
+    get_link, kernel_has_ipv6, links, move_to_group, peer_of,
 };
-pub use neighbour::{add_neighbour, neighbours};
+pub use monitor::{Change, Monitor, Notice};
+pub use neighbour::{add_neighbour, neighbours, permanent_neighbours};
 pub use netfilter::{
     NetfilterObject, delete_nftables_tables, forget_connections, is_unknown, open_netfilter_untyped,
 };
 pub use nftables::{add_masquerade, masquerades, remove_masquerade};
 pub use nsid::{assign, namespaces_alive, nsid_of, number_of};
 pub use route::{
-    Route, RouteOptions, add_route, append_route, default_routers, delete_route, is_local,
-    local_addresses_v4, routes,
+    Route, RouteOptions, add_route, append_route, default_routers, delete_route,
+    interfaces_towards, is_local, local_addresses_v4, replace_route, routes,
 };
 pub use rule::{SourceRule, add_source_rule, delete_source_rule, source_rules};
 pub use sock_diag::{Connection, destroy_connections, each_tcp_connection, open_sock_diag};

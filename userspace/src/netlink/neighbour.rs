@@ -26,6 +26,41 @@ pub fn add_neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> Request<RouteNe
     Request::new(format!("add neighbour {address}"), request, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+/// Entries asked for at once: as many as their answers fit into a socket's buffer.
+const AT_ONCE: usize = 64;
+
+/// Ethernet addresses of permanent neighbours, each of an interface, in their order; none: there is
+/// no such entry, or it is not permanent.
+pub fn permanent_neighbours(
+    socket: &mut RouteSocket,
+    wanted: &[(u32, IpAddr)],
+) -> Result<Vec<Option<Mac>>, NetlinkError> {
+    let mut found = Vec::with_capacity(wanted.len());
+    for some in wanted.chunks(AT_ONCE) {
+        let requests = some.iter().map(|(ifindex, address)| {
+            let mut message = NeighbourMessage::default();
+            message.header.family = family(*address);
+            message.header.ifindex = *ifindex;
+            message.attributes = vec![NeighbourAttribute::Destination((*address).into())];
+            let request = RouteNetlinkMessage::GetNeighbour(message);
+            Request::new(format!("find neighbour {address}"), request, 0)
+        });
+        for answer in socket.query_each(requests.collect())? {
+            found.push(match answer {
+                Ok(RouteNetlinkMessage::NewNeighbour(message))
+                    if message.header.state == NeighbourState::Permanent =>
+                {
+                    entry(&message).map(|(_, mac)| mac)
+                }
+                // No entry, or no interface.
+                Ok(_) | Err(NetlinkError::Refused { .. }) => None,
+                Err(error) => return Err(error),
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// The permanent neighbours of one interface in the socket's namespace.
 pub fn neighbours(
     socket: &mut RouteSocket,

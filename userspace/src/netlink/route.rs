@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     route::{
@@ -60,6 +60,12 @@ pub struct RouteOptions {
 #[must_use]
 pub fn add_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage> {
     request(ifindex, route, NLM_F_EXCL)
+}
+
+/// Puts a route out of an interface in the place of one to the same destination, if there is one.
+#[must_use]
+pub fn replace_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage> {
+    request(ifindex, route, NLM_F_REPLACE)
 }
 
 /// Adds a route out of an interface behind those that there are to the destination: without a word
@@ -237,20 +243,62 @@ pub fn is_local(socket: &mut RouteSocket, address: IpAddr) -> Result<bool, Netli
     Ok(found.is_some_and(|route| route.header.kind == RouteType::Local))
 }
 
+/// Addresses asked for at once: as many as their answers fit into a socket's buffer.
+const AT_ONCE: usize = 64;
+
+/// Indices of the interfaces by which the node sends packets to addresses, in their order; none:
+/// there is no way, or a router is on it.
+pub fn interfaces_towards(
+    socket: &mut RouteSocket,
+    addresses: &[IpAddr],
+) -> Result<Vec<Option<u32>>, NetlinkError> {
+    let mut found = Vec::with_capacity(addresses.len());
+    for some in addresses.chunks(AT_ONCE) {
+        let requests = some.iter().map(|address| towards(*address)).collect();
+        for answer in socket.query_each(requests)? {
+            found.push(match answer {
+                Ok(RouteNetlinkMessage::NewRoute(route)) => direct_interface(&route),
+                // Errors are answers too: there is no way out, or it is prohibited.
+                Ok(_) | Err(NetlinkError::Refused { .. }) => None,
+                Err(error) => return Err(error),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn direct_interface(route: &RouteMessage) -> Option<u32> {
+    let via = route.attributes.iter().any(|one| matches!(one, RouteAttribute::Gateway(_)));
+    let is_direct = route.header.kind == RouteType::Unicast && !via;
+    if is_direct { oif(route) } else { None }
+}
+
+fn oif(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
 /// The route that a packet would take; none where the kernel would not send it.
 fn find_route(
     socket: &mut RouteSocket,
     destination: IpAddr,
 ) -> Result<Option<RouteMessage>, NetlinkError> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(destination);
-    message.header.destination_prefix_length = crate::types::host_prefix(destination);
-    message.attributes = vec![RouteAttribute::Destination(destination.into())];
-    let request = RouteNetlinkMessage::GetRoute(message);
-    match socket.query(Request::new(format!("find the route to {destination}"), request, 0)) {
+    match socket.query(towards(destination)) {
         Ok(RouteNetlinkMessage::NewRoute(found)) => Ok(Some(found)),
         // ENETUNREACH and EACCES are answers too: there is no way out, or it is prohibited.
         Ok(_) | Err(NetlinkError::Refused { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Asks for the route that a packet would take.
+fn towards(destination: IpAddr) -> Request<RouteNetlinkMessage> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination);
+    message.header.destination_prefix_length = crate::types::host_prefix(destination);
+    message.attributes = vec![RouteAttribute::Destination(destination.into())];
+    let request = RouteNetlinkMessage::GetRoute(message);
+    Request::new(format!("find the route to {destination}"), request, 0)
 }

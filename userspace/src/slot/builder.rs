@@ -1,10 +1,6 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{
-    fs, io,
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
-};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -12,9 +8,9 @@ use nix::net::if_::if_nametoindex;
 use repoint_common::mac::GATEWAY_MAC;
 
 use super::{
-    Alias, GROUP, GROUP_MASQUERADED, Ipv6Disabled, NoIpv6, Owner, attach_by_tcx, container_end,
+    Alias, Ipv6Disabled, NoIpv6, NodeNeeds, NodeNeedsError, Owner, attach_by_tcx, container_end,
     entries::by_family,
-    hook,
+    hook, host_group,
     ipv6::{enable_in_container, enable_on_node},
     sources,
 };
@@ -22,8 +18,8 @@ use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
     netlink::{
-        NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route, assign,
-        bring_up, configure_link, create_veth,
+        LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route,
+        assign, bring_up, change_link, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
     store::{Hook, Slot},
@@ -94,13 +90,8 @@ pub enum BuildError {
     #[error(transparent)]
     Datapath(#[from] DatapathError),
     /// The node does not forward.
-    #[error("cannot make the node forward packets: write {path}: {source}")]
-    Forwarding {
-        /// The sysctl's file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Forwarding(#[from] NodeNeedsError),
 }
 
 impl BuildError {
@@ -155,7 +146,6 @@ impl Builder<'_> {
         let nsid = self.number_namespace(&mut node)?;
         let built = Built { nsid, ..self.create_pair(&mut node)? };
         failpoint::hit("build:link");
-        self.enable_own_forwarding(&built.host_ifname)?;
         self.equip_host_end(&mut node, built.host_ifindex)?;
         failpoint::hit("build:host-end");
         let source_routed = self.netns.run(|| self.equip_container_end())??;
@@ -178,7 +168,7 @@ impl Builder<'_> {
         let pair = Veth {
             host_ifname: &host_ifname,
             host_mac: Mac(GATEWAY_MAC),
-            host_group: if self.config.masquerade { GROUP_MASQUERADED } else { GROUP },
+            host_group: host_group(self.config.masquerade),
             container_ifname: self.slot.ifname.as_str(),
             container_mac: self.slot.mac,
             container_netns: self.netns.as_fd(),
@@ -196,6 +186,12 @@ impl Builder<'_> {
         let has_ipv6 = NoIpv6::of(self.config.mtu).is_none();
         let mut batch: Vec<_> =
             configure_link(ifindex, has_ipv6, Some(&alias)).into_iter().collect();
+        if NodeNeeds::of(self.slot).ipv4 {
+            // IPv4 asks each interface. A new one has what `net.ipv4.conf.default.forwarding` has, which
+            // may be off though the node forwards.
+            let change = LinkChange { forwarding: true, ..LinkChange::default() };
+            batch.push(change_link(ifindex, &change));
+        }
         match (self.config.programs, self.slot.hook) {
             (false, _) => {}
             (true, Hook::Clsact) => batch.extend(hook::add_filters(ifindex, self.programs)),
@@ -275,29 +271,12 @@ impl Builder<'_> {
 
     /// Makes the node a router for the families that the slot has addresses of.
     fn enable_forwarding(&self) -> Result<(), BuildError> {
-        let (v4, v6) = by_family(&self.config.addresses);
-        if !v4.is_empty() {
-            switch_on("/proc/sys/net/ipv4/ip_forward")?;
-        }
-        if !v6.is_empty() {
-            switch_on("/proc/sys/net/ipv6/conf/all/forwarding")?;
-        }
-        Ok(())
-    }
-
-    /// Makes the node forward what comes by the host's end. IPv4 asks each interface, which has it from
-    /// a default that may be off though the node forwards.
-    fn enable_own_forwarding(&self, host_ifname: &str) -> Result<(), BuildError> {
-        let (v4, _) = by_family(&self.config.addresses);
-        if !v4.is_empty() && is_off(FORWARDING_BY_DEFAULT)? {
-            switch_on(&format!("/proc/sys/net/ipv4/conf/{host_ifname}/forwarding"))?;
+        for family in NodeNeeds::of(self.slot).forwarding() {
+            family.switch_on()?;
         }
         Ok(())
     }
 }
-
-/// The sysctl that new interfaces have their IPv4 forwarding from.
-const FORWARDING_BY_DEFAULT: &str = "/proc/sys/net/ipv4/conf/default/forwarding";
 
 /// Adds what may be there already: what the kernel did not refuse before, or routes of other interfaces.
 fn again(
@@ -306,23 +285,6 @@ fn again(
 ) -> Result<(), NetlinkError> {
     let refusals = socket.execute_each(requests)?;
     refusals.into_iter().find(|refusal| !refusal.is_present()).map_or(Ok(()), Err)
-}
-
-/// Sets a sysctl to 1 unless it is set: writing it walks every interface.
-fn switch_on(path: &str) -> Result<(), BuildError> {
-    if is_off(path)? {
-        fs::write(path, "1").map_err(cannot_forward(path))?;
-        failpoint::hit("build:forwarding");
-    }
-    Ok(())
-}
-
-fn is_off(path: &str) -> Result<bool, BuildError> {
-    Ok(fs::read(path).map_err(cannot_forward(path))?.starts_with(b"0"))
-}
-
-fn cannot_forward(path: &str) -> impl FnOnce(io::Error) -> BuildError {
-    move |source| BuildError::Forwarding { path: path.into(), source }
 }
 
 fn ifindex(name: &str) -> Result<u32, BuildError> {

@@ -5,15 +5,15 @@ use std::{fmt, net::IpAddr};
 use repoint_common::{GATEWAY_V4, GATEWAY_V6};
 
 use super::{
-    hook::{HookError, PLACES, attached_names, sorted},
-    is_alias_of, sources,
+    Compared, HookError, NodeNeeds, NodeNeedsError, compare_half, look_at_halves, parts_in_words,
+    sources,
 };
 use crate::{
-    datapath::{DatapathError, Maps},
+    datapath::{Datapath, DatapathError, Maps},
     netlink::{self, LinkInfo, NetlinkError, Route, RouteSocket},
     netns::{Netns, NetnsError},
     store::Slot,
-    template::{NetworkConfig, host_net},
+    template::NetworkConfig,
     types::Mac,
 };
 
@@ -32,6 +32,9 @@ pub enum InspectError {
     /// The maps cannot be read.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    /// What slots need of the node cannot be looked at.
+    #[error(transparent)]
+    Node(#[from] NodeNeedsError),
 }
 
 impl From<HookError> for InspectError {
@@ -47,56 +50,47 @@ fn differs(what: impl fmt::Display) -> InspectError {
     InspectError::Differs(what.to_string())
 }
 
-/// Compares both ends and the map entries. What others added beside is none of our business.
+/// Compares both ends, the map entries and what the slot needs of the node. What others added beside is
+/// no difference. `mac` is the Ethernet address of the container's end: the slot's, unless a plugin behind
+/// this one gave it another.
 pub fn inspect(
     slot: &Slot,
+    mac: Mac,
     config: &NetworkConfig,
     netns: &Netns,
-    maps: &Maps,
+    datapath: &Datapath,
 ) -> Result<(), InspectError> {
-    let host = host_end(slot, config)?;
-    netns.run(|| container_end(slot, config))??;
-    entries(slot, host.ifindex, maps)
+    let programs = config.programs.then(|| datapath.programs.numbers());
+    node_half(slot, programs)?;
+    netns.run(|| container_end(slot, mac, config))??;
+    entries(slot, slot.host_ifindex, &datapath.maps)
 }
 
-fn host_end(slot: &Slot, config: &NetworkConfig) -> Result<LinkInfo, InspectError> {
-    let mut socket = RouteSocket::open()?;
-    let link = find(&mut socket, &slot.id.host_ifname(), "on the node")?;
-    if !is_alias_of(&link.alias, slot) {
-        return Err(differs(format!(
-            "interface {} is another's: its alias is {:?}",
-            link.name, link.alias
-        )));
+fn node_half(slot: &Slot, programs: Option<[u32; 2]>) -> Result<(), InspectError> {
+    // Forwarding of all interfaces is of each one, too: it comes first.
+    if let Some(lack) = NodeNeeds::of(slot).lacks()?.first() {
+        return Err(differs(lack));
     }
-    require_up(&link)?;
-    if config.programs {
-        for (direction, program) in PLACES {
-            let found = attached_names(&mut socket, link.ifindex, direction)?;
-            let (attached, _) = sorted(slot.hook, found);
-            if !attached.iter().any(|name| name == program) {
-                return Err(differs(format!("program {program} is not attached to {}", link.name)));
-            }
+    let name = slot.id.host_ifname();
+    let seen = look_at_halves(&mut RouteSocket::open()?, &[slot], programs)?.pop();
+    match compare_half(slot, &seen.unwrap_or_default(), programs) {
+        Compared::Own(parts) if parts.is_empty() => {}
+        Compared::Own(parts) => {
+            return Err(differs(format!("interface {name}: {}", parts_in_words(&parts))));
         }
+        Compared::Gone => return Err(differs(format!("interface {name} on the node is gone"))),
+        Compared::Strange => return Err(differs(format!("interface {name} is another's by now"))),
     }
-    let routes = netlink::routes(&mut socket)?;
-    for address in config.addresses.iter().map(ipnet::IpNet::addr) {
-        let leads_there = |(oif, route): &(u32, Route)| {
-            *oif == link.ifindex && route.destination == host_net(address)
-        };
-        if !routes.iter().any(leads_there) {
-            return Err(differs(format!("the node has no route to {address} by {}", link.name)));
-        }
-    }
-    Ok(link)
+    Ok(())
 }
 
-fn container_end(slot: &Slot, config: &NetworkConfig) -> Result<(), InspectError> {
+fn container_end(slot: &Slot, mac: Mac, config: &NetworkConfig) -> Result<(), InspectError> {
     let mut socket = RouteSocket::open()?;
     let link = find(&mut socket, slot.ifname.as_str(), "in the container")?;
     require_up(&link)?;
-    if link.mac != Some(slot.mac) {
+    if link.mac != Some(mac) {
         let found = link.mac.map_or_else(|| "none".to_owned(), |mac| mac.to_string());
-        return Err(differs(format!("{} has MAC address {found}, not {}", link.name, slot.mac)));
+        return Err(differs(format!("{} has MAC address {found}, not {mac}", link.name)));
     }
     let addresses = netlink::addresses(&mut socket, link.ifindex)?;
     if let Some(lost) = config.addresses.iter().find(|address| !addresses.contains(address)) {

@@ -75,7 +75,8 @@ fn others_need_it(store: &Store) -> Result<bool, MasqueradeError> {
     })?)
 }
 
-fn needs_rule(slot: &Slot) -> bool {
+/// Whether a slot needs the rule.
+pub(super) fn needs_rule(slot: &Slot) -> bool {
     slot.masquerade && slot.state() != SlotState::Condemned
 }
 

@@ -8,11 +8,13 @@ mod container_end;
 mod entries;
 mod fingerprint;
 mod hook;
-mod host_end;
+mod host_half;
+mod host_residue;
 mod inspect;
 mod ipv6;
 mod limit;
 mod masquerade;
+mod node_needs;
 mod scrub;
 mod sources;
 mod teardown;
@@ -25,11 +27,17 @@ pub use capture::{CaptureError, Uncapturable, capture};
 pub use entries::{endpoint_of, interface_of, point, point_waiting};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
 pub use hook::{HookError, attach_by_tcx, ours_by_tcx};
-pub use host_end::host_end_difference;
+pub(crate) use host_half::attach_filters;
+pub use host_half::{
+    Compared, HalfError, Part, ProgramFault, SeenHalf, compare_half, host_group, look_at_halves,
+    look_at_ways, parts_in_words, restore_half,
+};
+pub use host_residue::host_residue;
 pub use inspect::{InspectError, inspect};
 pub use ipv6::{Ipv6Disabled, NoIpv6};
 pub use limit::{BuildPermit, PermitError};
 pub use masquerade::{MasqueradeError, release_masquerade, require_masquerade};
+pub use node_needs::{Forwarding, NodeLack, NodeNeeds, NodeNeedsError};
 pub use scrub::{ScrubError, Scrubbed, scrub};
 pub use sources::remove_sources;
 pub use teardown::{

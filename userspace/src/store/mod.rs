@@ -26,6 +26,7 @@ mod survey;
 mod templates;
 mod tenants;
 mod transaction;
+mod watch;
 mod write;
 
 pub use codec::CodecError;

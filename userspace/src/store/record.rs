@@ -99,6 +99,12 @@ impl SlotState {
         matches!(self, Self::Claimed | Self::Active)
     }
 
+    /// Whether slots stay in it, so that all that is said of one must hold.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Warm | Self::Parked | Self::Dirty | Self::Active)
+    }
+
     pub(super) fn number(self) -> u8 {
         self as u8
     }

@@ -222,6 +222,8 @@ impl super::Write<'_> {
             return Ok(false);
         }
         self.forget_all_slots()?;
+        // The clock began anew.
+        self.put_watched_until(0)?;
         self.put_boot(boot)?;
         Ok(true)
     }

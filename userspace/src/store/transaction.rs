@@ -17,6 +17,8 @@ pub(super) mod meta {
     /// The boot that the database is of.
     pub(in crate::store) const BOOT: &str = "boot";
     pub(in crate::store) const LAST_DECISION: &str = "last-decision";
+    /// Until when the agent vouches for the halves of slots on the node.
+    pub(in crate::store) const WATCHED: &str = "watched-until";
 }
 
 /// A transaction over LMDB's own.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf, time::Duration}
 use serde::Serialize;
 
 use crate::{
+    slot::Forwarding,
     store::{IndexFault, SlotState},
     types::{AttachmentId, NetworkName, SlotId},
 };
@@ -29,6 +30,8 @@ pub enum Kind {
     Entries,
     /// A slot's interface does not run the pinned programs.
     Filter,
+    /// A slot's interface on the node, or the way to its addresses, is not as it was built.
+    HostHalf,
     /// A slot that stays in a state in which slots pass.
     Stuck,
     /// A slot whose container is gone.
@@ -47,13 +50,15 @@ pub enum Kind {
     Namespace,
     /// The masquerade rule is missing, or there for nobody.
     Masquerade,
+    /// The node does not forward packets of a family that a slot has addresses of.
+    Forwarding,
     /// A file in `runDir` that nobody has a use for.
     File,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Boot,
         Self::Record,
         Self::Index,
@@ -62,6 +67,7 @@ impl Kind {
         Self::Pin,
         Self::Entries,
         Self::Filter,
+        Self::HostHalf,
         Self::Stuck,
         Self::Abandoned,
         Self::SlotLink,
@@ -71,6 +77,7 @@ impl Kind {
         Self::Link,
         Self::Namespace,
         Self::Masquerade,
+        Self::Forwarding,
         Self::File,
     ];
 
@@ -86,6 +93,7 @@ impl Kind {
             Self::Pin => "pin",
             Self::Entries => "entries",
             Self::Filter => "filter",
+            Self::HostHalf => "host-half",
             Self::Stuck => "stuck",
             Self::Abandoned => "abandoned",
             Self::SlotLink => "slot-link",
@@ -95,6 +103,7 @@ impl Kind {
             Self::Link => "link",
             Self::Namespace => "namespace",
             Self::Masquerade => "masquerade",
+            Self::Forwarding => "forwarding",
             Self::File => "file",
         }
     }
@@ -144,6 +153,8 @@ pub enum Remedy {
     Point(Version),
     /// Attach the programs to a slot's interface.
     Attach(Version),
+    /// Restore a slot's half on the node.
+    RestoreHalf(Version),
     /// Remove all there is of a slot.
     GiveUp(Version),
     /// Have a slot scrubbed whose scrubbing was interrupted.
@@ -162,6 +173,8 @@ pub enum Remedy {
     AddRule,
     /// Remove the masquerade rule.
     RemoveRule,
+    /// Make the node forward packets of a family.
+    SwitchOn(Forwarding),
     /// Remove the file that a namespace was mounted on.
     RemoveFile(PathBuf),
     /// Remove the socket of an agent that is gone.
@@ -185,6 +198,7 @@ impl Remedy {
             Self::ClearPins => "remove the pins",
             Self::Point(_) => "write the map entries",
             Self::Attach(_) => "attach the programs",
+            Self::RestoreHalf(_) => "restore the host's half",
             Self::GiveUp(_) => "give the slot up",
             Self::Resume(_) => "have it scrubbed again",
             Self::Scrub(_) => "scrub the slot",
@@ -193,6 +207,7 @@ impl Remedy {
             Self::ReleaseNamespace(_) => "let the namespace go",
             Self::AddRule => "add the rule",
             Self::RemoveRule => "remove the rule",
+            Self::SwitchOn(_) => "set the sysctl to 1",
             Self::RemoveFile(_) | Self::RemoveSocket => "remove the file",
         }
     }

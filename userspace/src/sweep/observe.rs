@@ -21,7 +21,7 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    slot::{Owner, User, ours_by_tcx, users},
+    slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
     types::SlotId,
@@ -61,6 +61,10 @@ pub struct Observation {
     pub lost: HashMap<SlotId, String>,
     /// Whether the masquerade rule is there.
     pub masquerades: bool,
+    /// Sysctls of forwarding that are 0.
+    pub not_forwarding: Vec<Forwarding>,
+    /// Routes and neighbours of slots whose interfaces are there.
+    pub ways: HashMap<SlotId, SeenHalf>,
     /// What is pinned.
     pub pins: PinsSeen,
     /// Entries of the maps, where the data plane is whole.
@@ -139,6 +143,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let pins = PinsSeen::look(&directories.bpf, &directories.run)?;
     let entries = if pins.is_whole() { entries(&directories.bpf)? } else { None };
     let masquerades = NetfilterSocket::open_netfilter().and_then(|mut s| masquerades(&mut s))?;
+    let not_forwarding = not_forwarding()?;
     let files = files(&directories.run)?;
     let (records, longer) = timed(store, |transaction| transaction.survey())?;
     locked = locked.max(longer);
@@ -155,6 +160,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
         attached,
         namespaces,
         masquerades,
+        not_forwarding,
         pins,
         entries,
         files,
@@ -163,6 +169,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     };
     seen.look_at_tcx()?;
     seen.look_at_paths(&directories.run)?;
+    seen.look_at_ways(&mut socket)?;
     seen.lost = lost::look(&seen, &directories.run)?;
     seen.took = begun.elapsed();
     Ok(seen)
@@ -201,6 +208,14 @@ fn namespaces(run: &Path) -> Result<Namespaces, LifecycleError> {
     };
     let Some(hidden) = hidden else { return Ok(Namespaces::None) };
     Ok(Namespaces::Kept(hidden.enter(|inside| inside.kept())??))
+}
+
+fn not_forwarding() -> Result<Vec<Forwarding>, LifecycleError> {
+    let mut off = Vec::new();
+    for family in [Forwarding::Ipv4, Forwarding::Ipv6] {
+        off.extend(family.is_off()?.then_some(family));
+    }
+    Ok(off)
 }
 
 fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
@@ -281,6 +296,18 @@ impl Observation {
         };
         let doubtful: Vec<&Slot> = slots.iter().filter(doubtful).collect();
         self.used = others_who_use(&doubtful, kept, run)?;
+        Ok(())
+    }
+
+    /// Looks where the node sends packets to the addresses of slots. Slots that change meanwhile are
+    /// another matter: a difference must be seen twice.
+    fn look_at_ways(&mut self, socket: &mut RouteSocket) -> Result<(), LifecycleError> {
+        let indices: HashSet<u32> = self.links.iter().map(|link| link.ifindex).collect();
+        let is_there =
+            |slot: &&Slot| slot.state().is_settled() && indices.contains(&slot.host_ifindex);
+        let slots: Vec<&Slot> = self.records.slots.iter().filter(is_there).collect();
+        let ways = look_at_ways(socket, &slots)?;
+        self.ways = slots.iter().map(|slot| slot.id).zip(ways).collect();
         Ok(())
     }
 }

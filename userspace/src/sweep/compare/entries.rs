@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use repoint_common::{endpoint::Endpoint, interface::Interface};
 
-use super::{Finding, Kind, Link, Remedy, View, When, of_node};
-use crate::{store::SlotState, types::SlotId};
+use super::{Finding, Kind, Remedy, View, When, of_node};
+use crate::{slot::Compared, store::SlotState, types::SlotId};
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     let Some(entries) = &view.seen.entries else { return };
@@ -25,7 +25,7 @@ fn endpoint(view: &View<'_>, address: IpAddr, entry: &Endpoint) -> Option<Findin
     let why = if view.holders.contains(&address) {
         let owner = view.owners.get(&address).and_then(|owner| view.slots.get(owner))?;
         let fresh = view.seen.records.fresh.contains(&owner.id);
-        let gone = owner.state() == SlotState::Active && matches!(view.link(owner), Link::Gone);
+        let gone = owner.state() == SlotState::Active && view.half(owner) == Compared::Gone;
         let gone = gone && !fresh;
         gone.then_some("the interface that it leads to is gone")?
     } else {
@@ -45,9 +45,9 @@ fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding
             return None;
         }
         Some(slot) if slot.host_ifindex != ifindex => "its slot has another interface",
-        Some(slot) if slot.state() == SlotState::Active => match view.link(slot) {
-            Link::Gone => "the interface is gone",
-            Link::Own | Link::Strange => return None,
+        Some(slot) if slot.state() == SlotState::Active => match view.half(slot) {
+            Compared::Gone => "the interface is gone",
+            Compared::Own(_) | Compared::Strange => return None,
         },
         Some(_) => return None,
     };

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     netlink::LinkInfo,
-    slot::{Alias, GROUP_MASQUERADED, is_alias_of},
-    store::{Slot, SlotState},
+    slot::{Alias, Compared, GROUP_MASQUERADED, SeenHalf, compare_half},
+    store::Slot,
     types::SlotId,
 };
 
@@ -120,15 +120,13 @@ impl<'a> View<'a> {
         self.lost.contains_key(&ifindex)
     }
 
-    /// The interface of a slot, if it is there and the one that is on record.
-    fn link(&self, slot: &Slot) -> Link {
-        match self.links.get(slot.id.host_ifname().as_str()) {
-            None => Link::Gone,
-            Some(link) if link.ifindex == slot.host_ifindex && is_alias_of(&link.alias, slot) => {
-                Link::Own
-            }
-            Some(_) => Link::Strange,
-        }
+    /// How a slot's half on the node compares with what it is to be.
+    fn half(&self, slot: &Slot) -> Compared {
+        let link = self.links.get(slot.id.host_ifname().as_str()).copied().cloned();
+        let programs = self.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
+        let ways = self.seen.ways.get(&slot.id).cloned();
+        let seen = SeenHalf { link, programs, ..ways.unwrap_or_default() };
+        compare_half(slot, &seen, self.seen.pins.programs)
     }
 }
 
@@ -137,14 +135,6 @@ fn foreign<'a>(seen: &Observation, link: &'a LinkInfo) -> Option<(u32, &'a LinkI
     let alias = Alias::read(&link.alias)?;
     let named = link.name == alias.slot.host_ifname();
     (named && alias.is_foreign_to(seen.owner)).then_some((link.ifindex, link))
-}
-
-/// What became of a slot's interface.
-enum Link {
-    Own,
-    Gone,
-    /// One of its name has another index, or another alias.
-    Strange,
 }
 
 /// A slot as it was seen.
@@ -167,11 +157,6 @@ fn of_slot(slot: &Slot, kind: Kind, why: impl Into<String>, remedy: Remedy, when
 /// A finding that is of no network, or of one that cannot be told.
 fn of_node(kind: Kind, name: impl Into<String>, why: &str, remedy: Remedy, when: When) -> Finding {
     Finding { kind, name: name.into(), why: why.to_owned(), remedy, when, network: None }
-}
-
-/// Whether a slot is in a state in which slots stay, so that all that is said of it must hold.
-fn is_settled(state: SlotState) -> bool {
-    matches!(state, SlotState::Warm | SlotState::Parked | SlotState::Dirty | SlotState::Active)
 }
 
 #[cfg(test)]

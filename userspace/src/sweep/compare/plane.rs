@@ -1,11 +1,15 @@
 //! The data plane's pins, and the files in `runDir`.
 
 use super::{Finding, Kind, Remedy, View, When, of_node};
-use crate::store::SlotState;
+use crate::{
+    slot::{Forwarding, NodeNeeds},
+    store::SlotState,
+};
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     pins(view, findings);
     masquerade(view, findings);
+    forwarding(view, findings);
     files(view, findings);
 }
 
@@ -41,6 +45,23 @@ fn masquerade(view: &View<'_>, findings: &mut Vec<Finding>) {
         _ => return,
     };
     findings.push(of_node(Kind::Masquerade, "table inet repoint", why, remedy, When::Again));
+}
+
+fn forwarding(view: &View<'_>, findings: &mut Vec<Finding>) {
+    let mut needs = NodeNeeds::default();
+    let slots = view.slots.values().filter(|slot| slot.state() != SlotState::Condemned);
+    slots.for_each(|slot| needs = needs.with(NodeNeeds::of(slot)));
+    for family in &view.seen.not_forwarding {
+        if !match family {
+            Forwarding::Ipv4 => needs.ipv4,
+            Forwarding::Ipv6 => needs.ipv6,
+        } {
+            continue;
+        }
+        let why = "it is 0, and slots need the node to forward packets";
+        let remedy = Remedy::SwitchOn(*family);
+        findings.push(of_node(Kind::Forwarding, family.name(), why, remedy, When::Again));
+    }
 }
 
 fn files(view: &View<'_>, findings: &mut Vec<Finding>) {

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Finding, Kind, Link, Remedy, View, When, is_settled, of_slot, version};
+use super::{Finding, Kind, Remedy, View, When, of_slot, version};
 use crate::{
-    slot::{endpoint_of, interface_of},
+    slot::{Compared, Part, endpoint_of, interface_of, parts_in_words},
     store::{Slot, SlotState},
     sweep::observe::Namespaces,
     types::Identity,
@@ -12,25 +12,25 @@ use crate::{
 
 pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>) {
     findings.extend(stuck(view, slot));
-    if !is_settled(slot.state()) || view.seen.records.fresh.contains(&slot.id) {
+    if !slot.state().is_settled() || view.seen.records.fresh.contains(&slot.id) {
         return;
     }
     findings.extend(namespace(view, slot));
     findings.extend(abandoned(view, slot));
-    match view.link(slot) {
-        Link::Gone => findings.push(link_gone(view, slot)),
-        Link::Strange => {
+    match view.half(slot) {
+        Compared::Gone => findings.push(link_gone(view, slot)),
+        Compared::Strange => {
             let why = format!("interface {} is another's by now", slot.id.host_ifname());
             findings.push(of_slot(slot, Kind::SlotLink, why, Remedy::Leave, When::Again));
         }
-        Link::Own => {
-            let filter = filter(view, slot);
+        Compared::Own(parts) => {
+            let lacks_programs = parts.iter().any(|part| matches!(part, Part::Programs(_)));
             // One that waits must not look whole before it is: an ADD takes its entries in the maps for
             // proof that its programs look there. They are the next look's.
-            if filter.is_none() || slot.state() == SlotState::Active {
+            if !lacks_programs || slot.state() == SlotState::Active {
                 findings.extend(entries(view, slot));
             }
-            findings.extend(filter);
+            findings.extend(half(view, slot, parts));
         }
     }
 }
@@ -134,10 +134,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let identity = identity(slot);
     let interface = entries.interfaces.get(&slot.host_ifindex);
     let expected = interface_of(slot, identity);
-    let own = |address: &IpAddr| {
-        // An address that is another's on record is told of elsewhere.
-        view.owners.get(address).is_none_or(|owner| *owner == slot.id)
-    };
+    let own = |address: &IpAddr| is_owner(view, slot, address);
     let addresses = slot.addresses.iter().map(ipnet::IpNet::addr).filter(own);
     let endpoints: Vec<_> =
         addresses.map(|address| (address, entries.endpoints.get(&address))).collect();
@@ -156,6 +153,11 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let parked = slot.state() == SlotState::Active && identities.any(|found| found == 0);
     let when = if parked { When::Seen(view.patience.grace) } else { When::Again };
     Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), when))
+}
+
+/// Whether no other slot has an address on record: one that is another's has a finding of its own.
+fn is_owner(view: &View<'_>, slot: &Slot, address: &IpAddr) -> bool {
+    view.owners.get(address).is_none_or(|owner| *owner == slot.id)
 }
 
 /// The identity that a slot's packets pass under, as its record says.
@@ -179,14 +181,23 @@ fn told(slot: &Slot, what: &str, found: Option<u32>) -> String {
     }
 }
 
-/// A slot's interface that runs other programs than those that are pinned, or none.
-fn filter(view: &View<'_>, slot: &Slot) -> Option<Finding> {
-    let [from, to] = view.seen.pins.programs?;
-    let attached = view.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
-    let why = match attached {
-        [Some(one), Some(other)] if [one, other] == [from, to] => return None,
-        [Some(_), Some(_)] => "its interface runs programs of another data plane",
-        _ => "its interface lacks a program",
+/// What of a slot's half on the node is not as it was built: programs are attached together with those
+/// of other slots.
+///
+/// The way to an address that is another slot's on record leads to that slot.
+fn half(view: &View<'_>, slot: &Slot, parts: Vec<Part>) -> impl Iterator<Item = Finding> {
+    let is_program = |part: &Part| matches!(part, Part::Programs(_));
+    let is_own = |part: &Part| match part {
+        Part::Route(address) | Part::Neighbour(address) => is_owner(view, slot, address),
+        _ => true,
     };
-    Some(of_slot(slot, Kind::Filter, why, Remedy::Attach(version(slot)), When::Again))
+    let parts = parts.into_iter().filter(is_own);
+    let (programs, others): (Vec<_>, Vec<_>) = parts.partition(is_program);
+    let finding = |parts: &[Part], kind, remedy| {
+        let why = parts_in_words(parts);
+        (!parts.is_empty()).then(|| of_slot(slot, kind, why, remedy, When::Again))
+    };
+    let programs = finding(&programs, Kind::Filter, Remedy::Attach(version(slot)));
+    let others = finding(&others, Kind::HostHalf, Remedy::RestoreHalf(version(slot)));
+    programs.into_iter().chain(others)
 }

@@ -93,7 +93,7 @@ struct Way {
 }
 
 /// Every way, in their order.
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 11] = [
     Way {
         before: "sweep:boot",
         after: "sweep:boot-done",
@@ -145,8 +145,16 @@ const WAYS: [Way; 10] = [
     Way {
         before: "sweep:masquerade",
         after: "sweep:masquerade-done",
-        puts_right: |remedy| matches!(remedy, Remedy::AddRule | Remedy::RemoveRule),
-        put_right: |node, due| each(due, |remedy| plane::masquerade(node, remedy)),
+        puts_right: |remedy| {
+            matches!(remedy, Remedy::AddRule | Remedy::RemoveRule | Remedy::SwitchOn(_))
+        },
+        put_right: |node, due| each(due, |remedy| plane::node(node, remedy)),
+    },
+    Way {
+        before: "sweep:halves",
+        after: "sweep:halves-done",
+        puts_right: |remedy| matches!(remedy, Remedy::RestoreHalf(_)),
+        put_right: |node, due| plane::restore_halves(node, &due),
     },
     Way {
         before: "sweep:files",

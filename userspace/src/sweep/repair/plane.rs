@@ -7,12 +7,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged};
 use crate::{
     bell,
-    datapath::{self, Datapath, FROM_CONTAINER, Programs, TO_CONTAINER},
+    datapath::{self, Datapath, Programs},
     failpoint,
-    lifecycle::{LifecycleError, Node},
-    netlink::{Direction, RouteSocket, add_clsact, replace_filter},
+    lifecycle::{HalfFate, LifecycleError, Node, half_differs, repair_halves},
+    netlink::RouteSocket,
     private,
-    slot::{attach_by_tcx, release_masquerade, require_masquerade},
+    slot::{attach_by_tcx, attach_filters, release_masquerade, require_masquerade},
     store::{Hook, Slot, StoreError},
 };
 
@@ -60,16 +60,9 @@ fn attach_some(
     })?;
     let mut requests = Vec::with_capacity(3 * slots.len());
     for slot in slots.iter().flatten() {
-        let ifindex = slot.host_ifindex;
-        if slot.hook == Hook::Tcx {
-            attach_by_tcx(ifindex, programs)?;
-            continue;
-        }
-        let from = (Direction::Ingress, programs.from_container(), FROM_CONTAINER);
-        let to = (Direction::Egress, programs.to_container(), TO_CONTAINER);
-        requests.push(add_clsact(ifindex));
-        for (direction, program, name) in [from, to] {
-            requests.push(replace_filter(ifindex, direction, program, name));
+        match slot.hook {
+            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
+            Hook::Clsact => requests.extend(attach_filters(slot.host_ifindex, programs)),
         }
     }
     let refusals = socket.execute_each(requests)?;
@@ -87,9 +80,49 @@ fn attach_some(
     Ok(slots.into_iter().zip(batch).map(|(slot, one)| (one.clone(), fate(slot, one))).collect())
 }
 
-/// Both look for slots that need it again, under a lock.
-pub(super) fn masquerade(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+/// Restores the halves of slots that are as they were seen.
+pub(super) fn restore_halves(node: &Node, due: &[Finding]) -> Fates {
+    let mut fates = Vec::with_capacity(due.len());
+    for batch in due.chunks(BATCH) {
+        match restore_some(node, batch) {
+            Ok(some) => fates.extend(some),
+            Err(error) => fates.extend(failed(batch, error)),
+        }
+    }
+    fates
+}
+
+fn restore_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError> {
+    let (mut due, mut slots, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+    for finding in batch {
+        let Remedy::RestoreHalf(seen) = &finding.remedy else { continue };
+        match node.store.read(|transaction| unchanged(transaction, seen))? {
+            Some(slot) => {
+                due.push(finding.clone());
+                slots.push(slot);
+            }
+            None => fates.push((finding.clone(), Fate::Gone)),
+        }
+    }
+    let repaired = repair_halves(node, &slots)?;
+    for ((finding, slot), fate) in due.into_iter().zip(&slots).zip(repaired) {
+        let fate = match fate {
+            HalfFate::Restored(_) => done(&finding.remedy),
+            HalfFate::Differs(_, Some(error)) => Fate::Failed(error),
+            HalfFate::Differs(parts, None) => Fate::Failed(half_differs(slot, &parts)),
+            HalfFate::Whole | HalfFate::Gone | HalfFate::Strange | HalfFate::Changed => Fate::Gone,
+        };
+        fates.push((finding, fate));
+    }
+    Ok(fates)
+}
+
+/// What slots need of the node. The rule is looked for again, under a lock.
+pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
     let run = &node.directories.run;
+    if let Remedy::SwitchOn(family) = remedy {
+        return Ok(family.switch_on()?.then(|| remedy.words().to_owned()));
+    }
     if *remedy == Remedy::AddRule {
         require_masquerade(run)?;
         return Ok(Some("added the rule".to_owned()));

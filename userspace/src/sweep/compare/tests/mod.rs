@@ -8,18 +8,20 @@ use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
+use repoint_common::mac::GATEWAY_MAC;
 
 use super::*;
 use crate::{
     datapath::PinsSeen,
+    netlink::Ipv6Settings,
     netns::{Kept, NetnsInode},
     slot::{GROUP, endpoint_of, interface_of},
-    store::{IndexFault, Survey},
+    store::{IndexFault, SlotState, Survey},
     sweep::{
         finding::{Ripeness, Suspects},
         observe::{Entries, Namespaces, NetnsFile},
     },
-    types::{AttachmentId, Identity},
+    types::{AttachmentId, Identity, Mac},
 };
 
 const NOW: u64 = 1_000_000 * SECOND;
@@ -76,7 +78,7 @@ fn node(slots: Vec<Slot>) -> Observation {
         let addresses = slot.addresses.iter().map(|own| (own.addr(), slot.id));
         seen.records.addresses.extend(addresses);
         seen.records.attachments.extend(slot.attachment().map(|id| (id, slot.id)));
-        if is_settled(slot.state())
+        if slot.state().is_settled()
             || slot.state().is_busy()
             || slot.state() == SlotState::Scrubbing
         {
@@ -97,6 +99,9 @@ fn make(seen: &mut Observation, slot: &Slot) {
         &Alias::new(slot, seen.owner).to_string(),
     ));
     seen.attached.insert(index, [Some(1), Some(2)]);
+    let number = slot.addresses.len();
+    let (routes, neighbours) = (vec![Some(index); number], vec![Some(slot.mac); number]);
+    seen.ways.insert(slot.id, SeenHalf { routes, neighbours, ..SeenHalf::default() });
     let identity = identity(slot);
     let entries = seen.entries.as_mut().unwrap();
     entries.interfaces.insert(index, interface_of(slot, identity));
@@ -120,11 +125,15 @@ fn link(name: &str, ifindex: u32, group: u32, alias: &str) -> LinkInfo {
         ifindex,
         name: name.to_owned(),
         alias: alias.to_owned(),
-        mac: None,
+        mac: Some(Mac(GATEWAY_MAC)),
         mtu: 1500,
         group,
         up: true,
         qdisc: "noqueue".to_owned(),
+        master: None,
+        arp: true,
+        forwarding: Some(true),
+        ipv6: Some(Ipv6Settings { disabled: false, link_local: false }),
     }
 }
 

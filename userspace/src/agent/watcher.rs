@@ -1,0 +1,374 @@
+//! The watcher: hears from the kernel what other programs change on the node, repairs it at once, and
+//! vouches for the slots, so that an ADD from a pool need not look.
+
+mod changes;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::time::{ClockId, clock_gettime};
+use repoint::{
+    failpoint,
+    lifecycle::{
+        HalfFate, LifecycleError, Node, destroy, now, repair_halves, restore_node,
+        waiting_for_looks,
+    },
+    netlink::{Monitor, NetlinkError},
+    slot::{NodeLack, Part, parts_in_words},
+    store::{Slot, StoreError},
+    types::SlotId,
+};
+use tokio::{io::Interest, io::unix::AsyncFd, sync::Notify, time::sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::{
+    AgentError,
+    backoff::{Backoff, Undone},
+    housekeeping::UplinkChange,
+    worker::log_failure,
+};
+use changes::Changes;
+
+/// For how long the agent vouches for slots, and how often it says so. A plugin takes an agent that
+/// has said nothing for longer for dead.
+const VOUCHED: Duration = Duration::from_secs(3);
+const BEAT: Duration = Duration::from_secs(1);
+/// How long notifications are gathered after a round that had something to do.
+const GATHER: Duration = Duration::from_millis(50);
+/// How many times as long as its last round took of the CPU the watcher rests: this bounds the
+/// cost of a storm of notifications.
+const REST: u32 = 9;
+/// Notifications read in a round.
+const MOST_READ: usize = 20_000;
+/// Slots looked at together.
+const BATCH: usize = 256;
+/// Repairs of a round that are logged by name.
+const NAMED: usize = 5;
+
+/// What the watcher remembers from round to round.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    node: Arc<Node>,
+    routes: Monitor,
+    nftables: Option<Monitor>,
+    changes: Changes,
+    /// Slots that are to be looked at later: the repair was undone too often, or failed.
+    later: HashMap<SlotId, Instant>,
+    slots: Backoff<SlotId>,
+    needs: Backoff<NodeLack>,
+    /// When the node's part is looked at again, where it could not be restored.
+    node_later: Option<Instant>,
+    /// When the agent vouched last; none: it does not.
+    beat: Option<Instant>,
+    /// How long the last round took of the CPU.
+    took: Duration,
+}
+
+/// What a round came to.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// When the next one is due at the latest, and at the earliest.
+    latest: Option<Instant>,
+    earliest: Option<Instant>,
+    /// Whether the uplink, or what leads there, may have changed.
+    uplink: bool,
+    /// Whether a slot's interface is gone or another's, which is the sweep's.
+    sweep: bool,
+}
+
+impl Watcher {
+    /// Hears of all that comes from now on, and begins with a look at everything.
+    pub(crate) fn new(node: Arc<Node>) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            node,
+            routes: Monitor::of_routes()?,
+            nftables: Monitor::of_nftables()?,
+            changes: Changes::of_everything(),
+            later: HashMap::new(),
+            slots: Backoff::default(),
+            needs: Backoff::default(),
+            node_later: None,
+            beat: None,
+            took: Duration::ZERO,
+        })
+    }
+
+    /// Reads what the kernel reports, and repairs what it tells of. What fails is logged and tried
+    /// again.
+    fn round(&mut self) -> Round {
+        let begun = cpu_time();
+        let heard = self.hear();
+        let more = log_failure("hear of changes on the node", heard).unwrap_or(false);
+        let mut round = Round { uplink: self.changes.take_uplink(), ..Round::default() };
+        let worked = log_failure("repair slots", self.repair(&mut round)).unwrap_or(true);
+        log_failure("vouch for slots", self.vouch().map_err(Into::into));
+        self.took = cpu_time().saturating_sub(begun);
+        let now = Instant::now();
+        round.earliest = worked.then(|| now + GATHER.max(self.took * REST));
+        let waits = self.later.values().chain(&self.node_later).copied();
+        let unsettled = self.changes.has_any().then_some(now + GATHER);
+        let next = more.then_some(now);
+        round.latest = waits.chain(unsettled).chain(next).chain([now + BEAT]).min();
+        round
+    }
+
+    fn hear(&mut self) -> Result<bool, LifecycleError> {
+        let changes = &mut self.changes;
+        let mut more = self.routes.drain(MOST_READ, |notice| changes.hear(notice))?;
+        if let Some(nftables) = &mut self.nftables {
+            more |= nftables.drain(MOST_READ, |notice| changes.hear(notice))?;
+        }
+        Ok(more)
+    }
+
+    /// Repairs what has changed. Reports whether there was something to look at.
+    fn repair(&mut self, round: &mut Round) -> Result<bool, LifecycleError> {
+        let now = Instant::now();
+        let due_again = self.node_later.is_some_and(|at| at <= now);
+        let of_node = self.changes.take_node() || due_again;
+        if of_node {
+            match NodeLack::ALL.iter().filter_map(|lack| self.needs.until(lack, now)).max() {
+                Some(until) => self.node_later = Some(until),
+                None => self.restore_node(now)?,
+            }
+        }
+        let everything = self.changes.is_everything();
+        if everything {
+            // Nobody knows what is damaged, and looking takes a while.
+            self.withdraw()?;
+        }
+        let mut ids = self.changes.candidates(&self.node)?;
+        ids.extend(self.later.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id));
+        self.later.retain(|id, at| *at > now && !ids.contains(id));
+        let waiting = waiting_for_looks(&self.node, ids.iter().copied())?;
+        self.changes.keep(&waiting.unsettled);
+        for some in waiting.settled.chunks(BATCH) {
+            if let Err(error) = self.repair_some(some, round) {
+                // Nothing is known of them: they are looked at again, and nobody vouches for them.
+                self.later.extend(some.iter().map(|slot| (slot.id, now + BEAT)));
+                return Err(error);
+            }
+        }
+        Ok(of_node || everything || !ids.is_empty())
+    }
+
+    /// Restores what slots need of the node. While that fails, ADDs look themselves.
+    fn restore_node(&mut self, now: Instant) -> Result<(), LifecycleError> {
+        self.node_later = None;
+        let restored = restore_node(&self.node).inspect_err(|_| {
+            self.node_later = Some(now + BEAT);
+        })?;
+        failpoint::hit("watcher:node");
+        for lack in restored {
+            let who = self.changes.who_changed(lack);
+            if let Some(undone) = self.needs.repaired(lack, now) {
+                warn!("{lack}: restored it, {}; {who}", often(&undone));
+            } else {
+                info!("{lack}: restored it; {who}");
+            }
+        }
+        Ok(())
+    }
+
+    fn repair_some(&mut self, slots: &[Slot], round: &mut Round) -> Result<(), LifecycleError> {
+        let now = Instant::now();
+        let (mut due, mut repaired) = (Vec::with_capacity(slots.len()), Repaired::default());
+        for slot in slots {
+            match self.slots.until(&slot.id, now) {
+                Some(until) => drop(self.later.insert(slot.id, until)),
+                None => due.push(slot.clone()),
+            }
+        }
+        for (slot, fate) in due.iter().zip(repair_halves(&self.node, &due)?) {
+            match fate {
+                HalfFate::Whole | HalfFate::Changed => {}
+                HalfFate::Restored(parts) => self.note(slot, &parts, None, now, &mut repaired),
+                HalfFate::Differs(parts, error) => {
+                    self.note(slot, &parts, error.as_ref(), now, &mut repaired);
+                    let until = self.slots.until(&slot.id, now);
+                    self.later.insert(slot.id, until.unwrap_or(now + BEAT));
+                }
+                HalfFate::Gone if slot.container.is_none() => {
+                    info!("slot {} is deleted: its interface is gone", slot.id);
+                    destroy(&self.node, std::slice::from_ref(slot))?;
+                }
+                HalfFate::Gone | HalfFate::Strange => round.sweep = true,
+            }
+        }
+        failpoint::hit("watcher:repaired");
+        repaired.log();
+        Ok(())
+    }
+
+    /// Counts a repair, and reports who undoes it where it was made too often.
+    fn note(
+        &mut self,
+        slot: &Slot,
+        parts: &[Part],
+        error: Option<&LifecycleError>,
+        now: Instant,
+        repaired: &mut Repaired,
+    ) {
+        let (name, parts) = (slot.id.host_ifname(), parts_in_words(parts));
+        let who = self.changes.who_changed_slot(slot.id);
+        if let Some(undone) = self.slots.repaired(slot.id, now) {
+            warn!("interface {name}: {parts}: repaired it, {}; {who}", often(&undone));
+        } else if let Some(error) = error {
+            warn!("interface {name}: {parts}: cannot repair it: {error}; {who}");
+        } else {
+            repaired.add(&name, parts, &who);
+        }
+    }
+
+    /// Vouches for the slots, if all are as they should be, for a while.
+    fn vouch(&mut self) -> Result<(), StoreError> {
+        if !self.later.is_empty() || self.node_later.is_some() || self.changes.is_everything() {
+            return self.withdraw();
+        }
+        if self.beat.is_some_and(|beat| beat.elapsed() < BEAT) {
+            return Ok(());
+        }
+        let until = now().saturating_add(u64::try_from(VOUCHED.as_nanos()).unwrap_or_default());
+        self.node.store.write(|transaction| transaction.put_watched_until(until))?;
+        self.beat = Some(Instant::now());
+        failpoint::hit("watcher:beat");
+        Ok(())
+    }
+
+    /// Vouches for nothing: ADDs look themselves.
+    fn withdraw(&mut self) -> Result<(), StoreError> {
+        if self.beat.take().is_some() {
+            withdraw(&self.node)?;
+        }
+        Ok(())
+    }
+
+    /// Descriptors that become readable with a notification.
+    fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let nftables = self.nftables.as_ref().map(|monitor| monitor.as_fd());
+        let all = [self.routes.as_fd()].into_iter().chain(nftables);
+        all.map(|descriptor| descriptor.try_clone_to_owned()).collect()
+    }
+}
+
+/// Records that no agent vouches for slots any more.
+fn withdraw(node: &Node) -> Result<(), StoreError> {
+    node.store.write(|transaction| transaction.put_watched_until(0))
+}
+
+/// Withdraws what the agent vouched for when it ends.
+#[derive(Debug)]
+struct Vouched(Arc<Node>);
+
+impl Drop for Vouched {
+    fn drop(&mut self) {
+        // Else it passes by itself.
+        drop(withdraw(&self.0));
+    }
+}
+
+/// What was repaired in a round.
+#[derive(Debug, Default)]
+struct Repaired(BTreeMap<(String, String), Vec<String>>);
+
+impl Repaired {
+    fn add(&mut self, name: &str, parts: String, who: &str) {
+        self.0.entry((parts, who.to_owned())).or_default().push(name.to_owned());
+    }
+
+    /// Logs the first by name, and the rest by number.
+    fn log(self) {
+        let number: usize = self.0.values().map(Vec::len).sum();
+        for ((parts, who), names) in self.0.into_iter().take(NAMED) {
+            info!("interface {}: {parts}: repaired it; {who}", names[0]);
+        }
+        if number > 1 {
+            info!("repaired {number} interfaces in all");
+        }
+    }
+}
+
+fn often(undone: &Undone) -> String {
+    let Undone { repairs, within, wait } = undone;
+    let undone = format!("{repairs} repairs within {within:.1?}: another program undoes it");
+    if wait.is_zero() { undone } else { format!("{undone}; the next repair waits {wait:?}") }
+}
+
+/// What this thread took of the CPU.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// Watches the node; returns on failure, or when the database is another one. The keeper is notified where
+/// the uplink may have changed, the sweeper where a sweep is due.
+pub(crate) async fn watch(
+    mut watcher: Watcher,
+    node: &Arc<Node>,
+    [keeper, sweeper]: [&Notify; 2],
+    uplink: &UplinkChange,
+) -> Result<StoreError, AgentError> {
+    let _vouched = Vouched(Arc::clone(node));
+    let descriptors = watcher.descriptors().map_err(AgentError::Watch)?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe: the descriptor must stay the same and open, which an owned \
+                  one does"
+    )]
+    let open = |descriptor| AsyncFd::with_interest(descriptor, Interest::READABLE);
+    let descriptors: io::Result<Vec<_>> = descriptors.into_iter().map(open).collect();
+    let descriptors = descriptors.map_err(AgentError::Watch)?;
+    loop {
+        let round = tokio::task::spawn_blocking(move || {
+            // A thread of its own, because it deletes slots.
+            let round = thread::scope(|scope| scope.spawn(|| watcher.round()).join());
+            (watcher, round)
+        });
+        let round = round.await.map_err(|_| AgentError::Worker("watcher"))?;
+        watcher = round.0;
+        let round = round.1.map_err(|_| AgentError::Worker("watcher"))?;
+        if let Err(gone) = node.store.ensure_current() {
+            return Ok(gone);
+        }
+        if round.uplink {
+            debug!("the uplink may have changed");
+            uplink.report();
+            keeper.notify_one();
+        }
+        if round.sweep {
+            sweeper.notify_one();
+        }
+        if let Some(earliest) = round.earliest {
+            sleep_until(earliest.into()).await;
+        }
+        let latest = round.latest.unwrap_or_else(|| Instant::now() + BEAT);
+        tokio::select! {
+            ready = readable(&descriptors) => ready.map_err(AgentError::Watch)?,
+            () = sleep_until(latest.into()) => {}
+        }
+    }
+}
+
+/// Waits until one of the descriptors is readable. A round reads all that there is.
+async fn readable(descriptors: &[AsyncFd<OwnedFd>]) -> io::Result<()> {
+    let (first, second) = (descriptors.first(), descriptors.get(1));
+    tokio::select! {
+        ready = wait(first) => ready,
+        ready = wait(second) => ready,
+    }
+}
+
+async fn wait(descriptor: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    match descriptor {
+        Some(descriptor) => {
+            descriptor.readable().await?.clear_ready();
+            Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,70 @@
+//! Looking at slots' halves on the node: one object by one, so that the cost does not grow with the
+//! node's own routes and neighbours.
+
+use std::net::IpAddr;
+
+use super::super::{HookError, ours_by_tcx};
+use crate::{
+    netlink::{
+        Direction, LinkInfo, NetlinkError, RouteSocket, attached_programs, find_links,
+        interfaces_towards, permanent_neighbours,
+    },
+    store::{Hook, Slot},
+    types::Mac,
+};
+
+/// What is seen of a slot's half on the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeenHalf {
+    /// The interface of the recorded index, or of the slot's name.
+    pub link: Option<LinkInfo>,
+    /// By which interface the node sends packets to each of the slot's addresses, in their order.
+    pub routes: Vec<Option<u32>>,
+    /// The permanent neighbour entry of each address.
+    pub neighbours: Vec<Option<Mac>>,
+    /// Numbers of the programs that are attached in our place: from the container, to it.
+    pub programs: [Option<u32>; 2],
+}
+
+/// Looks at the halves of slots, in their order. `pinned` are the numbers of the pinned programs.
+pub fn look_at_halves(
+    socket: &mut RouteSocket,
+    slots: &[&Slot],
+    pinned: Option<[u32; 2]>,
+) -> Result<Vec<SeenHalf>, HookError> {
+    let indices: Vec<u32> = slots.iter().map(|slot| slot.host_ifindex).collect();
+    let links = find_links(socket, &indices)?;
+    let both = |index: &u32| [(*index, Direction::Ingress), (*index, Direction::Egress)];
+    let places: Vec<_> = indices.iter().flat_map(both).collect();
+    let programs = attached_programs(socket, &places)?;
+    let mut halves = look_at_ways(socket, slots)?;
+    let attached = programs.as_chunks::<2>().0;
+    for (((half, link), filters), slot) in halves.iter_mut().zip(links).zip(attached).zip(slots) {
+        half.link = link;
+        half.programs = match pinned {
+            Some(pinned) if slot.hook == Hook::Tcx => ours_by_tcx(slot.host_ifindex, pinned)?,
+            _ => *filters,
+        };
+    }
+    Ok(halves)
+}
+
+/// Looks at the routes and neighbours of slots, in their order, and at nothing else.
+pub fn look_at_ways(
+    socket: &mut RouteSocket,
+    slots: &[&Slot],
+) -> Result<Vec<SeenHalf>, NetlinkError> {
+    let mut ways: Vec<(u32, IpAddr)> = Vec::new();
+    for slot in slots {
+        ways.extend(slot.addresses.iter().map(|own| (slot.host_ifindex, own.addr())));
+    }
+    let addresses: Vec<IpAddr> = ways.iter().map(|(_, address)| *address).collect();
+    let mut routes = interfaces_towards(socket, &addresses)?.into_iter();
+    let mut neighbours = permanent_neighbours(socket, &ways)?.into_iter();
+    let half = |slot: &&Slot| SeenHalf {
+        routes: routes.by_ref().take(slot.addresses.len()).collect(),
+        neighbours: neighbours.by_ref().take(slot.addresses.len()).collect(),
+        ..SeenHalf::default()
+    };
+    Ok(slots.iter().map(half).collect())
+}

@@ -1,0 +1,145 @@
+//! Restoring a slot's half on the node.
+
+use std::{fs, io, path::PathBuf};
+
+use ipnet::IpNet;
+use netlink_packet_route::RouteNetlinkMessage;
+use repoint_common::mac::GATEWAY_MAC;
+
+use super::{super::attach_by_tcx, Part, host_group};
+use crate::{
+    datapath::{DatapathError, FROM_CONTAINER, Programs, TO_CONTAINER},
+    failpoint,
+    netlink::{
+        Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, add_clsact,
+        add_neighbour, change_link, replace_filter, replace_route,
+    },
+    store::{Hook, Slot},
+    template::host_net,
+    types::Mac,
+};
+
+/// Why a slot's half cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum HalfError {
+    /// The kernel refused.
+    #[error("cannot restore interface {name}: {source}")]
+    Kernel {
+        /// The interface.
+        name: String,
+        /// What was tried, and why it failed.
+        source: NetlinkError,
+    },
+    /// The programs cannot be attached by tcx.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// A sysctl cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Sysctl {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Restores the parts of a slot's half that differ; `programs`: those to attach, where that is asked
+/// for.
+///
+/// Settings of the interface come before routes and neighbours, which the kernel removes with most of
+/// them: a link that is down or has another Ethernet address has no neighbours. All routes and
+/// neighbours are written, not only those that were missing before.
+pub fn restore_half(
+    socket: &mut RouteSocket,
+    slot: &Slot,
+    parts: &[Part],
+    programs: Option<&Programs>,
+) -> Result<(), HalfError> {
+    let name = slot.id.host_ifname();
+    let failed = |source| HalfError::Kernel { name: name.clone(), source };
+    let is_program = |part: &Part| matches!(part, Part::Programs(_));
+    if parts.iter().any(is_program)
+        && let Some(programs) = programs
+    {
+        match slot.hook {
+            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
+            Hook::Clsact => {
+                let refusals = socket.execute_each(attach_filters(slot.host_ifindex, programs));
+                let refusals = refusals.map_err(failed)?;
+                // The queueing discipline is there already.
+                if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
+                    return Err(failed(refusal));
+                }
+            }
+        }
+        failpoint::hit("half:attached");
+    }
+    if parts.iter().all(is_program) {
+        return Ok(());
+    }
+    let changes = link_changes(slot, parts);
+    if !changes.is_empty() {
+        let change = |change| change_link(slot.host_ifindex, &change);
+        socket.execute(changes.into_iter().map(change).collect()).map_err(failed)?;
+        failpoint::hit("half:link");
+    }
+    if parts.contains(&Part::Ipv6Disabled) {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
+        fs::write(&path, "0").map_err(|source| HalfError::Sysctl { path, source })?;
+        failpoint::hit("half:ipv6");
+    }
+    socket.execute(lead_there(slot)).map_err(failed)?;
+    failpoint::hit("half:routes");
+    Ok(())
+}
+
+/// Requests that attach the programs as filters of an interface, in the place of others: no packet meets none.
+pub(crate) fn attach_filters(
+    ifindex: u32,
+    programs: &Programs,
+) -> Vec<Request<RouteNetlinkMessage>> {
+    let from = (Direction::Ingress, programs.from_container(), FROM_CONTAINER);
+    let to = (Direction::Egress, programs.to_container(), TO_CONTAINER);
+    let mut requests = vec![add_clsact(ifindex)];
+    requests.extend(
+        [from, to]
+            .map(|(direction, program, name)| replace_filter(ifindex, direction, program, name)),
+    );
+    requests
+}
+
+/// What of the interface is to be changed, and then what of its settings of the families: with an MTU
+/// below 1280 it has no IPv6, and gets it anew with the settings of new interfaces.
+fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
+    let (mut link, mut settings) = (LinkChange::default(), LinkChange::default());
+    for part in parts {
+        match part {
+            Part::Mac(_) => link.mac = Some(Mac(GATEWAY_MAC)),
+            Part::Mtu(_) => {
+                link.mtu = Some(slot.mtu);
+                settings.no_link_local = slot.addresses.iter().any(|own| own.addr().is_ipv6());
+            }
+            Part::Group(_) => link.group = Some(host_group(slot.masquerade)),
+            Part::Master(_) => link.release = true,
+            Part::Down => link.up = true,
+            Part::Arp => link.arp = true,
+            Part::Forwarding => settings.forwarding = true,
+            Part::LinkLocal => settings.no_link_local = true,
+            Part::Ipv6Disabled | Part::Route(_) | Part::Neighbour(_) | Part::Programs(_) => {}
+        }
+    }
+    let is_some = |change: &LinkChange| *change != LinkChange::default();
+    [link, settings].into_iter().filter(is_some).collect()
+}
+
+/// The way to each of the slot's addresses.
+fn lead_there(slot: &Slot) -> Vec<Request<RouteNetlinkMessage>> {
+    let ifindex = slot.host_ifindex;
+    let lead = |address| {
+        [
+            replace_route(ifindex, &Route::new(host_net(address), None)),
+            add_neighbour(ifindex, address, slot.mac),
+        ]
+    };
+    slot.addresses.iter().map(IpNet::addr).flat_map(lead).collect()
+}

@@ -1,0 +1,193 @@
+//! What slots need of the node beside their interfaces: forwarding, and the masquerade rule.
+
+use std::{fmt, fs, io, path::Path};
+
+use ipnet::IpNet;
+
+use super::masquerade::{MasqueradeError, needs_rule, require_masquerade};
+use crate::{
+    failpoint,
+    netlink::{NetfilterSocket, masquerades},
+    store::Slot,
+};
+
+/// What slots need of the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeNeeds {
+    /// The node forwards IPv4 packets.
+    pub ipv4: bool,
+    /// The node forwards IPv6 packets.
+    pub ipv6: bool,
+    /// The masquerade rule is there.
+    pub masquerade: bool,
+}
+
+/// A need that the node does not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeLack {
+    /// The node does not forward packets of a family: this sysctl is 0.
+    Forwarding(Forwarding),
+    /// The masquerade rule is gone.
+    Masquerade,
+}
+
+/// The sysctl that makes the node a router for a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forwarding {
+    /// `net.ipv4.ip_forward`
+    Ipv4,
+    /// `net.ipv6.conf.all.forwarding`
+    Ipv6,
+}
+
+impl Forwarding {
+    /// The sysctl's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "net.ipv4.ip_forward",
+            Self::Ipv6 => "net.ipv6.conf.all.forwarding",
+        }
+    }
+
+    /// The sysctl's file.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "/proc/sys/net/ipv4/ip_forward",
+            Self::Ipv6 => "/proc/sys/net/ipv6/conf/all/forwarding",
+        }
+    }
+
+    /// Whether the node is no router for the family. Not where the kernel has no such family.
+    pub fn is_off(self) -> Result<bool, NodeNeedsError> {
+        match fs::read(self.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            value => Ok(value.map_err(|source| self.failed("read", source))?.starts_with(b"0")),
+        }
+    }
+
+    /// Makes the node a router for the family unless it is one: writing the sysctl walks every
+    /// interface. Reports whether it had to be written.
+    pub fn switch_on(self) -> Result<bool, NodeNeedsError> {
+        if !self.is_off()? {
+            return Ok(false);
+        }
+        fs::write(self.path(), "1").map_err(|source| self.failed("write", source))?;
+        failpoint::hit("build:forwarding");
+        Ok(true)
+    }
+
+    fn failed(self, call: &'static str, source: io::Error) -> NodeNeedsError {
+        NodeNeedsError::Forwarding { call, path: self.path(), source }
+    }
+}
+
+impl NodeLack {
+    /// Every one.
+    pub const ALL: [Self; 3] =
+        [Self::Forwarding(Forwarding::Ipv4), Self::Forwarding(Forwarding::Ipv6), Self::Masquerade];
+}
+
+impl fmt::Display for NodeLack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forwarding(family) => {
+                write!(f, "sysctl {} is 0: the node does not forward packets", family.name())
+            }
+            Self::Masquerade => {
+                f.write_str("the masquerade rule is gone from nftables table inet repoint")
+            }
+        }
+    }
+}
+
+/// Why the node's part cannot be looked at, or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeNeedsError {
+    /// A sysctl cannot be read or written.
+    #[error("cannot make the node forward packets: {call} {path}: {source}")]
+    Forwarding {
+        /// The system call.
+        call: &'static str,
+        /// The sysctl's file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The masquerade rule cannot be added.
+    #[error(transparent)]
+    Masquerade(#[from] MasqueradeError),
+}
+
+impl NodeNeeds {
+    /// What one slot needs.
+    #[must_use]
+    pub fn of(slot: &Slot) -> Self {
+        let mut needs = Self { masquerade: needs_rule(slot), ..Self::default() };
+        for address in &slot.addresses {
+            match address {
+                IpNet::V4(_) => needs.ipv4 = true,
+                IpNet::V6(_) => needs.ipv6 = true,
+            }
+        }
+        needs
+    }
+
+    /// These needs, and those of another slot.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4 || other.ipv4,
+            ipv6: self.ipv6 || other.ipv6,
+            masquerade: self.masquerade || other.masquerade,
+        }
+    }
+
+    /// Whether everything is needed that can be.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.ipv4 && self.ipv6 && self.masquerade
+    }
+
+    /// Which of them the node does not meet.
+    pub fn lacks(&self) -> Result<Vec<NodeLack>, NodeNeedsError> {
+        let mut lacks = Vec::new();
+        for family in self.forwarding() {
+            lacks.extend(family.is_off()?.then_some(NodeLack::Forwarding(family)));
+        }
+        if self.masquerade {
+            let found = NetfilterSocket::open_netfilter().and_then(|mut all| masquerades(&mut all));
+            let found = found.map_err(MasqueradeError::Nftables)?;
+            lacks.extend((!found).then_some(NodeLack::Masquerade));
+        }
+        Ok(lacks)
+    }
+
+    /// Restores what the node does not meet, and reports it. Every need is tried; the first error
+    /// is returned.
+    pub fn restore(&self, run_dir: &Path) -> Result<Vec<NodeLack>, NodeNeedsError> {
+        let (mut restored, mut failure) = (Vec::new(), None);
+        for family in self.forwarding() {
+            match family.switch_on() {
+                Ok(true) => restored.push(NodeLack::Forwarding(family)),
+                Ok(false) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if self.masquerade {
+            match require_masquerade(run_dir) {
+                Ok(true) => restored.push(NodeLack::Masquerade),
+                Ok(false) => {}
+                Err(error) => failure = failure.or(Some(error.into())),
+            }
+        }
+        failure.map_or(Ok(restored), Err)
+    }
+
+    /// The sysctls that are to be 1.
+    pub(super) fn forwarding(&self) -> impl Iterator<Item = Forwarding> {
+        let v4 = self.ipv4.then_some(Forwarding::Ipv4);
+        v4.into_iter().chain(self.ipv6.then_some(Forwarding::Ipv6))
+    }
+}
