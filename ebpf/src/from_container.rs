@@ -25,11 +25,12 @@
 //! | 18 | to no endpoint of this node | host stack, `to_host` |
 //! | 19 | to an endpoint of a parked slot | drop, `parked` |
 //! | 20 | to another slot, where the network of either says `localPath: stack` | host stack, `to_host` |
-//! | 21 | with no hop left | host stack, which answers "time exceeded", `to_host` |
-//! | 22 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
-//! | 23 | to an endpoint whose interface is gone | drop, `undeliverable` |
-//! | 24 | that cannot be rewritten | drop, `unwritable` |
-//! | 25 | any other | to the endpoint's interface, `redirected` |
+//! | 21 | that answers what came from that slot by the host stack ([`flows`]) | host stack, `to_host` |
+//! | 22 | with no hop left | host stack, which answers "time exceeded", `to_host` |
+//! | 23 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
+//! | 24 | to an endpoint whose interface is gone | drop, `undeliverable` |
+//! | 25 | that cannot be rewritten | drop, `unwritable` |
+//! | 26 | any other | to the endpoint's interface, `redirected` |
 //!
 //! 3: which other Ethernet address a container has is its own affair, because nobody else is on its
 //! link: chained plugins change it, and guests behind a tap have one of their own. A packet that
@@ -45,6 +46,9 @@
 //! 16: no host owns these addresses, the gateway's included, so the host stack would send such a
 //! packet on by the node's default route.
 //!
+//! 21: the host stack translates the addresses of such flows (a service address, a port of the node), and
+//! must see their answers to translate them back.
+//!
 //! The redirect is a routed hop and takes one from the TTL or hop limit as the host stack would:
 //! traceroute shows the node, loops end, and what must not leave its link (hop limit 255) is recognised
 //! by its receiver.
@@ -55,7 +59,7 @@ use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface, 
 use crate::{
     arp, endpoints,
     ethernet::{self, Protocol},
-    interfaces,
+    flows, interfaces,
     ip::Ip,
     ipv4, ipv6, learned, log,
     mtu::{self, Fit},
@@ -128,7 +132,7 @@ fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
     Ok(Reason::ToHost)
 }
 
-/// Lines 20 to 25.
+/// Lines 20 to 26.
 fn deliver<H: Ip>(
     packet: &Packet,
     interface: &Interface,
@@ -137,6 +141,9 @@ fn deliver<H: Ip>(
 ) -> Verdict {
     let takes_stack = interfaces::takes_stack(interface) || endpoints::takes_stack(endpoint);
     if takes_stack && endpoint.ifindex != packet.ifindex() {
+        return Ok(Reason::ToHost);
+    }
+    if flows::is_answer(packet, header) {
         return Ok(Reason::ToHost);
     }
     if header.hops_left() <= 1 {

@@ -2,7 +2,7 @@
 
 use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface};
 
-use crate::{ethernet, packet::Packet, verdict::Verdict};
+use crate::{ethernet, packet::Packet, transport::Payload, verdict::Verdict};
 
 /// Offset of the IP header, in bytes.
 pub const OFFSET: u32 = ethernet::LENGTH;
@@ -53,6 +53,22 @@ pub trait Ip: Sized {
 
     /// Takes one from [`Self::hops_left`] in the packet, which must have more than one.
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason>;
+
+    /// Where what the packet carries begins, if that is a message of TCP, UDP, SCTP or ICMP in one piece.
+    fn payload(&self, packet: &Packet) -> Option<Payload> {
+        self.payload_behind(packet, OFFSET)
+    }
+
+    /// The same, of a packet that another one holds at `offset`.
+    fn payload_at(packet: &Packet, offset: u32) -> Option<Payload> {
+        packet.load::<Self>(offset).ok()?.payload_behind(packet, offset)
+    }
+
+    /// The same, of this header, which is at `offset`.
+    fn payload_behind(&self, packet: &Packet, offset: u32) -> Option<Payload>;
+
+    /// An address as an IPv6 address: IPv4 as an IPv4-mapped one.
+    fn mapped(address: Self::Address) -> [u8; 16];
 
     /// The endpoint of an address.
     fn endpoint(address: Self::Address) -> Option<Endpoint>;

@@ -15,6 +15,7 @@ use crate::{
     ip::{self, Ip},
     log,
     packet::Packet,
+    transport::Payload,
     verdict::Verdict,
 };
 
@@ -170,6 +171,16 @@ impl Ip for Header {
 
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
         packet.store(ip::OFFSET + HOPS, &self.hops.less_one(), BPF_F_RECOMPUTE_CSUM)
+    }
+
+    fn payload_behind(&self, _: &Packet, offset: u32) -> Option<Payload> {
+        let offset = offset + u32::from(self.version_and_length & 0x0f) * 4;
+        let payload = Payload { protocol: self.hops.protocol, offset };
+        if self.is_fragment() { None } else { Some(payload) }
+    }
+
+    fn mapped(AddressV4 { octets: [a, b, c, d] }: AddressV4) -> [u8; 16] {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
     }
 
     fn endpoint(address: AddressV4) -> Option<Endpoint> {

@@ -15,6 +15,7 @@ use crate::{
     ip::{self, Ip},
     log,
     packet::Packet,
+    transport::Payload,
     verdict::Verdict,
 };
 
@@ -206,6 +207,14 @@ impl Ip for Header {
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason> {
         // No checksum of its own, but the kernel's sum over a received packet covers it.
         packet.store(ip::OFFSET + HOP_LIMIT, &(self.hop_limit - 1), BPF_F_RECOMPUTE_CSUM)
+    }
+
+    fn payload_behind(&self, _: &Packet, offset: u32) -> Option<Payload> {
+        Some(Payload { protocol: self.next_header, offset: offset + LENGTH })
+    }
+
+    fn mapped(address: AddressV6) -> [u8; 16] {
+        address.octets
     }
 
     fn endpoint(address: AddressV6) -> Option<Endpoint> {

@@ -1,10 +1,6 @@
 //! Map `learned_macs`: Ethernet addresses that containers took.
 
-use aya_ebpf::{
-    bindings::BPF_ANY,
-    btf_maps::{Array, LruHashMap},
-    macros::btf_map,
-};
+use aya_ebpf::{bindings::BPF_ANY, btf_maps::LruHashMap, macros::btf_map};
 use repoint_common::{
     interface::{Interface, InterfaceKey},
     learned::{Learned, MAX_ENTRIES},
@@ -12,17 +8,17 @@ use repoint_common::{
     settings,
 };
 
-use crate::packet::Packet;
+use crate::{
+    packet::Packet,
+    settings::{is_set, set},
+};
 
 #[btf_map(name = "learned_macs")]
 static LEARNED_MACS: LruHashMap<InterfaceKey, Learned, MAX_ENTRIES> = LruHashMap::new();
 
-#[btf_map(name = "settings")]
-static SETTINGS: Array<u32, { settings::ENTRIES }> = Array::new();
-
 /// The Ethernet address that was learned of the container behind an interface.
 pub fn find(ifindex: u32) -> Option<Mac> {
-    if !is_used() {
+    if !is_set(settings::LEARNED_MACS) {
         return None;
     }
     // SAFETY: the element is not freed while the program runs. It is copied at once, because the
@@ -51,15 +47,5 @@ fn remember(ifindex: u32, mac: Mac) {
     let learned = Learned { mac, padding: [0; 2] };
     // Where it fails, the next packet tries again.
     let _ = LEARNED_MACS.insert(InterfaceKey { ifindex }, learned, u64::from(BPF_ANY));
-    if let Some(used) = SETTINGS.get_ptr_mut(settings::LEARNED_MACS) {
-        // SAFETY: the element is one aligned word, and every writer writes the same value.
-        unsafe { used.write_volatile(1) };
-    }
-}
-
-/// Whether an address was learned since the data plane was loaded.
-fn is_used() -> bool {
-    let used = SETTINGS.get_ptr(settings::LEARNED_MACS);
-    // SAFETY: the element is one aligned word, and stays where it is.
-    used.is_some_and(|used| unsafe { used.read_volatile() } != 0)
+    set(settings::LEARNED_MACS);
 }

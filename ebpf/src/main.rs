@@ -22,6 +22,7 @@ mod echo;
 mod endpoints;
 mod ethernet;
 mod fib;
+mod flows;
 mod from_container;
 mod interfaces;
 mod ip;
@@ -32,7 +33,9 @@ mod log;
 mod mtu;
 mod ndp;
 mod packet;
+mod settings;
 mod to_container;
+mod transport;
 mod verdict;
 
 /// The kernel offers the helpers that the log needs to programs under this licence only.

@@ -39,6 +39,12 @@ impl Packet {
         unsafe { (*self.context.skb.skb).ifindex }
     }
 
+    /// Index of the interface by which the packet came to the node, or 0: the node made it.
+    pub fn came_by(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.context.skb.skb).ingress_ifindex }
+    }
+
     /// Bytes, with the Ethernet header.
     pub fn len(&self) -> u32 {
         self.context.len()

@@ -20,13 +20,15 @@
 //!
 //! The host stack addresses frames to the Ethernet address that the slot was built with. Where the
 //! container uses another ([`learned`]), the frame is addressed to that.
+//!
+//! What another slot of this node sent has its flow remembered ([`flows`]).
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use repoint_common::{counter::Reason, interface::Interface};
 
 use crate::{
     ethernet::{self, Protocol},
-    interfaces,
+    flows, interfaces,
     ip::Ip,
     ipv4, ipv6, learned,
     packet::Packet,
@@ -67,5 +69,6 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     {
         ethernet::correct_destination(packet, station)?;
     }
+    flows::remember(packet, &header);
     Ok(Reason::ToContainer)
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     thread,
@@ -143,14 +143,30 @@ pub fn tcp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
 pub fn udp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
     let listening = server.bind_udp((address, 0).into())?;
     let target = listening.local_addr().context("address of a socket")?;
-    let socket = client.bind_udp(unspecified(address))?;
+    udp_by(client, &listening, target)
+}
+
+/// The same with a server's socket, and to `target`, which may be another address than its own.
+pub fn udp_by(client: &Host, server: &UdpSocket, target: SocketAddr) -> Result<IpAddr> {
+    let socket = client.bind_udp(unspecified(target.ip()))?;
     socket.connect(target).with_context(|| format!("{}: route to {target}", client.name))?;
     let mut seen = None;
     for size in DATAGRAMS {
         let what = || format!("UDP of {size} bytes from {} to {target}", client.name);
-        seen = Some(datagram(&socket, &listening, size).with_context(what)?);
+        seen = Some(datagram(&socket, server, size).with_context(what)?);
     }
     seen.context("no datagram was sent")
+}
+
+/// Fails unless what `client` sends to `target` over UDP is refused: by "port unreachable".
+pub fn udp_is_refused(client: &Host, target: SocketAddr) -> Result<()> {
+    let socket = client.bind_udp(unspecified(target.ip()))?;
+    socket.connect(target).with_context(|| format!("{}: route to {target}", client.name))?;
+    socket.send(&[0; 64]).context("send")?;
+    match socket.recv(&mut [0; 64]) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => bail!("{} to {target}: not refused: {other:?}", client.name),
+    }
 }
 
 /// One datagram from `client` to `server` at `address`, and one back.

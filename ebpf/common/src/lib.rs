@@ -10,6 +10,7 @@
 pub mod counter;
 pub mod drops;
 pub mod endpoint;
+pub mod flow;
 pub mod interface;
 pub mod learned;
 pub mod mac;
@@ -17,7 +18,7 @@ pub mod settings;
 
 /// Version of all layouts in this crate: the name of the pin directory below `bpfDir` is `v` and
 /// this number.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// The IPv4 gateway that every container uses: link-local, answered for by a permanent neighbour
 /// entry, configured on no interface.

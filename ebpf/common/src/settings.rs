@@ -6,5 +6,8 @@ pub const MAP: &str = "settings";
 /// Whether `learned_macs` had an element since the data plane was loaded: 0 or 1, written by programs.
 pub const LEARNED_MACS: u32 = 0;
 
+/// Whether `stack_flows` had an element since the data plane was loaded: 0 or 1, written by programs.
+pub const STACK_FLOWS: u32 = 1;
+
 /// Number of elements.
-pub const ENTRIES: usize = 1;
+pub const ENTRIES: usize = 2;

@@ -5,6 +5,7 @@
 
 mod guests;
 mod others;
+mod services;
 mod several;
 
 use anyhow::Result;

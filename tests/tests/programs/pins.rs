@@ -73,6 +73,7 @@ fn all_pins() -> BTreeSet<String> {
         "interfaces",
         "learned_macs",
         "settings",
+        "stack_flows",
         "to_container",
     ]
     .map(str::to_owned)

@@ -7,6 +7,7 @@ use repoint_common::{
     counter::{self, Counter, Reason},
     drops::{self, DropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
+    flow,
     interface::{self, Interface, InterfaceKey},
     learned::{self, Learned},
     mac::Mac,
@@ -19,12 +20,13 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 8] = [
     endpoint::MAP_V4,
     endpoint::MAP_V6,
     interface::MAP,
     counter::MAP,
     drops::MAP,
+    flow::MAP,
     learned::MAP,
     settings::MAP,
 ];
