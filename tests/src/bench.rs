@@ -27,6 +27,7 @@ mod pool;
 pub mod renewal;
 pub mod replication;
 pub mod report;
+pub mod round_trips;
 pub mod stats;
 pub mod sweeping;
 pub mod table;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub density: bool,
     /// Whether to measure [`renewal`].
     pub renewal: bool,
+    /// Whether to measure [`round_trips`].
+    pub round_trips: bool,
 }
 
 /// Measures. Fails when a call of a contestant does, or when one that has a pool builds something: a
@@ -74,6 +77,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
     let renewal = plan.renewal.then(|| renewal(&all)).transpose()?;
     let replication = replication(&all, plan, &mut pace)?;
+    let round_trips = plan.round_trips.then(|| round_trips(&all)).transpose()?;
     let growth = growth(&contestants, &mut pace)?;
     let mut report = Report {
         machine,
@@ -88,6 +92,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         density,
         renewal,
         replication,
+        round_trips,
         growth,
     };
     report.targets = targets::judge(&report);
@@ -105,6 +110,11 @@ fn density(all: &[Contestant], pace: &mut Pace) -> Result<density::Density> {
 
 fn renewal(all: &[Contestant]) -> Result<renewal::Renewal> {
     renewal::run(find(all, WARM).with_context(|| format!("no contestant {WARM}"))?)
+}
+
+fn round_trips(all: &[Contestant]) -> Result<round_trips::RoundTrips> {
+    let name = round_trips::CONTESTANT;
+    round_trips::run(find(all, name).with_context(|| format!("no contestant {name}"))?)
 }
 
 /// With what [`density`] is measured with.

@@ -10,6 +10,7 @@ use super::{
     renewal::{self, Renewal},
     replication::{self, Replication},
     report::Report,
+    round_trips::{self, RoundTrips},
     sweeping::{self, BLOCKS, PASSES, SWEEPS, Sweeping, UNINTERRUPTED},
     table,
     trace::Trace,
@@ -28,6 +29,7 @@ pub fn page(report: &Report) -> String {
     if let Some(first) = report.replication.first() {
         page.push_str(&replication(report, first));
     }
+    page.extend(report.round_trips.as_ref().map(round_trips));
     page.push_str(&growth(report));
     page.push_str(&closing(report));
     page
@@ -182,6 +184,20 @@ for each start.
 {configuration:#}
 ```
 "
+    )
+}
+
+fn round_trips(trips: &RoundTrips) -> String {
+    let table = table::round_trips(trips);
+    let (pairs, exchanges) = (round_trips::PAIRS, round_trips::EXCHANGES);
+    format!(
+        "
+## Round trips between slots
+
+One byte each way over one TCP connection between two slots of the node, {exchanges} times in a row. The map
+`stack_flows` is not in use, or in use by others, {pairs} times in turn; last, with `\"localPath\": \"stack\"`.
+
+{table}"
     )
 }
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{
     burst::Burst, density::Density, growth::Growth, latency::Latency, library::LibraryCalls,
-    machine::Machine, page, plot, renewal::Renewal, replication::Replication, targets::Target,
-    trace::Trace,
+    machine::Machine, page, plot, renewal::Renewal, replication::Replication,
+    round_trips::RoundTrips, targets::Target, trace::Trace,
 };
 
 /// One run.
@@ -39,6 +39,8 @@ pub struct Report {
     pub renewal: Option<Renewal>,
     /// Instances of a template.
     pub replication: Vec<Replication>,
+    /// TCP between two slots.
+    pub round_trips: Option<RoundTrips>,
     /// Nodes that fill.
     pub growth: Vec<Growth>,
 }

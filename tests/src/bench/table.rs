@@ -13,6 +13,7 @@ use super::{
     renewal::{Load, Renewal},
     replication::Replication,
     report::Report,
+    round_trips::{self, RoundTrips},
     stats::{Summary, milliseconds, ratio},
     sweeping::{Beside, Sweeping},
     targets::Target,
@@ -33,6 +34,7 @@ pub fn all(report: &Report) -> String {
     }));
     tables.extend(report.renewal.as_ref().map(renewal));
     tables.push(replication(&report.replication));
+    tables.extend(report.round_trips.as_ref().map(round_trips));
     tables.extend([growth(&report.growth), targets(&report.targets)]);
     tables.join("\n")
 }
@@ -199,6 +201,30 @@ pub(super) fn renewal(renewal: &Renewal) -> String {
         ]
     };
     markdown(header, [&renewal.steady, &renewal.burst].map(row))
+}
+
+/// TCP between two slots.
+pub(super) fn round_trips(trips: &RoundTrips) -> String {
+    let header = ["way", "round trip p50", "against the first", "95 % interval"];
+    let median = |of: fn(&round_trips::Pair) -> f64| {
+        let mut all: Vec<f64> = trips.pairs.iter().map(of).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or_default()
+    };
+    let (unused, stack) = (median(|pair| pair.unused), median(|pair| pair.stack));
+    let time = |time: f64| format!("{time:.2} µs");
+    let [low, high] = trips.interval;
+    let rows = [
+        ["direct, no translated flow".to_owned(), time(unused), "1".to_owned(), String::new()],
+        [
+            "direct, flows remembered".to_owned(),
+            time(median(|pair| pair.used)),
+            format!("{:.3}", trips.ratio),
+            format!("{low:.3} to {high:.3}"),
+        ],
+        ["host stack".to_owned(), time(stack), format!("{:.2}", stack / unused), String::new()],
+    ];
+    markdown(header, rows)
 }
 
 /// Instances of a template.

@@ -15,6 +15,7 @@ use super::{
     renewal::Renewal,
     replication::Replication,
     report::Report,
+    round_trips::RoundTrips,
     stats::{milliseconds, ratio},
     sweeping::{self, Beside, Sweeping},
 };
@@ -87,6 +88,8 @@ const SWEEP: f64 = 500.0;
 const HOLD: f64 = 5.0;
 /// Limit of ADD beside sweeps against ADD without.
 const BESIDE_SWEEPS: f64 = 1.3;
+/// Limit of a round trip between slots with flows remembered against one without.
+const ROUND_TRIP: f64 = 1.02;
 /// Limit of ADD on a full node against ADD on an empty one.
 const GROWTH: f64 = 1.2;
 
@@ -108,6 +111,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
         .chain(swept)
         .chain(renewed)
         .chain(replicated)
+        .chain(report.round_trips.iter().map(round_trip))
         .chain(grown.flat_map(grown_targets))
         .collect()
 }
@@ -119,6 +123,11 @@ fn single_calls(latencies: &[Latency]) -> impl Iterator<Item = Target> {
         let what = format!("{} of {ours} against {other}", operation.name());
         Some(Target::ratio(what, ratio(mine.p50, theirs.p50), limit))
     })
+}
+
+fn round_trip(trips: &RoundTrips) -> Target {
+    let what = "TCP round trip with flows remembered against without".to_owned();
+    Target::ratio(what, trips.ratio, ROUND_TRIP)
 }
 
 fn crowded(bursts: &[Burst]) -> Option<Target> {

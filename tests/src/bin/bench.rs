@@ -14,6 +14,7 @@ use repoint_tests::{
 /// failure here.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask bench")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Cli {
     /// Rounds of single calls that count
     #[arg(long, default_value_t = 100)]
@@ -31,6 +32,9 @@ struct Cli {
     /// Measure the renewal of slots, too, which is always done with `--density`
     #[arg(long)]
     renewal: bool,
+    /// Measure TCP round trips between slots, too, which is always done without `--only`
+    #[arg(long)]
+    round_trips: bool,
     /// Write to docs/bench instead of target/bench
     #[arg(long)]
     save: bool,
@@ -40,7 +44,9 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let density = cli.density || cli.only.is_empty();
     let (rounds, seed, renewal) = (cli.rounds, cli.seed, cli.renewal || density);
-    let report = bench::run(&Plan { rounds, seed, only: cli.only, density, renewal })?;
+    let round_trips = cli.round_trips || cli.only.is_empty();
+    let plan = Plan { rounds, seed, only: cli.only, density, renewal, round_trips };
+    let report = bench::run(&plan)?;
     let folder = workspace().join(if cli.save { "docs/bench" } else { "target/bench" });
     report.save(&folder)?;
     println!("{}", table::all(&report));
