@@ -4,8 +4,9 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
+use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
-    Container, Netns, Node, Snapshot,
+    Container, Netns, Node, Snapshot, command,
     dist::{self, REFERENCE_PLUGINS},
     example, missing,
     plugin::{Attachment, Network},
@@ -56,6 +57,40 @@ fn addresses_are_used_and_given_back() -> Result<()> {
     })
 }
 
+/// While something may lead to an address, the plugin must not give it to another container.
+#[test]
+fn addresses_are_given_back_only_when_nothing_leads_to_them() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let network = Network::new(&configuration(&node)?, dist::cni_path())?;
+        let one = Container::add(&network, "one")?;
+        let addresses = one.addresses()?;
+        // Another map is in the place of the one from which the address is to be removed.
+        let folder = node.dirs().bpf.join(format!("v{LAYOUT_VERSION}"));
+        let [own, other, saved] =
+            ["endpoints_v4", "counters", "../saved"].map(|name| folder.join(name));
+        let pin = |from: &Path, to: &Path| {
+            let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+            command::run("bpftool", ["map", "pin", "pinned", &from, &to]).map(drop)
+        };
+        pin(&own, &saved)?;
+        fs::remove_file(&own)?;
+        pin(&other, &own)?;
+        let failed = network.call_single("DEL", one.attachment(), None)?.error()?;
+        println!("DEL: code {}: {}", failed.code, failed.msg);
+        ensure!(addresses.iter().copied().all(is_reserved), "{addresses:?} were given back");
+        fs::remove_file(&own)?;
+        pin(&saved, &own)?;
+        fs::remove_file(&saved)?;
+        one.remove()?;
+        ensure!(!addresses.iter().copied().any(is_reserved), "not all were given back");
+        Ok(())
+    })
+}
+
 #[test]
 fn exhaustion_is_passed_on_in_the_delegates_words() -> Result<()> {
     if skipped() {
@@ -92,7 +127,7 @@ fn a_failure_after_the_delegate_gives_the_address_back() -> Result<()> {
         let netns = Netns::create("taken")?;
         // The interface's name is taken in the container.
         let taken = ["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"];
-        netns.run(|| repoint_tests::command::run("ip", taken))?;
+        netns.run(|| command::run("ip", taken))?;
         let attachment = Attachment::new("taken", netns.path());
         let error = network.call_single("ADD", &attachment, None)?.error()?;
         println!("code {}: {} {}", error.code, error.msg, error.details);

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde::Serialize;
 
 use super::{
-    contestant::{Contestant, FLOOR, OWN, Operation, WARM},
+    contestant::{ALONE, Contestant, FLOOR, OWN, Operation, WARM},
     fence::{Pace, links, until_links},
     nodes::Nodes,
     pool::Pool,
@@ -66,7 +66,7 @@ pub(super) fn run(
 ) -> Result<Vec<Burst>> {
     // So many containers of one function are no other case than those of many functions.
     let all: Vec<&Contestant> =
-        contestants.iter().filter(|contestant| contestant.name != OWN).collect();
+        contestants.iter().filter(|one| ![OWN, ALONE].contains(&one.name)).collect();
     grow_pools(nodes, &all)?;
     let mut bursts = series(nodes, &all, SIZE, pace)?;
     let crowd: Vec<&Contestant> =

@@ -22,6 +22,8 @@ pub const WARM: &str = "repoint-warm";
 pub const WARM_MASQUERADE: &str = "repoint-warm-ipmasq";
 /// Our plugin with a pool, for a function that gets the slot back that it had before.
 pub const OWN: &str = "repoint-own";
+/// Our plugin with a pool on a node without an agent: ADD looks at the slot's half on the node itself.
+pub const ALONE: &str = "repoint-alone";
 /// The reference plugin that is nearest to ours: a veth pair and routes.
 pub const PTP: &str = "ptp";
 /// The same with masquerade.
@@ -77,6 +79,12 @@ impl Contestant {
         self.configuration.as_ref().is_some_and(|value| value.get("pool").is_some())
     }
 
+    /// Whether an agent runs on its node.
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        self.has_pool() && self.name != ALONE
+    }
+
     /// What is timed of it, in the order in which it can be done.
     #[must_use]
     pub fn operations(&self) -> &'static [Operation] {
@@ -98,7 +106,7 @@ pub fn all(dirs: &Dirs) -> Result<Vec<Contestant>> {
     Ok(all)
 }
 
-fn ours(dirs: &Dirs) -> [Contestant; 5] {
+fn ours(dirs: &Dirs) -> [Contestant; 6] {
     let network = |name, subnet, keys: Value| {
         let mut configuration = json!({
             "cniVersion": "1.0.0", "name": format!("bench-{name}"), "type": "repoint-cni",
@@ -120,6 +128,7 @@ fn ours(dirs: &Dirs) -> [Contestant; 5] {
         network(REPOINT_MASQUERADE, "10.215.0.0/16", json!({ "ipMasq": true })),
         network(WARM, "10.214.0.0/16", json!({ "pool": pool })),
         network(WARM_MASQUERADE, "10.213.0.0/16", json!({ "ipMasq": true, "pool": pool })),
+        network(ALONE, "10.211.0.0/16", json!({ "pool": pool })),
         network(OWN, "10.212.0.0/16", json!({ "pool": own, "args": function })),
     ]
 }

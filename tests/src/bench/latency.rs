@@ -100,10 +100,12 @@ impl<'a> Lane<'a> {
         };
         let call = Timed::new(self.contestant, operation, container_id, self.netns.path());
         let (pool, calls) = (&self.pool, &mut self.calls[step]);
+        let alone = !self.contestant.has_agent();
         self.node.run(|| {
             pace.settle()?;
             calls.push(call.run()?);
             match pool {
+                Some((pool, _)) if operation == Operation::Del && alone => pool.bring_back(),
                 Some((pool, _)) if operation == Operation::Del => pool.until_at_rest(),
                 _ => Ok(()),
             }

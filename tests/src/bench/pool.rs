@@ -48,6 +48,13 @@ impl<'a> Pool<'a> {
         self.at_length(&["fill", &self.network, "--count", &slots.to_string()])
     }
 
+    /// Does what an agent would: deletes what no container may have again, and builds what is lacking.
+    pub fn bring_back(&self) -> Result<()> {
+        repoint(self.node, &["sweep", "--grace", "0s"])?;
+        self.at_length(&["fill", &self.network])?;
+        self.until_full()
+    }
+
     /// Gives all slots up.
     pub fn drain(&self) -> Result<()> {
         self.at_length(&["drain", &self.network])

@@ -92,7 +92,7 @@ fn network(node: &Node, like: &Value, path: &str, subnet: u8) -> Result<Network>
     }
     configuration["name"] = json!(format!("bench-{path}"));
     configuration["localPath"] = json!(path);
-    configuration["ipam"]["ranges"] = json!([[{ "subnet": format!("10.211.{subnet}.0/24") }]]);
+    configuration["ipam"]["ranges"] = json!([[{ "subnet": format!("10.210.{subnet}.0/24") }]]);
     node.dirs().patch(&mut configuration);
     Network::new(&configuration, dist::cni_path())
 }

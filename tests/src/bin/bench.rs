@@ -23,7 +23,7 @@ struct Cli {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Contestants, separated by commas: floor, repoint, repoint-ipmasq, repoint-warm,
-    /// repoint-warm-ipmasq, repoint-own, ptp, ptp-ipmasq, bridge-ipmasq
+    /// repoint-warm-ipmasq, repoint-alone, repoint-own, ptp, ptp-ipmasq, bridge-ipmasq
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Measure a node with thousands of slots, too, which is always done without `--only`

@@ -34,7 +34,11 @@ pub(super) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), Li
 fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
     failpoint::hit("release:condemned");
     let mut errors = remove(node, slot, request.remover.as_deref());
-    errors.extend(release_addresses(node, slot, request, errors.is_empty()).err());
+    // While something may lead to the addresses, the plugin that gave them must not give them to others:
+    // the next DEL has them taken back.
+    if errors.is_empty() {
+        errors.extend(release_addresses(node, slot, request).err());
+    }
     failpoint::hit("release:addresses");
     if errors.is_empty() {
         forget(node, slot, &request.conf)?;
@@ -130,14 +134,9 @@ fn condemn(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
 ///
 /// It may give them to another at once. So they are nobody's on record before, if nothing leads to
 /// the slot by them any more.
-fn release_addresses(
-    node: &Node,
-    slot: &Slot,
-    request: &Request,
-    is_removed: bool,
-) -> Result<(), LifecycleError> {
+fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
-    if is_removed && !slot.addresses.is_empty() {
+    if !slot.addresses.is_empty() {
         node.store.write(|transaction| transaction.release_addresses(slot.id, now()))?;
         failpoint::hit("release:unrecorded");
     }
