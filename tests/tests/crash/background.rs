@@ -88,7 +88,12 @@ fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
     let warm = slots(ground.node)?.into_iter().filter(|slot| slot.state() == SlotState::Warm);
     let warm: Vec<_> = warm.collect();
     ensure!(warm.len() == 2, "{warm:?}");
-    command::run("tc", ["qdisc", "del", "dev", &warm[0].id.host_ifname(), "clsact"])?;
+    let ifname = warm[0].id.host_ifname();
+    command::run("tc", ["qdisc", "del", "dev", &ifname, "clsact"])?;
+    command::run("ip", ["link", "set", &ifname, "mtu", "1300"])?;
+    command::run("ip", ["link", "set", &ifname, "addrgenmode", "eui64"])?;
+    let disable_ipv6 = format!("net.ipv6.conf.{ifname}.disable_ipv6=1");
+    command::run("sysctl", ["-qw", &disable_ipv6])?;
     let maps = Maps::open_existing(&ground.node.dirs().bpf)?.context("it is not loaded")?;
     maps.remove_interface(warm[0].host_ifindex)?;
     with_records(ground, |transaction| {

@@ -99,6 +99,17 @@ fn lose_namespaces(ground: &Ground<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
+/// Another program has removed the programs of the slots that are ready, and taken their interfaces down.
+fn lose_programs(ground: &Ground<'_>, case: &Case) -> Result<()> {
+    fill(ground, case)?;
+    for slot in slots(ground.node)? {
+        let ifname = slot.id.host_ifname();
+        command::run("tc", ["qdisc", "del", "dev", &ifname, "clsact"])?;
+        command::run("ip", ["link", "set", &ifname, "down"])?;
+    }
+    Ok(())
+}
+
 /// The runtime has set a sysctl in the container's namespace.
 fn set_sysctl(ground: &Ground<'_>, case: &Case) -> Result<()> {
     fill(ground, case)?;
@@ -175,7 +186,7 @@ fn lose_database(ground: &Ground<'_>, case: &Case) -> Result<()> {
     Ok(std::fs::remove_dir_all(ground.node.dirs().run.join("state"))?)
 }
 
-pub const ALL: [Scenario; 25] = [
+pub const ALL: [Scenario; 26] = [
     HIT,
     Scenario {
         name: "del-lost",
@@ -190,6 +201,12 @@ pub const ALL: [Scenario; 25] = [
         network: one_ready,
         before: lose_namespaces,
         damage: &["slot-namespace", "slot-link"],
+        ..HIT
+    },
+    Scenario {
+        name: "hit-damaged",
+        before: lose_programs,
+        damage: &["filter", "host-half"],
         ..HIT
     },
     Scenario { name: "hit-sysctls", before: set_sysctl, ..HIT },

@@ -36,7 +36,7 @@ fn blow(number: usize) {
 }
 
 /// Traffic of a container within the time that an agent takes to repair.
-fn wait_for_traffic(container: &repoint_tests::Container<'_>) -> Result<Duration> {
+pub(crate) fn wait_for_traffic(container: &repoint_tests::Container<'_>) -> Result<Duration> {
     let (node, host, begun) = (Host::here("node")?, container.host()?, Instant::now());
     wait::until(REPAIRED, "the container has traffic", || {
         let addresses = container.addresses()?;
@@ -45,7 +45,7 @@ fn wait_for_traffic(container: &repoint_tests::Container<'_>) -> Result<Duration
     Ok(begun.elapsed())
 }
 
-fn churn(pooled: &Pooled<'_>, ended: &AtomicBool) -> Result<(usize, Duration)> {
+pub(crate) fn churn(pooled: &Pooled<'_>, ended: &AtomicBool) -> Result<(usize, Duration)> {
     let (mut number, mut longest) = (0, Duration::ZERO);
     while !ended.load(Ordering::Relaxed) {
         let container = pooled.add_function(["a", "b", "c"][number % 3])?;

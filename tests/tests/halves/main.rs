@@ -4,6 +4,7 @@
 
 mod agent;
 mod churn;
+mod daemons;
 mod damage;
 mod node;
 mod without_agent;

@@ -186,8 +186,10 @@ impl Watcher {
             }
         }
         for (slot, fate) in due.iter().zip(repair_halves(&self.node, &due)?) {
+            debug!("slot {}, {}: {fate:?}", slot.id, slot.state());
             match fate {
-                HalfFate::Whole | HalfFate::Changed => {}
+                HalfFate::Whole | HalfFate::Contested => {}
+                HalfFate::Changed => self.changes.keep(&[slot.id]),
                 HalfFate::Restored(parts) => self.note(slot, &parts, None, now, &mut repaired),
                 HalfFate::Differs(parts, error) => {
                     self.note(slot, &parts, error.as_ref(), now, &mut repaired);

@@ -28,8 +28,11 @@ pub enum HalfFate {
     Gone,
     /// Its interface is another's.
     Strange,
-    /// The slot has changed since it was read: it is deleted, or was given to a container.
+    /// The slot has changed since it was read: it is deleted, or was given to a container. Its half may
+    /// differ still.
     Changed,
+    /// One of its addresses is recorded for another slot, and the way there is that one's.
+    Contested,
 }
 
 /// Compares the halves of slots, and repairs those that differ, as long as the slots stay as they
@@ -43,6 +46,7 @@ pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, Lifec
         fates.push(match compared {
             Compared::Own(parts) if parts.is_empty() => HalfFate::Whole,
             Compared::Own(_) if !is_unchanged(node, slot)? => HalfFate::Changed,
+            Compared::Own(_) if !has_its_addresses(node, slot)? => HalfFate::Contested,
             Compared::Own(parts) => {
                 let failed = restore_half(&mut socket, slot, &parts, programs.as_ref()).err();
                 restored.push(number);
@@ -89,16 +93,20 @@ fn compare_all(
     Ok(pairs.map(|(slot, seen)| compare_half(slot, seen, numbers)).collect())
 }
 
-/// Whether a slot is as it was read, and its addresses are its own. One that is deleted, or that another
-/// has by now, is left alone; so is one whose address is recorded for another, as the way there is that one's.
+/// Whether a slot is as it was read. One that is deleted, or that another container has, is left alone.
 fn is_unchanged(node: &Node, slot: &Slot) -> Result<bool, StoreError> {
+    node.store.read(|transaction| Ok(transaction.unchanged(slot)?.is_some()))
+}
+
+/// Whether all addresses of a slot are recorded for it.
+fn has_its_addresses(node: &Node, slot: &Slot) -> Result<bool, StoreError> {
     node.store.read(|transaction| {
         for address in &slot.addresses {
             if transaction.address_owner(address.addr())? != Some(slot.id) {
                 return Ok(false);
             }
         }
-        Ok(transaction.unchanged(slot)?.is_some())
+        Ok(true)
     })
 }
 
@@ -125,7 +133,7 @@ pub(super) fn ensure_half(node: &Node, slot: &Slot) -> Result<Vec<Part>, Lifecyc
         HalfFate::Gone | HalfFate::Strange => {
             Err(LifecycleError::HalfLost { slot: slot.id, interface: slot.id.host_ifname() })
         }
-        HalfFate::Changed => Err(LifecycleError::Overtaken { slot: slot.id }),
+        HalfFate::Changed | HalfFate::Contested => Err(LifecycleError::Overtaken { slot: slot.id }),
     }
 }
 

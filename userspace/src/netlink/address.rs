@@ -33,6 +33,17 @@ pub fn add_address(ifindex: u32, address: IpNet) -> Request<RouteNetlinkMessage>
     Request::new(format!("add address {address}"), request, NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// Takes an address from an interface.
+#[must_use]
+pub fn delete_address(ifindex: u32, address: IpNet) -> Request<RouteNetlinkMessage> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.addr());
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = ifindex;
+    message.attributes = vec![AddressAttribute::Local(address.addr())];
+    Request::new(format!("delete address {address}"), RouteNetlinkMessage::DelAddress(message), 0)
+}
+
 /// The addresses of one interface in the socket's namespace.
 pub fn addresses(socket: &mut RouteSocket, ifindex: u32) -> Result<Vec<IpNet>, NetlinkError> {
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());

@@ -23,7 +23,7 @@ mod untyped;
 mod uplink;
 mod xfrm;
 
-pub use address::{add_address, addresses};
+pub use address::{add_address, addresses, delete_address};
 pub use conntrack::forget_connections_of;
 pub use filter::{
     Direction, add_clsact, add_filter, attached_programs, filter_names, filters, replace_filter,

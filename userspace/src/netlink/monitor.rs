@@ -1,4 +1,4 @@
-//! Notifications of the kernel: what changes of links, routes, neighbours, filters, forwarding and
+//! Notifications of the kernel: what changes of links, addresses, routes, neighbours, filters, forwarding and
 //! nftables.
 
 use std::{
@@ -16,8 +16,12 @@ use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use super::{NetlinkError, attributes};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_NEIGH`, `RTNLGRP_TC`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV4_RULE`,
-/// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV6_RULE`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`
-const ROUTE_GROUPS: [u32; 9] = [1, 3, 4, 7, 8, 11, 19, 24, 25];
+/// `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV6_RULE`, `RTNLGRP_IPV4_NETCONF`,
+/// `RTNLGRP_IPV6_NETCONF`
+///
+/// A sysctl that gives an interface a link-local address (`addr_gen_mode`) is not reported, but the address
+/// is.
+const ROUTE_GROUPS: [u32; 10] = [1, 3, 4, 7, 8, 9, 11, 19, 24, 25];
 /// `NFNLGRP_NFTABLES`
 const NFTABLES_GROUP: u32 = 7;
 /// What the kernel may keep for a reader that is busy, bytes: some 10,000 notifications.
@@ -27,7 +31,7 @@ const DATAGRAM: usize = 64 << 10;
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// `struct ifinfomsg`, `struct ndmsg`, `struct tcmsg`: where the interface's index stands.
+/// `struct ifinfomsg`, `struct ifaddrmsg`, `struct ndmsg`, `struct tcmsg`: where the interface's index stands.
 const IFINDEX_AT: usize = 4;
 /// Length of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
@@ -41,6 +45,7 @@ const NETFILTER_HEADER: usize = 4;
 /// `RTM_…`
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
+const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const NEW_NEIGHBOUR: u16 = 28;
@@ -84,7 +89,7 @@ pub enum Change {
         /// Whether it is gone.
         gone: bool,
     },
-    /// A neighbour entry, a queueing discipline or a filter of an interface.
+    /// An IPv6 address, a neighbour entry, a queueing discipline or a filter of an interface.
     OfLink(u32),
     /// A route.
     Route {
@@ -118,7 +123,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Hears of links, routes, neighbours, filters and forwarding.
+    /// Hears of links, IPv6 addresses, routes, neighbours, filters and forwarding.
     pub fn of_routes() -> Result<Self, NetlinkError> {
         Self::open(NETLINK_ROUTE, &ROUTE_GROUPS)
     }
@@ -203,7 +208,7 @@ fn change(kind: u16, message: &[u8]) -> Option<Change> {
             name: text(attribute(message, LINK_HEADER, LINK_NAME)?),
             gone: kind == DELETE_LINK,
         },
-        NEW_NEIGHBOUR | DELETE_NEIGHBOUR | NEW_QDISC..=NEW_FILTER | DELETE_FILTER => {
+        NEW_ADDRESS | NEW_NEIGHBOUR | DELETE_NEIGHBOUR | NEW_QDISC..=NEW_FILTER | DELETE_FILTER => {
             Change::OfLink(number(message, IFINDEX_AT))
         }
         NEW_ROUTE | DELETE_ROUTE => route(message)?,

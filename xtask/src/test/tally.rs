@@ -4,6 +4,8 @@ use std::{collections::VecDeque, fmt};
 
 /// Lines of a failed test's output that are repeated at the end, the last ones.
 const REPEATED: usize = 40;
+/// Characters of a line that are repeated.
+const LONGEST: usize = 400;
 
 /// A test that failed, and the end of its output.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl Tally {
             if failure.output.len() == REPEATED {
                 failure.output.pop_front();
             }
-            failure.output.push_back(line.to_owned());
+            failure.output.push_back(line.chars().take(LONGEST).collect());
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     failpoint,
     netlink::{
         Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, add_clsact,
-        add_neighbour, change_link, replace_filter, replace_route,
+        add_neighbour, addresses, change_link, delete_address, replace_filter, replace_route,
     },
     store::{Hook, Slot},
     template::host_net,
@@ -83,6 +83,10 @@ pub fn restore_half(
         socket.execute(changes.into_iter().map(change).collect()).map_err(failed)?;
         failpoint::hit("half:link");
     }
+    if parts.contains(&Part::LinkLocal) {
+        remove_link_local(socket, slot.host_ifindex).map_err(failed)?;
+        failpoint::hit("half:link-local");
+    }
     if parts.contains(&Part::Ipv6Disabled) {
         let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
         fs::write(&path, "0").map_err(|source| HalfError::Sysctl { path, source })?;
@@ -106,6 +110,25 @@ pub(crate) fn attach_filters(
             .map(|(direction, program, name)| replace_filter(ifindex, direction, program, name)),
     );
     requests
+}
+
+/// Removes the link-local addresses that an interface got while it could: the next one is reported
+/// then.
+fn remove_link_local(socket: &mut RouteSocket, ifindex: u32) -> Result<(), NetlinkError> {
+    let is_link_local = |address: &IpNet| match address {
+        IpNet::V4(_) => false,
+        IpNet::V6(address) => address.addr().is_unicast_link_local(),
+    };
+    let found = addresses(socket, ifindex)?.into_iter().filter(is_link_local);
+    let requests = found.map(|address| delete_address(ifindex, address)).collect();
+    // The kernel may have removed one with the interface's IPv6.
+    let refusals = socket.execute_each(requests)?;
+    refusals.into_iter().find(|refusal| !is_gone(refusal)).map_or(Ok(()), Err)
+}
+
+/// `EADDRNOTAVAIL`: the interface has no such address.
+fn is_gone(refusal: &NetlinkError) -> bool {
+    refusal.is_absent() || refusal.errno() == Some(libc::EADDRNOTAVAIL)
 }
 
 /// What of the interface is to be changed, and then what of its settings of the families: with an MTU

@@ -110,7 +110,11 @@ fn restore_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError>
             HalfFate::Restored(_) => done(&finding.remedy),
             HalfFate::Differs(_, Some(error)) => Fate::Failed(error),
             HalfFate::Differs(parts, None) => Fate::Failed(half_differs(slot, &parts)),
-            HalfFate::Whole | HalfFate::Gone | HalfFate::Strange | HalfFate::Changed => Fate::Gone,
+            HalfFate::Whole
+            | HalfFate::Gone
+            | HalfFate::Strange
+            | HalfFate::Changed
+            | HalfFate::Contested => Fate::Gone,
         };
         fates.push((finding, fate));
     }
