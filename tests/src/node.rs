@@ -114,7 +114,7 @@ impl Uplink {
 const FRESH: [&str; 2] = ["/run", "/var/lib"];
 const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 
-/// A machine in namespaces of its own. Dropping it ends its processes and gives up its namespaces.
+/// A machine in namespaces of its own. Dropping it ends its processes and releases its namespaces.
 #[derive(Debug)]
 pub struct Node {
     netns: File,

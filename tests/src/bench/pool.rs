@@ -55,12 +55,12 @@ impl<'a> Pool<'a> {
         self.until_full()
     }
 
-    /// Gives all slots up.
+    /// Deletes all slots.
     pub fn drain(&self) -> Result<()> {
         self.at_length(&["drain", &self.network])
     }
 
-    /// Gives all slots of a stored template up.
+    /// Deletes all slots of a stored template.
     pub fn drain_template(&self, template: &str) -> Result<()> {
         self.at_length(&["drain", &self.network, "--template", template])
     }

@@ -106,7 +106,7 @@ fn sized(
     })
 }
 
-/// Makes instances, asks the first, and gives all up.
+/// Makes instances, asks the first, and deletes all.
 fn round(node: &Node, pool: &Pool<'_>, size: u32) -> Result<(Duration, Duration)> {
     let count = size.to_string();
     let mut replicate = Command::new(dist::cli());

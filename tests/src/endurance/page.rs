@@ -34,7 +34,7 @@ Written by `cargo xtask endure --save`. {pairs} pairs of ADD and DEL on a node w
 slots and an agent that sweeps every {sweeping} s. {THREADS} threads start containers, each in a namespace
 of its own, and keep {HELD} of them at a time. {TENANTS} tenants have {FUNCTIONS} functions each; {nobodys} %
 of the containers are nobody's in particular. Slots go to their tenant only (scope `tenant`), wait for
-2 s, one for a function, and are given up and built anew after that. One container in {TALKATIVE} exchanges
+2 s, one for a function, and are deleted and built anew after that. One container in {TALKATIVE} exchanges
 TCP and UDP with another, and TCP with the outside. A template is stored anew in each stretch.
 All figures are in [results.json](results.json).
 

@@ -72,7 +72,7 @@ fn node() -> String {
         "## The node
 
 The keeper is one thread, as in the agent. A round: scrub what came back, {MOST_SCRUBBED} slots at most;
-look; take down what is given up, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
+look; delete slots, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
 ready together; then the next round at once if there was more to do or a DEL or miss rang, or after
 a rest. ADD takes slots in the order of `lifecycle/activate.rs`. Where it finds none it builds one, and
 takes turns with the keeper: slots are built one after the other, whoever wants them.
@@ -84,7 +84,7 @@ takes turns with the keeper: slots are built one after the other, whoever wants 
 | a slot that is built for an ADD, if nobody else builds | {cold} | [bench](../bench/README.md): ADD of `repoint` |
 | a scrub, beside its slots | {scrub} | `scrub` of 1 to 30 slots, timed by hand: 28 to 122 ms, on a busy machine 214 ms |
 | a slot that is scrubbed | {scrub_each} | likewise |
-| taking slots down, beside them | {destroy} | `give_up` of 1 to 64 slots, timed by hand: 31 to 46 ms |
+| deleting slots, beside them | {destroy} | `destroy` of 1 to 64 slots, timed by hand: 31 to 46 ms |
 | a slot that is taken down | {destroy_each} | [bench](../bench/README.md): 4000 slots, by 64, in 6.08 s |
 | a round that finds nothing to do | {look} | with 4000 parked slots a look takes 0.1 ms, timed by hand |
 | the rest between two rounds | {rest} | the agent |

@@ -38,7 +38,7 @@ enum Event {
     Scrubbed,
     /// The keeper has scrubbed what it took, and looks after the pool.
     Look,
-    /// The keeper has taken down what it gave up.
+    /// The keeper has finished deleting.
     Destroyed,
     /// The keeper has built one slot more.
     Built,

@@ -289,7 +289,7 @@ impl Paths {
     }
 }
 
-/// Every slot is back, but for those that a killed agent was building: those are given up when they
+/// Every slot is back, but for those that a killed agent was building: those are deleted when they
 /// are a minute old.
 fn only_the_pool_is_left(node: &Node) -> Result<()> {
     wait::until(SOON, "only the pool is left", || {

@@ -105,7 +105,7 @@ fn a_killed_agent_is_missed_by_nobody_and_its_successor_takes_over() -> Result<(
         }
         let after = wait::until(SOON, "every slot is back", || {
             let slots = pooled.slots()?;
-            // One that the killed agent was building is given up when it is a minute old.
+            // One that the killed agent was building is deleted when it is a minute old.
             let is_back = |slot: &Slot| ["warm", "parked", "building"].contains(&&*slot.state);
             ensure!(slots.iter().all(is_back), "{slots:?}");
             Ok(slots)

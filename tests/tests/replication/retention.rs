@@ -196,7 +196,7 @@ fn the_slot_that_has_waited_longest_makes_room() -> Result<()> {
     })
 }
 
-/// The room that a function waits for is made by its own slot coming back, and not by giving it up.
+/// The room that a function waits for is made by its own slot coming back, and not by deleting it.
 #[test]
 fn a_function_that_comes_again_at_once_gets_its_own_back() -> Result<()> {
     with_agent(&json!({ "maxSlots": 1 }), |pooled, _| {

@@ -27,7 +27,7 @@ use dump::{Dump, difference, dump};
 enum Fate {
     /// It is brought back.
     Repaired,
-    /// It is brought back, or given up.
+    /// It is brought back, or deleted.
     Either,
 }
 

@@ -1,4 +1,4 @@
-//! What is repaired, and what a slot is given up for.
+//! What is repaired, and what a slot is deleted for.
 
 use anyhow::{Result, ensure};
 
@@ -52,7 +52,7 @@ const REPAIRED: &[&str] = &[
 ];
 
 /// What has no way back.
-const GIVEN_UP: &[(&str, &str)] = &[
+const DELETED: &[(&str, &str)] = &[
     ("iptables-legacy -A INPUT -j DROP", "iptables (legacy) table filter"),
     ("ip link add br0 type bridge", "link br0"),
     ("ip link add v7 type veth peer name v8", "link v7"),
@@ -118,7 +118,7 @@ fn all_changes_together_are_repaired() -> Result<()> {
 #[test]
 fn what_has_no_way_back_is_named() -> Result<()> {
     let mut failed = Vec::new();
-    for (script, named) in GIVEN_UP {
+    for (script, named) in DELETED {
         println!("{script}");
         let result = with_slot(|slot| {
             slot.shell(script)?;

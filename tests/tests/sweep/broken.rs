@@ -1,4 +1,4 @@
-//! Slots that are not what their record says: those that wait are put right or given up, those in use
+//! Slots that are not what their record says: those that wait are put right or deleted, those in use
 //! are put right.
 
 use std::{fs, process::Command};
@@ -119,8 +119,8 @@ fn a_slot_in_use_that_seems_parked_has_traffic_again() -> Result<()> {
     })
 }
 
-/// Damage of slots that wait for which they are given up.
-const GIVEN_UP: [(&str, &str, Break); 3] = [
+/// Damage of slots that wait for which they are deleted.
+const DELETED: [(&str, &str, Break); 3] = [
     ("slot-link", "its interface is gone", |_, slot| {
         command::run("ip", ["link", "del", &slot.host_ifname]).map(drop)
     }),
@@ -139,17 +139,17 @@ const GIVEN_UP: [(&str, &str, Break); 3] = [
 ];
 
 #[test]
-fn slots_that_wait_and_do_not_work_are_given_up() -> Result<()> {
+fn slots_that_wait_and_do_not_work_are_deleted() -> Result<()> {
     with_pool(&few(), |pooled| {
         pooled.fill()?;
         let one = pooled.add()?;
-        for (kind, what, damage) in GIVEN_UP {
+        for (kind, what, damage) in DELETED {
             println!("{what}:");
             let slot = slot_in(pooled, "warm")?;
             damage(pooled, &slot)?;
             dry_run(pooled)?.ensure(kind, "due")?;
             let swept = sweep(pooled, &[])?;
-            // Its interface ends with its namespace, and either has it given up.
+            // Its interface ends with its namespace, and either is a reason to delete it.
             let done = swept.count(kind, "done").max(swept.count("slot-link", "done"));
             ensure!(done == 1 && swept.status == 0, "{swept:#?}");
             ensure!(pooled.slot(&slot.slot)?.is_none(), "{slot:?} is there");
@@ -180,7 +180,7 @@ fn slots_in_use_that_do_not_work_wait_for_del() -> Result<()> {
 
 /// The runtime was killed: nobody is in the container's namespace, and DEL does not come.
 #[test]
-fn a_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result<()> {
+fn a_slot_whose_container_is_gone_is_deleted_when_its_time_has_come() -> Result<()> {
     with_pool(&few(), |pooled| {
         pooled.fill()?;
         let one = pooled.add()?;
@@ -188,7 +188,7 @@ fn a_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result
         let addresses = slot.addresses.clone();
         drop(one);
         sweep(pooled, &[])?.ensure("abandoned", "waits")?;
-        ensure!(pooled.slot(&slot.slot)?.is_some(), "it was given up at once");
+        ensure!(pooled.slot(&slot.slot)?.is_some(), "it was deleted at once");
         sweep(pooled, &["--grace", "0s"])?.ensure("abandoned", "done")?;
         ensure!(pooled.slots()?.iter().all(|other| other.addresses != addresses));
         dry_run(pooled)?.ensure_empty()
@@ -197,7 +197,7 @@ fn a_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result
 
 /// The same in a namespace of the runtime's: its end takes the interface along.
 #[test]
-fn a_cold_slot_whose_container_is_gone_is_given_up_when_its_time_has_come() -> Result<()> {
+fn a_cold_slot_whose_container_is_gone_is_deleted_when_its_time_has_come() -> Result<()> {
     with_pool(&few(), |pooled| {
         let network = pooled.network_with(|configuration| {
             configuration["name"] = json!("ordinary");
@@ -223,7 +223,7 @@ fn slots_that_are_stuck_go_on() -> Result<()> {
     with_pool(&few(), |pooled| {
         pooled.fill()?;
         for states in [
-            &[SlotState::Condemned][..],
+            &[SlotState::Deleting][..],
             &[SlotState::Claimed, SlotState::Dirty],
             &[SlotState::Claimed, SlotState::Dirty, SlotState::Scrubbing],
         ] {
@@ -339,7 +339,7 @@ fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
 /// Whatever it is that came right while the sweep was on its way to it. It needs an executable with
 /// failpoints.
 #[test]
-fn a_slot_that_has_come_right_meanwhile_is_not_given_up() -> Result<()> {
+fn a_slot_that_has_come_right_meanwhile_is_not_deleted() -> Result<()> {
     let cli = dist::failpoints().join("repoint");
     if missing([&cli]) {
         return Ok(());

@@ -68,7 +68,7 @@ impl Housekeeping {
         log_failure("follow templates", follow_templates(node));
         failpoint::hit("keeper:followed");
         log_failure("delete stale slots", self.delete_stale(node));
-        failpoint::hit("keeper:gave-up");
+        failpoint::hit("keeper:deleted-unused");
         log_failure("resume scrubbing", resume_scrubbing(node));
         failpoint::hit("keeper:resumed");
         log_failure("restore what slots need of the node", restore(node));

@@ -204,7 +204,7 @@ pub(super) fn activate(
 }
 
 /// Points the maps at a slot that was built, while nobody can write to the database: should it have
-/// been given up meanwhile, its addresses may be another's.
+/// been deleted meanwhile, its addresses may be another's.
 pub(super) fn publish(
     node: &Node,
     maps: &Maps,

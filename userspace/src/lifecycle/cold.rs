@@ -89,7 +89,7 @@ impl Cold<'_> {
         attached
     }
 
-    /// Records the intent; slots that wait give up their addresses where none is left.
+    /// Records the intent; slots that wait are deleted for their addresses where none is left.
     fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
         let room = Room::new(node, &self.request.conf);
         loop {

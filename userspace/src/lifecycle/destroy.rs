@@ -44,10 +44,10 @@ pub fn destroy(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleErro
 }
 
 fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
-    // Before anything is given up that cannot be removed from here.
+    // Before anything is deleted that cannot be removed from here.
     let (maps, hidden) = (node.maps()?, node.hidden_existing()?);
-    let mut slots = condemn(node, slots)?;
-    failpoint::hit("destroy:condemned");
+    let mut slots = mark_deleting(node, slots)?;
+    failpoint::hit("destroy:deleting");
     let mut failures = Failures::default();
     for slot in &slots {
         failures.extend(slot, withdraw_entries(node, slot, maps.as_ref()));
@@ -103,21 +103,21 @@ fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
     })
 }
 
-/// Marks slots given up; gives those that are, or that are gone from the record.
-fn condemn(node: &Node, slots: &[Slot]) -> Result<Vec<Slot>, StoreError> {
+/// Marks slots as being deleted. Returns those that are, or that are gone from the record.
+fn mark_deleting(node: &Node, slots: &[Slot]) -> Result<Vec<Slot>, StoreError> {
     node.store.write(|transaction| {
-        let mut condemned = Vec::with_capacity(slots.len());
+        let mut deleting = Vec::with_capacity(slots.len());
         for slot in slots {
             let recorded = transaction.slot(slot.id)?;
-            let is_given_up = |slot: &Slot| slot.state() == SlotState::Condemned;
-            if !recorded.as_ref().is_none_or(is_given_up) {
+            let is_deleting = |slot: &Slot| slot.state() == SlotState::Deleting;
+            if !recorded.as_ref().is_none_or(is_deleting) {
                 if transaction.unchanged(slot)?.is_none() {
                     continue;
                 }
-                transaction.advance(slot.id, SlotState::Condemned, now(), |_| ())?;
+                transaction.advance(slot.id, SlotState::Deleting, now(), |_| ())?;
             }
-            condemned.push(slot.clone());
+            deleting.push(slot.clone());
         }
-        Ok(condemned)
+        Ok(deleting)
     })
 }

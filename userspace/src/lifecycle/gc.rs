@@ -1,4 +1,4 @@
-//! GC: give up the attachments that the runtime no longer knows, and what is stale of the network.
+//! GC: delete the attachments that the runtime no longer knows, and what is stale of the network.
 
 use super::{LifecycleError, NetworkRequest, Node, Request, del::detach, release::summary};
 use crate::{

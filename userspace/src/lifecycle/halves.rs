@@ -148,7 +148,7 @@ pub fn restore_node(node: &Node) -> Result<Vec<NodeLack>, LifecycleError> {
     let needs = node.store.read(|transaction| {
         let needs = Cell::new(NodeNeeds::default());
         transaction.any_slot(|slot| {
-            if slot.state() != SlotState::Condemned {
+            if slot.state() != SlotState::Deleting {
                 needs.set(needs.get().with(NodeNeeds::of(slot)));
             }
             needs.get().is_all()
@@ -177,7 +177,7 @@ pub fn waiting_for_looks(
         for id in ids {
             match transaction.slot(id)? {
                 Some(slot) if slot.state().is_settled() => waiting.settled.push(slot),
-                Some(slot) if slot.state() != SlotState::Condemned => waiting.unsettled.push(id),
+                Some(slot) if slot.state() != SlotState::Deleting => waiting.unsettled.push(id),
                 _ => {}
             }
         }
@@ -189,7 +189,7 @@ pub fn waiting_for_looks(
 pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, LifecycleError> {
     Ok(node.store.read(|transaction| {
         let mut ids = Vec::new();
-        for state in SlotState::ALL.into_iter().filter(|state| *state != SlotState::Condemned) {
+        for state in SlotState::ALL.into_iter().filter(|state| *state != SlotState::Deleting) {
             for id in transaction.on_shelf(Shelf::State(state))? {
                 ids.push(id?);
             }

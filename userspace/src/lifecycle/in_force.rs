@@ -60,7 +60,7 @@ pub(super) fn pool_in_force(
         Ok::<_, LifecycleError>((recorded, operators))
     })?;
     if conf.pool.is_none() && recorded.as_ref().is_some_and(was_configured) {
-        // The configuration had a pool, and has none any more. The agent gives its slots up.
+        // The configuration had a pool, and has none any more. The agent deletes its slots.
         node.store.write(|transaction| transaction.forget_pool(id))?;
         failpoint::hit("pool:forgotten");
         return Ok(None);
@@ -157,7 +157,7 @@ pub(super) fn put_pool(
 }
 
 /// Whether a pool was what the network had where it names no template, or another, and is not any
-/// more: its slots are to be given up. What an operator has set stays.
+/// more: its slots are to be deleted. What an operator has set stays.
 fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bool {
     let is_networks = |id: &PoolId, conf: &NetConf| id.template == conf.pool_conf.template;
     other != id

@@ -26,7 +26,7 @@ pub enum Decline {
     MountNamespace,
     /// The pool has as many slots as it may have, and none is free.
     Full,
-    /// The slot that was claimed could not be activated, and is given up.
+    /// The slot that was claimed could not be activated, and is deleted.
     Broken,
 }
 

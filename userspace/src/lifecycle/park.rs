@@ -19,10 +19,10 @@ use crate::{
 /// it was; where there is no agent, that is done here if nobody uses the namespace any more.
 ///
 /// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
-/// over is given up: who builds or claimed it may be about to mount it, and nobody else may get it. Says
+/// over is deleted: who builds or claimed it may be about to mount it, and nobody else may get it. Says
 /// whether it was done: not where somebody has had the slot in hand since it was seen.
 pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
-    if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Condemned) {
+    if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
         destroy(node, slice::from_ref(slot))?;
         return Ok(node.store.read(|transaction| transaction.slot(slot.id))?.is_none());
     }

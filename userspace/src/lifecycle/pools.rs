@@ -1,4 +1,4 @@
-//! Pools as a whole: what is on record of them, and giving up what they have no use for.
+//! Pools as a whole: what is on record of them, and deleting what they have no use for.
 
 use super::{LifecycleError, Node, Outcome, ScrubLock, destroy::destroy};
 use crate::{

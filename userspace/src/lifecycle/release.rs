@@ -18,7 +18,7 @@ use crate::{
 /// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
 /// Says whether it was done: not where somebody has had the slot in hand since it was seen.
 pub(super) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
-    match condemn(node, slot)? {
+    match mark_deleting(node, slot)? {
         Some(slot) => remove_all(node, &slot, request).map(|()| true),
         None => Ok(false),
     }
@@ -27,12 +27,12 @@ pub(super) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<boo
 /// The same for the slot of an ADD that failed. If a DEL came meanwhile and has forgotten the slot,
 /// what ADD has made since is removed.
 pub(super) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
-    let condemned = condemn(node, slot)?;
-    remove_all(node, condemned.as_ref().unwrap_or(slot), request)
+    let deleting = mark_deleting(node, slot)?;
+    remove_all(node, deleting.as_ref().unwrap_or(slot), request)
 }
 
 fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
-    failpoint::hit("release:condemned");
+    failpoint::hit("release:deleting");
     let mut errors = remove(node, slot, request.remover.as_deref());
     // While something may lead to the addresses, the plugin that gave them must not give them to others:
     // the next DEL has them taken back.
@@ -117,13 +117,13 @@ fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     Ok(())
 }
 
-/// Marks the slot given up; none where it is not as it was seen. One that is given up already may be
+/// Marks the slot as being deleted; none where it is not as it was seen. One that is marked already may be
 /// removed by many.
-fn condemn(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
+fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
     node.store.write(|transaction| match transaction.slot(seen.id)? {
-        Some(slot) if slot.state() == SlotState::Condemned => Ok(Some(slot)),
+        Some(slot) if slot.state() == SlotState::Deleting => Ok(Some(slot)),
         Some(_) if transaction.unchanged(seen)?.is_some() => {
-            Ok(Some(transaction.advance(seen.id, SlotState::Condemned, now(), |_| ())?))
+            Ok(Some(transaction.advance(seen.id, SlotState::Deleting, now(), |_| ())?))
         }
         _ => Ok(None),
     })

@@ -139,7 +139,7 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, Lifecyc
 }
 
 /// Stores a template under a name. Pools of that name have their slots made from it from now on:
-/// those that wait are given up at once, those in use when they come back.
+/// those that wait are deleted at once, those in use when they come back.
 pub fn store_template(
     node: &Node,
     name: &TemplateName,
@@ -176,7 +176,7 @@ fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), LifecycleError> 
     Ok(())
 }
 
-/// Deletes a template; says whether there was one. Its pools end: slots that wait are given up at
+/// Deletes a template; says whether there was one. Its pools end: slots that wait are deleted at
 /// once, those in use when they come back.
 pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
     let deleted = node.templates()?.delete(name)?;

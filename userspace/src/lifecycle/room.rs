@@ -1,4 +1,4 @@
-//! Making room where addresses or slots run out: slots that wait are given up for those who come.
+//! Making room where addresses or slots run out: slots that wait are deleted for those who come.
 
 use std::{
     cell::Cell,
@@ -32,14 +32,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const SETTLE_AGAIN: Duration = Duration::from_millis(50);
 /// Slots that came back and are looked at together.
 const MOST_SETTLED: usize = 32;
-/// How long giving a slot up takes at most, unless whoever was at it was killed.
-const GIVING_UP: Duration = Duration::from_millis(500);
+/// How long deleting a slot takes at most, unless whoever was at it was killed.
+const DELETION: Duration = Duration::from_millis(500);
 
 /// States of slots that make room if they are waited for.
 const PROMISING: [SlotState; 5] = [
     SlotState::Scrubbing,
     SlotState::Building,
-    SlotState::Condemned,
+    SlotState::Deleting,
     SlotState::Warm,
     SlotState::Parked,
 ];
@@ -86,10 +86,10 @@ impl<'a> Room<'a> {
         Self { node, network: &conf.name, cooldown, deadline, settled: Cell::new(None) }
     }
 
-    /// Makes some room: a slot that came back is made ready, or one that waits is given up, or, where
+    /// Makes some room: a slot that came back is made ready, or one that waits is deleted, or, where
     /// others are at it, some time passes. Says whether it is worth trying again.
     ///
-    /// `wanted` is what the container wants of a pool, if anything: nothing is given up for it as long
+    /// `wanted` is what the container wants of a pool, if anything: nothing is deleted for it as long
     /// as a slot waits that it can have.
     pub(super) fn make(
         &self,
@@ -128,7 +128,7 @@ impl<'a> Room<'a> {
         Ok(settled)
     }
 
-    /// Gives up the slot that has waited longest, parked ones first.
+    /// Deletes the slot that has waited longest, parked ones first.
     fn evict(&self, lack: &Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
         for state in [SlotState::Parked, SlotState::Warm] {
             let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
@@ -144,12 +144,12 @@ impl<'a> Room<'a> {
                 }
                 let current = transaction.unchanged(&found)?.filter(|slot| slot.state() == state);
                 if let Some(slot) = &current {
-                    transaction.advance(slot.id, SlotState::Condemned, now(), |_| ())?;
+                    transaction.advance(slot.id, SlotState::Deleting, now(), |_| ())?;
                 }
                 // As it was, which tells since when its addresses rest.
                 Ok::<_, StoreError>(current)
             })?;
-            failpoint::hit("room:condemned");
+            failpoint::hit("room:deleting");
             // What cannot be removed of it is no reason for this container to fail. One that was claimed
             // meanwhile leaves others to look for.
             drop(destroy(self.node, slot.as_slice()));
@@ -158,10 +158,10 @@ impl<'a> Room<'a> {
         Ok(false)
     }
 
-    /// Gives up a slot that somebody else began to give up, and does not go on with.
+    /// Deletes a slot that somebody else began to delete, and does not go on with.
     fn finish(&self, lack: &Lack) -> Result<bool, LifecycleError> {
-        let is_left = |slot: &Slot| has_been_so_for(slot, GIVING_UP);
-        let left = self.find_which(lack, &[SlotState::Condemned], is_left)?;
+        let is_left = |slot: &Slot| has_been_so_for(slot, DELETION);
+        let left = self.find_which(lack, &[SlotState::Deleting], is_left)?;
         // What cannot be removed of it is no reason for this container to fail.
         Ok(left.is_some() && destroy(self.node, left.as_slice()).is_ok())
     }

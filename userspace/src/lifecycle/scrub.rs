@@ -197,9 +197,9 @@ fn scrub_alone(
         }
     };
     failpoint::hit("scrub:done");
-    let condemned = end(node, slot, &fate)?;
+    let deleting = end(node, slot, &fate)?;
     failpoint::hit("scrub:recorded");
-    Ok(Some((fate, condemned)))
+    Ok(Some((fate, deleting)))
 }
 
 fn is_out_of_patience(slot: &Slot) -> bool {
@@ -277,7 +277,7 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleE
         let current = transaction.unchanged(slot)?;
         let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
         let Some(current) = current.filter(ours) else {
-            // Somebody has given it up meanwhile.
+            // Somebody has deleted it meanwhile.
             return Ok(None);
         };
         match fate {
@@ -288,7 +288,7 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleE
             Fate::Unwanted | Fate::Deleted(_) => {
                 return Ok(Some(transaction.advance(
                     slot.id,
-                    SlotState::Condemned,
+                    SlotState::Deleting,
                     now(),
                     |_| (),
                 )?));

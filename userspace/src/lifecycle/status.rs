@@ -88,7 +88,7 @@ fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), Lifecy
     })
 }
 
-/// Whether a slot of the network waits that can be given up for a container.
+/// Whether a slot of the network waits that can be deleted for a container.
 fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, StoreError> {
     let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default().as_nanos();
     let can_go = |slot: &Slot| {

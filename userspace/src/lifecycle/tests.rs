@@ -140,7 +140,7 @@ fn a_late_add_does_not_take_the_slot_that_was_taken_back() {
 }
 
 #[test]
-fn what_is_given_up_late_is_left_to_those_who_have_it() {
+fn what_is_deleted_late_is_left_to_those_who_have_it() {
     let world = World::new();
     world.add("a");
     let dirty = withdraw(&world.node, &world.slot()).unwrap().unwrap();
@@ -174,7 +174,7 @@ fn what_cannot_be_removed_of_one_slot_keeps_no_other_on_record() {
             // Nothing can be opened behind what is no folder.
             slot.netns_path = Some("/dev/null/path".into());
         };
-        transaction.advance(world.id, SlotState::Condemned, now(), changed).unwrap()
+        transaction.advance(world.id, SlotState::Deleting, now(), changed).unwrap()
     });
     let removable = world.write(|transaction| {
         let id = transaction.next_slot_id().unwrap();
@@ -192,7 +192,7 @@ fn what_cannot_be_removed_of_one_slot_keeps_no_other_on_record() {
 }
 
 #[test]
-fn a_slot_whose_building_was_cut_short_is_given_up_by_park() {
+fn a_slot_whose_building_was_cut_short_is_deleted_by_park() {
     let world = World::new();
     let building = world.write(|transaction| {
         let id = transaction.next_slot_id().unwrap();

@@ -1,4 +1,4 @@
-//! How many slots a pool should keep ready, how many to build for that, and how many give up.
+//! How many slots a pool should keep ready, how many to build for that, and how many to delete.
 //!
 //! Slots that are ready must last until the next ones are. The keeper looks at a pool every so often;
 //! what has been asked for since is built then, which takes time, in which more are asked for. With
@@ -33,11 +33,11 @@ const EACH: Duration = Duration::from_micros(2500);
 const MEASURED: f64 = 32.0;
 /// Standard deviations of the demand that are kept beyond its mean.
 const MARGIN: f64 = 3.0;
-/// How long a pool holds more ready slots than it needs before it gives them up.
+/// How long a pool holds more ready slots than it needs before it deletes them.
 const SURPLUS_AFTER: Duration = Duration::from_mins(1);
 /// Most slots built by one decision: they are ready together, and the next decision knows better.
 pub const MOST_BUILT: u32 = 16;
-/// Most ready slots given up by one decision.
+/// Most ready slots deleted by one decision.
 pub const MOST_DRAINED: u32 = 64;
 
 /// How many slots of a pool are in which state.
@@ -157,7 +157,7 @@ pub struct Plan {
     pub room: u32,
     /// How many more there are than there may be.
     pub excess: u32,
-    /// Ready slots to give up, those that have rested longest first.
+    /// Ready slots to delete, those that have rested longest first.
     pub drain: u32,
 }
 

@@ -46,7 +46,7 @@ pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
     Ok(true)
 }
 
-/// Removes the rule if no slot on record needs it; one that is given up does not.
+/// Removes the rule if no slot on record needs it; one that is deleted does not.
 ///
 /// Record first and rule second when adding, both under this lock: a slot that is about to be
 /// built is either seen here, or adds the rule after it was removed.
@@ -77,7 +77,7 @@ fn others_need_it(store: &Store) -> Result<bool, MasqueradeError> {
 
 /// Whether a slot needs the rule.
 pub(super) fn needs_rule(slot: &Slot) -> bool {
-    slot.masquerade && slot.state() != SlotState::Condemned
+    slot.masquerade && slot.state() != SlotState::Deleting
 }
 
 fn lock(run_dir: &Path) -> Result<Lock, LockError> {

@@ -139,7 +139,7 @@ impl<L: Layout> Environment<L> {
     }
 
     /// Calls `work`, which commits, while nobody else reads or writes. It may use the room that is
-    /// kept for giving things up.
+    /// kept for deletions.
     pub(super) fn write<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
@@ -150,7 +150,7 @@ impl<L: Layout> Environment<L> {
     }
 
     /// The same for what makes the environment larger. It fails where it would take the room that is
-    /// kept for giving things up.
+    /// kept for deletions.
     pub(super) fn grow<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,

@@ -120,7 +120,7 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
-    /// Its file system is full but for what is kept for giving things up.
+    /// Its file system is full but for what is kept for deletions.
     #[error(
         "the database in {path} cannot grow: {source}: make room on its file system; containers can \
          be removed meanwhile"
@@ -131,7 +131,7 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// It is full but for what is kept for giving things up.
+    /// It is full but for what is kept for deletions.
     #[error(
         "the database in {path} is full, it holds {size} bytes at most: remove slots or templates"
     )]
@@ -260,7 +260,7 @@ pub enum StoreError {
         /// The state wanted.
         to: SlotState,
     },
-    /// A slot is gone: somebody else gave it up meanwhile.
+    /// A slot is gone: somebody else deleted it meanwhile.
     #[error("slot {slot} is gone from the database: it was deleted meanwhile")]
     SlotGone {
         /// The slot.
@@ -470,7 +470,7 @@ impl Store {
     }
 
     /// The same for what makes the database larger: a new slot, an attachment. It fails where only
-    /// the room is left that is kept for [`Store::write`], so that things can be given up always.
+    /// the room is left that is kept for [`Store::write`], so that things can be deleted always.
     pub fn grow<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,

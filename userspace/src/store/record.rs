@@ -39,8 +39,8 @@ pub enum SlotState {
     Scrubbing,
     /// Ready for the trust domain that used it last, or that it was prepared for.
     Parked,
-    /// Given up: its kernel objects are being removed.
-    Condemned,
+    /// Its kernel objects are being removed.
+    Deleting,
 }
 
 impl SlotState {
@@ -53,7 +53,7 @@ impl SlotState {
         Self::Dirty,
         Self::Scrubbing,
         Self::Parked,
-        Self::Condemned,
+        Self::Deleting,
     ];
 
     /// Whether this state may follow `self`.
@@ -63,7 +63,7 @@ impl SlotState {
     /// deleted, and a deletion may be tried again.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
-        use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
+        use SlotState::{Active, Building, Claimed, Deleting, Dirty, Parked, Scrubbing, Warm};
         matches!(
             (self, next),
             (Building, Warm | Active | Parked)
@@ -72,7 +72,7 @@ impl SlotState {
                 | (Active, Dirty)
                 | (Dirty, Scrubbing)
                 | (Scrubbing, Parked | Dirty)
-                | (_, Condemned)
+                | (_, Deleting)
         )
     }
 
@@ -84,7 +84,7 @@ impl SlotState {
         Self::Dirty,
         Self::Scrubbing,
         Self::Parked,
-        Self::Condemned,
+        Self::Deleting,
     ];
 
     /// Whether the slot waits for somebody to use it.
@@ -127,7 +127,7 @@ impl fmt::Display for SlotState {
             Self::Dirty => "dirty",
             Self::Scrubbing => "scrubbing",
             Self::Parked => "parked",
-            Self::Condemned => "condemned",
+            Self::Deleting => "deleting",
         })
     }
 }

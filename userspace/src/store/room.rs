@@ -1,7 +1,7 @@
 //! Room in the file of an environment.
 //!
 //! LMDB writes changed pages elsewhere, so that deleting takes pages, too: where the file system is
-//! full, or the map, nothing could be given up any more. So the file is longer than what is used of
+//! full, or the map, nothing could be deleted any more. So the file is longer than what is used of
 //! it, its blocks are allocated, and what makes the database larger leaves that reserve alone.
 
 use std::{fs::File, io, path::Path};
@@ -13,8 +13,8 @@ use rustix::{
 
 use super::StoreError;
 
-/// What is kept for giving things up, bytes. A DEL takes some 20 pages in each of its transactions,
-/// which a later one takes again; a sweep that gives up 64 slots at a time some 200.
+/// What is kept for deletions, bytes. A DEL takes some 20 pages in each of its transactions,
+/// which a later one takes again; a sweep that deletes 64 slots at a time some 200.
 const RESERVE: u64 = 1 << 20;
 /// By how much the file grows at a time, bytes: some 2,000 slots.
 const STEP: u64 = 1 << 20;

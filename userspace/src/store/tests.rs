@@ -73,8 +73,8 @@ fn slots_move_along_their_life_only() {
     let advance = |next| store.write(|t| t.advance(id, next, 2, |_| ())).map(|slot| slot.state());
     assert_eq!(advance(SlotState::Active).unwrap(), SlotState::Active);
     assert!(matches!(advance(SlotState::Warm), Err(StoreError::Transition { .. })));
-    assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
-    assert_eq!(advance(SlotState::Condemned).unwrap(), SlotState::Condemned);
+    assert_eq!(advance(SlotState::Deleting).unwrap(), SlotState::Deleting);
+    assert_eq!(advance(SlotState::Deleting).unwrap(), SlotState::Deleting);
 }
 
 #[test]

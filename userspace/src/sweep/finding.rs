@@ -156,7 +156,7 @@ pub enum Remedy {
     /// Restore a slot's half on the node.
     RestoreHalf(Version),
     /// Remove all there is of a slot.
-    GiveUp(Version),
+    Delete(Version),
     /// Have a slot scrubbed whose scrubbing was interrupted.
     Resume(Version),
     /// Scrub a slot that came back.
@@ -199,7 +199,7 @@ impl Remedy {
             Self::Point(_) => "write the map entries",
             Self::Attach(_) => "attach the programs",
             Self::RestoreHalf(_) => "restore the host's half",
-            Self::GiveUp(_) => "give the slot up",
+            Self::Delete(_) => "delete the slot",
             Self::Resume(_) => "have it scrubbed again",
             Self::Scrub(_) => "scrub the slot",
             Self::RemoveEndpoint(..) | Self::RemoveInterface(..) => "remove the map entry",

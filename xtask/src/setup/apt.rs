@@ -16,7 +16,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
             packages.join(" ")
         );
     }
-    // One source of packages that does not answer is no reason to give up: the installation says
+    // One source of packages that does not answer does not end this: the installation says
     // which package cannot be had.
     if let Err(error) = command::run(&mut non_interactive(&apt_get, &["update"]), "going on") {
         eprintln!("setup: {error:#}");

@@ -41,7 +41,7 @@ fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding
         None => "its slot is not on record",
         Some(slot) if view.seen.records.fresh.contains(&slot.id) => return None,
         // What it is to be is not on record yet, or no more.
-        Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Condemned) => {
+        Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Deleting) => {
             return None;
         }
         Some(slot) if slot.host_ifindex != ifindex => "its slot has another interface",

@@ -35,7 +35,7 @@ fn pins(view: &View<'_>, findings: &mut Vec<Finding>) {
 
 fn masquerade(view: &View<'_>, findings: &mut Vec<Finding>) {
     let mut slots = view.slots.values();
-    let needed = slots.any(|slot| slot.masquerade && slot.state() != SlotState::Condemned);
+    let needed = slots.any(|slot| slot.masquerade && slot.state() != SlotState::Deleting);
     let (why, remedy) = match (needed, view.seen.masquerades) {
         (true, false) => ("a slot needs it, and it is gone", Remedy::AddRule),
         // A slot whose record cannot be read may need it, or one of another database.
@@ -49,7 +49,7 @@ fn masquerade(view: &View<'_>, findings: &mut Vec<Finding>) {
 
 fn forwarding(view: &View<'_>, findings: &mut Vec<Finding>) {
     let mut needs = NodeNeeds::default();
-    let slots = view.slots.values().filter(|slot| slot.state() != SlotState::Condemned);
+    let slots = view.slots.values().filter(|slot| slot.state() != SlotState::Deleting);
     slots.for_each(|slot| needs = needs.with(NodeNeeds::of(slot)));
     for family in &view.seen.not_forwarding {
         if !match family {

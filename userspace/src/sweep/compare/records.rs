@@ -147,7 +147,7 @@ fn slots_address(view: &View<'_>, slot: &Slot, address: std::net::IpAddr) -> Opt
             }
             let why = format!("slot {} has it as well as slot {owner}", slot.id);
             let waits = slot.container.is_none() && slot.state().is_settled();
-            let remedy = if waits { Remedy::GiveUp(version(slot)) } else { Remedy::Leave };
+            let remedy = if waits { Remedy::Delete(version(slot)) } else { Remedy::Leave };
             Some(finding(why, remedy, When::Again))
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
 
 /// A slot that stays in a state in which slots pass: whoever had it in hand was killed.
 fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
-    use SlotState::{Building, Claimed, Condemned, Dirty, Scrubbing};
+    use SlotState::{Building, Claimed, Deleting, Dirty, Scrubbing};
     let (seen, state) = (version(slot), slot.state());
     let age = u128::from(view.seen.now.saturating_sub(slot.changed));
     if age < view.patience.grace.as_nanos() {
@@ -47,20 +47,20 @@ fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let finding = |why: &str, remedy, when| Some(of_slot(slot, Kind::Stuck, why, remedy, when));
     let soon = aged(view.patience.grace);
     match (state, &slot.container) {
-        (Building, None) => finding("its builder was killed", Remedy::GiveUp(seen), soon),
-        (Condemned, None) => finding("whoever removed it was killed", Remedy::GiveUp(seen), soon),
+        (Building, None) => finding("its builder was killed", Remedy::Delete(seen), soon),
+        (Deleting, None) => finding("whoever removed it was killed", Remedy::Delete(seen), soon),
         (Scrubbing, None) => finding("whoever scrubbed it was killed", Remedy::Resume(seen), soon),
         (Dirty, None) => finding("it came back, and nobody scrubbed it", Remedy::Scrub(seen), soon),
-        (Building | Claimed | Condemned, Some(container)) => {
+        (Building | Claimed | Deleting, Some(container)) => {
             let why = format!("it is {state}: an ADD or DEL of {container} ended half-way");
             Some(useless(view, slot, Kind::Stuck, why, aged(view.patience.abandoned)))
         }
-        (Claimed, None) => finding("no container claims it", Remedy::GiveUp(seen), soon),
+        (Claimed, None) => finding("no container claims it", Remedy::Delete(seen), soon),
         _ => None,
     }
 }
 
-/// Says that a slot with a container is of no use, and is to be given up, unless somebody uses it,
+/// Says that a slot with a container is of no use, and is to be deleted, unless somebody uses it,
 /// or another plugin has given it its addresses, which only DEL and GC can give back.
 pub(super) fn useless(
     view: &View<'_>,
@@ -77,7 +77,7 @@ pub(super) fn useless(
         let why = format!("{why}; DEL or GC is needed, for plugin {plugin}");
         return of_slot(slot, kind, why, Remedy::Leave, when);
     }
-    of_slot(slot, kind, why, Remedy::GiveUp(version(slot)), when)
+    of_slot(slot, kind, why, Remedy::Delete(version(slot)), when)
 }
 
 /// A slot whose container's namespace is gone from the runtime's path: DEL was missed, or is due.
@@ -95,7 +95,7 @@ fn abandoned(view: &View<'_>, slot: &Slot) -> Option<Finding> {
         path.display()
     );
     let when = When::Seen(view.patience.abandoned);
-    Some(of_slot(slot, Kind::Abandoned, why, Remedy::GiveUp(version(slot)), when))
+    Some(of_slot(slot, Kind::Abandoned, why, Remedy::Delete(version(slot)), when))
 }
 
 fn link_gone(view: &View<'_>, slot: &Slot) -> Finding {
@@ -105,7 +105,7 @@ fn link_gone(view: &View<'_>, slot: &Slot) -> Finding {
         return useless(view, slot, Kind::SlotLink, why, When::Seen(view.patience.abandoned));
     }
     let why = format!("interface {name} is gone");
-    of_slot(slot, Kind::SlotLink, why, Remedy::GiveUp(version(slot)), When::Again)
+    of_slot(slot, Kind::SlotLink, why, Remedy::Delete(version(slot)), When::Again)
 }
 
 /// A slot of a pool whose namespace is not kept.
@@ -120,10 +120,10 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     }
     let why = if found.is_some() { "its namespace is another's" } else { "its namespace is gone" };
     let (why, remedy) = if slot.state() == SlotState::Active {
-        let why = format!("{why}; its container has it still, and it is given up after DEL");
+        let why = format!("{why}; its container has it still, and it is deleted after DEL");
         (why, Remedy::Leave)
     } else {
-        (why.to_owned(), Remedy::GiveUp(version(slot)))
+        (why.to_owned(), Remedy::Delete(version(slot)))
     };
     Some(of_slot(slot, Kind::SlotNamespace, why, remedy, When::Again))
 }

@@ -1,4 +1,4 @@
-//! Looking once more at slots that are to be given up: between the look that has found them useless and
+//! Looking once more at slots that are to be deleted: between the look that has found them useless and
 //! this, an interface may have come back, or somebody into the namespace.
 
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Which of some slots are still as they are to be given up for.
+/// Which of some slots are still as they are to be deleted for.
 pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, LifecycleError> {
     let slots = node.store.read(|transaction| {
         let on_record = batch.iter().map(|finding| on_record(transaction, finding));
@@ -46,7 +46,7 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Life
 
 /// The slot, if its record is as it was seen, and so are those of others that tell against it.
 fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, StoreError> {
-    let Remedy::GiveUp(seen) = &finding.remedy else { return Ok(None) };
+    let Remedy::Delete(seen) = &finding.remedy else { return Ok(None) };
     let Some(slot) = unchanged(transaction, seen)? else { return Ok(None) };
     let owner = match (finding.kind, finding.name.parse::<IpAddr>(), slot.attachment()) {
         (Kind::Address, Ok(address), _) => transaction.address_owner(address)?,

@@ -98,7 +98,7 @@ fn remove_interface(
     slot: SlotId,
 ) -> Result<bool, LifecycleError> {
     let used = |slot: Slot| {
-        matches!(slot.state(), SlotState::Building | SlotState::Condemned)
+        matches!(slot.state(), SlotState::Building | SlotState::Deleting)
             || slot.host_ifindex == ifindex && !has_lost_interface(&slot)
     };
     if transaction.slot(slot)?.is_some_and(used) {

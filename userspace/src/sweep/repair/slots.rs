@@ -12,15 +12,15 @@ use crate::{
 };
 
 pub(super) fn is_of_slots(remedy: &Remedy) -> bool {
-    matches!(remedy, Remedy::GiveUp(_) | Remedy::Resume(_) | Remedy::Scrub(_))
+    matches!(remedy, Remedy::Delete(_) | Remedy::Resume(_) | Remedy::Scrub(_))
 }
 
 pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
     let mut fates = Vec::with_capacity(due.len());
-    let (given_up, others): (Vec<_>, Vec<_>) =
-        due.into_iter().partition(|finding| matches!(finding.remedy, Remedy::GiveUp(_)));
-    for batch in given_up.chunks(BATCH) {
-        fates.extend(give_up(node, batch));
+    let (deleted, others): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|finding| matches!(finding.remedy, Remedy::Delete(_)));
+    for batch in deleted.chunks(BATCH) {
+        fates.extend(delete(node, batch));
     }
     fates.extend(super::each(others, |remedy| match remedy {
         Remedy::Resume(seen) => resume(node, seen),
@@ -31,23 +31,23 @@ pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
 }
 
 /// Removes all there is of some slots that are as they were seen.
-fn give_up(node: &Node, batch: &[Finding]) -> Fates {
-    let condemned = again::still_so(node, batch);
-    let condemned = condemned.and_then(|still| Ok(condemn(node, batch, &still)?));
-    let condemned = match condemned {
-        Ok(condemned) => condemned,
+fn delete(node: &Node, batch: &[Finding]) -> Fates {
+    let deleting = again::still_so(node, batch);
+    let deleting = deleting.and_then(|still| Ok(mark_deleting(node, batch, &still)?));
+    let deleting = match deleting {
+        Ok(deleting) => deleting,
         Err(error) => return failed(batch, error),
     };
-    failpoint::hit("sweep:condemned");
+    failpoint::hit("sweep:deleting");
     let (own, others): (Vec<_>, Vec<_>) =
-        condemned.iter().flatten().cloned().partition(|slot| slot.owns_netns);
+        deleting.iter().flatten().cloned().partition(|slot| slot.owns_netns);
     let mut failure = destroy(node, &own).err();
     let is_kept = |slot: &Slot| {
         let recorded = node.store.read(|transaction| transaction.slot(slot.id));
         !matches!(recorded, Ok(None))
     };
     let mut fates = Vec::with_capacity(batch.len());
-    for (slot, finding) in condemned.into_iter().zip(batch) {
+    for (slot, finding) in deleting.into_iter().zip(batch) {
         let fate = match &slot {
             None => Fate::Gone,
             Some(slot) if !slot.owns_netns => {
@@ -66,22 +66,22 @@ fn give_up(node: &Node, batch: &[Finding]) -> Fates {
     fates
 }
 
-/// Marks slots given up that are as they were seen, if what they are given up for is so still.
-fn condemn(
+/// Marks slots as being deleted that are as they were seen, if the reason still holds.
+fn mark_deleting(
     node: &Node,
     batch: &[Finding],
     still: &[bool],
 ) -> Result<Vec<Option<Slot>>, StoreError> {
     node.store.write(|transaction| {
-        let mut condemned = Vec::with_capacity(batch.len());
+        let mut deleting = Vec::with_capacity(batch.len());
         for (finding, still) in batch.iter().zip(still) {
-            let Remedy::GiveUp(seen) = &finding.remedy else { continue };
+            let Remedy::Delete(seen) = &finding.remedy else { continue };
             let slot = if *still { unchanged(transaction, seen)? } else { None };
-            let condemn =
-                |slot: Slot| transaction.advance(slot.id, SlotState::Condemned, now(), |_| ());
-            condemned.push(slot.map(condemn).transpose()?);
+            let mark =
+                |slot: Slot| transaction.advance(slot.id, SlotState::Deleting, now(), |_| ());
+            deleting.push(slot.map(mark).transpose()?);
         }
-        Ok(condemned)
+        Ok(deleting)
     })
 }
 
@@ -103,7 +103,7 @@ fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError>
     Ok(resumed.then(|| "it will be scrubbed again".to_owned()))
 }
 
-/// Scrubs a slot that came back; it is given up if it is in use for too long.
+/// Scrubs a slot that came back; it is deleted if it is in use for too long.
 fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
     let slot = node.store.read(|transaction| unchanged(transaction, seen))?;
     let Some(slot) = slot else { return Ok(None) };

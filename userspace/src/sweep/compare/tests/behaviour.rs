@@ -230,7 +230,7 @@ fn a_slot_in_use_whose_interface_is_gone_is_left_to_who_is_inside() {
         let found = compare(seen, &patience);
         found.into_iter().find(|one| one.kind == Kind::SlotLink).unwrap()
     };
-    assert!(matches!(of_link(&seen).remedy, Remedy::GiveUp(_)));
+    assert!(matches!(of_link(&seen).remedy, Remedy::Delete(_)));
     seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
     let found = of_link(&seen);
     assert_eq!(found.remedy, Remedy::Leave, "{found}");

@@ -31,7 +31,7 @@ const NOBODY: SlotId = SlotId(0xdead_0000_beef);
 
 /// A slot in a state, with a namespace of its own or in its runtime's, since some seconds ago.
 fn slot(number: u64, state: SlotState, own: bool, age: u64) -> Slot {
-    use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
+    use SlotState::{Active, Building, Claimed, Deleting, Dirty, Parked, Scrubbing, Warm};
     let id = SlotId(0xabcd_0000_0000 + number);
     let since = NOW - age * SECOND;
     let mut slot = Slot::building(id, "n".parse().unwrap(), "eth0".parse().unwrap(), since);
@@ -43,7 +43,7 @@ fn slot(number: u64, state: SlotState, own: bool, age: u64) -> Slot {
         Dirty => &[Active, Dirty],
         Scrubbing => &[Active, Dirty, Scrubbing],
         Parked => &[Parked],
-        Condemned => &[Condemned],
+        Deleting => &[Deleting],
     };
     for state in path {
         slot.become_state(*state, since).unwrap();
@@ -139,7 +139,7 @@ fn link(name: &str, ifindex: u32, group: u32, alias: &str) -> LinkInfo {
 
 /// One slot of every kind that a node at work has.
 fn at_work() -> Vec<Slot> {
-    use SlotState::{Active, Building, Claimed, Condemned, Dirty, Parked, Scrubbing, Warm};
+    use SlotState::{Active, Building, Claimed, Deleting, Dirty, Parked, Scrubbing, Warm};
     vec![
         slot(1, Active, true, 5000),
         slot(2, Active, false, 5000),
@@ -149,7 +149,7 @@ fn at_work() -> Vec<Slot> {
         slot(6, Building, true, 1),
         slot(7, Claimed, true, 1),
         slot(8, Scrubbing, true, 1),
-        slot(9, Condemned, true, 1),
+        slot(9, Deleting, true, 1),
     ]
 }
 

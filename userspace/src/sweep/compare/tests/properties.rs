@@ -49,11 +49,11 @@ proptest! {
     fn what_the_maps_say_of_a_slot_on_its_way_is_no_finding(
         slots in any_slots(), index in 0..40_usize, identity in 0..9_u32,
     ) {
-        use SlotState::{Building, Claimed, Condemned};
+        use SlotState::{Building, Claimed, Deleting};
         let mut seen = node(slots);
         let slots = &seen.records.slots;
         let Some(slot) = slots.get(index % slots.len().max(1)).cloned() else { return Ok(()) };
-        prop_assume!(matches!(slot.state(), Building | Claimed | Condemned));
+        prop_assume!(matches!(slot.state(), Building | Claimed | Deleting));
         let entries = entries(&mut seen);
         entries.interfaces.insert(77, interface_of(&slot, Identity(identity)));
         entries.endpoints.insert(slot.addresses[0].addr(), endpoint_of(&slot, 77, Identity(identity)));

@@ -81,7 +81,7 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
             let entry = interface_of(&of(seen, 3), Identity::PARKED);
             entries(seen).interfaces.insert(103, entry);
         },
-        |seen| Remedy::GiveUp(version(&of(seen, 3))),
+        |seen| Remedy::Delete(version(&of(seen, 3))),
     ),
     (
         "a pin that is missing",
@@ -158,7 +158,7 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         "a builder that was killed",
         Kind::Stuck,
         |seen| seen.records.slots[5].changed = NOW - 61 * SECOND,
-        |seen| Remedy::GiveUp(version(&of(seen, 6))),
+        |seen| Remedy::Delete(version(&of(seen, 6))),
     ),
     (
         "a scrub that was interrupted",
@@ -170,7 +170,7 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         "a remover that was killed",
         Kind::Stuck,
         |seen| seen.records.slots[8].changed = NOW - 61 * SECOND,
-        |seen| Remedy::GiveUp(version(&of(seen, 9))),
+        |seen| Remedy::Delete(version(&of(seen, 9))),
     ),
     (
         "a slot that came back long ago",
@@ -182,13 +182,13 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         "an ADD that was killed",
         Kind::Stuck,
         |seen| seen.records.slots[6].changed = NOW - 601 * SECOND,
-        |seen| Remedy::GiveUp(version(&of(seen, 7))),
+        |seen| Remedy::Delete(version(&of(seen, 7))),
     ),
     (
         "a slot that waits without interface",
         Kind::SlotLink,
         |seen| seen.links.retain(|link| link.ifindex != 103),
-        |seen| Remedy::GiveUp(version(&of(seen, 3))),
+        |seen| Remedy::Delete(version(&of(seen, 3))),
     ),
     (
         "a slot that waits without namespace",
@@ -196,7 +196,7 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         |seen| {
             kept(seen).remove(&of_work(4));
         },
-        |seen| Remedy::GiveUp(version(&of(seen, 4))),
+        |seen| Remedy::Delete(version(&of(seen, 4))),
     ),
     (
         "an endpoint without slot",
