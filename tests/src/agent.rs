@@ -32,7 +32,7 @@ pub struct Agent {
 
 impl Agent {
     /// Starts the agent on the node whose namespaces the calling thread is in, and waits until
-    /// plugins can ring it.
+    /// plugins can notify it.
     pub fn start(node: &Node) -> Result<Self> {
         Self::await_socket(node, Self::spawn(node, &[], &[])?)
     }
@@ -49,7 +49,7 @@ impl Agent {
     }
 
     /// Starts an agent by another program, which executes it (`unshare` and the like), and waits until
-    /// plugins can ring it.
+    /// plugins can notify it.
     pub fn start_by(node: &Node, program: &[&str]) -> Result<Self> {
         Self::await_socket(node, Self::spawn_by(node, program)?)
     }
@@ -75,8 +75,8 @@ impl Agent {
     fn await_socket(node: &Node, agent: Self) -> Result<Self> {
         let socket = node.dirs().run.join("agent.sock");
         wait::until(LIMIT, "the agent listens", || {
-            let bell = UnixDatagram::unbound().context("make a socket")?;
-            bell.connect(&socket).with_context(|| format!("connect to {}", socket.display()))
+            let client = UnixDatagram::unbound().context("make a socket")?;
+            client.connect(&socket).with_context(|| format!("connect to {}", socket.display()))
         })?;
         Ok(agent)
     }

@@ -1,6 +1,6 @@
 //! Networks for functions, prepared ahead of time and repointed by eBPF map writes.
 
-pub mod bell;
+pub mod agent_socket;
 pub mod boot;
 pub mod cni;
 pub mod conf;

@@ -73,7 +73,7 @@ fn node() -> String {
 
 The keeper is one thread, as in the agent. A round: scrub what came back, {MOST_SCRUBBED} slots at most;
 look; delete slots, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
-ready together; then the next round at once if there was more to do or a DEL or miss rang, or after
+ready together; then the next round at once if there was more to do or a DEL or a miss notified it, or after
 a rest. ADD takes slots in the order of `lifecycle/activate.rs`. Where it finds none it builds one, and
 takes turns with the keeper: slots are built one after the other, whoever wants them.
 

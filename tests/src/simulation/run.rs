@@ -2,7 +2,7 @@
 //!
 //! Functions start as the trace says and stop when their time is over. The keeper is one thread, as
 //! in the agent: it scrubs what came back, looks after the pool, takes down, builds, and rests until
-//! somebody rings or its time has come. Slots are built one at a time, by the keeper and for
+//! it is notified or its time has come. Slots are built one at a time, by the keeper and for
 //! containers that wait, whoever asks first: building is work under one lock of the kernel's.
 
 use std::{
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
         match event {
             Event::Stop(slot, user) => {
                 self.slots.dirty.push_back(Dirty { slot, user });
-                self.ring();
+                self.notify();
             }
             Event::Wake { round } if round == self.round => self.wake(),
             Event::Wake { .. } => {}
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
     /// ADD that finds no slot builds one, in the place of one that waits for another if the pool is
     /// full.
     fn start_cold(&mut self, start: &Start) {
-        self.ring();
+        self.notify();
         let mut room = self.now;
         if self.slots.total() >= self.policy.max {
             if self.slots.evict().is_none() {
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
     }
 
     /// Somebody tells the keeper that there is something to do.
-    fn ring(&mut self) {
+    fn notify(&mut self) {
         if self.resting {
             self.next_round(Duration::ZERO);
         }

@@ -1,4 +1,4 @@
-//! The model's slots, on the shelves on which ADD and the keeper find them.
+//! The model's slots, in the order in which ADD and the keeper find them.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -122,14 +122,14 @@ impl Slots {
         Some(Claim::Reused(number(&self.parked.remove(at))))
     }
 
-    /// Takes the parked slot that has waited longest off its shelf: its place is wanted.
+    /// Takes the parked slot that has waited longest: its place is wanted.
     pub(super) fn evict(&mut self) -> Option<Number> {
         let ages = (0..).zip(&self.parked).map(|(at, parked)| (parked.since, parked.slot, at));
         let (_, _, at) = ages.min()?;
         Some(number(&self.parked.remove(at)))
     }
 
-    /// Takes the `count` warm slots off their shelf that have been there longest.
+    /// Takes the `count` warm slots that have waited longest.
     pub(super) fn drain(&mut self, count: u32) -> usize {
         let drained = (0..count).map_while(|_| self.warm.pop_first());
         drained.count()

@@ -30,7 +30,7 @@ use std::{
 use clap::Parser;
 use nix::fcntl::{Flock, FlockArg};
 use repoint::{
-    bell,
+    agent_socket,
     conf::Directories,
     datapath::{Datapath, DatapathError, LogReader},
     failpoint,
@@ -165,7 +165,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     let node = Arc::new(Node::open(&directories)?.for_agent());
     // Before anything is made.
     node.ensure_home()?;
-    let bell = listen(&arguments.run_dir)?;
+    let socket = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
     let uplink = Arc::new(UplinkChange::default());
@@ -179,7 +179,7 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
         sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded, &for_sweeper);
     let ended = tokio::select! {
         ended = drain_logs(&node, &reloaded) => ended,
-        ended = hear(bell, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
+        ended = hear(socket, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
         ended = work(keeper, &node, &for_keeper) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
         away = leave_wrong_place(&arguments.run_dir) => Err(away),
@@ -229,36 +229,36 @@ fn only_agent(run_dir: &Path) -> Result<Flock<File>, AgentError> {
 
 /// Listens for plugins. The socket of an agent that was killed is in the way.
 fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
-    let path = bell::path(run_dir);
+    let path = agent_socket::path(run_dir);
     let failed = |source| AgentError::Listen { path: path.clone(), source };
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     failpoint::hit("agent:silent");
-    let bell = UnixDatagram::bind(&path).map_err(failed)?;
+    let socket = UnixDatagram::bind(&path).map_err(failed)?;
     private::socket(&path)?;
     failpoint::hit("agent:listens");
-    Ok(bell)
+    Ok(socket)
 }
 
 /// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only. A socket that
 /// is removed is made again: plugins would not find the agent.
 async fn hear(
-    mut bell: UnixDatagram,
+    mut socket: UnixDatagram,
     run_dir: &Path,
     workers: [&Notify; 2],
 ) -> Result<Infallible, AgentError> {
-    let path = bell::path(run_dir);
+    let path = agent_socket::path(run_dir);
     let inode = || fs::symlink_metadata(&path).map(|found| found.ino()).ok();
     loop {
         let own = inode();
         tokio::select! {
-            ended = hear_all(&bell, workers) => match ended? {},
+            ended = hear_all(&socket, workers) => match ended? {},
             () = removed(|| inode() != own) => {}
         }
         match listen(run_dir) {
-            Ok(again) => bell = again,
+            Ok(again) => socket = again,
             // Where the folder is gone as well, the agent begins anew.
             Err(error) => {
                 warn!("{error}");
@@ -279,12 +279,12 @@ async fn removed(is_gone: impl Fn() -> bool) {
     }
 }
 
-async fn hear_all(bell: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
-    let mut message = [0; bell::LONGEST];
+async fn hear_all(socket: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
+    let mut message = [0; agent_socket::LONGEST];
     loop {
-        let length = bell.recv(&mut message).await.map_err(AgentError::Bell)?;
+        let length = socket.recv(&mut message).await.map_err(AgentError::Receive)?;
         log_message(&message[..length]);
-        while let Ok(length) = bell.try_recv(&mut message) {
+        while let Ok(length) = socket.try_recv(&mut message) {
             log_message(&message[..length]);
         }
         workers.into_iter().for_each(Notify::notify_one);
@@ -353,7 +353,7 @@ enum AgentError {
     #[error("cannot listen at {path}: {source}")]
     Listen { path: PathBuf, source: io::Error },
     #[error("cannot hear plugins: {0}")]
-    Bell(#[source] io::Error),
+    Receive(#[source] io::Error),
     #[error("cannot wait for notifications of the kernel: {0}")]
     Watch(#[source] io::Error),
     #[error("the {0} ended early")]

@@ -180,7 +180,10 @@ fn change(
         Ok(policy)
     })?;
     failpoint::hit("pool:set");
-    repoint::bell::ring(&node.directories.run, &format!("pool {id} is set to {warm} of {max}"));
+    repoint::agent_socket::notify(
+        &node.directories.run,
+        &format!("pool {id} is set to {warm} of {max}"),
+    );
     said(&format!("pool {id} keeps {warm} slots ready and has {max} at most"))
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use repoint::{
-    bell,
+    agent_socket,
     conf::Directories,
     datapath::{self, Maps},
     failpoint,
@@ -17,7 +17,7 @@ use crate::output::{CommandError, said};
 
 /// Removes all that repoint has on the node; containers' slots only where `force` says so.
 pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandError> {
-    if bell::is_heard(&directories.run) {
+    if agent_socket::is_served(&directories.run) {
         return Err(CommandError::AgentRuns);
     }
     let node = Node::open_existing(directories)?;

@@ -12,7 +12,7 @@ use crate::{
     failpoint,
     netns::{Netns, stack},
     slot::{Built, point, point_waiting},
-    store::{Mode, PoolId, Shelf, Slot, SlotState, StoreError, Transaction, Write},
+    store::{Mode, PoolId, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     types::{AttachmentId, Identity, SlotId},
 };
 
@@ -127,7 +127,7 @@ pub(super) fn find(
     if is_reuse && let Some(slot) = own_or_nobodys(transaction, wanted)? {
         return Ok(Some(reused(slot)));
     }
-    let warm = transaction.since(Shelf::Pool(SlotState::Warm, wanted.pool.key))?;
+    let warm = transaction.since(Prefix::Pool(SlotState::Warm, wanted.pool.key))?;
     if let Some(slot) = first(transaction, warm, |_| true)? {
         return Ok(Some((slot, Outcome::Warm)));
     }
@@ -140,23 +140,23 @@ fn own_or_nobodys(
     wanted: &Wanted<'_>,
 ) -> Result<Option<Slot>, StoreError> {
     let User { function, tenant, .. } = wanted.user;
-    let shelf = |function| {
-        Shelf::Function(SlotState::Parked, wanted.pool.key, &wanted.terms.domain, function)
+    let prefix = |function| {
+        Prefix::Function(SlotState::Parked, wanted.pool.key, &wanted.terms.domain, function)
     };
     // The index holds digests cut short: the record decides.
     let is_own =
         |slot: &Slot| slot.function == *function && slot.tenant == *tenant && wanted.may_have(slot);
-    if let Some(slot) = first(transaction, transaction.since(shelf(function.as_ref()))?, is_own)? {
+    if let Some(slot) = first(transaction, transaction.since(prefix(function.as_ref()))?, is_own)? {
         return Ok(Some(slot));
     }
     let is_nobodys = |slot: &Slot| slot.function.is_none() && wanted.may_have(slot);
-    first(transaction, transaction.since(shelf(None))?, is_nobodys)
+    first(transaction, transaction.since(prefix(None))?, is_nobodys)
 }
 
 /// The slot that has waited longest for another function of the container's trust domain.
 fn others(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
-    let shelf = Shelf::Domain(SlotState::Parked, wanted.pool.key, &wanted.terms.domain);
-    let mut others = transaction.since(shelf)?.collect::<Result<Vec<_>, _>>()?;
+    let prefix = Prefix::Domain(SlotState::Parked, wanted.pool.key, &wanted.terms.domain);
+    let mut others = transaction.since(prefix)?.collect::<Result<Vec<_>, _>>()?;
     others.sort_unstable_by_key(|(_, since)| *since);
     first(transaction, others.into_iter().map(Ok), |slot| wanted.may_have(slot))
 }

@@ -12,7 +12,7 @@ use super::{
     reuse::{Reuse, reuse},
 };
 use crate::{
-    bell,
+    agent_socket,
     cni::{CniResult, Dns},
     conf::{IpamConf, User},
     ipam::resolv_conf,
@@ -54,7 +54,7 @@ fn attach(
     };
     let result = add_cold(node, request, user, decline, path, &netns.own)?;
     if decline.is_some() {
-        bell::ring(&node.directories.run, "");
+        agent_socket::notify(&node.directories.run, "");
     }
     Ok(result)
 }
@@ -72,7 +72,7 @@ fn add_slot(
         drop(detach(node, &provided.slot, request));
     } else if !provided.outcome.is_hit() {
         // A hit is nothing that the agent must know at once.
-        bell::ring(&node.directories.run, "");
+        agent_socket::notify(&node.directories.run, "");
     }
     result
 }

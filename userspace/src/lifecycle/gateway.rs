@@ -17,7 +17,7 @@ use super::{
     terms::Terms,
 };
 use crate::{
-    bell,
+    agent_socket,
     conf::{NetConf, User},
     netns::Netns,
     store::{Decision, Mode, Slot},
@@ -96,7 +96,7 @@ impl Node {
             target.keep();
         }
         if !provided.outcome.is_hit() {
-            bell::ring(&self.directories.run, "");
+            agent_socket::notify(&self.directories.run, "");
         }
         let Slot { id, addresses, mac, mtu, decision, .. } = provided.slot;
         Ok(Activation {

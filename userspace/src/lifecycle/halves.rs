@@ -11,7 +11,7 @@ use crate::{
         Compared, NodeLack, NodeNeeds, Part, SeenHalf, compare_half, look_at_halves,
         parts_in_words, restore_half,
     },
-    store::{Shelf, Slot, SlotState, StoreError},
+    store::{Prefix, Slot, SlotState, StoreError},
     types::SlotId,
 };
 
@@ -190,7 +190,7 @@ pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, LifecycleError> {
     Ok(node.store.read(|transaction| {
         let mut ids = Vec::new();
         for state in SlotState::ALL.into_iter().filter(|state| *state != SlotState::Deleting) {
-            for id in transaction.on_shelf(Shelf::State(state))? {
+            for id in transaction.indexed(Prefix::State(state))? {
                 ids.push(id?);
             }
         }

@@ -6,7 +6,7 @@ use super::{
     LifecycleError, Node, destroy::destroy, node::now, release::summary, scrub::scrub_now,
 };
 use crate::{
-    bell,
+    agent_socket,
     datapath::Maps,
     failpoint,
     netns::pop,
@@ -29,7 +29,10 @@ pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     if withdraw(node, slot)?.is_none() {
         return Ok(false);
     }
-    if !bell::ring(&node.directories.run, &format!("parked slot {} of {}", slot.id, slot.network)) {
+    if !agent_socket::notify(
+        &node.directories.run,
+        &format!("parked slot {} of {}", slot.id, slot.network),
+    ) {
         // Where that cannot be done now, the slot stays parked and dirty, for an agent, or for an ADD
         // that lacks a slot: its container is detached all the same.
         drop(scrub_now(node, slot.id));

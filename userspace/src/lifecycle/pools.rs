@@ -3,7 +3,7 @@
 use super::{LifecycleError, Node, Outcome, ScrubLock, destroy::destroy};
 use crate::{
     policy::{Reason, Retirement, Supply},
-    store::{Parked, Pool, PoolId, Shelf, Slot, SlotState, StoreError, Write},
+    store::{Parked, Pool, PoolId, Prefix, Slot, SlotState, StoreError, Write},
     types::{PoolKey, SlotId},
 };
 
@@ -12,7 +12,7 @@ pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, LifecycleError> {
     Ok(node.store.read(|transaction| {
         let mut supply = Supply::default();
         for state in SlotState::COUNTED {
-            supply.add(state, transaction.count(Shelf::Pool(state, key))?);
+            supply.add(state, transaction.count(Prefix::Pool(state, key))?);
         }
         Ok::<_, StoreError>(supply)
     })?)
@@ -22,7 +22,7 @@ pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, LifecycleError> {
 pub(super) fn total(transaction: &Write<'_>, key: PoolKey) -> Result<u32, StoreError> {
     SlotState::COUNTED
         .into_iter()
-        .try_fold(0, |total, state| Ok(total + transaction.count(Shelf::Pool(state, key))?))
+        .try_fold(0, |total, state| Ok(total + transaction.count(Prefix::Pool(state, key))?))
 }
 
 impl Node {
@@ -35,7 +35,7 @@ impl Node {
             for state in SlotState::COUNTED {
                 // These may be thousands, and have just been read.
                 if state != SlotState::Parked {
-                    supply.add(state, transaction.count(Shelf::Pool(state, pool.key))?);
+                    supply.add(state, transaction.count(Prefix::Pool(state, pool.key))?);
                 }
             }
             Ok::<_, StoreError>((supply, parked))
@@ -80,7 +80,7 @@ pub fn delete_oldest(
     state: SlotState,
     count: u32,
 ) -> Result<usize, LifecycleError> {
-    let mut oldest = waiting(node, Shelf::Pool(state, key), |_| true)?;
+    let mut oldest = waiting(node, Prefix::Pool(state, key), |_| true)?;
     oldest.sort_unstable_by_key(|slot| (slot.changed, slot.id));
     oldest.truncate(count as usize);
     Ok(destroy(node, &oldest)?.len())
@@ -102,7 +102,7 @@ pub fn delete_stale(
 ) -> Result<usize, LifecycleError> {
     let mut stale = Vec::new();
     for state in [SlotState::Warm, SlotState::Parked] {
-        stale.extend(waiting(node, Shelf::State(state), &is_stale)?);
+        stale.extend(waiting(node, Prefix::State(state), &is_stale)?);
     }
     Ok(destroy(node, &stale)?.len())
 }
@@ -110,12 +110,12 @@ pub fn delete_stale(
 /// The slots in a place of the index that are `wanted`.
 fn waiting(
     node: &Node,
-    place: Shelf<'_>,
+    place: Prefix<'_>,
     wanted: impl Fn(&Slot) -> bool,
 ) -> Result<Vec<Slot>, LifecycleError> {
     Ok(node.store.read(|transaction| {
         let mut waiting = Vec::new();
-        for id in transaction.on_shelf(place)? {
+        for id in transaction.indexed(place)? {
             waiting.extend(transaction.slot(id?)?.filter(&wanted));
         }
         Ok::<_, StoreError>(waiting)
@@ -125,7 +125,7 @@ fn waiting(
 /// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.
 pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
     let scrubbing: Vec<SlotId> = node.store.read(|transaction| {
-        transaction.on_shelf(Shelf::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()
+        transaction.indexed(Prefix::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()
     })?;
     scrubbing.into_iter().try_for_each(|id| resume(node, id).map(drop))
 }

@@ -19,7 +19,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     ipam::AllocateError,
-    store::{Shelf, Slot, SlotState, StoreError},
+    store::{Prefix, Slot, SlotState, StoreError},
     types::{NetworkName, Tenant},
 };
 
@@ -216,7 +216,7 @@ impl<'a> Room<'a> {
         let mut found = Vec::new();
         self.node.store.read(|transaction| {
             for state in states {
-                for id in transaction.on_shelf(Shelf::State(*state))? {
+                for id in transaction.indexed(Prefix::State(*state))? {
                     found.extend(transaction.slot(id?)?.filter(&fits));
                 }
             }

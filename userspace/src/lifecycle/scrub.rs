@@ -17,7 +17,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
-    store::{Pool, Shelf, Slot, SlotState, StoreError, Transaction, Write},
+    store::{Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     threads::{self, ThreadError},
     types::SlotId,
@@ -74,7 +74,7 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Lifecyc
 pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
     let dirty = node.store.read(|transaction| {
         let mut dirty = Vec::new();
-        for id in transaction.on_shelf(Shelf::State(SlotState::Dirty))? {
+        for id in transaction.indexed(Prefix::State(SlotState::Dirty))? {
             let slot = transaction.slot(id?)?;
             dirty.extend(slot.filter(|slot| slot.container.is_none()));
         }

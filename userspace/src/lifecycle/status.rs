@@ -8,7 +8,7 @@ use crate::{
     conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
     datapath::PinsSeen,
     ipam::{self, Pool},
-    store::{Read, Shelf, Slot, SlotState, StoreError},
+    store::{Prefix, Read, Slot, SlotState, StoreError},
 };
 
 /// Whether the node can attach one more container to the network: its database and data plane
@@ -52,7 +52,7 @@ fn data_plane(node: &Node) -> Result<(), LifecycleError> {
 
 /// Whether a container has a slot of the network.
 fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, LifecycleError> {
-    for id in transaction.on_shelf(Shelf::State(SlotState::Active))? {
+    for id in transaction.indexed(Prefix::State(SlotState::Active))? {
         if transaction.slot(id?)?.is_some_and(|slot| slot.network == conf.name) {
             return Ok(true);
         }
@@ -96,7 +96,7 @@ fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, 
         slot.network == conf.name && (!slot.used || rested)
     };
     for state in [SlotState::Parked, SlotState::Warm] {
-        for id in transaction.on_shelf(Shelf::State(state))? {
+        for id in transaction.indexed(Prefix::State(state))? {
             if transaction.slot(id?)?.is_some_and(|slot| can_go(&slot)) {
                 return Ok(true);
             }

@@ -25,7 +25,7 @@ use crate::store::{PoolPolicy, SlotState};
 /// Time constants of the two average rates.
 const FAST: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(10);
-/// How far apart looks are when nobody rings: the least that is reckoned with.
+/// How far apart looks are when nothing notifies it: the least that is reckoned with.
 const LOOK: Duration = Duration::from_millis(200);
 /// Time to build a slot before any was measured.
 const EACH: Duration = Duration::from_micros(2500);

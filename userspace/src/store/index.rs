@@ -21,7 +21,7 @@ const LENGTH: usize = 1 + 16 + 8 + 8 + 8 + 8;
 
 /// Where in the index slots are looked for.
 #[derive(Debug, Clone, Copy)]
-pub enum Shelf<'a> {
+pub enum Prefix<'a> {
     /// All in a state.
     State(SlotState),
     /// Those of a pool in a state.
@@ -47,17 +47,17 @@ pub struct Parked {
     pub idle_ttl: Option<Duration>,
 }
 
-impl Shelf<'_> {
+impl Prefix<'_> {
     /// What the keys of its slots begin with.
     pub(super) fn prefix(self) -> Vec<u8> {
         let mut prefix = Vec::with_capacity(LENGTH);
         match self {
-            Shelf::State(state) => prefix.push(place(state)),
-            Shelf::Pool(state, pool) => extend(&mut prefix, &[&[place(state)], &pool.0]),
-            Shelf::Domain(state, pool, domain) => {
+            Prefix::State(state) => prefix.push(place(state)),
+            Prefix::Pool(state, pool) => extend(&mut prefix, &[&[place(state)], &pool.0]),
+            Prefix::Domain(state, pool, domain) => {
                 extend(&mut prefix, &[&[place(state)], &pool.0, &domain_digest(domain)]);
             }
-            Shelf::Function(state, pool, domain, function) => {
+            Prefix::Function(state, pool, domain, function) => {
                 let (domain, function) = (domain_digest(domain), function_digest(function));
                 extend(&mut prefix, &[&[place(state)], &pool.0, &domain, &function]);
             }
@@ -155,7 +155,7 @@ mod tests {
     use crate::types::PoolKey;
 
     #[test]
-    fn a_key_begins_with_the_prefix_of_each_of_its_shelves() {
+    fn a_key_begins_with_the_prefix_of_each_of_its_prefixes() {
         let pool = PoolKey([7; 16]);
         let mut slot = Slot::building(SlotId(9), "n".parse().unwrap(), "eth0".parse().unwrap(), 5);
         slot.pool = pool;
@@ -167,22 +167,22 @@ mod tests {
         assert_eq!(key.len(), LENGTH);
         assert_eq!(super::slot(&key), Some(SlotId(9)));
         let state = SlotState::Building;
-        for shelf in [
-            Shelf::State(state),
-            Shelf::Pool(state, pool),
-            Shelf::Domain(state, pool, &domain),
-            Shelf::Function(state, pool, &domain, Some(&f)),
+        for prefix in [
+            Prefix::State(state),
+            Prefix::Pool(state, pool),
+            Prefix::Domain(state, pool, &domain),
+            Prefix::Function(state, pool, &domain, Some(&f)),
         ] {
-            assert!(key.starts_with(&shelf.prefix()), "{shelf:?}");
+            assert!(key.starts_with(&prefix.prefix()), "{prefix:?}");
         }
-        for shelf in [
-            Shelf::State(SlotState::Warm),
-            Shelf::Pool(state, PoolKey([8; 16])),
-            Shelf::Domain(state, pool, &Domain::Tenant(None)),
-            Shelf::Function(state, pool, &domain, Some(&g)),
-            Shelf::Function(state, pool, &domain, None),
+        for prefix in [
+            Prefix::State(SlotState::Warm),
+            Prefix::Pool(state, PoolKey([8; 16])),
+            Prefix::Domain(state, pool, &Domain::Tenant(None)),
+            Prefix::Function(state, pool, &domain, Some(&g)),
+            Prefix::Function(state, pool, &domain, None),
         ] {
-            assert!(!key.starts_with(&shelf.prefix()), "{shelf:?}");
+            assert!(!key.starts_with(&prefix.prefix()), "{prefix:?}");
         }
     }
 }

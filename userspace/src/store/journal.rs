@@ -1,4 +1,4 @@
-//! The last decisions about containers: a ring, so that nobody need read it for it not to grow.
+//! The last decisions about containers: a ring buffer, which does not grow when no agent reads it.
 
 use super::{
     CodecError, Decision,

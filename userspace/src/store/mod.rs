@@ -32,7 +32,7 @@ mod write;
 pub use codec::CodecError;
 pub use decision::{Decision, Mode, Served};
 pub use domain::Domain;
-pub use index::{Parked, Shelf};
+pub use index::{Parked, Prefix};
 pub use journal::Entry;
 pub use link_local::LinkLocal;
 pub use path::{Hook, LocalPath};

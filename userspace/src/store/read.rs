@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Entry, Network, Parked, Pool, PoolId, Shelf, Slot, StoreError, index, journal,
+    Entry, Network, Parked, Pool, PoolId, Prefix, Slot, StoreError, index, journal,
     keys::{
         address_key, attachment_key, counter_key, damaged_index, decode_pool, decode_slot, number,
         parse_address, parse_attachment, parse_pool, pool_key, slot_key, slot_number,
@@ -92,11 +92,11 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(false)
     }
 
-    /// The numbers of the slots on a shelf. Where it is a function's, or of those for anybody, the
+    /// The numbers of the slots whose index keys begin with a prefix. Where it is a function's, or of those for anybody, the
     /// one that changed longest ago comes first.
-    pub fn on_shelf(
+    pub fn indexed(
         &self,
-        place: Shelf<'_>,
+        place: Prefix<'_>,
     ) -> Result<impl Iterator<Item = Result<SlotId, StoreError>>, StoreError> {
         let prefix = place.prefix();
         let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
@@ -107,11 +107,11 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .map(|entry| slot_of_index(entry?.0)))
     }
 
-    /// The slots on a shelf, each with the time when its state changed last, in nanoseconds since
+    /// The slots whose index keys begin with a prefix, each with the time when its state changed last, in nanoseconds since
     /// the boot; 0 for slots in use.
     pub fn since(
         &self,
-        place: Shelf<'_>,
+        place: Prefix<'_>,
     ) -> Result<impl Iterator<Item = Result<(SlotId, u64), StoreError>>, StoreError> {
         let prefix = place.prefix();
         let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
@@ -125,7 +125,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// The parked slots of a pool. Those of a tenant stand together, and among them those of a
     /// function, the one first that has waited longest.
     pub fn parked(&self, pool: PoolKey) -> Result<Vec<Parked>, StoreError> {
-        let prefix = Shelf::Pool(SlotState::Parked, pool).prefix();
+        let prefix = Prefix::Pool(SlotState::Parked, pool).prefix();
         let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
         let parked = entries
             .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
@@ -138,10 +138,10 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(parked)
     }
 
-    /// How many slots are on a shelf.
-    pub fn count(&self, place: Shelf<'_>) -> Result<u32, StoreError> {
+    /// How many index keys begin with a prefix.
+    pub fn count(&self, place: Prefix<'_>) -> Result<u32, StoreError> {
         let mut count = 0;
-        for slot in self.on_shelf(place)? {
+        for slot in self.indexed(place)? {
             slot?;
             count += 1;
         }

@@ -241,13 +241,13 @@ impl super::Write<'_> {
             IndexFault::Stray { key, slot } => {
                 let slot = slot.map(|slot| self.slot(slot)).transpose()?.flatten();
                 if slot.is_none_or(|slot| index::key(&slot) != *key) {
-                    self.delete(table, key, "unshelve a slot")?;
+                    self.delete(table, key, "remove a slot from the index")?;
                 }
             }
             IndexFault::Missing { slot } => {
                 if let Some(slot) = self.slot(*slot)? {
                     let (key, value) = (index::key(&slot), index::value(&slot));
-                    self.put(table, &key, &value, "shelve a slot")?;
+                    self.put(table, &key, &value, "index a slot")?;
                 }
             }
         }

@@ -12,7 +12,7 @@ use repoint_common::{endpoint::Endpoint, interface::Interface};
 
 use super::lost;
 use crate::{
-    bell,
+    agent_socket,
     boot::boot_id,
     conf::Directories,
     datapath::{Maps, PinsSeen},
@@ -228,8 +228,10 @@ fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
 }
 
 fn files(run: &Path) -> Result<Files, LifecycleError> {
-    let mut files =
-        Files { deaf_socket: bell::path(run).exists() && !bell::is_heard(run), ..Files::default() };
+    let mut files = Files {
+        deaf_socket: agent_socket::path(run).exists() && !agent_socket::is_served(run),
+        ..Files::default()
+    };
     for entry in folder(run)? {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_lock = Path::new(&name).extension().is_some_and(|suffix| suffix == "lock");

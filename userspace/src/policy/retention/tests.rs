@@ -78,7 +78,7 @@ fn room_is_made_by_the_oldest_of_all_whosever_they_are() {
 
 prop_compose! {
     /// Parked slots as the index lists them.
-    fn shelf()(slots in vec((0..4_u8, 0..4_u8, 0..100_u64, option::of(1..100_u64)), 0..90))
+    fn slots()(slots in vec((0..4_u8, 0..4_u8, 0..100_u64, option::of(1..100_u64)), 0..90))
         -> Vec<Parked>
     {
         let slots = (0..).zip(slots).map(|(number, (tenant, function, since, ttl))| Parked {
@@ -109,10 +109,10 @@ prop_compose! {
 proptest! {
     #[test]
     fn when_all_is_done_no_limit_is_exceeded_and_nothing_went_without_need(
-        shelf in shelf(), policy in limits(), room in 0..50_u32
+        slots in slots(), policy in limits(), room in 0..50_u32
     ) {
         let now = 100 * SECOND;
-        let (mut left, mut gone) = (shelf.clone(), Vec::new());
+        let (mut left, mut gone) = (slots.clone(), Vec::new());
         loop {
             let retired = u32::try_from(gone.len()).unwrap();
             let some = retire(&left, now, &policy, room.saturating_sub(retired));
@@ -124,7 +124,7 @@ proptest! {
             left.retain(|slot| some.iter().all(|one| one.slot != slot.slot));
             gone.extend(some);
         }
-        prop_assert_eq!(left.len() + gone.len(), shelf.len());
+        prop_assert_eq!(left.len() + gone.len(), slots.len());
         prop_assert!(left.iter().all(|slot| !is_idle(slot, now, &policy)));
         prop_assert!(left.is_empty() || gone.len() >= room as usize);
         for slot in &left {

@@ -6,7 +6,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged};
 use crate::{
-    bell,
+    agent_socket,
     datapath::{self, Datapath, Programs},
     failpoint,
     lifecycle::{HalfFate, LifecycleError, Node, half_differs, repair_halves},
@@ -147,5 +147,5 @@ pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, Lifec
     let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {
         return Ok(None);
     };
-    remove(&bell::path(&node.directories.run))
+    remove(&agent_socket::path(&node.directories.run))
 }

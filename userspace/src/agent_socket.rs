@@ -1,4 +1,4 @@
-//! Telling the agent that there is something to do.
+//! The agent's socket: how plugins and the CLI notify the agent.
 //!
 //! One datagram on a socket in `runDir`. Nobody waits for an answer: that it can be sent says that
 //! there is an agent, and what it is about stands in the database.
@@ -25,10 +25,10 @@ pub fn path(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
 }
 
-/// Rings, with a line for the agent's log, or an empty one where the journal of decisions tells it.
-/// Says whether there is an agent.
+/// Notifies the agent, with a line for its log, or an empty one where the journal has the decision.
+/// Returns whether an agent listens.
 #[expect(clippy::must_use_candidate, reason = "whether anybody listens matters to few")]
-pub fn ring(run_dir: &Path, message: &str) -> bool {
+pub fn notify(run_dir: &Path, message: &str) -> bool {
     let Ok(socket) = UnixDatagram::unbound() else {
         return false;
     };
@@ -38,14 +38,14 @@ pub fn ring(run_dir: &Path, message: &str) -> bool {
     let message = &message.as_bytes()[..message.len().min(LONGEST)];
     match sendto(socket.as_raw_fd(), message, &agent, MsgFlags::MSG_DONTWAIT) {
         Ok(_) => true,
-        // Its queue is full: it has been told.
+        // Its queue is full: it has notifications to read.
         Err(errno) => errno == Errno::EAGAIN,
     }
 }
 
 /// Whether there is an agent.
 #[must_use]
-pub fn is_heard(run_dir: &Path) -> bool {
+pub fn is_served(run_dir: &Path) -> bool {
     UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path(run_dir)).is_ok())
 }
 
@@ -56,15 +56,15 @@ mod tests {
     #[test]
     fn an_agent_is_told_and_one_that_ended_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(!ring(folder.path(), "nobody") && !is_heard(folder.path()));
+        assert!(!notify(folder.path(), "nobody") && !is_served(folder.path()));
         let agent = UnixDatagram::bind(path(folder.path())).unwrap();
-        assert!(is_heard(folder.path()) && ring(folder.path(), "dirty"));
+        assert!(is_served(folder.path()) && notify(folder.path(), "dirty"));
         let mut buffer = [0; LONGEST];
         let length = agent.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"dirty");
         // More than its queue holds.
-        assert!((0..10_000).all(|_| ring(folder.path(), "again")));
+        assert!((0..10_000).all(|_| notify(folder.path(), "again")));
         drop(agent);
-        assert!(!ring(folder.path(), "ended"));
+        assert!(!notify(folder.path(), "ended"));
     }
 }
