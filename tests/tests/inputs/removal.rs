@@ -80,7 +80,7 @@ fn broken() -> Vec<Value> {
         json!({"ipmasq": true}),
         json!({"mtu": 1}),
         json!({"linkLocal": "maybe"}),
-        json!({"coldBuilds": 0}),
+        json!({"maxConcurrentBuilds": 0}),
         json!({"pool": "big"}),
         json!({"pool": {"warm": -1}}),
         json!({"dns": []}),

@@ -1,5 +1,5 @@
-//! Slots that are not what their record says: those that wait are put right or deleted, those in use
-//! are put right.
+//! Slots that are not what their record says: those that wait are repaired or deleted, those in use
+//! are repaired.
 
 use std::{fs, process::Command};
 
@@ -39,8 +39,8 @@ fn few() -> Value {
 /// Breaks a slot that waits, or is in use.
 type Break = fn(&Pooled<'_>, &cli::Slot) -> Result<()>;
 
-/// Damage that is put right, of slots that wait and of slots in use.
-const MENDED: [(&str, &str, Break); 7] = [
+/// Damage that is repaired, of slots that wait and of slots in use.
+const REPAIRED: [(&str, &str, Break); 7] = [
     ("entries", "an address is not in the maps", |pooled, slot| {
         let address = record(pooled, slot)?.addresses[0].addr();
         Ok(maps(pooled)?.remove_endpoint(address)?)
@@ -70,7 +70,7 @@ const MENDED: [(&str, &str, Break); 7] = [
         let lost = without.addresses.remove(0).addr();
         with_records(pooled, |transaction| {
             transaction.put_slot(&without)?;
-            transaction.mend_address(lost, whole.id)?;
+            transaction.repair_address(lost, whole.id)?;
             transaction.put_slot(&whole)
         })
     }),
@@ -82,7 +82,7 @@ fn slots_that_wait_and_slots_in_use_are_put_right() -> Result<()> {
         pooled.fill()?;
         let (one, two) = (pooled.add()?, pooled.add_function("resize")?);
         let used = pooled.slot_of(&one)?;
-        for (kind, what, damage) in MENDED {
+        for (kind, what, damage) in REPAIRED {
             for slot in [slot_in(pooled, "warm")?, used.clone()] {
                 println!("{what}, of a slot that is {}:", slot.state);
                 damage(pooled, &slot)?;
@@ -161,7 +161,7 @@ fn slots_that_wait_and_do_not_work_are_deleted() -> Result<()> {
     })
 }
 
-/// What of a slot in use cannot be put right is told, and DEL ends it.
+/// What of a slot in use cannot be repaired is told, and DEL ends it.
 #[test]
 fn slots_in_use_that_do_not_work_wait_for_del() -> Result<()> {
     with_pool(&few(), |pooled| {

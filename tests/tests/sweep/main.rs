@@ -1,4 +1,4 @@
-//! `repoint sweep`: what is stale is found and put right, nothing else is touched, and a healthy node
+//! `repoint sweep`: what is stale is found and repaired, nothing else is touched, and a healthy node
 //! has nothing that is stale, whatever runs on it.
 #![cfg(test)]
 

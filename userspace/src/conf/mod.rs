@@ -48,11 +48,11 @@ use crate::{
 
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
 pub const LEAST_MTU_V6: u32 = 1280;
-/// Cold builds at a time where the configuration does not say how many: the kernel makes interfaces
+/// Builds at a time where the configuration does not say how many: the kernel makes interfaces
 /// one at a time (RTNL), so a few builds keep it busy and more only wait for each other.
-const COLD_BUILDS: u32 = 2;
-/// Most cold builds at a time that can be asked for.
-const MOST_COLD_BUILDS: u32 = 256;
+const CONCURRENT_BUILDS: u32 = 2;
+/// Most builds at a time that can be asked for.
+const MOST_CONCURRENT_BUILDS: u32 = 256;
 
 /// What a configuration is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +87,8 @@ pub struct NetConf {
     pub mtu: Option<u32>,
     /// Where the node's state is.
     pub directories: Directories,
-    /// How many slots are built at a time when none is ready: key `coldBuilds`.
-    pub cold_builds: u32,
+    /// How many slots are built at a time when none is ready: key `maxConcurrentBuilds`.
+    pub max_concurrent_builds: u32,
     /// Policy of the pool of prepared slots: key `pool`. None: slots are built when they are asked
     /// for.
     pub pool: Option<PoolPolicy>,
@@ -180,7 +180,7 @@ impl NetConf {
             hook: conf.text("hook").map_or(Ok(Hook::default()), |node| node.checked(HOOK))?,
             mtu: conf.get("mtu").map_or(Ok(None), |node| mtu(&node, &ipam))?,
             directories: Directories::read(conf)?,
-            cold_builds: cold_builds(conf)?,
+            max_concurrent_builds: max_concurrent_builds(conf)?,
             ipam,
             mac: runtime.map_or(Ok(None), runtime::mac)?,
             prev_result: match purpose {
@@ -347,8 +347,9 @@ fn mtu(node: &Node<'_>, ipam: &IpamConf) -> Result<Option<u32>, KeyError> {
     Ok(Some(mtu))
 }
 
-fn cold_builds(conf: &Object<'_>) -> Result<u32, KeyError> {
-    conf.get("coldBuilds").map_or(Ok(COLD_BUILDS), |node| node.integer(1..=MOST_COLD_BUILDS))
+fn max_concurrent_builds(conf: &Object<'_>) -> Result<u32, KeyError> {
+    conf.get("maxConcurrentBuilds")
+        .map_or(Ok(CONCURRENT_BUILDS), |node| node.integer(1..=MOST_CONCURRENT_BUILDS))
 }
 
 fn prev_result(conf: &Object<'_>, version: CniVersion) -> Result<Option<CniResult>, KeyError> {

@@ -5,8 +5,8 @@
 //! that failed for that key.
 
 use super::{
-    COLD_BUILDS, Directories, Document, IpamConf, NAME, NetConf, OwnIpam, PoolConf, addresses,
-    annotations, attachments, object, pool, runtime, spelling,
+    CONCURRENT_BUILDS, Directories, Document, IpamConf, NAME, NetConf, OwnIpam, PoolConf,
+    addresses, annotations, attachments, object, pool, runtime, spelling,
 };
 use crate::{
     cni::{
@@ -41,7 +41,7 @@ impl NetConf {
             local_path: LocalPath::default(),
             hook: Hook::default(),
             mtu: None,
-            cold_builds: COLD_BUILDS,
+            max_concurrent_builds: CONCURRENT_BUILDS,
             pool_conf: PoolConf::default(),
             mac: None,
             prev_result: None,

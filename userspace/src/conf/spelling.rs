@@ -17,7 +17,7 @@ const NETWORK: [&str; 21] = [
     "localPath",
     "hook",
     "mtu",
-    "coldBuilds",
+    "maxConcurrentBuilds",
     "runDir",
     "stateDir",
     "bpfDir",

@@ -116,7 +116,7 @@ impl<'a> Blueprint<'a> {
         failpoint::hit("prepare:kept");
         let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
         let config = self.template.instantiate(&context);
-        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.cold_builds)?;
+        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.max_concurrent_builds)?;
         let Datapath { programs, maps } = datapath;
         let owner = node.owner();
         let builder = Builder { slot, config: &config, netns, programs, owner };

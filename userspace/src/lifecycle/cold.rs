@@ -269,7 +269,7 @@ fn build(
     config: &NetworkConfig,
 ) -> Result<Built, LifecycleError> {
     let datapath = node.load_datapath()?;
-    let _permit = BuildPermit::acquire(&node.directories.run, request.conf.cold_builds)?;
+    let _permit = BuildPermit::acquire(&node.directories.run, request.conf.max_concurrent_builds)?;
     let Datapath { programs, maps } = &datapath;
     let owner = node.owner();
     let builder = Builder { slot, config, netns, programs, owner };

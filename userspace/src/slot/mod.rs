@@ -52,17 +52,17 @@ pub const GROUP: u32 = 0x7270;
 pub const GROUP_MASQUERADED: u32 = 0x7271;
 /// Link groups of those that are being removed: for each process that removes some, one of these,
 /// since the kernel removes whatever is in it.
-const GROUPS_DOOMED: u32 = 0x7280_0000;
+const GROUPS_DELETING: u32 = 0x7280_0000;
 /// Which part of such a group's number is the process's: the kernel gives no larger one.
 const PROCESS: u32 = 0x003f_ffff;
 
 /// Link group of the interfaces that this process removes.
-fn doomed_group() -> u32 {
-    GROUPS_DOOMED | (std::process::id() & PROCESS)
+fn deletion_group() -> u32 {
+    GROUPS_DELETING | (std::process::id() & PROCESS)
 }
 
 /// Whether the interfaces of a link group are being removed.
 #[must_use]
-pub fn is_doomed(group: u32) -> bool {
-    group & !PROCESS == GROUPS_DOOMED
+pub fn is_deletion_group(group: u32) -> bool {
+    group & !PROCESS == GROUPS_DELETING
 }

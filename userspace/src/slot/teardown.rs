@@ -9,7 +9,7 @@ use std::{
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 
-use super::doomed_group;
+use super::deletion_group;
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
@@ -106,11 +106,11 @@ pub fn remove_links_named(names: &[String]) -> Result<(), TeardownError> {
         return Ok(());
     }
     let mut socket = RouteSocket::open()?;
-    let moves = names.iter().map(|name| move_to_group(name, doomed_group())).collect();
+    let moves = names.iter().map(|name| move_to_group(name, deletion_group())).collect();
     let mut refusals = socket.execute_each(moves)?;
     refusals.retain(|refusal| !refusal.is_absent());
-    failpoint::hit("teardown:doomed");
-    match socket.execute(vec![delete_group(doomed_group())]) {
+    failpoint::hit("teardown:grouped");
+    match socket.execute(vec![delete_group(deletion_group())]) {
         // None of them was there.
         Err(error) if error.is_absent() => {}
         other => other?,

@@ -235,7 +235,7 @@ impl super::Write<'_> {
     }
 
     /// Puts right a fault of the index, as far as it is one still.
-    pub fn mend_index(&mut self, fault: &IndexFault) -> Result<(), StoreError> {
+    pub fn repair_index(&mut self, fault: &IndexFault) -> Result<(), StoreError> {
         let table = self.tables.index;
         match fault {
             IndexFault::Stray { key, slot } => {
@@ -256,7 +256,11 @@ impl super::Write<'_> {
 
     /// Forgets an attachment if it is of this slot, and the slot is not on record or has another
     /// container. Says whether it was so.
-    pub fn mend_attachment(&mut self, id: &AttachmentId, slot: SlotId) -> Result<bool, StoreError> {
+    pub fn repair_attachment(
+        &mut self,
+        id: &AttachmentId,
+        slot: SlotId,
+    ) -> Result<bool, StoreError> {
         if self.attachment(id)? != Some(slot) || self.slot(slot)?.is_some_and(|slot| slot.has(id)) {
             return Ok(false);
         }
@@ -267,7 +271,7 @@ impl super::Write<'_> {
 
     /// Forgets that an address is this slot's, if the slot is not on record or has it not. Says
     /// whether it was so.
-    pub fn mend_address(&mut self, address: IpAddr, slot: SlotId) -> Result<bool, StoreError> {
+    pub fn repair_address(&mut self, address: IpAddr, slot: SlotId) -> Result<bool, StoreError> {
         let is_its = |slot: Slot| slot.addresses.iter().any(|own| own.addr() == address);
         if self.address_owner(address)? != Some(slot) || self.slot(slot)?.is_some_and(is_its) {
             return Ok(false);
@@ -362,10 +366,10 @@ mod tests {
         let faults = survey(&store).index_faults;
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(faults.contains(&IndexFault::Missing { slot: made.id }));
-        let mend = |transaction: &mut super::super::Write<'_>| {
-            faults.iter().try_for_each(|fault| transaction.mend_index(fault))
+        let repair = |transaction: &mut super::super::Write<'_>| {
+            faults.iter().try_for_each(|fault| transaction.repair_index(fault))
         };
-        store.write(mend).unwrap();
+        store.write(repair).unwrap();
         let after = survey(&store);
         assert_eq!((after.index_faults, after.slots), (Vec::new(), vec![made]));
     }
@@ -384,11 +388,11 @@ mod tests {
                 let (mine, lost) = ("10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap());
                 transaction.take_address(mine, slot.id)?;
                 transaction.take_address(lost, other)?;
-                assert!(!transaction.mend_attachment(&own, slot.id)?);
-                assert!(transaction.mend_attachment(&stray, slot.id)?);
-                assert!(!transaction.mend_address(mine, slot.id)?);
-                assert!(!transaction.mend_address(lost, slot.id)?);
-                assert!(transaction.mend_address(lost, other)?);
+                assert!(!transaction.repair_attachment(&own, slot.id)?);
+                assert!(transaction.repair_attachment(&stray, slot.id)?);
+                assert!(!transaction.repair_address(mine, slot.id)?);
+                assert!(!transaction.repair_address(lost, slot.id)?);
+                assert!(transaction.repair_address(lost, other)?);
                 Ok::<_, StoreError>(())
             })
             .unwrap();

@@ -134,7 +134,7 @@ pub enum Remedy {
     /// Forget all slots: they ended with the boot.
     ForgetBoot,
     /// Put an entry of the index right.
-    MendIndex(IndexFault),
+    RepairIndex(IndexFault),
     /// Forget an attachment that leads to this slot.
     ForgetAttachment(AttachmentId, SlotId),
     /// Record the attachment of a slot.
@@ -188,7 +188,7 @@ impl Remedy {
         match self {
             Self::Leave => "left alone",
             Self::ForgetBoot => "forget all slots",
-            Self::MendIndex(_) => "put the index right",
+            Self::RepairIndex(_) => "repair the index",
             Self::ForgetAttachment(..) => "forget the attachment",
             Self::RecordAttachment(_) => "record the attachment",
             Self::Detach(_) => "forget the container",
@@ -278,13 +278,13 @@ impl fmt::Display for Finding {
 
 /// What was found before, and when it was found first, nanoseconds since the boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Suspects(HashMap<Key, u64>);
+pub struct FindingTracker(HashMap<Key, u64>);
 
 /// What is to be done about a finding at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ripeness {
-    /// It is to be put right.
+pub enum Readiness {
+    /// It is to be repaired.
     Due,
     /// It was seen once only: one that comes or goes at the moment looks alike.
     Unsure,
@@ -294,13 +294,13 @@ pub enum Ripeness {
     Left,
 }
 
-impl Suspects {
+impl FindingTracker {
     /// What is to be done about a finding at the time `now`.
     #[must_use]
-    pub fn ripeness(&self, finding: &Finding, now: u64) -> Ripeness {
+    pub fn readiness(&self, finding: &Finding, now: u64) -> Readiness {
         let first = self.0.get(&finding.key()).copied();
         if first.is_none() && finding.when != When::Now {
-            return Ripeness::Unsure;
+            return Readiness::Unsure;
         }
         let lasted =
             |since: u64, grace: Duration| u128::from(now.saturating_sub(since)) >= grace.as_nanos();
@@ -310,9 +310,9 @@ impl Suspects {
             When::Seen(grace) => first.is_some_and(|first| lasted(first, grace)),
         };
         match &finding.remedy {
-            Remedy::Leave => Ripeness::Left,
-            _ if due => Ripeness::Due,
-            _ => Ripeness::Waits,
+            Remedy::Leave => Readiness::Left,
+            _ if due => Readiness::Due,
+            _ => Readiness::Waits,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Sweeping: what is stale in the database, in the kernel or in the maps is found by comparing the
-//! three, and put right.
+//! three, and repaired.
 //!
 //! [`observe`] looks at a node once, [`compare`] says what is not as it should be, and [`Sweeper`] has
-//! it put right when it was seen twice. Nothing of a healthy node is ever a finding; what is not
+//! it repaired when it was seen twice. Nothing of a healthy node is ever a finding; what is not
 //! ours is told of and never touched.
 
 mod compare;
@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use compare::{Patience, compare, unlisted};
-pub use finding::{Finding, Key, Kind, Remedy, Ripeness, Suspects, Version, When};
+pub use finding::{Finding, FindingTracker, Key, Kind, Readiness, Remedy, Version, When};
 pub use observe::{Entries, Files, Namespaces, NetnsFile, Observation, observe};
 pub use repair::Fate;
 
@@ -32,7 +32,7 @@ use repair::Repairs;
 /// How long until what was seen is looked for again: longer than any step of an ADD or DEL between a
 /// record and what it is about, if nothing holds it up.
 const MOMENT: Duration = Duration::from_millis(500);
-/// How often a sweep looks, at most: what was put right may bring other things to light.
+/// How often a sweep looks, at most: what was repaired may bring other things to light.
 const LOOKS: usize = 6;
 /// How long a sweep within a verb waits for others.
 const TURN: Duration = Duration::from_secs(3);
@@ -62,14 +62,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Forgets what the look before told of and did not put right: the next one tells again.
+    /// Forgets what the look before told of and did not repair: the next one tells again.
     fn keep_done(&mut self) {
         self.told.retain(|told| matches!(told.fate, Fate::Done(_)));
     }
 
-    fn tell(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &Suspects) {
+    fn tell(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &FindingTracker) {
         let tell = |(finding, fate)| Told { again: known.know(&finding), finding, fate };
-        // What was right when it was to be put right was somebody's who was held up.
+        // What was right when it was to be repaired was somebody's who was held up.
         let fates = fates.into_iter().filter(|(_, fate)| !matches!(fate, Fate::Gone));
         self.told.extend(fates.map(tell));
     }
@@ -83,13 +83,13 @@ impl Report {
         self.told.iter().any(reloaded)
     }
 
-    /// Whether something could not be put right.
+    /// Whether something could not be repaired.
     #[must_use]
     pub fn has_failures(&self) -> bool {
         self.told.iter().any(|told| matches!(told.fate, Fate::Failed(_)))
     }
 
-    /// Whether there is something that would have been put right.
+    /// Whether there is something that would have been repaired.
     #[must_use]
     pub fn has_due(&self) -> bool {
         self.told.iter().any(|told| matches!(told.fate, Fate::Due))
@@ -100,9 +100,9 @@ impl Report {
 #[derive(Debug)]
 pub struct Sweeper {
     patience: Patience,
-    /// The only network whose things are put right; none: all.
+    /// The only network whose things are repaired; none: all.
     network: Option<NetworkName>,
-    suspects: Suspects,
+    tracker: FindingTracker,
     /// How long others that sweep are waited for.
     turn: Duration,
 }
@@ -111,8 +111,8 @@ impl Sweeper {
     /// One that has seen nothing yet.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        let suspects = Suspects::default();
-        Self { patience, network: None, suspects, turn: lock::PATIENCE }
+        let tracker = FindingTracker::default();
+        Self { patience, network: None, tracker, turn: lock::PATIENCE }
     }
 
     /// One that sees to the things of one network only, and does not wait for long for others.
@@ -127,7 +127,7 @@ impl Sweeper {
         let node = Node::look(directories)?;
         node.as_ref().map(Node::ensure_home).transpose()?;
         let store = node.as_ref().map(|node| &node.store);
-        let known = self.suspects.clone();
+        let known = self.tracker.clone();
         let mut look = self.look(&observe(directories, store)?);
         let mut report = Report { looked: look.took, locked: look.locked, ..Report::default() };
         if look.is_unsure {
@@ -140,13 +140,13 @@ impl Sweeper {
         Ok(report)
     }
 
-    /// Looks at the node, twice where something is suspect, and puts right what is stale. What fails
+    /// Looks at the node, twice where something is suspect, and repairs what is stale. What fails
     /// is told, and keeps nothing else from being done.
     pub fn sweep(&mut self, node: &Node) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
         node.ensure_home()?;
         let repairs = Repairs::begin(node, self.turn)?;
-        let known = self.suspects.clone();
+        let known = self.tracker.clone();
         let mut report = Report::default();
         let (mut idle, mut lost) = (false, 0);
         for number in 0..LOOKS {
@@ -167,7 +167,7 @@ impl Sweeper {
             // like those of a lost database, and hide their map entries.
             let vanished = seen.lost.len() < lost;
             lost = seen.lost.len();
-            // What was put right may bring other things to light. On a busy node there is always
+            // What was repaired may bring other things to light. On a busy node there is always
             // something that was seen once: it is the next sweep's.
             if !progress && (idle && !vanished || !look.is_unsure) {
                 break;
@@ -187,7 +187,7 @@ impl Sweeper {
         if self.network.is_some() {
             findings.retain(|finding| finding.network == self.network);
         }
-        let suspects = self.suspects.succeed(&findings, seen.now);
+        let tracker = self.tracker.succeed(&findings, seen.now);
         let mut look = Look {
             due: Vec::new(),
             rest: Vec::new(),
@@ -196,14 +196,14 @@ impl Sweeper {
             locked: seen.locked,
         };
         for finding in findings {
-            match self.suspects.ripeness(&finding, seen.now) {
-                Ripeness::Due => look.due.push(finding),
-                Ripeness::Waits => look.rest.push((finding, Fate::Waits)),
-                Ripeness::Left => look.rest.push((finding, Fate::Left)),
-                Ripeness::Unsure => look.is_unsure = true,
+            match self.tracker.readiness(&finding, seen.now) {
+                Readiness::Due => look.due.push(finding),
+                Readiness::Waits => look.rest.push((finding, Fate::Waits)),
+                Readiness::Left => look.rest.push((finding, Fate::Left)),
+                Readiness::Unsure => look.is_unsure = true,
             }
         }
-        self.suspects = suspects;
+        self.tracker = tracker;
         look
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn full() -> Value {
         "runDir": "/run/r1",
         "stateDir": "/var/lib/r1",
         "bpfDir": "/sys/fs/bpf/r1",
-        "coldBuilds": 3,
+        "maxConcurrentBuilds": 3,
         "pool": {
             "warm": 16, "maxSlots": 64, "scope": "tenant", "checkSysctls": true, "mode": "replicate",
             "maxParkedPerFunction": 4, "maxParkedPerTenant": 16, "idleTTL": "10m", "cooldown": "1s",
@@ -118,7 +118,7 @@ fn network_keys() -> Vec<Key> {
         key("/runDir", json!(1), json!(["run", "./run", "/run\u{0}"])),
         key("/stateDir", json!([]), json!(["lib"])),
         key("/bpfDir", json!({}), json!(["bpf"])),
-        key("/coldBuilds", json!("2"), json!([0, 257, -1, 1.5])),
+        key("/maxConcurrentBuilds", json!("2"), json!([0, 257, -1, 1.5])),
         key("/pool", json!(8), json!([])),
         key("/pool/warm", json!("8"), json!([-1, 65, 65_537, 0.5])),
         key("/pool/maxSlots", json!("64"), json!([0, 65_537])),

@@ -104,7 +104,7 @@ fn the_full_configuration_is_read() {
     let conf = parse(&full()).unwrap();
     assert_eq!(conf.cni_version, CniVersion::V1_1_0);
     assert_eq!(conf.name.as_str(), "functions");
-    assert_eq!((conf.ip_masq, conf.mtu, conf.cold_builds), (true, Some(1400), 3));
+    assert_eq!((conf.ip_masq, conf.mtu, conf.max_concurrent_builds), (true, Some(1400), 3));
     assert_eq!(conf.directories.bpf, Path::new("/sys/fs/bpf/r1"));
     assert_eq!(conf.mac, Some(Mac([2, 0, 0, 0, 0, 7])));
     assert_eq!(conf.prev_result.unwrap().interfaces[0].name, "prev0");
@@ -137,7 +137,7 @@ fn least() -> Value {
 #[test]
 fn what_is_absent_takes_its_default() {
     let conf = parse(&least()).unwrap();
-    assert_eq!((conf.ip_masq, conf.mtu, conf.cold_builds), (false, None, 2));
+    assert_eq!((conf.ip_masq, conf.mtu, conf.max_concurrent_builds), (false, None, 2));
     assert_eq!(conf.directories, Directories::default());
     assert_eq!((conf.mac, conf.prev_result, conf.valid_attachments), (None, None, None));
 }
@@ -176,8 +176,11 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
     };
     let keys = [first, of("one", 0), of("one", 1), of("two", 0)];
     assert!((1..keys.len()).all(|at| !keys[..at].contains(&keys[at])), "{keys:?}");
-    let same =
-        [("cniVersion", json!("1.1.0")), ("pool", json!({"warm": 3})), ("coldBuilds", json!(9))];
+    let same = [
+        ("cniVersion", json!("1.1.0")),
+        ("pool", json!({"warm": 3})),
+        ("maxConcurrentBuilds", json!(9)),
+    ];
     let others = [
         ("mtu", json!(1400)),
         ("ipMasq", json!(true)),

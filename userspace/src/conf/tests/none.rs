@@ -50,7 +50,7 @@ fn empty_text(key: &Key) -> Empty {
 
 fn zero(key: &Key) -> Empty {
     match key.pointer {
-        "/coldBuilds" | "/pool/maxSlots" | "/pool/maxSlotsPerTenant" => Empty::Wrong,
+        "/maxConcurrentBuilds" | "/pool/maxSlots" | "/pool/maxSlotsPerTenant" => Empty::Wrong,
         "/pool/warm"
         | "/pool/maxParkedPerFunction"
         | "/pool/maxParkedPerTenant"

@@ -3,7 +3,7 @@
 use super::{Finding, Kind, Remedy, View, When, of_node};
 use crate::{
     netlink::LinkInfo,
-    slot::{Alias, GROUP, GROUP_MASQUERADED, is_doomed},
+    slot::{Alias, GROUP, GROUP_MASQUERADED, is_deletion_group},
     sweep::observe::Namespaces,
     types::SlotId,
 };
@@ -27,7 +27,7 @@ pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
 
 fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     let named: Option<SlotId> = link.name.strip_prefix("rp").and_then(|digits| digits.parse().ok());
-    let in_group = matches!(link.group, GROUP | GROUP_MASQUERADED) || is_doomed(link.group);
+    let in_group = matches!(link.group, GROUP | GROUP_MASQUERADED) || is_deletion_group(link.group);
     let foreign =
         |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Again));
     match (named, Alias::read(&link.alias)) {

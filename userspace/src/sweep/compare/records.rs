@@ -63,7 +63,7 @@ fn index(fault: &IndexFault) -> Finding {
         }
         IndexFault::Missing { slot } => (slot.to_string(), "nobody finds the slot in the index"),
     };
-    of_node(Kind::Index, name, why, Remedy::MendIndex(fault.clone()), When::Now)
+    of_node(Kind::Index, name, why, Remedy::RepairIndex(fault.clone()), When::Now)
 }
 
 /// An attachment whose slot is gone or another's.

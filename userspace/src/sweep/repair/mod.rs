@@ -19,19 +19,19 @@ use crate::{
     threads,
 };
 
-/// Findings that are put right in one transaction: nobody else waits for longer than a few ms.
+/// Findings that are repaired in one transaction: nobody else waits for longer than a few ms.
 const BATCH: usize = 64;
 
 /// What became of a finding.
 #[derive(Debug)]
 pub enum Fate {
-    /// It was put right, so.
+    /// It was repaired, so.
     Done(String),
     /// It was not so any more.
     Gone,
-    /// It could not be put right.
+    /// It could not be repaired.
     Failed(LifecycleError),
-    /// It would have been put right.
+    /// It would have been repaired.
     Due,
     /// It waits for its time to come, or for what failed to be tried again.
     Waits,
@@ -87,7 +87,7 @@ struct Way {
     /// Name of its failpoints, before and after.
     before: &'static str,
     after: &'static str,
-    /// What it puts right.
+    /// What it repairs.
     puts_right: fn(&Remedy) -> bool,
     put_right: fn(&Node, Vec<Finding>) -> Fates,
 }
@@ -197,7 +197,7 @@ fn each(
     due.into_iter().map(told).collect()
 }
 
-/// What becomes of findings that were to be put right together: the first has the error, and all are
+/// What becomes of findings that were to be repaired together: the first has the error, and all are
 /// tried again by the next sweep.
 fn failed(due: &[Finding], error: impl Into<LifecycleError>) -> Fates {
     let mut error = Some(error.into());

@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn is_of_records(remedy: &Remedy) -> bool {
     matches!(
         remedy,
-        Remedy::MendIndex(_)
+        Remedy::RepairIndex(_)
             | Remedy::ForgetAttachment(..)
             | Remedy::RecordAttachment(_)
             | Remedy::Detach(_)
@@ -28,15 +28,15 @@ pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
     });
     let mut fates = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
-        let mended = node.store.write(|transaction| {
-            let mend = |finding: &Finding| mend(transaction, &finding.remedy);
-            batch.iter().map(mend).collect::<Result<Vec<_>, StoreError>>()
+        let repaired = node.store.write(|transaction| {
+            let repair = |finding: &Finding| repair(transaction, &finding.remedy);
+            batch.iter().map(repair).collect::<Result<Vec<_>, StoreError>>()
         });
-        match mended {
-            Ok(mended) => fates.extend(batch.iter().zip(mended).map(|(finding, mended)| {
-                (finding.clone(), if mended { done(&finding.remedy) } else { Fate::Gone })
+        match repaired {
+            Ok(repaired) => fates.extend(batch.iter().zip(repaired).map(|(finding, repaired)| {
+                (finding.clone(), if repaired { done(&finding.remedy) } else { Fate::Gone })
             })),
-            // One that cannot be put right does not keep the others from it.
+            // One that cannot be repaired does not keep the others from it.
             Err(_) => {
                 fates.extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))));
             }
@@ -46,7 +46,7 @@ pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
 }
 
 fn alone(node: &Node, finding: &Finding) -> Fate {
-    match node.store.write(|transaction| mend(transaction, &finding.remedy)) {
+    match node.store.write(|transaction| repair(transaction, &finding.remedy)) {
         Ok(true) => done(&finding.remedy),
         Ok(false) => Fate::Gone,
         Err(error) => Fate::Failed(error.into()),
@@ -54,11 +54,11 @@ fn alone(node: &Node, finding: &Finding) -> Fate {
 }
 
 /// Puts one record right; says whether it had to be.
-fn mend(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreError> {
+fn repair(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreError> {
     match remedy {
-        Remedy::MendIndex(fault) => transaction.mend_index(fault).map(|()| true),
-        Remedy::ForgetAttachment(id, slot) => transaction.mend_attachment(id, *slot),
-        Remedy::ForgetAddress(address, slot) => transaction.mend_address(*address, *slot),
+        Remedy::RepairIndex(fault) => transaction.repair_index(fault).map(|()| true),
+        Remedy::ForgetAttachment(id, slot) => transaction.repair_attachment(id, *slot),
+        Remedy::ForgetAddress(address, slot) => transaction.repair_address(*address, *slot),
         Remedy::RecordAttachment(seen) => {
             let slot = unchanged(transaction, seen)?;
             let Some(id) = slot.as_ref().and_then(|slot| slot.attachment()) else {

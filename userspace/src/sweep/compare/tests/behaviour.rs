@@ -1,4 +1,4 @@
-//! When something counts as wrong, and when it is put right.
+//! When something counts as wrong, and when it is repaired.
 
 use super::{wrong::*, *};
 
@@ -19,10 +19,10 @@ fn what_may_come_or_go_is_due_only_when_it_is_seen_again() {
         change(&mut seen);
         let findings = found(&seen);
         let [finding] = findings.as_slice() else { panic!("{what}: {findings:#?}") };
-        let once = Suspects::default().ripeness(finding, NOW);
+        let once = FindingTracker::default().readiness(finding, NOW);
         let at_once = matches!(kind, Kind::Boot | Kind::Index | Kind::Attachment)
             || matches!(finding.remedy, Remedy::ForgetAddress(..) | Remedy::RecordAddress(..));
-        assert_eq!(once, if at_once { Ripeness::Due } else { Ripeness::Unsure }, "{what}");
+        assert_eq!(once, if at_once { Readiness::Due } else { Readiness::Unsure }, "{what}");
     }
 }
 
@@ -42,10 +42,10 @@ fn nothing_is_concluded_of_a_slot_that_changed_while_the_node_was_looked_at() {
 fn what_changed_between_two_looks_was_not_seen_twice() {
     let mut seen = node(at_work());
     entries(&mut seen).interfaces.remove(&103);
-    let suspects = Suspects::default().succeed(&found(&seen), NOW);
+    let tracker = FindingTracker::default().succeed(&found(&seen), NOW);
     seen.records.slots[2].changed += 1;
     let findings = found(&seen);
-    assert_eq!(suspects.ripeness(&findings[0], NOW), Ripeness::Unsure, "{findings:?}");
+    assert_eq!(tracker.readiness(&findings[0], NOW), Readiness::Unsure, "{findings:?}");
 }
 
 /// These are told of and left: they are not ours, or somebody uses them, or a person has to look.
@@ -91,10 +91,10 @@ fn what_is_not_ours_to_put_right_is_left() {
         let mut seen = node(at_work());
         change(&mut seen);
         let findings = found(&seen);
-        let suspects = Suspects::default().succeed(&findings, 0);
+        let tracker = FindingTracker::default().succeed(&findings, 0);
         let told: Vec<_> =
-            findings.iter().map(|one| (one.kind, suspects.ripeness(one, u64::MAX))).collect();
-        assert_eq!(told, [(kind, Ripeness::Left)], "{what}: {findings:#?}");
+            findings.iter().map(|one| (one.kind, tracker.readiness(one, u64::MAX))).collect();
+        assert_eq!(told, [(kind, Readiness::Left)], "{what}: {findings:#?}");
     }
 }
 
@@ -105,9 +105,9 @@ fn a_slot_in_use_without_traffic_has_time() {
     entries(&mut seen).interfaces.get_mut(&101).unwrap().identity = 0;
     let findings = found(&seen);
     assert_eq!(findings[0].remedy, Remedy::Point(version(&of(&seen, 1))));
-    let suspects = Suspects::default().succeed(&findings, NOW);
-    let later = |seconds| suspects.ripeness(&findings[0], NOW + seconds * SECOND);
-    assert_eq!((later(59), later(60)), (Ripeness::Waits, Ripeness::Due));
+    let tracker = FindingTracker::default().succeed(&findings, NOW);
+    let later = |seconds| tracker.readiness(&findings[0], NOW + seconds * SECOND);
+    assert_eq!((later(59), later(60)), (Readiness::Waits, Readiness::Due));
 }
 
 /// DEL or GC is due to it, and has its time to come.
@@ -119,14 +119,14 @@ fn a_slot_whose_container_is_gone_has_time() {
     entries(&mut seen).interfaces.remove(&102);
     entries(&mut seen).endpoints.retain(|_, entry| entry.ifindex != 102);
     let findings = found(&seen);
-    let suspects = Suspects::default().succeed(&findings, NOW);
+    let tracker = FindingTracker::default().succeed(&findings, NOW);
     let later = |seconds: u64| -> Vec<_> {
         let then = NOW + seconds * SECOND;
-        findings.iter().map(|one| (one.kind, suspects.ripeness(one, then))).collect()
+        findings.iter().map(|one| (one.kind, tracker.readiness(one, then))).collect()
     };
-    let both = |ripeness| vec![(Kind::Abandoned, ripeness), (Kind::SlotLink, ripeness)];
-    assert_eq!(later(599), both(Ripeness::Waits));
-    assert_eq!(later(600), both(Ripeness::Due));
+    let both = |readiness| vec![(Kind::Abandoned, readiness), (Kind::SlotLink, readiness)];
+    assert_eq!(later(599), both(Readiness::Waits));
+    assert_eq!(later(600), both(Readiness::Due));
     // Somebody is in the namespace: a runtime may unmount the path first.
     seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
     assert!(found(&seen).iter().all(|one| one.kind != Kind::Abandoned));

@@ -18,7 +18,7 @@ use crate::{
     slot::{GROUP, endpoint_of, interface_of},
     store::{IndexFault, SlotState, Survey},
     sweep::{
-        finding::{Ripeness, Suspects},
+        finding::{FindingTracker, Readiness},
         observe::{Entries, Namespaces, NetnsFile},
     },
     types::{AttachmentId, Identity, Mac},
@@ -160,8 +160,8 @@ fn found(seen: &Observation) -> Vec<Finding> {
 /// What is due of an observation that was made twice.
 fn due(seen: &Observation) -> Vec<(Kind, Remedy)> {
     let findings = found(seen);
-    let suspects = Suspects::default().succeed(&findings, NOW);
-    let due = findings.iter().filter(|one| suspects.ripeness(one, NOW) == Ripeness::Due);
+    let tracker = FindingTracker::default().succeed(&findings, NOW);
+    let due = findings.iter().filter(|one| tracker.readiness(one, NOW) == Readiness::Due);
     due.map(|one| (one.kind, one.remedy.clone())).collect()
 }
 

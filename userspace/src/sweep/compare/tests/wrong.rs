@@ -28,7 +28,7 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         "an index fault",
         Kind::Index,
         |seen| seen.records.index_faults.push(IndexFault::Missing { slot: NOBODY }),
-        |_| Remedy::MendIndex(IndexFault::Missing { slot: NOBODY }),
+        |_| Remedy::RepairIndex(IndexFault::Missing { slot: NOBODY }),
     ),
     (
         "an attachment without slot",
