@@ -325,7 +325,7 @@ mod tests {
         for command in
             ["ADD", "DEL", "CHECK", "GC", "STATUS", "PREPARE", "ACTIVATE", "PARK", "REPLICATE"]
         {
-            for (input, code, told) in [
+            for (input, code, reported) in [
                 ("{", 6, "not JSON"),
                 ("", 6, "standard input"),
                 ("[]", 7, "network configuration"),
@@ -337,7 +337,7 @@ mod tests {
                 let error = call(command, input).unwrap_err();
                 assert_eq!(error["code"], code, "{command} {input}: {error}");
                 let msg = error["msg"].as_str().unwrap();
-                assert!(msg.contains(told), "{command} {input}: {error}");
+                assert!(msg.contains(reported), "{command} {input}: {error}");
             }
         }
     }

@@ -79,8 +79,8 @@ impl Header {
         }
         let total = u32::from(u16::from_be_bytes(self.total_length));
         // BIG TCP (kernel 6.3): a super-packet longer than the field can tell says 0.
-        let untold = total == 0 && packet.is_super_packet();
-        if !untold && (total < length || total > available) {
+        let unreported = total == 0 && packet.is_super_packet();
+        if !unreported && (total < length || total > available) {
             return Err(Reason::Malformed);
         }
         Ok(())

@@ -84,8 +84,8 @@ impl Header {
     /// (kernel 5.19) and for no payload.
     fn check(&self, packet: &Packet) -> Result<(), Reason> {
         let available = packet.len() - ip::OFFSET - LENGTH;
-        let told = u32::from(u16::from_be_bytes(self.payload_length));
-        if self.version_and_flow[0] >> 4 != 6 || told > available {
+        let reported = u32::from(u16::from_be_bytes(self.payload_length));
+        if self.version_and_flow[0] >> 4 != 6 || reported > available {
             return Err(Reason::Malformed);
         }
         Ok(())

@@ -162,14 +162,14 @@ pub fn repoint(node: &Node, arguments: &[&str]) -> Result<String> {
 }
 
 /// The same, for a command that prints JSON.
-pub fn tell<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<T> {
+pub fn query<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<T> {
     let text = repoint(node, &[arguments, &["--json"]].concat())?;
     serde_json::from_str(&text).with_context(|| format!("output of repoint {arguments:?}: {text}"))
 }
 
 /// What a command lists; nothing where there is no node yet, which the command reports.
 fn listed<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<Vec<T>> {
-    if node.dirs().has_database() { tell(node, arguments) } else { Ok(Vec::new()) }
+    if node.dirs().has_database() { query(node, arguments) } else { Ok(Vec::new()) }
 }
 
 /// Every pool.
@@ -211,7 +211,7 @@ pub struct Tenant {
 
 /// Every tenant that has slots.
 pub fn tenants(node: &Node) -> Result<Vec<Tenant>> {
-    tell(node, &["tenants"])
+    query(node, &["tenants"])
 }
 
 /// The slot that a container has.
@@ -228,7 +228,7 @@ pub fn counters(node: &Node) -> Result<BTreeMap<String, u64>> {
         reason: String,
         packets: u64,
     }
-    let counters: Vec<Counter> = tell(node, &["counters"])?;
+    let counters: Vec<Counter> = query(node, &["counters"])?;
     Ok(counters.into_iter().map(|counter| (counter.reason, counter.packets)).collect())
 }
 
@@ -251,7 +251,7 @@ pub struct Drops {
 
 /// Dropped packets by slot and reason.
 pub fn drops(node: &Node) -> Result<Vec<Drops>> {
-    tell(node, &["counters", "--slots"])
+    query(node, &["counters", "--slots"])
 }
 
 /// Stored templates: `repoint template`.
@@ -261,7 +261,7 @@ pub mod template {
     use anyhow::{Context as _, Result};
     use serde_json::Value;
 
-    use super::{Node, repoint, tell};
+    use super::{Node, query, repoint};
 
     /// The template as it goes to other nodes.
     pub fn export(node: &Node, name: &str) -> Result<String> {
@@ -282,7 +282,7 @@ pub mod template {
 
     /// A template as it is listed.
     pub fn listed(node: &Node, name: &str) -> Result<Value> {
-        let mut listed: Vec<Value> = tell(node, &["template", "list"])?;
+        let mut listed: Vec<Value> = query(node, &["template", "list"])?;
         let found = listed.iter().position(|template| template["name"] == name);
         let found = found.with_context(|| format!("{name} is not in {listed:?}"))?;
         Ok(listed.swap_remove(found))

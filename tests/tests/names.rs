@@ -110,7 +110,7 @@ fn slots_names_the_process_that_holds_a_slot_that_came_back() -> Result<()> {
         let number = pooled.slot_of(&container)?.slot;
         let mut process = sleeper(container.netns())?;
         container.delete()?;
-        let slots: Vec<Value> = cli::tell(pooled.node(), &["slots"])?;
+        let slots: Vec<Value> = cli::query(pooled.node(), &["slots"])?;
         let slot = slots.iter().find(|slot| slot["slot"] == json!(number)).context("it is gone")?;
         println!("{slot}");
         let expected = format!("process {} (sleep", process.id());

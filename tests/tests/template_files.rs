@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Node,
-    cli::{repoint, tell},
+    cli::{query, repoint},
     dist, missing,
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn refusal(node: &Node, arguments: &[&str]) -> Result<String> {
 }
 
 fn digest(node: &Node, name: &str) -> Result<Value> {
-    let listed: Vec<Value> = tell(node, &["template", "list"])?;
+    let listed: Vec<Value> = query(node, &["template", "list"])?;
     let found = listed.into_iter().find(|template| template["name"] == name);
     Ok(found.with_context(|| format!("template {name} is not listed"))?["digest"].clone())
 }
@@ -85,8 +85,8 @@ fn a_file_that_was_changed_is_refused_until_it_has_no_digest() -> Result<()> {
         let mut changed: Value = serde_json::from_slice(&fs::read(FILE)?)?;
         changed["operations"][5]["value"] = "90".into();
         write(&changed)?;
-        let told = refusal(&node, &["template", "import", FILE])?;
-        ensure!(told.contains("was changed") && told.contains("remove its key `digest`"));
+        let reported = refusal(&node, &["template", "import", FILE])?;
+        ensure!(reported.contains("was changed") && reported.contains("remove its key `digest`"));
         changed.as_object_mut().context("no object")?.remove("digest");
         write(&changed)?;
         let difference = repoint(&node, &["template", "diff", "resize", FILE])?;
@@ -110,14 +110,14 @@ fn what_is_not_there_is_an_error_and_makes_nothing() -> Result<()> {
     }
     let node = Node::new()?;
     node.run(|| {
-        let told = refusal(&node, &["template", "list", "--json"])?;
-        ensure!(told.contains("no template was ever stored in"), "{told}");
+        let reported = refusal(&node, &["template", "list", "--json"])?;
+        ensure!(reported.contains("no template was ever stored in"), "{reported}");
         for command in ["show", "export", "delete"] {
-            let told = refusal(&node, &["template", command, "resize"])?;
-            ensure!(told.contains("there is no template resize"), "{told}");
+            let reported = refusal(&node, &["template", command, "resize"])?;
+            ensure!(reported.contains("there is no template resize"), "{reported}");
         }
-        let told = refusal(&node, &["template", "diff", "resize", FILE])?;
-        ensure!(told.contains("\"resize\" is neither"), "{told}");
+        let reported = refusal(&node, &["template", "diff", "resize", FILE])?;
+        ensure!(reported.contains("\"resize\" is neither"), "{reported}");
         ensure!(!Path::new(&node.dirs().state).exists(), "a folder was made");
         write(&template("60"))?;
         repoint(&node, &["template", "import", FILE, "--name", "thumbs"])?;

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_is_told_and_one_that_ended_is_not() {
+    fn an_agent_is_notified_and_one_that_ended_is_not() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!notify(folder.path(), "nobody") && !is_served(folder.path()));
         let agent = UnixDatagram::bind(path(folder.path())).unwrap();

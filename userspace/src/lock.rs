@@ -59,7 +59,7 @@ pub enum LockError {
     #[error(transparent)]
     Private(#[from] PrivateError),
     /// Others hold it for too long.
-    #[error("cannot lock {path}: it was not free for {} s: {}", waited.as_secs(), told(path, holders))]
+    #[error("cannot lock {path}: it was not free for {} s: {}", waited.as_secs(), reported(path, holders))]
     Held {
         /// The file.
         path: PathBuf,
@@ -79,7 +79,7 @@ impl LockError {
 }
 
 /// What is known of the holders, and what a person can do.
-fn told(path: &Path, holders: &[Holder]) -> String {
+fn reported(path: &Path, holders: &[Holder]) -> String {
     let Some(first) = holders.first() else {
         return format!("see `fuser -v {}` for who holds it, and end that", path.display());
     };

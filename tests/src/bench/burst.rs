@@ -18,7 +18,7 @@ use super::{
     stats::{Summary, all_microseconds},
     timed::Timed,
 };
-use crate::{Netns, Node, cli::Pool as Told};
+use crate::{Netns, Node, cli::Pool as Status};
 
 /// Calls at once of every contestant.
 pub const SIZE: usize = 50;
@@ -147,7 +147,7 @@ impl<'a> Yard<'a> {
 struct Lane<'a> {
     contestant: &'a Contestant,
     yard: &'a Yard<'a>,
-    pool: Option<(Pool<'a>, Told)>,
+    pool: Option<(Pool<'a>, Status)>,
     times: Vec<Times>,
 }
 
@@ -161,7 +161,7 @@ impl<'a> Lane<'a> {
     fn new(contestant: &'a Contestant, node: &'a Node, yards: &'a [Yard<'a>]) -> Result<Self> {
         let yard = yards.iter().find(|yard| ptr::eq(yard.node, node)).context("no such node")?;
         let pool = Pool::of(contestant, node);
-        let pool = pool.map(|pool| node.run(|| pool.told()).map(|told| (pool, told)));
+        let pool = pool.map(|pool| node.run(|| pool.status()).map(|status| (pool, status)));
         let times = contestant.operations().iter().map(|_| Times::default()).collect();
         Ok(Self { contestant, yard, pool: pool.transpose()?, times })
     }

@@ -149,7 +149,7 @@ fn calls(
 ) -> Result<Calls> {
     let agent = Agent::start(node)?;
     let netns = Netns::create("density")?;
-    let before = pool.told()?;
+    let before = pool.status()?;
     let call = |contestant, operation| Timed::new(contestant, operation, "density", netns.path());
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..WARM_UP + ROUNDS {

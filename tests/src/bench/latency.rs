@@ -13,7 +13,7 @@ use super::{
     stats::{Summary, all_microseconds},
     timed::Timed,
 };
-use crate::{Netns, Node, cli::Pool as Told};
+use crate::{Netns, Node, cli::Pool as Status};
 
 /// Rounds that do not count: files get into the page cache, kernel modules, tables and the bridge
 /// into the kernel.
@@ -70,7 +70,7 @@ struct Lane<'a> {
     contestant: &'a Contestant,
     node: &'a Node,
     netns: Netns,
-    pool: Option<(Pool<'a>, Told)>,
+    pool: Option<(Pool<'a>, Status)>,
     calls: Vec<Vec<Duration>>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Lane<'a> {
                 contestant,
                 node,
                 netns,
-                pool: pool.map(|pool| pool.told().map(|told| (pool, told))).transpose()?,
+                pool: pool.map(|pool| pool.status().map(|status| (pool, status))).transpose()?,
                 calls: vec![Vec::new(); contestant.operations().len()],
             })
         })

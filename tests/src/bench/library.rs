@@ -44,7 +44,7 @@ pub(super) fn run(contestant: &Contestant, node: &Node, pace: &mut Pace) -> Resu
     eprintln!("library: {WARM_UP} + {ROUNDS} activations");
     let pool = Pool::of(contestant, node).context("a network without a pool")?;
     node.run(|| {
-        let before = pool.told()?;
+        let before = pool.status()?;
         pace.settle()?;
         let (activations, parkings) = calls(contestant)?;
         pool.require_hits(&before, WARM_UP + ROUNDS)?;

@@ -151,8 +151,8 @@ fn sweeping(sweeping: &Sweeping) -> String {
 ## Sweeping
 
 {SWEEPS} sweeps of these {slots} slots, all healthy: `database held` is the longest time of a sweep that
-nobody could write, as `--json` tells. `after a reboot`: the first sweep of a node that has their
-database, of another boot, and nothing of what it tells of: it forgets them.
+nobody could write, as `--json` reports. `after a reboot`: the first sweep of a node that has their
+database, of another boot, and nothing of what it records: it forgets them.
 
 {table}
 ADDs of one container that are served from the pool, each with a call of the floor before it. `none`

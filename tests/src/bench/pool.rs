@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::contestant::Contestant;
 use crate::{
     Node,
-    cli::{self, Pool as Told, repoint},
+    cli::{self, Pool as Status, repoint},
     dist, wait,
 };
 
@@ -73,8 +73,8 @@ impl<'a> Pool<'a> {
     /// Waits until the pool has the slots that it is to keep ready.
     pub fn until_full(&self) -> Result<()> {
         wait::until(PATIENCE, "filling a pool", || {
-            let told = self.told()?;
-            ensure!(told.warm >= told.target && is_at_rest(&told), "{told:?}");
+            let status = self.status()?;
+            ensure!(status.warm >= status.target && is_at_rest(&status), "{status:?}");
             Ok(())
         })
     }
@@ -82,22 +82,22 @@ impl<'a> Pool<'a> {
     /// Waits until every slot waits for its next user, and deleted ones were built anew.
     pub fn until_at_rest(&self) -> Result<()> {
         wait::until(PATIENCE, "bringing slots back", || {
-            let told = self.told()?;
-            ensure!(is_at_rest(&told), "{told:?}");
+            let status = self.status()?;
+            ensure!(is_at_rest(&status), "{status:?}");
             Ok(())
         })
     }
 
     /// What the CLI tells of it.
-    pub fn told(&self) -> Result<Told> {
+    pub fn status(&self) -> Result<Status> {
         cli::pool(self.node, &self.network)
     }
 
     /// Fails where one of the ADDs since `before` was not served from the pool: its time would be
     /// another thing's. Gives what the CLI tells now.
-    pub fn require_hits(&self, before: &Told, adds: usize) -> Result<Told> {
-        let now = self.told()?;
-        let count = |told: &Told| (told.hits, told.adds.values().sum::<u64>());
+    pub fn require_hits(&self, before: &Status, adds: usize) -> Result<Status> {
+        let now = self.status()?;
+        let count = |status: &Status| (status.hits, status.adds.values().sum::<u64>());
         let ((hits, served), (hits_before, served_before)) = (count(&now), count(before));
         let (hits, served) = (hits - hits_before, served - served_before);
         let adds = u64::try_from(adds)?;
@@ -120,6 +120,6 @@ impl<'a> Pool<'a> {
     }
 }
 
-fn is_at_rest(told: &Told) -> bool {
-    told.warm + told.parked == told.total && told.total >= told.target
+fn is_at_rest(status: &Status) -> bool {
+    status.warm + status.parked == status.total && status.total >= status.target
 }

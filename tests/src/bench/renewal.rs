@@ -23,7 +23,7 @@ use super::{
     stats::Summary,
     timed::Timed,
 };
-use crate::{Agent, Netns, Node, cli::Pool as Told};
+use crate::{Agent, Netns, Node, cli::Pool as Status};
 
 /// Starts a second.
 pub const RATE: u32 = 50;
@@ -174,7 +174,7 @@ fn load(contestant: &Contestant, pool: &Pool<'_>, starts: &Starts) -> Result<Loa
     let namespaces =
         (0..starts.at_a_time()).map(|number| Netns::create(&format!("renewal{number}")));
     let namespaces = namespaces.collect::<Result<Vec<_>>>()?;
-    let before = pool.told()?;
+    let before = pool.status()?;
     let at_rest = at_rest()?;
     let queue = Queue {
         starts: Mutex::new(starts.0.iter().copied().zip(0..).collect()),
@@ -199,7 +199,7 @@ fn load(contestant: &Contestant, pool: &Pool<'_>, starts: &Starts) -> Result<Loa
     pool.until_full()?;
     until_namespaces_are_gone()?;
     let cpu = Used::now()?.since(&used) - at_rest * since.elapsed().as_secs_f64();
-    let now = pool.told()?;
+    let now = pool.status()?;
     Ok(Load {
         starts: count,
         hits: now.hits - before.hits,
@@ -249,10 +249,10 @@ fn watch(pool: &Pool<'_>, queue: &Queue, starts: &Starts, count: u32) -> Result<
     let last = starts.0.last().copied().unwrap_or_default();
     let (mut most, mut ready) = (0, None);
     while queue.began.elapsed() < deadline(count) {
-        let told: Told = pool.told()?;
-        most = most.max(told.total);
+        let status: Status = pool.status()?;
+        most = most.max(status.total);
         let since = queue.began.elapsed();
-        if since > last && told.warm >= told.target {
+        if since > last && status.warm >= status.target {
             ready.get_or_insert(since.saturating_sub(last));
         }
         let pause = if since > last { 100 } else { 1000 };

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Node,
-    cli::{Activated, Replicated, repoint, tell},
+    cli::{Activated, Replicated, query, repoint},
     dist,
     traffic::{self, Host},
 };
@@ -118,7 +118,7 @@ fn round(node: &Node, pool: &Pool<'_>, size: u32) -> Result<(Duration, Duration)
     let call = start.elapsed();
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{replicate:?}: {}: {}", output.status, said.trim());
-    let made: Replicated = serde_json::from_slice(&output.stdout).context("what it told")?;
+    let made: Replicated = serde_json::from_slice(&output.stdout).context("what it status")?;
     ensure!(made.slots.len() == size as usize, "{} instances, not {size}", made.slots.len());
     let answer = first_answer(node)?;
     repoint(node, &["park", FUNCTION])?;
@@ -131,7 +131,7 @@ fn first_answer(node: &Node) -> Result<Duration> {
     let client = Host::here("node")?;
     let start = Instant::now();
     let arguments = ["activate", "--function", FUNCTION, "--template", TEMPLATE, "--prepared-only"];
-    let given: Activated = tell(node, &arguments)?;
+    let given: Activated = query(node, &arguments)?;
     let server = Host::at(FUNCTION, &given.netns)?;
     let address = given.addresses.first().context("no address")?;
     let (address, _) = address.split_once('/').context("no prefix")?;

@@ -36,7 +36,7 @@ pub(super) fn run(contestant: &Contestant, node: &Node) -> Result<Trace> {
     node.run(|| {
         let netns = Netns::create("trace")?;
         let call = |operation| Timed::new(contestant, operation, "trace", netns.path());
-        let before = pool.told()?;
+        let before = pool.status()?;
         // The calls, of descendants as well, and the table; without times, which are strace's.
         let arguments = ["-f", "-C", "-S", "calls", "-U", COLUMNS, "-o"];
         let arguments = arguments.map(OsString::from).into_iter();

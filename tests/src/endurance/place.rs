@@ -42,7 +42,7 @@ pub(super) fn connections() -> Result<Reading> {
         Ok(text) => text.trim().parse().with_context(|| format!("{CONNECTIONS}: {text:?}"))?,
         Err(error) => return Err(error).with_context(|| format!("read {CONNECTIONS}")),
     };
-    Ok(Reading::told(Group::Node, "tracked connections", (float(count), "")))
+    Ok(Reading::reported(Group::Node, "tracked connections", (float(count), "")))
 }
 
 /// Entries of each map that is no array, and the memory of each map.

@@ -63,7 +63,7 @@ pub enum Bound {
     /// The line through the second half may rise by this part of the level, in percent.
     Percent(f64),
     /// It is told, and not judged: what it depends on is not ours.
-    Told,
+    Reported,
 }
 
 impl Reading {
@@ -83,12 +83,12 @@ impl Reading {
     }
 
     /// A figure that is not judged.
-    pub(super) fn told(
+    pub(super) fn reported(
         group: Group,
         name: impl Into<String>,
         (value, unit): (f64, &'static str),
     ) -> Self {
-        Self { name: name.into(), group, unit, bound: Bound::Told, value }
+        Self { name: name.into(), group, unit, bound: Bound::Reported, value }
     }
 }
 

@@ -134,10 +134,10 @@ fn calls(took: &Took) -> Vec<Reading> {
     let median = |name: &str, calls: &[Duration]| {
         let time = Summary::of(calls)?.p50;
         let figure = (milliseconds(time), "ms");
-        Some(Reading::told(Group::Calls, name, figure))
+        Some(Reading::reported(Group::Calls, name, figure))
     };
     let each = [median("ADD, median", &took.adds), median("DEL, median", &took.dels)];
     let pairs = float(took.dels.len()) / took.wall.as_secs_f64();
-    let rate = Reading::told(Group::Calls, "pairs a second", (pairs, ""));
+    let rate = Reading::reported(Group::Calls, "pairs a second", (pairs, ""));
     each.into_iter().flatten().chain([rate]).collect()
 }

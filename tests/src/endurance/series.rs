@@ -47,7 +47,7 @@ impl Series {
         self.flat = match self.bound {
             Bound::Exact => self.points.windows(2).all(|pair| same(pair[0].1, pair[1].1)),
             Bound::Percent(most) => self.drift <= most && (level > 0.0 || slope <= 0.0),
-            Bound::Told => true,
+            Bound::Reported => true,
         };
     }
 

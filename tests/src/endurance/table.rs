@@ -25,10 +25,10 @@ fn row(series: &Series) -> [String; 8] {
     let bound = match series.bound {
         Bound::Exact => "the same".to_owned(),
         Bound::Percent(most) => format!("{most} %"),
-        Bound::Told => String::new(),
+        Bound::Reported => String::new(),
     };
     let (drift, verdict) = match series.bound {
-        Bound::Told => (String::new(), ""),
+        Bound::Reported => (String::new(), ""),
         _ => (format!("{:.2}", series.drift), if series.flat { "flat" } else { "rises" }),
     };
     [

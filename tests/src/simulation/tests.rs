@@ -12,12 +12,12 @@ fn run(name: &str, scope: Scope) -> Measured {
         |scenario: &Scenario| scenario.trace.name == name && scenario.policy.scope == scope;
     let scenario = scenarios(LENGTH).into_iter().find(wanted).unwrap();
     let measured = scenario.run();
-    tell(&scenario, &measured);
+    describe(&scenario, &measured);
     within_limits(&scenario, &measured);
     measured
 }
 
-fn tell(scenario: &Scenario, measured: &Measured) {
+fn describe(scenario: &Scenario, measured: &Measured) {
     println!(
         "{} {}: {:.2} % hits, {} built, {} declined, {} held at most, {} ready at least, lag {:?}, \
          wait {:?}, {:?} overdue, look {:?}, function {}, tenant {}",

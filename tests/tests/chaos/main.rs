@@ -51,13 +51,13 @@ impl Field<'_> {
     }
 
     /// What the maps and the record say of a container, for who looks into a finding.
-    fn tell_of(&self, belongings: &Belongings) -> String {
+    fn describe(&self, belongings: &Belongings) -> String {
         let is_meant = |line: &&str| {
             line.contains(&belongings.host_ifname)
                 || belongings.addresses.iter().any(|address| line.contains(&address.to_string()))
         };
-        let told = ["endpoints", "slots"].map(|list| cli::repoint(self.node, &[list]));
-        let lines = told.iter().flatten().flat_map(|text| text.lines());
+        let reported = ["endpoints", "slots"].map(|list| cli::repoint(self.node, &[list]));
+        let lines = reported.iter().flatten().flat_map(|text| text.lines());
         lines.filter(is_meant).collect::<Vec<_>>().join("; ")
     }
 
@@ -102,7 +102,7 @@ fn whatever_is_killed_nothing_is_shared_and_nothing_is_left() -> Result<()> {
         };
         let left = play(&field, seed, Duration::from_secs(seconds))?;
         let leaks = end(&field, left, &before);
-        tell(&field, seconds, seed, &leaks)
+        describe(&field, seconds, seed, &leaks)
     })
 }
 
@@ -179,7 +179,7 @@ fn nothing_on_record(node: &Node) -> Result<()> {
 }
 
 /// Prints what was done, and fails if anything was not as it should be.
-fn tell(field: &Field<'_>, seconds: u64, seed: u64, leaks: &[String]) -> Result<()> {
+fn describe(field: &Field<'_>, seconds: u64, seed: u64, leaks: &[String]) -> Result<()> {
     let calls = field.ledger.calls();
     let verbs: Vec<_> = calls
         .iter()

@@ -216,9 +216,9 @@ impl<'a> Worker<'a> {
             let names = [client, server].map(|one| one.started.attachment.container_id.as_str());
             let again =
                 talk(client, server).map_or_else(|error| format!("{error:#}"), |()| "well".into());
-            let told = self.field.tell_of(&server.belongings);
+            let reported = self.field.describe(&server.belongings);
             self.field.ledger.find(format!(
-                "traffic of {names:?}: {error:#}; again: {again}; the server: {told}"
+                "traffic of {names:?}: {error:#}; again: {again}; the server: {reported}"
             ));
         }
     }

@@ -223,5 +223,5 @@ fn idle(pooled: &Pooled<'_>) -> Result<()> {
 /// Sweeps, and gives what was found.
 fn sweep(pooled: &Pooled<'_>) -> Result<Vec<Value>> {
     let swept: Value = serde_json::from_str(&pooled.repoint(&["sweep", "--json"])?)?;
-    Ok(swept["findings"].as_array().context("a sweep tells no findings")?.clone())
+    Ok(swept["findings"].as_array().context("a sweep reports no findings")?.clone())
 }

@@ -85,12 +85,12 @@ fn ensure_charged_right(store: &Store) -> Result<()> {
 
 /// What a sweep would do at once, without any patience.
 pub fn due(ground: &Ground<'_>) -> Result<Vec<String>> {
-    let told = cli(&["sweep", "--dry-run", "--grace", "0s", "--json"]);
-    let told = told.run(ground.node, None)?;
-    if told.said().contains("there is nothing of repoint in") {
+    let reported = cli(&["sweep", "--dry-run", "--grace", "0s", "--json"]);
+    let reported = reported.run(ground.node, None)?;
+    if reported.said().contains("there is nothing of repoint in") {
         return Ok(Vec::new());
     }
-    let report: Value = serde_json::from_str(&told.stdout).with_context(|| told.said())?;
+    let report: Value = serde_json::from_str(&reported.stdout).with_context(|| reported.said())?;
     let findings = report["findings"].as_array().context("no findings")?;
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let line =

@@ -144,7 +144,7 @@ fn leads_to(world: &World<'_>, next: &Owner<'_>) -> Result<()> {
     let (outer, its_peer) = link(None, &next.slot.host_ifname)?;
     let (inner, peer) = link(Some(&next.host), "eth0")?;
     ensure!((outer, its_peer) == (peer, inner), "eth0 is not the other end of the slot's link");
-    let endpoints: Vec<Endpoint> = cli::tell(world.pooled.node(), &["endpoints"])?;
+    let endpoints: Vec<Endpoint> = cli::query(world.pooled.node(), &["endpoints"])?;
     let slots = world.pooled.slots()?;
     for address in &next.addresses {
         let found: Vec<&Endpoint> =

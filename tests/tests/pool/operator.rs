@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Netns,
-    cli::{Activated, Slot, slot_of, tell},
+    cli::{Activated, Slot, query, slot_of},
     command,
     pooled::{NAME, TENANT},
     traffic::{self, Host},
@@ -89,7 +89,7 @@ fn a_shell_activates_and_parks() -> Result<()> {
         web::silent(&[&here], &addresses)?;
         ensure!(!Path::new(path.trim()).exists(), "{path} is left");
         pooled.wait_for_slot(&slot.slot, &["parked"])?;
-        let known: Activated = tell(node, &[&resize[..], &["--id", "second"]].concat())?;
+        let known: Activated = query(node, &[&resize[..], &["--id", "second"]].concat())?;
         ensure!(known.slot == slot.slot && known.outcome == "reused", "{known:?}, not {slot:?}");
         traffic::all(&here, &Host::at("resize", &known.netns)?, &addresses)?;
         pooled.repoint(&["park", "second"])?;

@@ -316,7 +316,7 @@ fn the_agent_logs_every_decision() -> Result<()> {
             for (id, decision) in &decisions {
                 let line = log.lines().find(|line| line.contains(&format!("/{id}/eth0: ")));
                 let line = line.with_context(|| format!("nothing of {id} in\n{log}"))?;
-                ensure!(line.contains(decision), "{line:?} does not tell {decision:?}");
+                ensure!(line.contains(decision), "{line:?} does not name {decision:?}");
             }
             Ok(())
         })?;
@@ -340,8 +340,8 @@ fn served_each_way(pooled: &Pooled<'_>) -> Result<Vec<(String, String)>> {
         let slot = pooled.slot_of(&container)?;
         let decision = slot.decision.as_ref().context("no decision")?;
         ensure!(decision.served == served, "{mode}: {slot:?}");
-        let told = format!("{} ({})", decision.served, decision.reason);
-        decisions.push((container.attachment().container_id.clone(), told));
+        let reported = format!("{} ({})", decision.served, decision.reason);
+        decisions.push((container.attachment().container_id.clone(), reported));
         container.remove()?;
         pooled.wait_for_slot(&slot.slot, &["parked", "gone"])?;
     }

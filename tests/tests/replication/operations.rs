@@ -55,11 +55,15 @@ fn what_is_prepared_for_anybody_is_what_add_gives() -> Result<()> {
         let slots = pooled.slots()?;
         ensure!(slots.len() == 2 && slots.iter().all(|slot| slot.state == "warm"), "{slots:?}");
         for slot in &slots {
-            let told = made["slots"].as_array().context("no slots")?.iter();
-            let told = told.filter(|told| told["slot"] == slot.slot && told["mac"] == slot.mac);
-            let told: Vec<_> = told.collect();
-            ensure!(told.len() == 1 && told[0]["addresses"] == json!(slot.addresses), "{made}");
-            ensure!(told[0]["template"] == slot.template_digest, "{slot:?}");
+            let reported = made["slots"].as_array().context("no slots")?.iter();
+            let reported =
+                reported.filter(|one| one["slot"] == slot.slot && one["mac"] == slot.mac);
+            let reported: Vec<_> = reported.collect();
+            ensure!(
+                reported.len() == 1 && reported[0]["addresses"] == json!(slot.addresses),
+                "{made}"
+            );
+            ensure!(reported[0]["template"] == slot.template_digest, "{slot:?}");
         }
         let (one, two) = (pooled.add()?, pooled.add()?);
         pooled.ensure_adds(&[("warm", 2)])?;
@@ -80,7 +84,8 @@ fn what_is_prepared_for_a_function_waits_for_it() -> Result<()> {
         let made = pooled.operate("PREPARE", &format!("{whose};repoint.dev/count=2"))?.json()?;
         let slots = made["slots"].as_array().context("no slots")?;
         ensure!(slots.len() == 2 && slots.iter().all(|slot| slot["state"] == "parked"), "{made}");
-        let prepared = |slot: &cli::Slot| slots.iter().any(|told| told["slot"] == slot.slot);
+        let prepared =
+            |slot: &cli::Slot| slots.iter().any(|reported| reported["slot"] == slot.slot);
         for (tenant, function) in [("b", "resize"), ("a", "convert")] {
             let other = pooled.add_tenants(tenant, function)?;
             ensure!(!prepared(&pooled.slot_of(&other)?), "{tenant}'s {function} got it");

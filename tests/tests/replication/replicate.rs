@@ -289,18 +289,18 @@ fn an_operator_replicates_prepares_and_activates() -> Result<()> {
         shell(&source, CHANGES)?;
         let slot = pooled.slot_of(&source)?.slot;
         let words = ["replicate", "tuned", "--slot", &slot, "--count", "2"];
-        let made: Replicated = cli::tell(node, &words)?;
+        let made: Replicated = cli::query(node, &words)?;
         println!("{made:?}");
         ensure!(made.stored == "new" && made.slots.len() == 2, "{made:?}");
         template::confirm(node, "tuned")?;
         source.remove()?;
         let resize = ["--function", "resize", "--tenant", TENANT, "--template", "tuned"];
         let prepare = [&["prepare"], &resize[..], &["--count", "1"]].concat();
-        let prepared: Vec<Instance> = cli::tell(node, &prepare)?;
+        let prepared: Vec<Instance> = cli::query(node, &prepare)?;
         ensure!(prepared.len() == 1 && prepared[0].state == "parked", "{prepared:?}");
         let activate = |id: &str, more: &[&str]| {
             let words = [&["activate"], &resize[..], &["--id", id], more].concat();
-            cli::tell::<Activated>(node, &words)
+            cli::query::<Activated>(node, &words)
         };
         let own = activate("own", &["--prepared-only"])?;
         ensure!(own.slot == prepared[0].slot && own.outcome == "reused", "{own:?}");

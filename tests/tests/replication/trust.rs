@@ -277,7 +277,7 @@ fn an_operator_names_any_template() -> Result<()> {
         let two = "repoint.dev/template=tuned;repoint.dev/count=2";
         pooled.operate("PREPARE", two)?.success()?;
         let words = ["activate", "--function", "resize", "--template", "tuned"];
-        let activated: cli::Activated = cli::tell(pooled.node(), &words)?;
+        let activated: cli::Activated = cli::query(pooled.node(), &words)?;
         println!("{activated:?}");
         pooled.repoint(&["park", "resize"])?;
         let path = Path::new("/run/gateway/one");

@@ -85,7 +85,7 @@ impl Maker {
                 let words = ["replicate", EDGE, "--network", NAME];
                 let words = words.into_iter().chain(of.into_iter().flatten());
                 let words: Vec<&str> = words.collect();
-                let made: Replicated = cli::tell(pooled.node(), &words)?;
+                let made: Replicated = cli::query(pooled.node(), &words)?;
                 Ok(made.digest)
             }
         }
@@ -151,7 +151,7 @@ fn is_of_its_node(
     ensure!(addresses.len() == 2 && own, "{addresses:?}");
     let links: Value = serde_json::from_str(&shell(container, "ip -j link show eth0")?)?;
     ensure!(links[0]["mtu"] == here.uplink.mtu, "{links}");
-    ensure!(container.result()["interfaces"][1]["mtu"] == here.uplink.mtu, "another MTU is told");
+    ensure!(container.result()["interfaces"][1]["mtu"] == here.uplink.mtu, "it has another MTU");
     Ok(())
 }
 

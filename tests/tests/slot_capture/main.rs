@@ -133,13 +133,13 @@ const UNCAPTURABLE: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn what_a_template_can_say_is_told_as_operations() -> Result<()> {
+fn what_a_template_can_say_is_described_by_operations() -> Result<()> {
     for (script, expected) in CAPTURED {
         with_slot(|slot| {
             slot.shell(script)?;
-            let mut told: Vec<_> = slot.capture()?.iter().map(ToString::to_string).collect();
-            told.sort_unstable();
-            ensure!(told == *expected, "{told:?}");
+            let mut reported: Vec<_> = slot.capture()?.iter().map(ToString::to_string).collect();
+            reported.sort_unstable();
+            ensure!(reported == *expected, "{reported:?}");
             Ok(())
         })
         .context(*script)?;
@@ -152,15 +152,18 @@ fn what_no_template_can_say_is_named() -> Result<()> {
     for (script, expected) in UNCAPTURABLE {
         with_slot(|slot| {
             slot.shell(script)?;
-            let told = match slot.capture() {
-                Err(CaptureError::Uncapturable(told)) => told.to_string(),
+            let reported = match slot.capture() {
+                Err(CaptureError::Uncapturable(reported)) => reported.to_string(),
                 other => bail!("{other:?}"),
             };
-            println!("{told}");
+            println!("{reported}");
             for part in *expected {
-                ensure!(told.contains(part), "{part:?} is not in {told:?}");
+                ensure!(reported.contains(part), "{part:?} is not in {reported:?}");
             }
-            ensure!(!told.contains("2001:db8") && !told.contains("2001:0db8"), "a secret is told");
+            ensure!(
+                !reported.contains("2001:db8") && !reported.contains("2001:0db8"),
+                "it has a secret"
+            );
             Ok(())
         })
         .context(*script)?;
@@ -229,7 +232,7 @@ fn a_value_that_is_changed_again_takes_the_place_of_the_first() -> Result<()> {
 #[test]
 fn a_sysctl_that_cannot_be_set_is_named() -> Result<()> {
     on_node(|datapath| {
-        for (number, (key, value, told)) in (5..).zip([
+        for (number, (key, value, reported)) in (5..).zip([
             ("net.ipv4.no_such_sysctl", "1", "open: No such file or directory"),
             ("net.core.netdev_max_backlog", "1", "open: "),
             ("net.ipv4.tcp_keepalive_time", "soon", "write: Invalid argument"),
@@ -243,7 +246,7 @@ fn a_sysctl_that_cannot_be_set_is_named() -> Result<()> {
             };
             let error = error.to_string();
             println!("{error}");
-            ensure!(error.contains(key) && error.contains(told), "{error}");
+            ensure!(error.contains(key) && error.contains(reported), "{error}");
         }
         Ok(())
     })

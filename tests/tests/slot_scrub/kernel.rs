@@ -28,7 +28,7 @@ const NODE: &str = "is the node's, not a namespace's";
 const BRIDGES: &str = "goes with a link of another kind, which is compared";
 const QDISC: &str = "goes with a queueing discipline, which is compared";
 const RULES: &str = "goes with rules, whose tables are compared";
-const CONTENT: &str = "tells what there could be, not what there is";
+const CONTENT: &str = "says what there could be, not what there is";
 const HARDWARE: &str = "is of hardware: neither `lo` nor a veth has it";
 
 type Table = &'static [(&'static str, &'static str)];

@@ -206,9 +206,9 @@ fn a_cold_slot_whose_container_is_gone_is_deleted_when_its_time_has_come() -> Re
         })?;
         drop(Container::add(&network, "lost")?);
         let gone = repoint_tests::wait::until(repoint_tests::pooled::SOON, "it is seen", || {
-            let told = sweep(pooled, &[])?;
-            told.ensure("slot-link", "waits")?;
-            Ok(told)
+            let reported = sweep(pooled, &[])?;
+            reported.ensure("slot-link", "waits")?;
+            Ok(reported)
         })?;
         ensure!(gone.status == 0, "{gone:#?}");
         sweep(pooled, &["--grace", "0s"])?.ensure("slot-link", "done")?;

@@ -66,7 +66,7 @@ fn load_at(pooled: &Pooled<'_>, run_dir: &Path) -> Result<()> {
 
 /// Another `runDir`, and the same pins.
 #[test]
-fn slots_of_another_run_dir_are_told_of_and_left() -> Result<()> {
+fn slots_of_another_run_dir_are_reported_and_left() -> Result<()> {
     with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
         pooled.fill()?;
         let one = pooled.add()?;

@@ -39,7 +39,7 @@ const GARBAGE: [(&str, &str, Litter); 12] = [
 ];
 
 #[test]
-fn what_is_nobodys_is_found_told_and_removed() -> Result<()> {
+fn what_is_nobodys_is_found_reported_and_removed() -> Result<()> {
     with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
         pooled.fill()?;
         let container = pooled.add()?;
@@ -49,9 +49,9 @@ fn what_is_nobodys_is_found_told_and_removed() -> Result<()> {
             let before = Snapshot::take(dirs)?;
             litter(pooled).with_context(|| what.to_owned())?;
             let littered = Snapshot::take(dirs)?;
-            let told = dry_run(pooled)?;
-            told.ensure(kind, "due")?;
-            ensure!(told.status == 2 && told.findings.len() == 1, "{told:#?}");
+            let reported = dry_run(pooled)?;
+            reported.ensure(kind, "due")?;
+            ensure!(reported.status == 2 && reported.findings.len() == 1, "{reported:#?}");
             let difference = littered.difference(&Snapshot::take(dirs)?);
             ensure!(difference.is_empty(), "a dry run changes something: {difference}");
             let swept = sweep(pooled, &[])?;
@@ -157,7 +157,7 @@ fn never_built(pooled: &Pooled<'_>) -> Result<()> {
 
 /// An interface in our group, a filter of ours, files and pins that are not ours.
 #[test]
-fn what_is_not_repoints_is_told_of_and_left() -> Result<()> {
+fn what_is_not_repoints_is_reported_and_left() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
         pooled.fill()?;
         let dirs = pooled.node().dirs();
@@ -201,8 +201,8 @@ fn a_dry_run_makes_nothing() -> Result<()> {
     let node = repoint_tests::Node::new()?;
     node.run(|| {
         let refusal = repoint_tests::cli::repoint(&node, &["sweep", "--dry-run"]);
-        let told = format!("{:#}", refusal.err().context("it swept what is not there")?);
-        ensure!(told.contains("there is nothing of repoint in"), "{told}");
+        let reported = format!("{:#}", refusal.err().context("it swept what is not there")?);
+        ensure!(reported.contains("there is nothing of repoint in"), "{reported}");
         ensure!(!node.dirs().run.exists(), "it made {}", node.dirs().run.display());
         Ok(())
     })

@@ -135,8 +135,11 @@ fn sweeps_harm_nobody_who_comes_or_goes() -> Result<()> {
         traffic::all(&Host::here("node")?, &steady.host()?, &steady.addresses()?)?;
         steady.remove()?;
         let log = agent.log()?;
-        let mut told = log.lines().filter(|line| line.contains("sweep: "));
-        ensure!(told.all(|line| line.contains("waits, then")), "the agent did something:\n{log}");
+        let mut reported = log.lines().filter(|line| line.contains("sweep: "));
+        ensure!(
+            reported.all(|line| line.contains("waits, then")),
+            "the agent did something:\n{log}"
+        );
         sweep(pooled, &[])?.ensure_empty()?;
         agent.stop()
     })

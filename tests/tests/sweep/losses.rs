@@ -126,9 +126,9 @@ fn after_a_reboot_that_kept_the_database() -> Result<()> {
         pooled.fill()?;
         drop(pooled.add()?);
         reboot(pooled)?;
-        let told = dry_run(pooled)?;
-        told.ensure("boot", "due")?;
-        ensure!(told.findings.len() == 1 && pooled.slots()?.len() == 3, "{told:#?}");
+        let reported = dry_run(pooled)?;
+        reported.ensure("boot", "due")?;
+        ensure!(reported.findings.len() == 1 && pooled.slots()?.len() == 3, "{reported:#?}");
         let swept = sweep(pooled, &[])?;
         swept.ensure("boot", "done")?;
         ensure!(swept.status == 0 && pooled.slots()?.is_empty(), "{swept:#?}");

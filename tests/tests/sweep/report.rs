@@ -25,7 +25,7 @@ pub struct Finding {
     pub why: String,
     pub fate: String,
     #[serde(default)]
-    pub told: Option<String>,
+    pub details: Option<String>,
 }
 
 impl Report {
@@ -64,8 +64,8 @@ pub fn sweep_at(pooled: &Pooled<'_>, run_dir: &Path, arguments: &[&str]) -> Resu
     let mut report: Report = serde_json::from_str(&text)
         .with_context(|| format!("it printed {text} and said {said}"))?;
     report.status = output.status.code().context("it was killed")?;
-    for Finding { kind, name, why, fate, told } in &report.findings {
-        println!("  {kind} {name}: {why}: {fate} {}", told.as_deref().unwrap_or_default());
+    for Finding { kind, name, why, fate, details } in &report.findings {
+        println!("  {kind} {name}: {why}: {fate} {}", details.as_deref().unwrap_or_default());
     }
     Ok(report)
 }

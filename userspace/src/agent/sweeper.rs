@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 
 use repoint::{
     lifecycle::Node,
-    sweep::{Fate, Kind, Patience, Report, Sweeper, Told},
+    sweep::{Fate, Kind, Outcome, Patience, Report, Sweeper},
     threads::ThreadError,
 };
 use tokio::{sync::Notify, time::sleep};
@@ -56,19 +56,22 @@ pub(crate) async fn sweep(
 
 /// Logs repairs each time, as warnings, the first of a kind by their names; what is left, or waits, once.
 fn log(report: &Report) {
-    let Report { told, looked, locked, took } = report;
-    debug!("sweep: {} findings, looked {looked:?} (locked {locked:?}), took {took:?}", told.len());
+    let Report { outcomes, looked, locked, took } = report;
+    debug!(
+        "sweep: {} findings, looked {looked:?} (locked {locked:?}), took {took:?}",
+        outcomes.len()
+    );
     let mut done: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
-    for told in told {
-        match &told.fate {
+    for outcome in outcomes {
+        match &outcome.fate {
             Fate::Done(what) => {
-                let number = done.entry((told.finding.kind, what)).or_default();
+                let number = done.entry((outcome.finding.kind, what)).or_default();
                 *number += 1;
                 if *number <= NAMED {
-                    log_repair(told.finding.kind, &format!("{}: {what}", told.finding));
+                    log_repair(outcome.finding.kind, &format!("{}: {what}", outcome.finding));
                 }
             }
-            _ => log_other(told),
+            _ => log_other(outcome),
         }
     }
     for ((kind, what), number) in done.into_iter().filter(|(_, number)| *number > NAMED) {
@@ -85,8 +88,8 @@ fn log_repair(kind: Kind, text: &str) {
     }
 }
 
-fn log_other(told: &Told) {
-    let Told { finding, fate, again } = told;
+fn log_other(outcome: &Outcome) {
+    let Outcome { finding, fate, again } = outcome;
     match fate {
         Fate::Failed(error) => {
             warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());

@@ -117,7 +117,7 @@ impl From<&Slot> for Row {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct Report {
     template: TemplateName,
     digest: String,
     origin: String,
@@ -160,7 +160,7 @@ pub(crate) fn run(directories: &Directories, wanted: &Replicate) -> Result<(), C
         replicate(&node, &conf, ifname, &wanted.name, source, wanted.count)?;
     let rows: Vec<Row> = slots.iter().map(Row::from).collect();
     if wanted.json {
-        return json(&Told {
+        return json(&Report {
             template: name,
             digest: digest.to_string(),
             origin: template.origin,

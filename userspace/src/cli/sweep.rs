@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use repoint::{
     conf::Directories,
     lifecycle::Node,
-    sweep::{Fate, Patience, Report, Sweeper, Told},
+    sweep::{Fate, Outcome, Patience, Report, Sweeper},
 };
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ struct Line<'a> {
     remedy: &'static str,
     fate: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    told: Option<String>,
+    details: Option<String>,
 }
 
 /// Sweeps the node once, and tells what was found, why, and what was done.
@@ -59,7 +59,7 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
     } else {
         sweeper.sweep(&Node::open(directories)?)?
     };
-    let lines: Vec<_> = report.told.iter().map(line).collect();
+    let lines: Vec<_> = report.outcomes.iter().map(line).collect();
     if wanted.json {
         let Report { looked, locked, took, .. } = report;
         json(&Swept {
@@ -83,15 +83,15 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
 /// the folder was removed, and is not misspelt.
 fn ensure_something_is_left(directories: &Directories, wanted: &Sweep) -> Result<(), CommandError> {
     let left = Sweeper::new(Patience::new(wanted.grace)).dry_run(directories)?;
-    if left.told.iter().all(|told| matches!(told.fate, Fate::Left)) {
+    if left.outcomes.iter().all(|outcome| matches!(outcome.fate, Fate::Left)) {
         return Err(CommandError::NoNode { run_dir: directories.run.clone() });
     }
     Ok(())
 }
 
-fn line(told: &Told) -> Line<'_> {
-    let Told { finding, fate, .. } = told;
-    let (fate, told) = match fate {
+fn line(outcome: &Outcome) -> Line<'_> {
+    let Outcome { finding, fate, .. } = outcome;
+    let (fate, details) = match fate {
         Fate::Done(done) => ("done", Some(done.clone())),
         Fate::Gone => ("gone", None),
         Fate::Failed(error) => ("failed", Some(error.to_string())),
@@ -100,7 +100,7 @@ fn line(told: &Told) -> Line<'_> {
         Fate::Left => ("left", None),
     };
     let (kind, remedy) = (finding.kind.name(), finding.remedy.words());
-    Line { kind, name: &finding.name, why: &finding.why, remedy, fate, told }
+    Line { kind, name: &finding.name, why: &finding.why, remedy, fate, details }
 }
 
 fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
@@ -110,12 +110,12 @@ fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
     table(
         ["KIND", "NAME", "WHY", "OUTCOME"],
         lines.iter().map(|line| {
-            let Line { kind, name, why, remedy, fate, told } = line;
-            let outcome = match (*fate, told) {
+            let Line { kind, name, why, remedy, fate, details } = line;
+            let outcome = match (*fate, details) {
                 ("due", _) => format!("would: {remedy}"),
                 ("waits", _) => format!("waits, then: {remedy}"),
                 ("left", _) => "left alone".to_owned(),
-                (fate, Some(told)) => format!("{fate}: {told}"),
+                (fate, Some(details)) => format!("{fate}: {details}"),
                 (fate, None) => fate.to_owned(),
             };
             [(*kind).to_owned(), (*name).to_owned(), (*why).to_owned(), outcome]

@@ -333,13 +333,13 @@ fn import(
     let source = TemplateSource::Confirmed;
     let put = store_template(&Node::open(directories)?, &name, &template, &source)?;
     let digest = template.digest()?;
-    let told = match put {
+    let reported = match put {
         Put::New => "stored template",
         Put::Changed => "replaced template",
         Put::Unchanged => "nothing to do: this is template",
         Put::Confirmed => "confirmed template",
     };
-    said(&format!("{told} {name}, digest {digest}"))
+    said(&format!("{reported} {name}, digest {digest}"))
 }
 
 fn name_of(file: &Path) -> Result<TemplateName, CommandError> {

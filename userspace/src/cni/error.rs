@@ -77,8 +77,8 @@ impl CniError {
     pub fn from_error(code: ErrorCode, error: &dyn Error) -> Self {
         let msg = error.to_string();
         let sources = iter::successors(error.source(), |&error| error.source());
-        let untold = sources.map(ToString::to_string).filter(|source| !msg.contains(source));
-        let details = untold.collect::<Vec<_>>().join(": ");
+        let unreported = sources.map(ToString::to_string).filter(|source| !msg.contains(source));
+        let details = unreported.collect::<Vec<_>>().join(": ");
         Self { code, msg, details }
     }
 

@@ -162,19 +162,19 @@ pub enum UserError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     annotations: Result<User, KeyError>,
-    args: Result<Told, KeyError>,
+    args: Result<Given, KeyError>,
 }
 
 /// What the node says: a user, and how many slots to make.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Told {
+struct Given {
     user: User,
     count: Option<u32>,
 }
 
 impl Default for Named {
     fn default() -> Self {
-        Self { annotations: Ok(User::default()), args: Ok(Told::default()) }
+        Self { annotations: Ok(User::default()), args: Ok(Given::default()) }
     }
 }
 
@@ -184,9 +184,9 @@ impl Named {
         let cni = args.as_ref().map_or(Ok(None), |args| object(args, "cni"))?;
         let annotations = runtime.map_or(Ok(None), |runtime| object(runtime, CAPABILITY));
         let annotations = annotations.and_then(|found| {
-            found.as_ref().map_or(Ok(User::default()), |object| Ok(told(object, false)?.user))
+            found.as_ref().map_or(Ok(User::default()), |object| Ok(given(object, false)?.user))
         });
-        let args = cni.as_ref().map_or(Ok(Told::default()), |object| told(object, true));
+        let args = cni.as_ref().map_or(Ok(Given::default()), |object| given(object, true));
         Ok(Self { annotations, args })
     }
 
@@ -201,7 +201,7 @@ impl Named {
     /// With what `CNI_ARGS` says, and what follows from the pod.
     pub(super) fn user(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
         let (annotations, configured) = (self.annotations.clone()?, self.args.clone()?.user);
-        let node = told_by_args(args)?.user.or(configured).or(User {
+        let node = given_by_args(args)?.user.or(configured).or(User {
             tenant: args.get(POD_NAMESPACE).and_then(|name| name.parse().ok()),
             ..User::default()
         });
@@ -217,7 +217,7 @@ impl Named {
 
     /// How many slots the node asks for.
     pub(super) fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
-        Ok(told_by_args(args)?.count.or(self.args.clone()?.count))
+        Ok(given_by_args(args)?.count.or(self.args.clone()?.count))
     }
 }
 
@@ -273,7 +273,7 @@ impl User {
 
 /// Reads what an object asks for. A name of ours that is not known is an error: a misspelt scope
 /// would let others have a slot that was meant to be the function's alone.
-fn told(object: &Object<'_>, by_node: bool) -> Result<Told, KeyError> {
+fn given(object: &Object<'_>, by_node: bool) -> Result<Given, KeyError> {
     let known = |name: &str| {
         name.parse::<Annotation>().is_ok() || (by_node && name == Annotation::Count.name())
     };
@@ -294,7 +294,7 @@ fn told(object: &Object<'_>, by_node: bool) -> Result<Told, KeyError> {
         scope: value(object, Annotation::Scope)?,
     };
     let count = object.get(Annotation::Count.name()).filter(|_| by_node);
-    Ok(Told { user, count: count.map(|node| node.integer(COUNTS)).transpose()? })
+    Ok(Given { user, count: count.map(|node| node.integer(COUNTS)).transpose()? })
 }
 
 /// How many slots can be asked for at a time.
@@ -308,7 +308,7 @@ where
     node.map(|node| node.checked("a text such as \"resize-image\"")).transpose()
 }
 
-fn told_by_args(args: &CniArgs) -> Result<Told, UserError> {
+fn given_by_args(args: &CniArgs) -> Result<Given, UserError> {
     if args.get(IGNORE_UNKNOWN).is_none_or(|value| !matches!(value, "1" | "true")) {
         args.keys().try_for_each(check_arg)?;
     }
@@ -320,7 +320,7 @@ fn told_by_args(args: &CniArgs) -> Result<Told, UserError> {
         idle_ttl: arg(args, Annotation::IdleTtl)?.map(|Lasting(time)| time),
         scope: arg(args, Annotation::Scope)?,
     };
-    Ok(Told { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
+    Ok(Given { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
 }
 
 /// Refuses a name in `CNI_ARGS` that is one of ours, or nearly so, and is not known.

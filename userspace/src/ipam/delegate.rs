@@ -297,10 +297,10 @@ mod tests {
 
     #[test]
     fn a_failure_without_an_error_tells_what_was_printed() {
-        for (script, told) in [("echo oops; exit 3", "oops"), ("kill -9 $$", "signal: 9")] {
+        for (script, reported) in [("echo oops; exit 3", "oops"), ("kill -9 $$", "signal: 9")] {
             let error = delegate(&plugin(script)).check().unwrap_err().to_cni();
             assert_eq!(error.code, ErrorCode::DELEGATE_FAILURE, "{error}");
-            assert!(error.msg.contains(told) && error.msg.contains("CHECK"), "{error}");
+            assert!(error.msg.contains(reported) && error.msg.contains("CHECK"), "{error}");
         }
     }
 

@@ -57,7 +57,7 @@ fn sweep(node: &Node, request: &NetworkRequest) -> Vec<LifecycleError> {
     match sweeper.sweep(node) {
         Ok(report) => {
             let failure = |fate| if let Fate::Failed(error) = fate { Some(error) } else { None };
-            report.told.into_iter().filter_map(|told| failure(told.fate)).collect()
+            report.outcomes.into_iter().filter_map(|outcome| failure(outcome.fate)).collect()
         }
         // Whoever is at it sees to this network, too.
         Err(LifecycleError::Sweeping(lock)) if lock.is_held() => Vec::new(),

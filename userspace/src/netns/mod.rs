@@ -2,7 +2,7 @@
 //! those of slots are kept, and how one is put in the place of a runtime's.
 #![expect(
     unsafe_code,
-    reason = "the kind and the owner of a namespace are told by ioctls; close_range has no safe form"
+    reason = "the kind and the owner of a namespace are read by ioctls; close_range has no safe form"
 )]
 
 mod descriptors;

@@ -29,7 +29,7 @@ pub enum TeardownError {
     #[error(transparent)]
     Link(#[from] NetlinkError),
     /// Nobody listens to the process that removes an interface for it.
-    #[error("cannot tell that interface {name} is being removed: {source}")]
+    #[error("cannot report that interface {name} is being removed: {source}")]
     Remover {
         /// Its name.
         name: String,
@@ -125,9 +125,9 @@ pub const REMOVE_INTERFACE: &str = "remove-interface";
 /// when it comes to that.
 pub fn remove_for_another(name: &str) -> Result<(), TeardownError> {
     let mut socket = RouteSocket::open()?;
-    let told = io::stdout().write_all(b"!").and_then(|()| io::stdout().flush());
-    told.map_err(|source| TeardownError::Remover { name: name.to_owned(), source })?;
-    failpoint::hit("remover:told");
+    let reported = io::stdout().write_all(b"!").and_then(|()| io::stdout().flush());
+    reported.map_err(|source| TeardownError::Remover { name: name.to_owned(), source })?;
+    failpoint::hit("remover:reported");
     socket.execute(vec![delete_link(name)])?;
     failpoint::hit("remover:link");
     Ok(())

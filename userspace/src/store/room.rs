@@ -196,14 +196,14 @@ mod tests {
 
     /// Wherever it is cut: nothing is read that is not there, which would be the end of this process.
     #[test]
-    fn what_was_cut_off_is_told() {
+    fn what_was_cut_off_is_reported() {
         let whole = tempfile::tempdir().unwrap();
         let environment: Environment<Small> =
             Environment::open(whole.path(), Purpose::Work).unwrap();
         (0..100).for_each(|number| put(&environment, number).unwrap());
         drop(environment);
         let bytes = std::fs::read(whole.path().join("data.mdb")).unwrap();
-        let mut told = 0;
+        let mut reported = 0;
         for length in (8192..bytes.len()).step_by(4096) {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("data.mdb"), &bytes[..length]).unwrap();
@@ -217,9 +217,9 @@ mod tests {
                         })
                     })
                 });
-            told += usize::from(read.is_err());
+            reported += usize::from(read.is_err());
         }
-        println!("{told} of {} lengths are told", bytes.len() / 4096 - 2);
-        assert!(told >= 100 * 1500 / 4096, "{told}");
+        println!("{reported} of {} lengths are reported", bytes.len() / 4096 - 2);
+        assert!(reported >= 100 * 1500 / 4096, "{reported}");
     }
 }

@@ -39,7 +39,7 @@ const TURN: Duration = Duration::from_secs(3);
 
 /// A finding, and what became of it.
 #[derive(Debug)]
-pub struct Told {
+pub struct Outcome {
     /// What was found.
     pub finding: Finding,
     /// What became of it.
@@ -52,7 +52,7 @@ pub struct Told {
 #[derive(Debug, Default)]
 pub struct Report {
     /// What was found, in the order in which it was seen to.
-    pub told: Vec<Told>,
+    pub outcomes: Vec<Outcome>,
     /// How long the first look took.
     pub looked: Duration,
     /// The longest time that nobody could write to the database for that look.
@@ -64,35 +64,35 @@ pub struct Report {
 impl Report {
     /// Forgets what the look before told of and did not repair: the next one tells again.
     fn keep_done(&mut self) {
-        self.told.retain(|told| matches!(told.fate, Fate::Done(_)));
+        self.outcomes.retain(|outcome| matches!(outcome.fate, Fate::Done(_)));
     }
 
-    fn tell(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &FindingTracker) {
-        let tell = |(finding, fate)| Told { again: known.know(&finding), finding, fate };
+    fn record(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &FindingTracker) {
+        let outcome = |(finding, fate)| Outcome { again: known.know(&finding), finding, fate };
         // What was right when it was to be repaired was somebody's who was held up.
         let fates = fates.into_iter().filter(|(_, fate)| !matches!(fate, Fate::Gone));
-        self.told.extend(fates.map(tell));
+        self.outcomes.extend(fates.map(outcome));
     }
 
     /// Whether a new data plane was loaded.
     #[must_use]
     pub fn has_reloaded(&self) -> bool {
-        let reloaded = |told: &Told| {
-            told.finding.remedy == Remedy::Reload && matches!(told.fate, Fate::Done(_))
+        let reloaded = |outcome: &Outcome| {
+            outcome.finding.remedy == Remedy::Reload && matches!(outcome.fate, Fate::Done(_))
         };
-        self.told.iter().any(reloaded)
+        self.outcomes.iter().any(reloaded)
     }
 
     /// Whether something could not be repaired.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.told.iter().any(|told| matches!(told.fate, Fate::Failed(_)))
+        self.outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed(_)))
     }
 
     /// Whether there is something that would have been repaired.
     #[must_use]
     pub fn has_due(&self) -> bool {
-        self.told.iter().any(|told| matches!(told.fate, Fate::Due))
+        self.outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Due))
     }
 }
 
@@ -134,8 +134,8 @@ impl Sweeper {
             thread::park_timeout(MOMENT);
             look = self.look(&observe(directories, store)?);
         }
-        report.tell(look.due.into_iter().map(|finding| (finding, Fate::Due)), &known);
-        report.tell(look.rest, &known);
+        report.record(look.due.into_iter().map(|finding| (finding, Fate::Due)), &known);
+        report.record(look.rest, &known);
         report.took = begun.elapsed();
         Ok(report)
     }
@@ -161,8 +161,8 @@ impl Sweeper {
             // What is gone by itself may have hidden something, as what was repaired may.
             let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_) | Fate::Gone));
             report.keep_done();
-            report.tell(fates, &known);
-            report.tell(look.rest, &known);
+            report.record(fates, &known);
+            report.record(look.rest, &known);
             // The kernel removes a released namespace's interfaces some time later. Until then they look
             // like those of a lost database, and hide their map entries.
             let vanished = seen.lost.len() < lost;

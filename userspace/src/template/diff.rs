@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_told_in_order() {
+    fn only_what_differs_is_reported_in_order() {
         assert_eq!(diff(&[1, 2, 3], &[1, 2, 3]), "");
         assert_eq!(diff(&[1, 2, 3], &[1, 4, 3]), "- 2\n+ 4\n");
         assert_eq!(diff(&[1, 2, 3], &[0, 1, 3, 5]), "+ 0\n- 2\n+ 5\n");

@@ -89,7 +89,7 @@ pub(super) fn run(
     let calls = Rounds { contestants, pool, netns: &netns };
     let [mut alone, mut ordinary, mut without_end] = [(); 3].map(|()| Times::default());
     let mut sweeps = 0;
-    let before = pool.told()?;
+    let before = pool.status()?;
     for _ in 0..PASSES {
         let agent = Agent::start_sweeping(node, NEVER)?;
         calls.rounds(WARM_UP, &mut Times::default(), pace)?;

@@ -29,7 +29,7 @@ pub(super) struct Process {
 /// What it prints.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct Report {
     locked_microseconds: u64,
     findings: Vec<serde::de::IgnoredAny>,
 }
@@ -43,9 +43,9 @@ pub(super) fn sweep(node: &Node) -> Result<Process> {
     let (wall, cpu) = (start.elapsed(), children()?.saturating_sub(before));
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}: {}", output.status, said.trim());
-    let told: Told = serde_json::from_slice(&output.stdout).context("what it told")?;
-    let locked = Duration::from_micros(told.locked_microseconds);
-    Ok(Process { wall, cpu, locked, findings: told.findings.len() })
+    let reported: Report = serde_json::from_slice(&output.stdout).context("what it printed")?;
+    let locked = Duration::from_micros(reported.locked_microseconds);
+    Ok(Process { wall, cpu, locked, findings: reported.findings.len() })
 }
 
 /// Time on a CPU of the children that were waited for.

@@ -86,16 +86,16 @@ fn a_pod_names_its_tenant_only_where_the_network_lets_it() {
     for args in ["", "K8S_POD_NAMESPACE=mine", "repoint.dev/tenant=mine"] {
         let error = user(&conf, args).unwrap_err();
         assert!(matches!(error, UserError::NotAllowed { .. }), "{args}: {error}");
-        let told = error.to_string();
-        assert!(told.contains("repoint.dev/tenant=victim"), "{told}");
-        assert!(told.contains("pool.annotations"), "{told}");
+        let reported = error.to_string();
+        assert!(reported.contains("repoint.dev/tenant=victim"), "{reported}");
+        assert!(reported.contains("pool.annotations"), "{reported}");
     }
     // What is so anyway may be said.
     let same = user(&conf, "K8S_POD_NAMESPACE=victim").unwrap();
     assert_eq!(same.tenant, Some("victim".parse().unwrap()));
     conf["pool"]["annotations"] = json!(["repoint.dev/tenant"]);
-    let told = user(&conf, "K8S_POD_NAMESPACE=mine").unwrap();
-    assert_eq!(told.tenant, Some("victim".parse().unwrap()));
+    let reported = user(&conf, "K8S_POD_NAMESPACE=mine").unwrap();
+    assert_eq!(reported.tenant, Some("victim".parse().unwrap()));
 }
 
 #[test]
@@ -150,10 +150,10 @@ fn what_is_misspelt_is_an_error() {
         "Repoint.dev/scope=function",
         "repont.dev/scope=function",
     ] {
-        let told = user(&least(), args).and_then(|_| {
+        let reported = user(&least(), args).and_then(|_| {
             parse(&least()).unwrap().count(&args.parse().unwrap()).map(|_| User::default())
         });
-        let error = told.unwrap_err().to_string();
+        let error = reported.unwrap_err().to_string();
         assert!(error.contains("CNI_ARGS") && error.contains("repoint.dev/"), "{error}");
     }
     user(&least(), "IgnoreUnknown=1;repoint.dev/scop=function").unwrap();

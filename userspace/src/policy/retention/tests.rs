@@ -27,11 +27,11 @@ fn retired(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<(
 #[test]
 fn a_slot_idles_as_long_as_its_user_or_else_the_pool_says() {
     let policy = PoolPolicy { idle_ttl: Some(Duration::from_mins(1)), ..PoolPolicy::default() };
-    let told = |number, ttl| Parked {
+    let reported = |number, ttl| Parked {
         idle_ttl: Some(Duration::from_secs(ttl)),
         ..slot(number, 1, 1, 100)
     };
-    let parked = [slot(1, 1, 1, 100), told(2, 30), told(3, 90)];
+    let parked = [slot(1, 1, 1, 100), reported(2, 30), reported(3, 90)];
     assert_eq!(retired(&parked, 130, &policy, 0), []);
     assert_eq!(retired(&parked, 131, &policy, 0), [(2, Reason::Idle)]);
     assert_eq!(retired(&parked, 161, &policy, 0), [(1, Reason::Idle), (2, Reason::Idle)]);

@@ -25,8 +25,8 @@ impl Capture<'_> {
         let changes = pairs.filter(|(old, new)| old[1] != new[1]);
         let changes: Vec<_> =
             changes.map(|(old, new)| format!("{} is now {}", old.join(" "), new[1])).collect();
-        let told = if old.len() == new.len() { changes.join(", ") } else { line.to_owned() };
-        self.things.push(format!("changed: link {name}: {told} (there is no such operation)"));
+        let reported = if old.len() == new.len() { changes.join(", ") } else { line.to_owned() };
+        self.things.push(format!("changed: link {name}: {reported} (there is no such operation)"));
     }
 
     /// Whether a link is there now that was not as it is.
@@ -49,8 +49,8 @@ impl Capture<'_> {
         }
         let offloads = line.strip_prefix(OFFLOADS).and_then(|rest| rest.split_once(": "));
         let setting = || line.strip_prefix(SETTING)?.split_once('/');
-        let told = offloads.or_else(setting);
-        told.is_some_and(|(link, _)| self.came_or_went(link, lines))
+        let reported = offloads.or_else(setting);
+        reported.is_some_and(|(link, _)| self.came_or_went(link, lines))
     }
 
     fn came_or_went(&self, link: &str, lines: &[String]) -> bool {

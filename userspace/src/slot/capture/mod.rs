@@ -161,17 +161,17 @@ impl Capture<'_> {
 
     /// Takes in a line that was there, and is not.
     fn missing(&mut self, line: &str) {
-        let told_already = match sysctl_of(line) {
+        let reported_already = match sysctl_of(line) {
             Some((path, _)) => self.is_set(path) || self.is_of(path, &self.difference.missing),
             None => {
                 link::name(line).is_some_and(|name| self.has_link(name))
                     || self.follows(line, &self.difference.missing)
             }
         };
-        if !told_already {
-            let told =
+        if !reported_already {
+            let reported =
                 link::name(line).map_or_else(|| line.to_owned(), |name| format!("link {name}"));
-            self.things.push(format!("removed: {told}"));
+            self.things.push(format!("removed: {reported}"));
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn lines(
             let request = Request::new(format!("ask for {kind}"), message, 0);
             vec![kernel.generic.query(request)?.payload]
         };
-        let told = |answer: &Vec<u8>| {
+        let reported = |answer: &Vec<u8>| {
             let rest = answer.get(GENERIC_HEADER..).unwrap_or_default();
             match kind {
                 FEATURES => features(rest, names),
@@ -66,7 +66,7 @@ pub(super) fn lines(
                 _ => format!("{kind} {}", hexadecimal(rest)),
             }
         };
-        lines.extend(answers.iter().map(told));
+        lines.extend(answers.iter().map(reported));
     }
     Ok(lines)
 }

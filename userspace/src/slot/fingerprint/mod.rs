@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told_in_words() {
+    fn differences_are_described_in_words() {
         let expected = fingerprint(&["link lo: up", "rule a", "sysctl x = 0"]);
         let found = fingerprint(&["link lo: down", "rule a", "rule b", "sysctl x = 1"]);
         let difference = expected.difference(&found).unwrap();

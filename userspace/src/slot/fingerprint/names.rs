@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_told_as_a_placeholder_or_as_another_text() {
+    fn no_text_is_written_as_a_placeholder_or_as_another_text() {
         assert_eq!(shown(b"eth0.7-a_b"), "eth0.7-a_b");
         assert_eq!(shown(b"{:ifname}"), "\\x7b:ifname\\x7d");
         assert_eq!(shown(b"\\x7b"), "\\x5cx7b");

@@ -208,11 +208,11 @@ fn append(line: &mut String, bytes: &[u8], known: &[Attribute], names: &Names<'_
             }
             _ => _ = write!(line, " {name} "),
         }
-        line.push_str(&told(*form, value, names));
+        line.push_str(&reported(*form, value, names));
     }
 }
 
-fn told(form: Form, value: &[u8], names: &Names<'_>) -> String {
+fn reported(form: Form, value: &[u8], names: &Names<'_>) -> String {
     match form {
         Number => number(value).map_or_else(|| hexadecimal(value), |number| number.to_string()),
         Flags(mask) => number(value)

@@ -218,7 +218,7 @@ impl Scan {
         }
         self.cannot_prove(|| {
             format!(
-                "process {process} does not tell its network namespace (CAP_SYS_PTRACE is needed), \
+                "process {process} does not show its network namespace (CAP_SYS_PTRACE is needed), \
                  which may be this one"
             )
         });
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_of_network_namespaces_are_told_from_others() {
+    fn mounts_of_network_namespaces_are_recognised() {
         let line = b"64 29 0:4 net:[4026532177] /run/netns/a\\040b rw shared:35 - nsfs nsfs rw";
         let found = namespace_mount(line).unwrap();
         assert_eq!(found, (4_026_532_177, PathBuf::from("/run/netns/a\\040b")));

@@ -110,9 +110,12 @@ fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
     put_raw(&templates, "newer", &newer);
     put_raw(&templates, "newest", &record(&Template { version: 2, ..template(1400) }));
 
-    let told = templates.get(&name("newer")).unwrap_err().to_string();
-    assert!(told.contains("newer") && told.contains("its version is 3, known is 2"), "{told}");
-    assert_eq!(templates.list().unwrap_err().to_string(), told);
+    let reported = templates.get(&name("newer")).unwrap_err().to_string();
+    assert!(
+        reported.contains("newer") && reported.contains("its version is 3, known is 2"),
+        "{reported}"
+    );
+    assert_eq!(templates.list().unwrap_err().to_string(), reported);
     let error = templates.get(&name("newest")).unwrap_err();
     assert!(
         matches!(error, StoreError::Template { source: TemplateError::Version { found: 2 }, .. }),

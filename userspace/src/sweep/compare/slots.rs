@@ -139,12 +139,12 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let endpoints: Vec<_> =
         addresses.map(|address| (address, entries.endpoints.get(&address))).collect();
     let found = interface.map(|found| found.identity);
-    let mut why = (interface != Some(&expected)).then(|| told(slot, "its interface", found));
+    let mut why = (interface != Some(&expected)).then(|| reported(slot, "its interface", found));
     let expected = endpoint_of(slot, slot.host_ifindex, identity);
     for (address, endpoint) in &endpoints {
         if why.is_none() && *endpoint != Some(&expected) {
             let found = endpoint.map(|found| found.identity);
-            why = Some(told(slot, &format!("address {address}"), found));
+            why = Some(reported(slot, &format!("address {address}"), found));
         }
     }
     // A DEL that was killed leaves it so, and is mostly sent again.
@@ -166,7 +166,7 @@ pub(in crate::sweep) fn identity(slot: &Slot) -> Identity {
 }
 
 /// What is wrong with an entry that is not as it should be, or not there.
-fn told(slot: &Slot, what: &str, found: Option<u32>) -> String {
+fn reported(slot: &Slot, what: &str, found: Option<u32>) -> String {
     let (state, expected) = (slot.state(), identity(slot).0);
     match found {
         None => format!("{what} is not in the maps"),

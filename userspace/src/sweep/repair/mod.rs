@@ -185,7 +185,7 @@ fn each(
     due: Vec<Finding>,
     work: impl Fn(&Remedy) -> Result<Option<String>, LifecycleError>,
 ) -> Fates {
-    let told = |finding: Finding| {
+    let reported = |finding: Finding| {
         let fate = match work(&finding.remedy) {
             Ok(Some(done)) => Fate::Done(done),
             Ok(None) => Fate::Gone,
@@ -194,7 +194,7 @@ fn each(
         failpoint::hit("sweep:one");
         (finding, fate)
     };
-    due.into_iter().map(told).collect()
+    due.into_iter().map(reported).collect()
 }
 
 /// What becomes of findings that were to be repaired together: the first has the error, and all are

@@ -61,14 +61,14 @@ fn the_version_is_looked_at_before_all_else() {
         Template::from_json(&newer.to_string()).unwrap_err().to_string(),
         "template version 2 is not supported: this program knows version 1"
     );
-    for (version, told) in [
+    for (version, reported) in [
         (json!(0), "template version 0 is not supported: this program knows version 1"),
         (json!(u64::MAX), "template version 18446744073709551615 is not supported"),
         (json!("1"), "not a template: invalid type: string \"1\", expected u64"),
     ] {
         let text = json!({"version": version, "operations": least()}).to_string();
         let error = Template::from_json(&text).unwrap_err().to_string();
-        assert!(error.starts_with(told), "{error}");
+        assert!(error.starts_with(reported), "{error}");
     }
 }
 
@@ -90,11 +90,11 @@ fn what_is_not_known_is_named() {
     );
     let unknown =
         json!({"operation": "setSysctl", "key": "net.core.somaxconn", "value": "9", "when": 1});
-    let told = refused(&[unknown]);
-    assert!(told.starts_with("operation 5 (setSysctl): unknown field `when`"), "{told}");
+    let reported = refused(&[unknown]);
+    assert!(reported.starts_with("operation 5 (setSysctl): unknown field `when`"), "{reported}");
     let author = json!({"version": 1, "author": "me", "operations": least()}).to_string();
-    let told = Template::from_json(&author).unwrap_err().to_string();
-    assert!(told.starts_with("not a template: unknown field `author`"), "{told}");
+    let reported = Template::from_json(&author).unwrap_err().to_string();
+    assert!(reported.starts_with("not a template: unknown field `author`"), "{reported}");
 }
 
 #[test]
@@ -105,8 +105,8 @@ fn a_digest_must_be_that_of_the_operations() {
     assert_eq!(Template::from_json(&renamed).unwrap().origin, "renamed");
     let digest = template.digest().unwrap().to_string();
     let changed = written.replace(&digest, "0123");
-    let told = Template::from_json(&changed).unwrap_err().to_string();
-    assert!(told.contains(&digest) && told.contains("\"0123\""), "{told}");
+    let reported = Template::from_json(&changed).unwrap_err().to_string();
+    assert!(reported.contains(&digest) && reported.contains("\"0123\""), "{reported}");
 }
 
 #[test]
@@ -114,19 +114,19 @@ fn an_operation_is_missing() {
     for (left_out, name) in [(0, "createLink"), (1, "assignAddress"), (3, "attachPrograms")] {
         let mut operations = least();
         operations.remove(left_out);
-        let told = Template::from_json(&text(&operations)).unwrap_err().to_string();
-        assert!(told.contains(name), "{told}");
+        let reported = Template::from_json(&text(&operations)).unwrap_err().to_string();
+        assert!(reported.contains(name), "{reported}");
     }
 }
 
 #[test]
-fn values_that_make_no_sense_are_told_with_their_operation() {
+fn values_that_make_no_sense_are_reported_with_their_operation() {
     let route = |to: &str, via: Value, options: Value| json!({"operation": "addRoute", "to": {"prefix": to}, "via": via, "options": options});
     let neighbour = |address: &str, mac: &str| json!({"operation": "addNeighbour", "address": address, "mac": mac});
     let sysctl =
         |key: &str, value: Value| json!({"operation": "setSysctl", "key": key, "value": value});
     let mac = "02:00:00:00:00:09";
-    for (operation, told) in [
+    for (operation, reported) in [
         (json!({"operation": "createLink"}), "operation 1 does that already"),
         (json!({"operation": "attachPrograms"}), "operation 4 does that already"),
         (json!({"operation": "assignAddress", "from": "dhcp"}), "unknown variant `dhcp`"),
@@ -147,18 +147,21 @@ fn values_that_make_no_sense_are_told_with_their_operation() {
         (sysctl("net.core.somaxconn", json!(" 9")), "without spaces around it"),
     ] {
         let found = refused(&[operation]);
-        assert!(found.starts_with("operation 5 (") && found.contains(told), "{found}");
+        assert!(found.starts_with("operation 5 (") && found.contains(reported), "{found}");
     }
     for mtu in [0, 67, 65_536] {
         let mut operations = least();
         operations[0]["mtu"] = json!(mtu);
-        let told = Template::from_json(&text(&operations)).unwrap_err().to_string();
-        assert!(told.contains("operation 1 (createLink)") && told.contains("65535"), "{told}");
+        let reported = Template::from_json(&text(&operations)).unwrap_err().to_string();
+        assert!(
+            reported.contains("operation 1 (createLink)") && reported.contains("65535"),
+            "{reported}"
+        );
     }
 }
 
 #[test]
-fn what_is_there_twice_or_too_early_is_told() {
+fn what_is_there_twice_or_too_early_is_reported() {
     let default = |mtu| {
         json!({"operation": "addRoute", "to": {"prefix": "0.0.0.0/0"}, "via": "gateway",
                "options": {"mtu": mtu}})
@@ -171,14 +174,15 @@ fn what_is_there_twice_or_too_early_is_told() {
         [neighbour("02:00:00:00:00:09"), neighbour("02:00:00:00:00:08")],
         [sysctl("1"), sysctl("2")],
     ] {
-        let told = refused(&pair);
+        let reported = refused(&pair);
         assert!(
-            told.starts_with("operation 6 (") && told.ends_with("operation 5 does that already")
+            reported.starts_with("operation 6 (")
+                && reported.ends_with("operation 5 does that already")
         );
     }
-    let told = Template::from_json(&text(&[&[default(1300)], least().as_slice()].concat()));
-    let told = told.unwrap_err().to_string();
-    assert_eq!(told, "operation 1 (addRoute): it must come after assignAddress");
+    let reported = Template::from_json(&text(&[&[default(1300)], least().as_slice()].concat()));
+    let reported = reported.unwrap_err().to_string();
+    assert_eq!(reported, "operation 1 (addRoute): it must come after assignAddress");
 }
 
 #[test]

@@ -229,8 +229,8 @@ proptest! {
         written["version"] = version.into();
         written["operations"][0]["operation"] = name.into();
         let error = Template::from_json(&written.to_string()).unwrap_err();
-        let told = matches!(error, TemplateError::Version { found } if found == version);
-        prop_assert!(told);
+        let reported = matches!(error, TemplateError::Version { found } if found == version);
+        prop_assert!(reported);
     }
 
     #[test]

@@ -92,9 +92,9 @@ fn what_is_not_ours_to_put_right_is_left() {
         change(&mut seen);
         let findings = found(&seen);
         let tracker = FindingTracker::default().succeed(&findings, 0);
-        let told: Vec<_> =
+        let reported: Vec<_> =
             findings.iter().map(|one| (one.kind, tracker.readiness(one, u64::MAX))).collect();
-        assert_eq!(told, [(kind, Readiness::Left)], "{what}: {findings:#?}");
+        assert_eq!(reported, [(kind, Readiness::Left)], "{what}: {findings:#?}");
     }
 }
 
@@ -196,7 +196,7 @@ fn only_what_the_runtime_does_not_list_of_its_network_is_unlisted() {
 
 /// Nothing of another database's slots is touched while their interfaces are there.
 #[test]
-fn slots_of_another_run_dir_are_told_of_and_left() {
+fn slots_of_another_run_dir_are_reported_and_left() {
     use crate::slot::Owner;
     let mut seen = node(at_work());
     seen.records.slots.clear();
@@ -211,8 +211,8 @@ fn slots_of_another_run_dir_are_told_of_and_left() {
     let links = seen.links.len() - 1;
     let findings = found(&seen);
     assert_eq!(findings.len(), links, "{findings:#?}");
-    let is_told = |one: &Finding| one.kind == Kind::Link && one.remedy == Remedy::Leave;
-    assert!(findings.iter().all(is_told), "{findings:#?}");
+    let is_reported = |one: &Finding| one.kind == Kind::Link && one.remedy == Remedy::Leave;
+    assert!(findings.iter().all(is_reported), "{findings:#?}");
     // When they are gone, their entries are nobody's.
     seen.links.truncate(1);
     let entries = seen.entries.as_ref().unwrap();
