@@ -13,7 +13,7 @@ use repoint::store::{Store, StoreError};
 use repoint_tests::{Agent, Container, Netns, Pooled, command, plugin::Attachment, with_pool};
 use serde_json::json;
 
-use crate::{call, data_file, everything_works, folder};
+use crate::{data_file, everything_works, folder, run_cli};
 
 /// Takes all that is left of a file system, to the last block.
 fn fill(at: &Path) -> Result<PathBuf> {
@@ -81,14 +81,14 @@ fn a_full_file_system_keeps_nobody_in() -> Result<()> {
         let status = pooled.network().call_single("STATUS", &nobody, None)?.error()?;
         println!("STATUS: {status:?}");
         ensure!(status.code == 50 && status.msg.contains("make room"), "{status:?}");
-        let (code, said) = call(pooled, &["pool", "fill", "functions", "--count", "3"])?;
+        let (code, said) = run_cli(pooled, &["pool", "fill", "functions", "--count", "3"])?;
         println!("pool fill: {code}: {said}");
 
         [&hit, &cold].into_iter().try_for_each(Container::check)?;
         command::run("ip", ["link", "del", &pooled.slot_of(&swept)?.host_ifname])?;
         swept.delete()?;
         swept.remove_netns()?;
-        let (code, said) = call(pooled, &["sweep", "--grace", "0s"])?;
+        let (code, said) = run_cli(pooled, &["sweep", "--grace", "0s"])?;
         ensure!(code == 0, "{said}");
         let agent = Agent::start(pooled.node())?;
         hit.remove()?;

@@ -38,7 +38,7 @@ fn data_file(pooled: &Pooled<'_>) -> PathBuf {
 }
 
 /// Runs the CLI, which may fail; its exit status, and what it says. A signal ends no command.
-fn call(pooled: &Pooled<'_>, arguments: &[&str]) -> Result<(i32, String)> {
+fn run_cli(pooled: &Pooled<'_>, arguments: &[&str]) -> Result<(i32, String)> {
     let mut command = Command::new(dist::cli());
     command.args(pooled.node().dirs().arguments()).args(arguments);
     let output = command::output_with_input(&mut command, &[])?;
@@ -64,7 +64,7 @@ fn everything_says(pooled: &Pooled<'_>, one: &Container<'_>, words: &[&str]) -> 
         &["sweep", "--dry-run"],
         &["pool", "fill", NAME],
     ] {
-        let (status, text) = call(pooled, arguments)?;
+        let (status, text) = run_cli(pooled, arguments)?;
         ensure!(status != 0, "{arguments:?} succeeded: {text}");
         said.push((arguments.join(" "), text));
     }
@@ -87,7 +87,7 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
     one.remove()?;
     // The socket of an agent that has ended.
     pooled.repoint(&["sweep"])?;
-    let (status, said) = call(pooled, &["sweep", "--dry-run"])?;
+    let (status, said) = run_cli(pooled, &["sweep", "--dry-run"])?;
     ensure!(status == 0, "{said}");
     Ok(())
 }
@@ -95,7 +95,7 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
 /// What an operator is told to do about a damaged database.
 fn move_away(pooled: &Pooled<'_>) -> Result<()> {
     fs::rename(folder(pooled), "/run/damaged").context("move the folder away")?;
-    let (status, said) = call(pooled, &["sweep"])?;
+    let (status, said) = run_cli(pooled, &["sweep"])?;
     ensure!(status == 0, "{said}");
     println!("{said}");
     Ok(())

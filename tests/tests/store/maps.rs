@@ -8,7 +8,7 @@ use repoint_common::endpoint::Endpoint;
 use repoint_tests::{Pooled, command, pooled::SOON, wait, with_pool};
 use serde_json::json;
 
-use crate::{call, everything_works};
+use crate::{everything_works, run_cli};
 
 /// Fills the map of IPv4 addresses with those of nobody; says how many it took.
 fn fill(pooled: &Pooled<'_>) -> Result<u32> {
@@ -40,7 +40,7 @@ fn a_full_map_is_named_and_nothing_is_left_of_the_add() -> Result<()> {
         [&one, &two].into_iter().try_for_each(|container| container.check())?;
         one.remove()?;
         two.remove()?;
-        let (status, said) = call(pooled, &["sweep"])?;
+        let (status, said) = run_cli(pooled, &["sweep"])?;
         ensure!(status == 0, "{said}");
         everything_works(pooled)
     })

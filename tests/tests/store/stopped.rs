@@ -8,8 +8,9 @@ use repoint_tests::with_pool;
 use serde_json::json;
 
 use crate::{
-    call, everything_works, folder,
+    everything_works, folder,
     process::{Process, Role},
+    run_cli,
 };
 
 #[test]
@@ -25,7 +26,7 @@ fn what_waits_for_a_stopped_process_ends_and_names_it() -> Result<()> {
             Ok(format!("{verb}: {} {}", error.msg, error.details))
         };
         let slots = || {
-            let (status, said) = call(pooled, &["slots"])?;
+            let (status, said) = run_cli(pooled, &["slots"])?;
             ensure!(status != 0, "{said}");
             Ok(said)
         };
@@ -62,7 +63,7 @@ fn a_sweep_that_is_held_up_keeps_no_gc_from_its_work() -> Result<()> {
         })?;
         network.call_single("GC", one.attachment(), None)?.success()?;
         ensure!(pooled.slots()?.iter().all(|slot| slot.container.is_none()), "it is attached");
-        let (status, said) = call(pooled, &["sweep"])?;
+        let (status, said) = run_cli(pooled, &["sweep"])?;
         println!("{said}");
         let named = format!("process {} (", std::process::id());
         ensure!(status == 1 && said.contains("another sweep is at work"), "{status}: {said}");
