@@ -59,7 +59,7 @@ fn attach(
     Ok(result)
 }
 
-/// Tells of a slot that a container was given.
+/// The result for a container that was given a slot.
 fn add_slot(
     node: &Node,
     request: &Request,
@@ -68,7 +68,7 @@ fn add_slot(
 ) -> Result<CniResult, LifecycleError> {
     let result = prepared_result(node, request, path, &provided.slot);
     if result.is_err() {
-        // Why it cannot be told of is what counts.
+        // Report the original error, not the error of the cleanup.
         drop(detach(node, &provided.slot, request));
     } else if !provided.outcome.is_hit() {
         // A hit is nothing that the agent must know at once.

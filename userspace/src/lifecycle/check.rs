@@ -95,8 +95,8 @@ fn given_mac(request: &Request, previous: &CniResult) -> Option<Mac> {
     previous.interfaces.iter().find(is_ours)?.mac.as_deref()?.parse().ok()
 }
 
-/// The routes that address management gave. Another plugin does not tell again, but ADD's result
-/// has them.
+/// The routes that address management gave. Another plugin does not report them again, but ADD's
+/// result has them.
 fn routes(request: &Request, previous: &CniResult) -> Vec<Route> {
     match &request.conf.ipam {
         IpamConf::Own(own) => own.routes.clone(),

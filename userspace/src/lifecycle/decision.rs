@@ -1,4 +1,4 @@
-//! What was decided about a container, told.
+//! The decision about a container, in words.
 
 use super::{Decline, Outcome};
 use crate::{

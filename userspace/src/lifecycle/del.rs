@@ -37,7 +37,7 @@ pub(super) fn attached(
 }
 
 /// Takes a slot from its container: one of a pool is kept, any other removed, and so is one that
-/// was never whole. Says whether it was done: not where somebody has had it in hand since it was seen.
+/// was never whole. Says whether it was done: not where the slot has changed since it was read.
 pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
     let is_whole = !matches!(slot.state(), SlotState::Building | SlotState::Deleting);
     if slot.owns_netns && is_whole {

@@ -1,4 +1,4 @@
-//! Why a verb failed, and what the caller is told.
+//! Why a verb failed, and the error that its caller gets.
 
 use std::{io, net::IpAddr, path::PathBuf};
 
@@ -157,7 +157,7 @@ pub enum LifecycleError {
         /// Why not.
         source: io::Error,
     },
-    /// A file or folder of ours cannot be seen to.
+    /// An operation on a file or folder of ours failed.
     #[error("cannot {what} {path}: {source}", path = path.display())]
     File {
         /// What was tried.
@@ -217,7 +217,7 @@ pub enum LifecycleError {
         /// The slot.
         slot: SlotId,
     },
-    /// What is in a slot cannot be told by a template.
+    /// No template can describe what is in a slot.
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// A template is asked for that is not stored here.
@@ -367,13 +367,13 @@ pub enum LifecycleError {
     /// A thread that builds a slot, or sweeps, cannot be started, or ended early.
     #[error(transparent)]
     Thread(#[from] ThreadError),
-    /// Somebody else sweeps.
+    /// Another sweep holds the lock.
     #[error("another sweep is at work: {0}")]
     Sweeping(#[source] LockError),
     /// There is no turn to build.
     #[error(transparent)]
     Permit(#[from] PermitError),
-    /// The masquerade rule cannot be seen to.
+    /// The masquerade rule cannot be added or removed.
     #[error(transparent)]
     Masquerade(#[from] MasqueradeError),
     /// The interface cannot be built.

@@ -18,7 +18,7 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
         for (attachment, slot) in stale(&node, request)? {
             let request = single(request, attachment, &slot);
-            // One that somebody has had in hand since is his to see to, or the next GC's.
+            // One that has changed since is left to the process that changed it, or to the next GC.
             errors.extend(detach(&node, &slot, &request).err());
             failpoint::hit("gc:detached");
         }
@@ -51,7 +51,7 @@ fn stale(
     })?)
 }
 
-/// Puts right what is stale of the network, and says what cannot be.
+/// Sweeps what is stale of the network, and returns the errors.
 fn sweep(node: &Node, request: &NetworkRequest) -> Vec<LifecycleError> {
     let mut sweeper = Sweeper::of_network(Patience::default(), request.conf.name.clone());
     match sweeper.sweep(node) {
@@ -59,7 +59,7 @@ fn sweep(node: &Node, request: &NetworkRequest) -> Vec<LifecycleError> {
             let failure = |fate| if let Fate::Failed(error) = fate { Some(error) } else { None };
             report.outcomes.into_iter().filter_map(|outcome| failure(outcome.fate)).collect()
         }
-        // Whoever is at it sees to this network, too.
+        // The sweep that holds the lock covers this network, too.
         Err(LifecycleError::Sweeping(lock)) if lock.is_held() => Vec::new(),
         Err(error) => vec![error],
     }

@@ -1,4 +1,4 @@
-//! The verbs: what happens to an attachment, each told top-down in a file of its own.
+//! The verbs: what happens to an attachment, each top-down in a file of its own.
 
 mod activate;
 mod add;

@@ -35,7 +35,7 @@ pub struct Node {
     is_agents: bool,
     /// The way to slots' namespaces of a program that activates more than one.
     door: Mutex<Option<Door>>,
-    /// The templates, once somebody has asked for them: a process opens them once.
+    /// The templates, once they were asked for: a process opens them once.
     templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
     maps: Mutex<Option<(u64, Maps)>>,
@@ -83,7 +83,7 @@ impl Node {
     /// The templates that are stored on this node, with a database made where there is none.
     pub fn templates(&self) -> Result<Arc<Templates>, LifecycleError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        // Somebody may have moved the folder away, and stored others.
+        // The operator may have moved the folder away, and stored others.
         if let Some(open) = templates.as_ref().filter(|open| open.ensure_current().is_ok()) {
             return Ok(Arc::clone(open));
         }
@@ -221,7 +221,7 @@ mod tests {
         Node::open(&directories).unwrap()
     }
 
-    /// Whatever somebody does to the time of day, ages go on.
+    /// Ages go on, whatever the operator does to the time of day.
     #[test]
     fn times_of_records_are_those_since_the_boot() {
         let uptime = || {
@@ -229,7 +229,7 @@ mod tests {
             let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
             Duration::from_secs_f64(seconds)
         };
-        // The kernel tells hundredths.
+        // The kernel shows hundredths.
         let (before, between, after) = (uptime(), Duration::from_nanos(now()), uptime());
         let tick = Duration::from_millis(10);
         assert!(before <= between + tick && between <= after + tick, "{before:?} {between:?}");

@@ -1,5 +1,5 @@
 //! The operations beside the spec's verbs, as the plugin is asked for them: PREPARE, ACTIVATE and
-//! PARK. `docs/cni-extensions.md` specifies them; REPLICATE is told in [`super::replicate`].
+//! PARK. `docs/cni-extensions.md` specifies them; REPLICATE is in [`super::replicate`].
 
 use std::{fs, io};
 
@@ -80,7 +80,7 @@ pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, LifecycleE
     })?)
 }
 
-/// The pool that somebody's slot would be of.
+/// The pool that a slot for this user would be of.
 pub(super) fn pool(
     node: &Node,
     conf: &NetConf,
@@ -125,7 +125,7 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     let provided = activate_ready(&node, &wanted, &open)?;
     let result = prepared_result(&node, request, path, &provided.slot);
     if result.is_err() {
-        // Why it cannot be told of is what counts.
+        // Report the original error, not the error of the cleanup.
         drop(detach(&node, &provided.slot, request));
     } else if let Some(target) = target {
         target.keep();

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
 /// over is deleted: who builds or claimed it may be about to mount it, and nobody else may get it. Says
-/// whether it was done: not where somebody has had the slot in hand since it was seen.
+/// whether it was done: not where the slot has changed since it was read.
 pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
     if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
         destroy(node, slice::from_ref(slot))?;
@@ -41,8 +41,8 @@ pub(super) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
 }
 
 /// Takes the slot's namespace from the runtime's path, stops its traffic and forgets its user. Gives the
-/// slot as it is then; none, where somebody has had it in hand since it was seen: another DEL was
-/// faster, and the slot may be another container's by now.
+/// slot as it is then; none, where it has changed since it was read: another DEL was faster, and the
+/// slot may be another container's by now.
 pub(super) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, LifecycleError> {
     let popped: Result<(), LifecycleError> = match (&slot.netns_path, slot.netns) {
         (Some(path), Some(namespace)) => pop(namespace, path).map(drop).map_err(Into::into),

@@ -130,7 +130,7 @@ pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
     scrubbing.into_iter().try_for_each(|id| resume(node, id).map(drop))
 }
 
-/// Has a slot scrubbed again unless somebody is at it. Says whether it will be.
+/// Has a slot scrubbed again unless its scrub lock is taken. Says whether it will be.
 pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, LifecycleError> {
     let Some(_lock) = ScrubLock::take(&node.directories.run, id)? else {
         return Ok(false);

@@ -194,7 +194,7 @@ impl Batches<'_> {
     }
 
     /// Records that slots are ready: for anybody, or for the function that they are meant for. Gives
-    /// those that are: somebody may have deleted one meanwhile.
+    /// those that are: another process may have deleted one meanwhile.
     fn finish(&mut self, done: &[(Site, Built)]) -> Result<Vec<SlotId>, LifecycleError> {
         let Some((first, _)) = done.first() else {
             return Ok(Vec::new());

@@ -16,7 +16,7 @@ use crate::{
 
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
 /// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
-/// Says whether it was done: not where somebody has had the slot in hand since it was seen.
+/// Says whether it was done: not where the slot has changed since it was read.
 pub(super) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
     match mark_deleting(node, slot)? {
         Some(slot) => remove_all(node, &slot, request).map(|()| true),

@@ -187,7 +187,7 @@ pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, Lifecyc
     Ok(deleted)
 }
 
-/// Has pools follow templates that somebody changed or deleted who was killed before he came to
+/// Has pools follow templates that a process changed or deleted which was killed before it came to
 /// the pools.
 pub fn follow_templates(node: &Node) -> Result<(), LifecycleError> {
     for (id, pool) in node.store.read(|transaction| transaction.pools())? {

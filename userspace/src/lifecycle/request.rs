@@ -24,8 +24,9 @@ pub struct Request {
     pub cni_path: Vec<PathBuf>,
     /// The configuration as it was read, for plugins that this one calls.
     pub input: Vec<u8>,
-    /// An executable that removes interfaces when it is told [`crate::slot::REMOVE_INTERFACE`], so
-    /// that this process need not wait for the kernel's grace period.
+    /// An executable that removes interfaces when it is called with
+    /// [`crate::slot::REMOVE_INTERFACE`], so that this process need not wait for the kernel's grace
+    /// period.
     pub remover: Option<PathBuf>,
 }
 
@@ -38,8 +39,9 @@ pub struct NetworkRequest {
     pub cni_path: Vec<PathBuf>,
     /// The configuration as it was read, for plugins that this one calls.
     pub input: Vec<u8>,
-    /// An executable that removes interfaces when it is told [`crate::slot::REMOVE_INTERFACE`], so
-    /// that this process need not wait for the kernel's grace period.
+    /// An executable that removes interfaces when it is called with
+    /// [`crate::slot::REMOVE_INTERFACE`], so that this process need not wait for the kernel's grace
+    /// period.
     pub remover: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! What an attachment is told to the runtime as.
+//! The result that the runtime gets for an attachment.
 
 use crate::{
     cni::{CniResult, Dns, Interface, IpConfig, Route},

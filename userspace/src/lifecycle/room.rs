@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const SETTLE_AGAIN: Duration = Duration::from_millis(50);
 /// Slots that came back and are looked at together.
 const MOST_SETTLED: usize = 32;
-/// How long deleting a slot takes at most, unless whoever was at it was killed.
+/// How long deleting a slot takes at most, unless the process that deletes it is killed.
 const DELETION: Duration = Duration::from_millis(500);
 
 /// States of slots that make room if they are waited for.
@@ -146,7 +146,7 @@ impl<'a> Room<'a> {
                 if let Some(slot) = &current {
                     transaction.advance(slot.id, SlotState::Deleting, now(), |_| ())?;
                 }
-                // As it was, which tells since when its addresses rest.
+                // The record as it was, which shows since when its addresses rest.
                 Ok::<_, StoreError>(current)
             })?;
             failpoint::hit("room:deleting");
@@ -158,7 +158,7 @@ impl<'a> Room<'a> {
         Ok(false)
     }
 
-    /// Deletes a slot that somebody else began to delete, and does not go on with.
+    /// Deletes a slot that another process began to delete, and does not go on with.
     fn finish(&self, lack: &Lack) -> Result<bool, LifecycleError> {
         let is_left = |slot: &Slot| has_been_so_for(slot, DELETION);
         let left = self.find_which(lack, &[SlotState::Deleting], is_left)?;

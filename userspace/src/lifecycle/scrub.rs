@@ -173,7 +173,7 @@ fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Life
 type End = (Fate, Option<Slot>);
 
 /// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
-/// somebody else is at it.
+/// its scrub lock is taken.
 fn scrub_alone(
     node: &Node,
     slot: &Slot,
@@ -277,7 +277,7 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleE
         let current = transaction.unchanged(slot)?;
         let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
         let Some(current) = current.filter(ours) else {
-            // Somebody has deleted it meanwhile.
+            // Another process has deleted it meanwhile.
             return Ok(None);
         };
         match fate {

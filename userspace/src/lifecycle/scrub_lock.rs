@@ -1,7 +1,7 @@
-//! Who scrubs a slot: one at a time, from before that is on record until what came of it is.
+//! Per-slot scrub lock, held from before `scrubbing` is recorded until the result is recorded.
 //!
-//! It is a lock on the byte of the slot's number in a file of `runDir`, which the kernel gives back
-//! when its owner was killed. The namespace's own file would not do: whoever is in the namespace can
+//! It is a lock on the byte of the slot's number in a file of `runDir`, which the kernel releases
+//! when its owner is killed. The namespace's own file would not do: a process in the namespace can
 //! open and lock that.
 
 use std::{
@@ -25,7 +25,7 @@ const FILE: &str = "scrub.lock";
 pub(crate) struct ScrubLock(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
 impl ScrubLock {
-    /// Takes it; none where somebody else has it.
+    /// Takes the lock; none where it is taken.
     pub(crate) fn take(run_dir: &Path, slot: SlotId) -> Result<Option<Self>, LifecycleError> {
         let path = run_dir.join(FILE);
         let mut options = OpenOptions::new();

@@ -37,7 +37,7 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
     node.store.ensure_room().map_err(|full| not_ready(full.into()))
 }
 
-/// Sees to it that the data plane is loaded, and looks whether it is whole.
+/// Ensures that the data plane is loaded, and checks whether it is whole.
 fn data_plane(node: &Node) -> Result<(), LifecycleError> {
     let directories = &node.directories;
     let missing = PinsSeen::look(&directories.bpf, &directories.run)?.missing.unwrap_or_default();

@@ -59,8 +59,8 @@ impl<'a> Target<'a> {
 
 impl Drop for Target<'_> {
     fn drop(&mut self) {
-        // Why there is nothing to mount on it is what counts. A folder in which somebody else has put
-        // something stays.
+        // Report why nothing was mounted on it, not the error of the cleanup. A folder in which another
+        // process has put something stays.
         if self.file {
             drop(fs::remove_file(self.path));
         }

@@ -58,7 +58,7 @@ pub struct Evicted {
 }
 
 impl Node {
-    /// Sees to it that no container gets what a tenant had until now: its waiting slots are deleted,
+    /// Ensures that no container gets what a tenant had until now: its waiting slots are deleted,
     /// and those in use when they come back. For a tenant that was deleted and made again under the
     /// same name.
     pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, LifecycleError> {

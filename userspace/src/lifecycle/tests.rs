@@ -1,4 +1,4 @@
-//! Who was held up between looking at a slot and doing something about it harms nobody who has it by
+//! A process that was delayed between reading a slot and changing it harms nobody that has the slot by
 //! then: on records alone, without a kernel.
 
 use super::{
@@ -54,7 +54,7 @@ impl World {
         self.write(|transaction| transaction.advance(self.id, state, now(), |_| ()).unwrap())
     }
 
-    /// As ADD does; gives the slot as ADD has it in hand.
+    /// As ADD does; gives the slot as ADD works with it.
     fn claim(&self, container: &str) -> Slot {
         self.write(|transaction| {
             transaction.attach(&attachment(container), self.id).unwrap();
@@ -70,7 +70,7 @@ impl World {
         self.advance(SlotState::Active)
     }
 
-    /// As DEL does, and whoever scrubs then.
+    /// As DEL and the scrub after it do.
     fn del(&self) {
         withdraw(&self.node, &self.slot()).unwrap().unwrap();
         self.advance(SlotState::Scrubbing);

@@ -24,7 +24,7 @@ pub fn open_generic() -> Result<UntypedSocket, NetlinkError> {
     UntypedSocket::open_untyped(NETLINK_GENERIC)
 }
 
-/// A command of a family that [`families`] told, without attributes.
+/// A command of a family that [`families`] found, without attributes.
 #[must_use]
 pub fn generic_message(family: u16, command: u8) -> UntypedMessage {
     UntypedMessage::new(family, &[command, 1, 0, 0])

@@ -186,7 +186,7 @@ pub fn announce_changes(ifindex: u32) -> Request<RouteNetlinkMessage> {
     let family = nested(AF_INET | NLA_F_NESTED, &nested(INET_CONF | NLA_F_NESTED, &setting));
     let mut message = LinkMessage::default();
     message.header.index = ifindex;
-    // The crate writes these settings as the kernel tells them, which is not as it takes them.
+    // The crate writes these settings as the kernel reports them, which is not as it takes them.
     message.attributes =
         vec![LinkAttribute::Other(DefaultNla::new(libc::IFLA_AF_SPEC | NLA_F_NESTED, family))];
     let request = RouteNetlinkMessage::SetLink(message);
@@ -327,7 +327,7 @@ pub fn find_links(
 /// Links asked for at once: as many as their answers fit into a socket's buffer.
 const AT_ONCE: usize = 32;
 
-/// Half of what the kernel has to tell is statistics.
+/// Half of what the kernel reports is statistics.
 fn without_statistics() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }

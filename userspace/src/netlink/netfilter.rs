@@ -89,7 +89,7 @@ impl NetfilterObject {
         }
     }
 
-    /// The family (`NFPROTO_…`) and the name of an object that the kernel told.
+    /// The family (`NFPROTO_…`) and the name of an object that the kernel reported.
     #[must_use]
     pub fn named(self, object: &[u8]) -> Option<(u8, &[u8])> {
         let (header, rest) = object.split_first_chunk::<HEADER>()?;

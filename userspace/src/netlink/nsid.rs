@@ -1,5 +1,5 @@
 //! Numbers that the calling thread's namespace has for other network namespaces (`ip netns
-//! list-id`): by them it sees which of those are alive, whoever keeps them.
+//! list-id`): by them it sees which of those are alive, whatever keeps them.
 //!
 //! A number ends with the namespace that it stands for, which is when the last process, descriptor,
 //! socket and mount of it is gone, and not before: the kernel has no request that takes a number

@@ -40,7 +40,7 @@ pub fn open_sock_diag() -> Result<Option<UntypedSocket>, NetlinkError> {
 }
 
 /// Hands all TCP connections and listeners of both families to `visit`, which ends it by an error; the
-/// socket is of no more use then. None where the kernel cannot tell.
+/// socket is of no more use then. Visits none where the kernel cannot list them.
 pub fn each_tcp_connection<E>(
     socket: &mut UntypedSocket,
     mut visit: impl FnMut(Connection) -> Result<(), E>,
@@ -64,7 +64,7 @@ pub fn each_tcp_connection<E>(
     Ok(Ok(()))
 }
 
-/// Ends connections without telling their peers more than a reset. False: this kernel cannot.
+/// Ends connections with no more than a reset to their peers. False: this kernel cannot.
 pub fn destroy_connections(
     socket: &mut UntypedSocket,
     connections: &[Connection],

@@ -330,8 +330,8 @@ where
     /// Asks for all objects of a table that may be so long, and change so often, that it does with
     /// each reading. After some readings it is taken as all of them together saw it, each object as it
     /// was seen last: what was there all the time is not missing, and what came or went meanwhile may
-    /// be there or not. Keeps of each object only what `wanted` makes of it, and tells two apart by
-    /// their `key`.
+    /// be there or not. Keeps of each object only what `wanted` makes of it, and distinguishes two
+    /// by their `key`.
     pub fn dump_changing<T, K: Eq + Hash>(
         &mut self,
         what: &str,

@@ -1,4 +1,4 @@
-//! Messages of any netlink family, not interpreted: to see everything that the kernel tells of an
+//! Messages of any netlink family, not interpreted: to see everything that the kernel reports of an
 //! object, and to hand an object back to the kernel just as it came.
 
 use std::convert::Infallible;

@@ -51,7 +51,7 @@ const SYSCTLS: [&str; 22] = [
     "ipv6/conf/default/disable_ipv6",
 ];
 
-/// Where sysctls of the namespace of whoever looks are.
+/// Sysctls of the network namespace of the thread that opens it.
 const FOLDER: &str = "/proc/sys/net";
 
 /// Most symbolic links that a path leads through, the kernel's own bound (`MAXSYMLINKS`).
@@ -142,7 +142,7 @@ pub fn sysctls() -> io::Result<Vec<u8>> {
     Ok(values)
 }
 
-/// Whether one of the values that [`sysctls`] tells switches IPv6 off.
+/// Whether one of the values that [`sysctls`] returns switches IPv6 off.
 #[must_use]
 pub fn disable_ipv6(values: &[u8]) -> bool {
     let lines = values.split(|byte| *byte == b'\n');
@@ -150,7 +150,7 @@ pub fn disable_ipv6(values: &[u8]) -> bool {
 }
 
 /// Sets the sysctls of the namespace that the calling thread is in to `wanted`, as far as they are
-/// not what `present` says; both as [`sysctls`] tells them.
+/// not what `present` says; both as [`sysctls`] returns them.
 pub fn set_sysctls(present: &[u8], wanted: &[u8]) -> io::Result<()> {
     let folder = open_folder()?;
     let lines = |values| <[u8]>::split(values, |byte| *byte == b'\n');

@@ -15,7 +15,7 @@
 //!
 //! The kernel copies the file of a mount namespace into no other (`copy_tree`), so that this is
 //! found in the mount namespace in which it was made and nowhere else. There, the file that the pin
-//! covers tells which one that is.
+//! covers shows which one that is.
 
 use std::{
     collections::HashMap,
@@ -422,7 +422,7 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
 /// Makes a mount namespace and mounts its file.
 ///
 /// The kernel mounts only those that are younger than the one they are mounted in (`mnt_ns_loop`),
-/// and tells age by numbers that each processor has a supply of (`gen_cookie_next`): one that another
+/// and takes their age from numbers that each processor has a supply of (`gen_cookie_next`): one that another
 /// processor made may look older than it is, while that which made ours has only higher ones left.
 /// The node's first mount namespace is older than all; a container's is not.
 fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), HiddenError> {

@@ -1,4 +1,4 @@
-//! Network namespaces: making them, opening them by path, telling them apart, working inside; where
+//! Network namespaces: making them, opening them by path, comparing them, working inside; where
 //! those of slots are kept, and how one is put in the place of a runtime's.
 #![expect(
     unsafe_code,
@@ -88,7 +88,7 @@ pub enum NetnsError {
     },
 }
 
-/// What tells one namespace from another, as long as either lives.
+/// What distinguishes one namespace from another, as long as either lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsInode {
     /// Device of the namespace file system.
@@ -165,7 +165,7 @@ impl Netns {
         Ok(Self { file, path: path.to_owned(), inode })
     }
 
-    /// What tells it from others.
+    /// What distinguishes it from others.
     #[must_use]
     pub fn inode(&self) -> NetnsInode {
         self.inode

@@ -28,7 +28,7 @@ nix::ioctl_read!(
 /// all others.
 const FIRST_PIDS: u64 = 0xEFFF_FFFC;
 
-/// What tells a mount namespace from others, as a line: device, inode number, boot, its number where the
+/// What identifies a mount namespace, as a line: device, inode number, boot, its number where the
 /// kernel has one, and the PID namespace of the process that wrote the line. Inode numbers are given again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountNamespace {

@@ -59,7 +59,7 @@ pub fn stack(netns: &Netns, path: &Path) -> Result<(), StackError> {
 /// Takes a namespace off a path; says whether it was there.
 ///
 /// Exactly this one: a runtime unmounts once and unlinks, so that one mount less or more is its
-/// failure. It is named by a descriptor: if somebody else takes it off meanwhile, the kernel finds
+/// failure. It is named by a descriptor: if another process takes it off meanwhile, the kernel finds
 /// none in its place, and leaves what is beneath.
 pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
     let file = match File::open(path) {

@@ -46,7 +46,7 @@ pub struct Alias {
     pub network: NetworkName,
     /// The slot.
     pub slot: SlotId,
-    /// Whose it is; none: it was built before that was told.
+    /// Whose it is; none: it was built before aliases named that.
     pub owner: Option<Owner>,
 }
 

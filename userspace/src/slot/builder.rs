@@ -254,7 +254,7 @@ impl Builder<'_> {
 
     /// Switches IPv6 on for `lo` and the interface, as the reference plugins do before they add an IPv6
     /// address: the namespace's defaults, or its runtime, switched it off. The kernel's refusal shows
-    /// it; reading the sysctls each time would cost what [`container_end::set_sysctls`] tells.
+    /// it; reading the sysctls each time would cost what [`container_end::set_sysctls`] says.
     fn enable_ipv6(&self) -> Result<(), BuildError> {
         let ifname = self.slot.ifname.as_str();
         let own = Path::new("ipv6/conf").join(ifname).join("disable_ipv6");

@@ -102,7 +102,7 @@ pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), Bui
     Ok(())
 }
 
-/// Writes a value whole; or else tells the system call that failed.
+/// Writes a value whole; or else returns the system call that failed.
 pub(super) fn write_sysctl(
     folder: impl AsFd,
     path: &Path,

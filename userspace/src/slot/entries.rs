@@ -18,8 +18,8 @@ use crate::{
 /// Points the maps at a slot: packets to its addresses go to its interface, and both ways pass if
 /// `identity` is not [`Identity::PARKED`].
 ///
-/// Its addresses come first, because they tell its interface's index to whoever has to clean up
-/// after a process that is killed here.
+/// Its addresses come first, because their entries hold its interface's index for the process that
+/// cleans up after one that is killed here.
 pub fn point(
     slot: &Slot,
     ifindex: u32,

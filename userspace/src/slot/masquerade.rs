@@ -16,8 +16,8 @@ use crate::{
 /// Why the rule cannot be added or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum MasqueradeError {
-    /// Whoever changes the rule holds a lock, which cannot be had.
-    #[error("cannot see to the masquerade rule: {0}")]
+    /// The lock on the rule cannot be taken.
+    #[error("cannot change the masquerade rule: {0}")]
     Lock(#[from] LockError),
     /// The kernel refused.
     #[error("masquerading needs nftables in the kernel (CONFIG_NF_TABLES, CONFIG_NFT_MASQ): {0}")]

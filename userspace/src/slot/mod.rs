@@ -1,4 +1,4 @@
-//! Slots as kernel objects: building one from a configuration, inspecting it, telling what
+//! Slots as kernel objects: building one from a configuration, inspecting it, finding what
 //! was changed in it, taking it down.
 
 mod alias;

@@ -72,9 +72,9 @@ pub fn withdraw(slot: &Slot, maps: Option<&Maps>) -> Vec<TeardownError> {
 
 /// Removes a slot's interfaces, if they are there.
 ///
-/// Whoever asks the kernel for it is kept for the grace period in which it may still use them: 18 ms
+/// The kernel blocks the calling process for the grace period in which it may still use them: 18 ms
 /// on 6.18 with HZ=250, whatever is done before or in what order. `remover` names an executable that
-/// can be kept instead ([`REMOVE_INTERFACE`]); this then returns when the interfaces are gone for
+/// can wait instead ([`REMOVE_INTERFACE`]); this then returns when the interfaces are gone for
 /// everybody, which takes half a millisecond.
 pub fn remove_interface(slot: &Slot, remover: Option<&Path>) -> Result<(), TeardownError> {
     let name = slot.id.host_ifname();
@@ -121,8 +121,8 @@ pub fn remove_links_named(names: &[String]) -> Result<(), TeardownError> {
 /// First argument of an executable that is to call [`remove_for_another`] with its second.
 pub const REMOVE_INTERFACE: &str = "remove-interface";
 
-/// Removes an interface in the place of another process, which is told by a byte on standard output
-/// when it comes to that.
+/// Removes an interface in the place of another process. A byte on standard output reports to that
+/// process that the removal begins.
 pub fn remove_for_another(name: &str) -> Result<(), TeardownError> {
     let mut socket = RouteSocket::open()?;
     let reported = io::stdout().write_all(b"!").and_then(|()| io::stdout().flush());

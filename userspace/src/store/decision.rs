@@ -57,7 +57,7 @@ impl FromStr for Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Served {
-    /// With a configuration that somebody used before.
+    /// With a configuration that a container used before.
     Reused,
     /// With a new instance of the template.
     Replicated,

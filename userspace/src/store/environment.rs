@@ -79,7 +79,7 @@ pub(super) struct Environment<L> {
     path: PathBuf,
     /// Device and number of the data file.
     inode: (u64, u64),
-    /// The data file. Whoever works with it holds its lock; of a process, one thread at a time.
+    /// The data file. A process that works with it holds its lock, and has one thread do so at a time.
     data: Mutex<Data>,
 }
 

@@ -32,7 +32,7 @@ pub enum Prefix<'a> {
     Function(SlotState, PoolKey, &'a Domain, Option<&'a FunctionKey>),
 }
 
-/// A parked slot, as far as the index tells.
+/// A parked slot, as far as the index describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parked {
     /// Its number.
@@ -121,7 +121,7 @@ fn field(bytes: &[u8], from: usize) -> Option<[u8; 8]> {
     bytes.get(from..from + 8)?.try_into().ok()
 }
 
-/// The states that are told apart.
+/// The states that the index distinguishes.
 fn place(state: SlotState) -> u8 {
     if state.is_busy() { SlotState::Active.number() } else { state.number() }
 }

@@ -260,7 +260,7 @@ pub enum StoreError {
         /// The state wanted.
         to: SlotState,
     },
-    /// A slot is gone: somebody else deleted it meanwhile.
+    /// A slot is gone: another process deleted it meanwhile.
     #[error("slot {slot} is gone from the database: it was deleted meanwhile")]
     SlotGone {
         /// The slot.

@@ -1,7 +1,7 @@
 //! Texts of templates, and fingerprints, that nothing on record names any more.
 //!
 //! They are recorded with the slot, or for the pool, that names them, and shared by many: they stay when
-//! one of these goes. Whoever replicates again and again would fill the database with them.
+//! one of these goes. Replicating again and again would fill the database with them.
 
 use std::collections::HashSet;
 

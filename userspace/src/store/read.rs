@@ -22,8 +22,8 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .transpose()
     }
 
-    /// The slot, if nobody has had it in hand since it was seen: it is the same container's, and in a
-    /// state that it came to at the same time.
+    /// The slot, if it has not changed since it was read: it is the same container's, and in a state
+    /// that it came to at the same time.
     pub fn unchanged(&self, seen: &Slot) -> Result<Option<Slot>, StoreError> {
         let same = |slot: &Slot| slot.changed == seen.changed && slot.container == seen.container;
         Ok(self.slot(seen.id)?.filter(same))

@@ -87,7 +87,7 @@ impl SlotState {
         Self::Deleting,
     ];
 
-    /// Whether the slot waits for somebody to use it.
+    /// Whether the slot waits for a container to use it.
     #[must_use]
     pub fn is_idle(self) -> bool {
         matches!(self, Self::Warm | Self::Parked)

@@ -57,7 +57,7 @@ impl Room {
         Ok(room)
     }
 
-    /// Sees to it that more can be written without the reserve. The caller holds the lock.
+    /// Ensures that more can be written without the reserve. The caller holds the lock.
     pub(super) fn make(
         &mut self,
         environment: &lmdb::Environment,

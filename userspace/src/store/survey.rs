@@ -54,7 +54,7 @@ pub struct RawSurvey {
     pools: Copied,
 }
 
-/// A copy of the slots' records, to tell later which of them have changed.
+/// A copy of the slots' records, to find later which of them have changed.
 #[derive(Debug, Default)]
 pub struct SlotImages(Copied);
 
@@ -177,7 +177,7 @@ fn fresh(slots: &Copied, before: &Copied) -> HashSet<SlotId> {
     changed.filter_map(|(key, _)| slot_number("slot", key).ok()).collect()
 }
 
-/// What can be read of a table; what cannot is told in words.
+/// What can be read of a table; for what cannot, `unreadable` gets the error.
 fn read<T>(
     table: &Copied,
     unreadable: &mut Vec<String>,
@@ -234,7 +234,7 @@ impl super::Write<'_> {
         self.put(table, meta::BOOT.as_bytes(), boot.as_bytes(), "record the boot")
     }
 
-    /// Puts right a fault of the index, as far as it is one still.
+    /// Repairs a fault of the index, as far as it is one still.
     pub fn repair_index(&mut self, fault: &IndexFault) -> Result<(), StoreError> {
         let table = self.tables.index;
         match fault {

@@ -106,7 +106,7 @@ pub enum Put {
 }
 
 impl Put {
-    /// As commands tell it.
+    /// As commands show it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -2,8 +2,8 @@
 
 use super::Capture;
 
-/// What lines begin with that tell of Ethernet addresses that a link takes packets for: of groups that
-/// routers join, for one.
+/// Prefix of lines about Ethernet addresses that a link takes packets for: of groups that routers
+/// join, for one.
 const HEARD: &str = "link-layer address on ";
 /// What lines begin with that go with a link: its offloads, and its settings.
 const OFFLOADS: &str = "features of link ";
@@ -12,8 +12,8 @@ const SETTING: &str = "setting ";
 const PER_LINK: [&str; 2] = ["conf", "neigh"];
 
 impl Capture<'_> {
-    /// Takes in the line of a link that is new, or is not as it was: lines of links are long, and of
-    /// one that was changed only the words are told that are others, each behind its name.
+    /// Takes in the line of a link that is new, or is not as it was. Lines of links are long: of one
+    /// that was changed, the report has only the words that differ, each behind its name.
     pub(super) fn link(&mut self, line: &str) {
         let Some(name) = name(line) else { return };
         let old = self.difference.missing.iter().find(|old| self::name(old) == Some(name));
@@ -34,15 +34,15 @@ impl Capture<'_> {
         self.difference.added.iter().any(|line| name(line) == Some(wanted))
     }
 
-    /// Whether a sysctl is that of a link which these lines, and not their counterpart, tell of.
+    /// Whether a sysctl is that of a link which these lines, and not their counterpart, describe.
     pub(super) fn is_of(&self, path: &str, lines: &[String]) -> bool {
         let mut parts = path.split('/').skip(1);
         let (Some(folder), Some(link)) = (parts.next(), parts.next()) else { return false };
         PER_LINK.contains(&folder) && self.came_or_went(link, lines)
     }
 
-    /// Whether a line tells of something that comes and goes with a link which `lines`, and not their
-    /// counterpart, tell of; or that follows from sysctls and addresses, which are told themselves.
+    /// Whether a line is about something that comes and goes with a link which `lines`, and not their
+    /// counterpart, describe; or that follows from sysctls and addresses, which are reported themselves.
     pub(super) fn follows(&self, line: &str, lines: &[String]) -> bool {
         if line.starts_with(HEARD) {
             return true;
@@ -60,7 +60,7 @@ impl Capture<'_> {
     }
 }
 
-/// The name that the line of a link tells.
+/// The name in the line of a link.
 pub(super) fn name(line: &str) -> Option<&str> {
     Some(line.strip_prefix("link ")?.split_once(": ")?.0)
 }

@@ -1,7 +1,7 @@
-//! What somebody changed in a slot's namespace, as operations of a template.
+//! What was changed in a slot's namespace, as operations of a template.
 //!
-//! What tells the namespace from what it was when it was built is told by operations that do not
-//! depend on the node. What no operation can say is named, never left out: a template that yields
+//! Operations that do not depend on the node describe how the namespace differs from what it was when
+//! it was built. What no operation can say is named, never left out: a template that yields
 //! something else than what it was made from would be worse than none.
 
 mod link;
@@ -29,7 +29,7 @@ use crate::{
     types::{SlotId, host_prefix},
 };
 
-/// Why no operations can be told.
+/// Why no operations can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The namespace cannot be entered.
@@ -229,7 +229,7 @@ impl Capture<'_> {
     }
 }
 
-/// Why an object cannot be told by an operation.
+/// Why no operation can describe an object.
 struct Refusal(String);
 
 impl<T: Into<String>> From<T> for Refusal {

@@ -33,7 +33,7 @@ impl Capture<'_> {
     }
 
     fn put(&mut self, path: String, key: SysctlKey, value: &str) {
-        // Some are told with tabs between their numbers, and all take spaces.
+        // The kernel shows some with tabs between their numbers, and takes spaces in their place.
         self.sysctls.insert(path, (key, value.replace('\t', " ")));
     }
 

@@ -1,4 +1,4 @@
-//! What tells two fingerprints apart.
+//! How two fingerprints differ.
 
 use std::{cmp::Ordering, fmt};
 

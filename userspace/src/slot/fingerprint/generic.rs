@@ -35,12 +35,12 @@ const ASKED: [(&str, u8, &str, bool); 7] = [
     ("IOAM6", 6, "IOAM schema", true),
     ("ethtool", GET_FEATURES, FEATURES, true),
 ];
-/// Lines of keys, which no log should tell.
+/// Lines of keys, which no log should show.
 const KEY: &str = "segment routing key";
 /// Lines of what links offload, and of what the kernel does in their place.
 const FEATURES: &str = "features of link";
 
-/// Lines of all that these families tell.
+/// Lines of all that these families report.
 pub(super) fn lines(
     kernel: &mut Kernel,
     names: &Names<'_>,

@@ -106,7 +106,7 @@ impl Fingerprint {
         self.lines.binary_search_by(|own| own.as_str().cmp(line)).is_ok()
     }
 
-    /// What tells `found` from this, if anything does.
+    /// How `found` differs from this, if it does.
     #[must_use]
     pub fn difference(&self, found: &Self) -> Option<Difference> {
         Difference::between(&self.lines, &found.lines)

@@ -1,6 +1,6 @@
 //! A slot's own values, and the placeholders that stand for them.
 //!
-//! Placeholders hold braces, and names are told without: no name of a user's is one.
+//! Placeholders hold braces, and names are written without: no name of a user's is one.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use crate::{store::Slot, types::Mac};
 /// Stands for the name of the slot's interface. The kernel takes no colon in one (`dev_valid_name`).
 pub(in crate::slot) const IFNAME: &str = "{:ifname}";
 
-/// How values of one slot are told.
+/// How values of one slot are written.
 pub(super) struct Names<'a> {
     slot: &'a Slot,
     /// Names of the links by their index, with the placeholder.

@@ -1,4 +1,4 @@
-//! The kernel's objects: links, addresses, routes and what else the routing family tells of.
+//! The kernel's objects: links, addresses, routes and what else the routing family reports.
 
 use std::{collections::HashSet, fmt};
 
@@ -55,7 +55,7 @@ pub(in crate::slot) enum Class {
     Elsewhere,
 }
 
-/// An object as the kernel told it.
+/// An object as the kernel reported it.
 #[derive(Debug)]
 pub(in crate::slot) struct Object {
     pub class: Class,
@@ -130,7 +130,7 @@ impl Class {
         }
     }
 
-    /// The message that deletes an object of the class. The kernel takes what it told of the object,
+    /// The message that deletes an object of the class. The kernel takes what it reported of the object,
     /// but of a nexthop only its number (`nh_valid_get_del_req`).
     pub(in crate::slot) fn deletion(self, object: &[u8]) -> UntypedMessage {
         let kind = self.new_kind() + 1;
@@ -143,7 +143,7 @@ impl Class {
         }
     }
 
-    /// What the header tells.
+    /// What the header says.
     pub(super) fn head(self, header: &[u8], names: &Names<'_>) -> String {
         let (byte, word) = (|at| byte(header, at), |at| word(header, at));
         match self {

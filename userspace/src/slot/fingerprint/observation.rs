@@ -16,8 +16,8 @@ use super::{
 use crate::{netlink::NetlinkError, store::Slot};
 
 /// How long links may take to act on a carrier, and addresses to get their routes. It takes the kernel's
-/// threads milliseconds where it happens at all; where a user has seen to it that it does not, waiting
-/// longer is of no use.
+/// threads milliseconds where it happens at all; where a user has prevented it, waiting longer is of no
+/// use.
 const SETTLING: Duration = Duration::from_millis(50);
 /// The same after a repair, which takes links down and up.
 const SETTLING_AFTER_REPAIR: Duration = Duration::from_millis(250);
@@ -131,8 +131,8 @@ impl Occasion {
     }
 }
 
-/// All objects behind links, once every IPv6 address has its route; or without it, should somebody
-/// have taken that away.
+/// All objects behind links, once every IPv6 address has its route; or without it, should a user have
+/// removed that.
 fn settled_objects(
     kernel: &mut Kernel,
     links: &[Link],

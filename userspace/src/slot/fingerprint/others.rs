@@ -22,7 +22,7 @@ use crate::{
     netlink::{UntypedMessage, attributes, xfrm_counts, xfrm_defaults, xfrm_thresholds},
 };
 
-/// Files below `/proc/thread-self/net` of which each line tells of an object: which lines are headings,
+/// Files below `/proc/thread-self/net` of which each line describes an object: which lines are headings,
 /// and what the object is. A table of the legacy iptables that was only looked at is there to the
 /// namespace's end.
 const TABLES: [(&str, usize, &str); 5] = [
@@ -63,7 +63,7 @@ const ACTION_KINDS: [&str; 21] = [
     "vlan",
     "xt",
 ];
-/// What sysfs has of a link that its line tells already, or that cannot be written: trying that takes
+/// What sysfs has of a link that its line has already, or that cannot be written: trying that takes
 /// as long as reading.
 const LEFT_OUT: [&str; 32] = [
     "addr_assign_type",

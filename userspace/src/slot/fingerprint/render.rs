@@ -1,7 +1,7 @@
 //! The kernel's objects as lines of text.
 //!
 //! Every attribute becomes part of the line unless it is known to move by itself: one that a later
-//! kernel adds is told by its number, so that nothing a user could set goes unseen.
+//! kernel adds is shown by its number, so that nothing a user could set goes unseen.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::netlink::attributes;
 
-/// How an attribute's value is told.
+/// How an attribute's value is written.
 #[derive(Clone, Copy)]
 enum Form {
     Skip,

@@ -39,7 +39,7 @@ pub(in crate::slot) fn sysctl_of(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix(KIND)?.strip_prefix(' ')?.split_once(" = ")
 }
 
-/// Writes the value that a line tells, if it is one of a sysctl that can be restored.
+/// Writes the value that a line holds, if it is one of a sysctl that can be restored.
 pub(in crate::slot) fn write_sysctl(line: &str, ifname: &str) -> io::Result<()> {
     let Some((path, value)) = sysctl_of(line) else { return Ok(()) };
     if path.ends_with(STABLE_SECRET) {

@@ -54,7 +54,7 @@ const RULES: [(i32, u32, u8); 5] = [
     (libc::AF_INET6, 32_766, libc::RT_TABLE_MAIN),
 ];
 
-/// What lines begin with that tell of what has no way back.
+/// Prefixes of lines about what cannot be repaired.
 const NOT_REPAIRED: [&str; 16] = [
     "IOAM ",
     "IPVS ",
@@ -169,7 +169,7 @@ impl Repair<'_> {
         attempt(socket, messages.into_iter().map(request).collect())
     }
 
-    /// Missing lines of sysctls tell the values to write.
+    /// Missing lines of sysctls hold the values to write.
     fn restore_sysctls(&self) {
         let ifname = self.slot.ifname.as_str();
         for line in &self.difference.missing {

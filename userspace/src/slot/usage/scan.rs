@@ -46,7 +46,7 @@ pub fn users(
     namespaces: &[NetnsInode],
     keeping_place: Option<u64>,
 ) -> Result<HashMap<NetnsInode, User>, UsageError> {
-    // All namespaces are files of one file system, so that inode numbers tell them apart.
+    // All namespaces are files of one file system, so that inode numbers distinguish them.
     let wanted = namespaces.iter().map(|namespace| (namespace.inode, *namespace)).collect();
     let mut scan = Scan { wanted, keeping_place, ..Scan::default() };
     scan.processes()?;
@@ -63,7 +63,7 @@ struct Scan {
     users: HashMap<NetnsInode, User>,
     /// A task of each network namespace.
     witnesses: HashMap<u64, PathBuf>,
-    /// Tasks whose namespaces the kernel does not tell us: they have more rights than we.
+    /// Tasks whose namespaces the kernel does not show us: they have more rights than we.
     secretive: Vec<(i32, i32, PathBuf)>,
     /// Why there may be users that were not found.
     unproved: Option<String>,
@@ -263,7 +263,7 @@ impl Scan {
     }
 }
 
-/// Whether the kernel does not tell us, who have fewer rights than the task.
+/// Whether the kernel refuses to show it: we have fewer rights than the task.
 fn is_denied(error: &UsageError) -> bool {
     let UsageError::Read { source, .. } = error;
     source.kind() == io::ErrorKind::PermissionDenied

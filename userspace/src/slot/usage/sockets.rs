@@ -50,7 +50,7 @@ struct Counts {
     time_wait: u32,
 }
 
-/// Ends TCP connections that no process has any more, and tells what is left then, if anything.
+/// Ends TCP connections that no process has any more, and returns what is left then, if anything.
 ///
 /// The proof that nobody can send from here: `used` counts every socket of whatever family, from
 /// its making to its freeing (`sock_inuse_add`).
