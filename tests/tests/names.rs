@@ -176,10 +176,10 @@ fn repairs_of_a_broken_node_are_warnings() -> Result<()> {
         let slot = pooled.slot_of(&container)?;
         let device = slot.host_ifname.as_str();
         command::run("tc", ["filter", "del", "dev", device, "ingress"])?;
-        let line = logged(&agent, &["sweep: filter"])?;
+        let line = logged(&agent, &[device, "lacks a program", "repaired it"])?;
         ensure!(line.contains("WARN"), "{line}");
         command::run("nft", ["flush", "ruleset"])?;
-        let line = logged(&agent, &["masquerade"])?;
+        let line = logged(&agent, &["masquerade", "restored it"])?;
         ensure!(line.contains("WARN"), "{line}");
         container.check()?;
         container.remove()?;

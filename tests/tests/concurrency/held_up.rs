@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    path::Path,
     process::{Child, Stdio},
     time::Duration,
 };
@@ -13,8 +14,10 @@ use nix::{
     unistd::Pid,
 };
 use repoint_tests::{
-    Agent, dist, missing,
-    plugin::Call,
+    Agent, Container, Netns, Node, command,
+    dist::{self, REFERENCE_PLUGINS},
+    example, missing,
+    plugin::{Attachment, Call, Network},
     traffic::Host,
     wait,
     web::{self, Server},
@@ -51,6 +54,37 @@ fn nothing_passes_after_a_del_that_sweeps_saw_half_way() -> Result<()> {
         container.remove_netns()?;
         pooled.wait_until("the slot is warm again", |pool| pool.warm == pool.total)?;
         Agent::stop(agent)
+    })
+}
+
+/// An ADD comes while a DEL of the same container, of which nothing was on record, is about to have the
+/// IPAM plugin take back what it may have given. DEL detaches what ADD attached: else the container would have
+/// an address that the plugin gives to others.
+#[test]
+fn a_del_that_takes_the_addresses_of_an_add_detaches_it() -> Result<()> {
+    let folder = dist::failpoints();
+    if missing([folder.join("repoint-cni"), Path::new(REFERENCE_PLUGINS).join("host-local")]) {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let mut configuration = example("delegated.json")?;
+        node.dirs().patch(&mut configuration);
+        let path = format!("{}:{REFERENCE_PLUGINS}", folder.display());
+        let network = Network::new(&configuration, path)?;
+        let netns = Netns::create("one")?;
+        let attachment = Attachment::new("one", netns.path());
+        let del = network.single("DEL", &attachment, None)?;
+        let held = Held::start(&del.variable("REPOINT_FAILPOINT", "del:unknown=stop"))?;
+        network.add(&attachment)?;
+        held.go_on()?;
+        let links = netns.run(|| command::run("ip", ["-oneline", "link"]))?;
+        ensure!(links.lines().count() == 1, "it is attached still: {links}");
+        let other = Container::add(&network, "other")?;
+        other.check()?;
+        other.remove()?;
+        network.del(&attachment, None)?;
+        netns.remove()
     })
 }
 

@@ -66,7 +66,7 @@ fn give_address_back(_: &Ground<'_>) -> Result<()> {
     command::run("ip", ["route", "flush", "type", "blackhole"]).map(drop)
 }
 
-pub const ALL: [Scenario; 13] = [
+pub const ALL: [Scenario; 14] = [
     Scenario {
         name: "add-forbidden-ipv6",
         before: forbid_ipv6,
@@ -91,6 +91,7 @@ pub const ALL: [Scenario; 13] = [
     Scenario { name: "add-first", start: Start::Fresh, ..Scenario::ADD },
     Scenario { name: "add-delegated", network: delegated, ..Scenario::ADD },
     Scenario::DEL,
+    Scenario { name: "del-unknown", network: delegated, before: |_, _| Ok(()), ..Scenario::DEL },
     Scenario { name: "del-delegated", network: delegated, ..Scenario::DEL },
     Scenario { name: "gc", verb: gc, ..Scenario::DEL },
     Scenario {

@@ -170,7 +170,7 @@ impl Watcher {
             if let Some(undone) = self.needs.repaired(lack, now) {
                 warn!("{lack}: restored it, {}; {who}", often(&undone));
             } else {
-                info!("{lack}: restored it; {who}");
+                warn!("{lack}: restored it; {who}");
             }
         }
         Ok(())
@@ -288,10 +288,10 @@ impl Repaired {
     fn log(self) {
         let number: usize = self.0.values().map(Vec::len).sum();
         for ((parts, who), names) in self.0.into_iter().take(NAMED) {
-            info!("interface {}: {parts}: repaired it; {who}", names[0]);
+            warn!("interface {}: {parts}: repaired it; {who}", names[0]);
         }
         if number > 1 {
-            info!("repaired {number} interfaces in all");
+            warn!("repaired {number} interfaces in all");
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{LifecycleError, Node, Request, lost::detach_lost, park::park, release::release};
 use crate::{
     conf::IpamConf,
+    failpoint,
     store::{Slot, SlotState},
     types::AttachmentId,
 };
@@ -10,19 +11,41 @@ use crate::{
 /// Detaches a container. Nothing of the attachment is left when this returns; there having been
 /// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
 pub fn del(request: &Request) -> Result<(), LifecycleError> {
-    let node = Node::open_existing(&request.conf.directories)?;
-    if let Some(node) = &node {
-        while let Some(slot) = attached(node, &request.attachment)? {
-            // Else an ADD or another DEL has moved it on meanwhile.
-            if detach(node, &slot, request)? {
-                return Ok(());
-            }
+    loop {
+        let node = Node::open_existing(&request.conf.directories)?;
+        if detach_recorded(node.as_ref(), request)? {
+            return Ok(());
+        }
+        // Another plugin must get its addresses back whatever becomes of the rest.
+        let detached = detach_lost(node.as_ref(), request);
+        failpoint::hit("del:unknown");
+        let may_be_taken = release_unknown(request)?;
+        detached?;
+        // An ADD of the same container, which came meanwhile, has lost its addresses by that: the plugin
+        // gives them to others.
+        if !may_be_taken || !is_attached(request)? {
+            return Ok(());
         }
     }
-    // Another plugin must get its addresses back whatever becomes of the rest.
-    let detached = detach_lost(node.as_ref(), request);
-    release_unknown(request)?;
-    detached
+}
+
+/// Detaches the container from the slot on record. Returns whether there was one.
+fn detach_recorded(node: Option<&Node>, request: &Request) -> Result<bool, LifecycleError> {
+    let Some(node) = node else { return Ok(false) };
+    while let Some(slot) = attached(node, &request.attachment)? {
+        // Else an ADD or another DEL has moved it on meanwhile.
+        if detach(node, &slot, request)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_attached(request: &Request) -> Result<bool, LifecycleError> {
+    match Node::open_existing(&request.conf.directories)? {
+        Some(node) => Ok(attached(&node, &request.attachment)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// The slot of an attachment.
@@ -46,10 +69,13 @@ pub(super) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool
     release(node, slot, request)
 }
 
-/// Another plugin may know of an attachment that we do not.
-fn release_unknown(request: &Request) -> Result<(), LifecycleError> {
+/// Another plugin may know of an attachment that is not on record. Returns whether there is one.
+fn release_unknown(request: &Request) -> Result<bool, LifecycleError> {
     match &request.conf.ipam {
-        IpamConf::Own(_) => Ok(()),
-        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.del()?),
+        IpamConf::Own(_) => Ok(false),
+        IpamConf::Delegated(plugin) => {
+            request.delegate(plugin)?.del()?;
+            Ok(true)
+        }
     }
 }
