@@ -204,7 +204,7 @@ pub enum LifecycleError {
     TemplateName(#[source] InvalidValue),
     /// A slot in a runtime's namespace has no fingerprint that it could be compared with.
     #[error(
-        "slot {slot} is in a namespace of its runtime's, where it cannot be reported what was set since: \
+        "slot {slot} is in a namespace of its runtime's, where what was set since cannot be reported: \
          replicate the network's configuration, or a container that has a slot of a pool"
     )]
     NotReplicable {
