@@ -18,7 +18,7 @@ use crate::environment::{
 /// This executable, which `main` lets remove interfaces.
 const THIS: &str = "/proc/self/exe";
 
-/// The operations beside the spec's verbs, as VERSION tells them.
+/// The operations beside the spec's verbs, as VERSION reports them.
 const OPERATIONS: [Command; 4] = [
     Command::Operation(Operation::Prepare),
     Command::Attachment(AttachmentVerb::Activate),

@@ -58,7 +58,7 @@ pub enum Operation {
 pub enum NetworkVerb {
     /// Remove attachments that are no longer valid.
     Gc,
-    /// Tell whether ADD can be served.
+    /// Report whether ADD can be served.
     Status,
 }
 
@@ -166,7 +166,7 @@ pub struct Environment<'a> {
 }
 
 impl<'a> Environment<'a> {
-    /// Variables as `variable` tells them.
+    /// Variables as `variable` returns them.
     pub fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
         Self { variable }
     }

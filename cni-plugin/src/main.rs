@@ -36,7 +36,7 @@ const MOST_INPUT: u64 = 4 << 20;
 
 /// What the C library calls, in the place of the standard library's own `main`, which costs 60 µs
 /// of the 400 that any executable does: it reads `/proc/self/maps` to find the stack's guard page,
-/// and sets up a stack for the handler that would tell of its overflow. `SIGPIPE` keeps its default,
+/// and sets up a stack for the handler that would report its overflow. `SIGPIPE` keeps its default,
 /// too: a plugin whose runtime is gone ends by it.
 #[cfg(not(test))]
 #[expect(unsafe_code, reason = "the C library finds it by this name")]
@@ -131,7 +131,7 @@ fn print(mut answer: String, code: u8) -> u8 {
     }
 }
 
-/// Tells a person what this is.
+/// Prints, for a person, what this executable is.
 fn introduce() {
     eprintln!(
         "repoint-cni {}: a CNI plugin, which container runtimes run with CNI_COMMAND set and a \

@@ -78,7 +78,7 @@ impl Header {
             return Err(Reason::Truncated);
         }
         let total = u32::from(u16::from_be_bytes(self.total_length));
-        // BIG TCP (kernel 6.3): a super-packet longer than the field can tell says 0.
+        // BIG TCP (kernel 6.3): the field is 0 in a super-packet whose length exceeds it.
         let unreported = total == 0 && packet.is_super_packet();
         if !unreported && (total < length || total > available) {
             return Err(Reason::Malformed);

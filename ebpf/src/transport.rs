@@ -1,5 +1,5 @@
-//! What IP carries, as far as it tells flows from each other: ports of TCP, UDP and SCTP, identifiers of
-//! ICMP echo messages.
+//! What distinguishes flows in what IP carries: ports of TCP, UDP and SCTP, identifiers of ICMP echo
+//! messages.
 
 use crate::{ip::Ip, packet::Packet};
 
@@ -31,8 +31,8 @@ pub struct Payload {
     pub offset: u32,
 }
 
-/// What tells a flow from others between the same two addresses, as the receiver of its first packet
-/// sees it.
+/// What distinguishes flows between the same two addresses, as the receiver of the first packet sees
+/// it.
 #[derive(Clone, Copy)]
 pub struct Ports {
     /// Protocol of IP.
@@ -44,7 +44,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Of packets that tell none: fragments, and what begins with extension headers.
+    /// Of packets without any: fragments, and what begins with extension headers.
     pub const NONE: Self = Self { protocol: 0, own: [0; 2], peer: [0; 2] };
 
     const fn swapped(self) -> Self {

@@ -1,4 +1,4 @@
-//! The operator's CLI on a node, and what it tells as JSON.
+//! The operator's CLI on a node, and what it prints as JSON.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// What `repoint replicate --json` tells.
+/// What `repoint replicate --json` prints.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Replicated {
     /// The template's name.
@@ -141,7 +141,7 @@ pub struct Instance {
     pub addresses: Vec<String>,
 }
 
-/// What `repoint activate --json` tells.
+/// What `repoint activate --json` prints.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Activated {
     /// Where the namespace is mounted.

@@ -59,7 +59,7 @@ impl Map {
     }
 }
 
-/// The pin's map; none when a program is pinned there. bpftool does not tell what a pin is, and
+/// The pin's map; none when a program is pinned there. bpftool does not show what a pin is, and
 /// fails when asked for the wrong kind.
 fn map(pin: PathBuf) -> Result<Option<Map>> {
     let Ok(text) = bpftool(&["map", "show", "pinned"], &pin) else {

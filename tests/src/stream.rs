@@ -1,4 +1,4 @@
-//! Streams of numbered datagrams, by which a moment can be told: what was sent before it may arrive,
+//! Streams of numbered datagrams, which mark a moment: what was sent before it may arrive,
 //! what was sent after must not.
 
 use std::{

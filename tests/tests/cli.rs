@@ -1,4 +1,4 @@
-//! The operator's CLI: what `load` makes, `unload` takes away, and `slots` tells.
+//! The operator's CLI: what `load` makes, `unload` takes away, and `slots` shows.
 #![cfg(test)]
 
 use std::{

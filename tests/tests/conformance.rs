@@ -145,7 +145,7 @@ fn run_with_pool(pool: &Value, skip: &str) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Most ADDs must have been served from a pool; why others were not is told.
+/// Most ADDs must have been served from a pool; the outcomes of all are printed.
 fn served_from_pools(node: &Node) -> Result<()> {
     let pools = cli::pools(node)?;
     let mut adds: BTreeMap<String, u64> = BTreeMap::new();

@@ -204,7 +204,7 @@ fn sysctls_that_were_set_before_are_a_built_slots_then() -> Result<()> {
     })
 }
 
-/// Its pinns sets the sysctls of a pod before ADD, which is told by its name.
+/// Its pinns sets the sysctls of a pod before ADD; the plugin knows CRI-O by its name.
 #[test]
 fn cri_o_needs_no_word_in_the_configuration() -> Result<()> {
     is_copied(&json!({ "warm": 1, "maxSlots": 1 }), |pooled| {

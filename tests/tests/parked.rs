@@ -35,7 +35,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Starts an agent-less pool's neighbour, and tells the outside host the way to containers.
+    /// Starts an agent-less pool's neighbour, and gives the outside host routes to containers.
     fn new(pooled: &'a Pooled<'_>) -> Result<Self> {
         pooled.node().outside(|| {
             let (v4, v6) = (NODE_V4.to_string(), NODE_V6.to_string());

@@ -8,7 +8,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 /// `Documentation/admin-guide/sysctl/kernel.rst`, `random`: drawn at random at each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The number of this boot; none where the kernel does not tell.
+/// The number of this boot; none where the kernel does not report it.
 #[must_use]
 pub fn boot_id() -> Option<String> {
     let text = fs::read_to_string(BOOT_ID).ok()?;

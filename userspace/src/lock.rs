@@ -2,7 +2,7 @@
 //! or the freezer of its cgroup, and nobody is to wait for that for ever.
 //!
 //! A blocking flock has no deadline, and only a signal's handler gets a thread out of it. So it is tried
-//! again and again: at once, then behind all others that want to run (whoever holds it holds it for
+//! again and again: at once, then behind all others that want to run (its holder keeps it for
 //! microseconds, if it gets to run), then after naps that grow with the time waited. Two hundred processes
 //! at one lock are through as soon as they are with a blocking one.
 //!
@@ -34,12 +34,12 @@ const SHORTEST_NAP: Duration = Duration::from_micros(50);
 /// The longest within the first second: where a lock is hardly ever free, who naps for longer does not
 /// meet that moment.
 const LONGEST_NAP: Duration = Duration::from_millis(1);
-/// Later a nap may be the time waited divided by this: somebody is stopped, and hundreds may wait.
+/// Later a nap may be the time waited divided by this: a holder is stopped, and hundreds may wait.
 const LATE_SHARE: u32 = 1000;
 /// A nap is the time waited so far divided by this: so much later than possible it is over at most.
 const SHARE: u32 = 8;
 /// What a nap counts for at most. One that took longer was not waiting: we were stopped ourselves, and
-/// whoever holds the lock perhaps with us.
+/// the holder of the lock perhaps with us.
 const LONGEST_COUNTED: Duration = Duration::from_millis(100);
 
 /// A file's lock cannot be had.

@@ -16,7 +16,7 @@ pub fn bench(args: &[OsString]) -> Result<()> {
     build_and_become("bench", args)
 }
 
-/// Runs thousands of containers over a pool, and tells what grows.
+/// Runs thousands of containers over a pool, and reports what grows.
 pub fn endure(args: &[OsString]) -> Result<()> {
     build_and_become("endure", args)
 }

@@ -59,7 +59,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Build, then run thousands of containers over a pool and tell what grows
+    /// Build, then run thousands of containers over a pool and report what grows
     Endure {
         /// Arguments of the endurance run
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

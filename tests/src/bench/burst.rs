@@ -90,7 +90,7 @@ fn grow_pools(nodes: &Nodes, contestants: &[&Contestant]) -> Result<()> {
     })
 }
 
-/// Measures contestants by turns, in random order: a burst of the first operation of each and then
+/// Measures contestants in turn, in random order: a burst of the first operation of each and then
 /// one of its second.
 fn series(
     nodes: &Nodes,

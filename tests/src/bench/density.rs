@@ -52,7 +52,7 @@ pub struct Density {
     pub sweeping: Sweeping,
 }
 
-/// Calls on a node with so many slots, by turns.
+/// Alternating calls on a node with so many slots.
 #[derive(Debug, Clone, Serialize)]
 pub struct Calls {
     /// Slots.
@@ -85,7 +85,7 @@ impl Density {
     }
 }
 
-/// Fills a node and empties it again. `floor` tells how the machine fares meanwhile: calls with few
+/// Fills a node and empties it again. `floor` shows how the machine fares meanwhile: calls with few
 /// slots and with many cannot take turns.
 pub(super) fn run(floor: &Contestant, warm: &Contestant, pace: &mut Pace) -> Result<Density> {
     eprintln!("density: {MANY} slots");

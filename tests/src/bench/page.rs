@@ -156,7 +156,7 @@ database, of another boot, and nothing of what it records: it forgets them.
 
 {table}
 ADDs of one container that are served from the pool, each with a call of the floor before it. `none`
-and `one after the other`: {pairs} blocks of {block} ADDs each, by turns, beside an agent that does not
+and `one after the other`: {pairs} blocks of {block} ADDs each, alternating, beside an agent that does not
 sweep; in the latter `repoint sweep` runs without a pause, {sweeps} times, and so takes one CPU.
 `the agent's`: {PASSES} times {seconds} s of ADDs beside an agent as it always is, which sweeps when it
 starts and 30 s later. The last two columns are the times of `none`.
@@ -227,9 +227,9 @@ fn growth(report: &Report) -> String {
         "
 ## Up to {ATTACHMENTS} attachments on a node
 
-In a row: a node is filled, one ADD right after the other; p50 of the first and the last {EDGE}. By
-turns: ADD and DEL of number 1 on an empty node and of number {ATTACHMENTS} on a full one alternate,
-{EDGE} times each.
+In a row: a node is filled, one ADD right after the other; p50 of the first and the last {EDGE}.
+Alternating: ADD and DEL of number 1 on an empty node and of number {ATTACHMENTS} on a full one take
+turns, {EDGE} times each.
 
 {growth}
 ![](growth.svg)

@@ -17,7 +17,7 @@ pub(crate) mod svg;
 
 use ranges::{Panel, Range};
 
-/// Colours that the colour-blind tell apart (Okabe and Ito): ours, and the others' in order.
+/// Colours that the colour-blind can distinguish (Okabe and Ito): ours, and the others' in order.
 const OURS: &str = "#d55e00";
 const OTHERS: [&str; 4] = ["#0072b2", "#56b4e9", "#009e73", "#666666"];
 

@@ -88,13 +88,13 @@ impl<'a> Pool<'a> {
         })
     }
 
-    /// What the CLI tells of it.
+    /// What the CLI reports of it.
     pub fn status(&self) -> Result<Status> {
         cli::pool(self.node, &self.network)
     }
 
     /// Fails where one of the ADDs since `before` was not served from the pool: its time would be
-    /// another thing's. Gives what the CLI tells now.
+    /// another thing's. Gives what the CLI reports now.
     pub fn require_hits(&self, before: &Status, adds: usize) -> Result<Status> {
         let now = self.status()?;
         let count = |status: &Status| (status.hits, status.adds.values().sum::<u64>());

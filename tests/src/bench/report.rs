@@ -1,4 +1,4 @@
-//! All that was measured, and the files that tell it.
+//! All that was measured, and the files that report it.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

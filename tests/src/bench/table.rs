@@ -104,8 +104,8 @@ pub(super) fn growth(growth: &[Growth]) -> String {
         let turns = &growth.alternating;
         [
             ("ADD, in a row", growth.first_adds, growth.last_adds),
-            ("ADD, by turns", turns.first_add, turns.last_add),
-            ("DEL, by turns", turns.first_del, turns.last_del),
+            ("ADD, alternating", turns.first_add, turns.last_add),
+            ("DEL, alternating", turns.first_del, turns.last_del),
         ]
         .map(|(measured, first, last)| {
             [

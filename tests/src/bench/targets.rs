@@ -220,7 +220,7 @@ fn grown_targets(growth: &Growth) -> [Target; 2] {
             GROWTH,
         ),
         Target::ratio(
-            format!("ADD number {ATTACHMENTS} against ADD number 1, by turns"),
+            format!("ADD number {ATTACHMENTS} against ADD number 1, alternating"),
             by_turns,
             GROWTH,
         ),

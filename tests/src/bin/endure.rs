@@ -1,4 +1,4 @@
-//! Runs thousands of containers over a pool, and tells what grows.
+//! Runs thousands of containers over a pool, and reports what grows.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

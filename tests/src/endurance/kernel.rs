@@ -11,7 +11,7 @@ use super::{
 
 /// How far the kernel's memory may rise, percent of itself.
 const MEMORY: f64 = 2.0;
-/// How far its stacks may: each thread of the machine has one, whoever's it is.
+/// How far its stacks may: each thread of the machine has one, not only ours.
 const STACKS: f64 = 10.0;
 const OPEN_FILES: &str = "/proc/sys/fs/file-nr";
 const SLABS: &str = "/proc/slabinfo";

@@ -34,7 +34,7 @@ use sample::Sample;
 
 /// How often the agent sweeps, so that a run has a hundred sweeps.
 pub const SWEEPING: Duration = Duration::from_secs(2);
-/// Slab caches that are told of.
+/// Slab caches that are reported.
 const CACHES: usize = 10;
 
 /// What to run.

@@ -14,7 +14,7 @@ const TOP: f64 = 62.0;
 const PANEL: f64 = 110.0;
 const GAP: f64 = 44.0;
 const GRID: &str = "#e4e4e4";
-/// Colours that the colour-blind tell apart (Okabe and Ito).
+/// Colours that the colour-blind can distinguish (Okabe and Ito).
 const FLAT: &str = "#0072b2";
 const RISES: &str = "#d55e00";
 /// By what part of its level an axis reaches above and below a series at least.

@@ -62,7 +62,7 @@ pub enum Bound {
     Exact,
     /// The line through the second half may rise by this part of the level, in percent.
     Percent(f64),
-    /// It is told, and not judged: what it depends on is not ours.
+    /// It is reported, and not judged: what it depends on is not ours.
     Reported,
 }
 

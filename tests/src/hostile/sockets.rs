@@ -322,7 +322,7 @@ fn write_frame(name: &str, kept: &Kept) -> Result<()> {
     Ok(())
 }
 
-/// Locks all records of a file, for reading where it cannot be had for writing (`F_OFD_SETLK`); tells
+/// Locks all records of a file, for reading where it cannot be had for writing (`F_OFD_SETLK`); returns
 /// whether that could be done.
 pub(super) fn lock_records(file: &File) -> bool {
     let lock = |kind| {

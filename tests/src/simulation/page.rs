@@ -75,7 +75,7 @@ The keeper is one thread, as in the agent. A round: scrub what came back, {MOST_
 look; delete slots, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
 ready together; then the next round at once if there was more to do or a DEL or a miss notified it, or after
 a rest. ADD takes slots in the order of `lifecycle/activate.rs`. Where it finds none it builds one, and
-takes turns with the keeper: slots are built one after the other, whoever wants them.
+takes turns with the keeper: slots are built one after the other, for either.
 
 | what takes how long | ms | from |
 | ------------------- | ---: | ---- |
@@ -123,7 +123,7 @@ fn shown(report: &Report) -> Result<String> {
 - **The policy cannot foresee a burst.** Nothing announces 500 starts in a second after an hour of quiet:
   they find the `warm` slots, and what is built or comes back meanwhile: {} of them with scope
   `network`, {} with scope `function`, a hit rate of {} and {} %. The others build their own, {} and
-  {} ms at most, and so compete with the keeper for the same builders. Whoever knows of a burst
+  {} ms at most, and so compete with the keeper for the same builders. An operator who knows of a burst
   beforehand raises `warm` (`repoint pool set`), or fills the pool (`repoint pool fill`).
 - After it the stock is back within {} and {} ms.
 - The limits hold: never more slots than `maxSlots`, never more parked for a function or tenant after

@@ -17,7 +17,7 @@ const TOP: f64 = 62.0;
 const PANEL: f64 = 170.0;
 const GAP: f64 = 52.0;
 const GRID: &str = "#e4e4e4";
-/// Colours that the colour-blind tell apart (Okabe and Ito).
+/// Colours that the colour-blind can distinguish (Okabe and Ito).
 const HELD: &str = "#0072b2";
 const READY: &str = "#d55e00";
 /// How many parts an axis has, about.

@@ -1,4 +1,4 @@
-//! All that was simulated, and the files that tell it.
+//! All that was simulated, and the files that report it.
 
 use std::{fs, path::Path, time::Duration};
 

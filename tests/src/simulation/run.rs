@@ -1,9 +1,9 @@
 //! The model of a node, and the events that drive it.
 //!
 //! Functions start as the trace says and stop when their time is over. The keeper is one thread, as
-//! in the agent: it scrubs what came back, looks after the pool, takes down, builds, and rests until
+//! in the agent: it scrubs what came back, reconciles the pool, takes down, builds, and rests until
 //! it is notified or its time has come. Slots are built one at a time, by the keeper and for
-//! containers that wait, whoever asks first: building is work under one lock of the kernel's.
+//! containers that wait, in the order of requests: building is work under one lock of the kernel's.
 
 use std::{
     cmp::Reverse,
@@ -36,7 +36,7 @@ enum Event {
     Deleted(usize),
     /// The keeper has scrubbed a slot.
     Scrubbed,
-    /// The keeper has scrubbed what it took, and looks after the pool.
+    /// The keeper has scrubbed what it took, and reconciles the pool.
     Look,
     /// The keeper has finished deleting.
     Destroyed,
@@ -53,14 +53,14 @@ struct Run<'a> {
     /// What is to come, the earliest first, and of one moment in the order in which it was planned.
     events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
     planned: u64,
-    /// Until when slots are being built that somebody asked for.
+    /// Until when slots are being built that were asked for.
     builder: Moment,
     keeper: Keeper,
     /// Rounds that the keeper has begun.
     round: u64,
     /// Whether it rests.
     resting: bool,
-    /// Whether somebody has rung since it began its round.
+    /// Whether it was notified since it began its round.
     rung: bool,
     scrubbing: VecDeque<Dirty>,
     work: Work,
@@ -182,14 +182,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// When one slot can be begun, by somebody who asks at a moment.
+    /// When a slot can be begun that is asked for at a moment.
     fn turn_to_build(&mut self, asked: Moment) -> Moment {
         let begun = self.builder.max(asked);
         self.builder = begun + nanoseconds(costs::BUILD_EACH);
         begun
     }
 
-    /// Somebody tells the keeper that there is something to do.
+    /// Notifies the keeper that there is something to do.
     fn notify(&mut self) {
         if self.resting {
             self.next_round(Duration::ZERO);

@@ -35,7 +35,7 @@ pub(super) fn neighbours() -> Result<BTreeSet<String>> {
     facts("ip", &["-json", "neighbour", "show", "nud", "permanent"], &[])
 }
 
-/// Tables, chains, rules and sets, whoever made them: `iptables-nft` or we.
+/// All tables, chains, rules and sets: those of `iptables-nft` and ours.
 pub(super) fn nftables() -> Result<BTreeSet<String>> {
     let document = json("nft", &["--json", "list", "ruleset"])?;
     let objects = document["nftables"].as_array().context("nft printed no list")?;

@@ -1,4 +1,4 @@
-//! Calls that may be killed, or held up, at any of their steps.
+//! Calls that may be killed, or delayed, at any of their steps.
 
 use std::{
     collections::HashMap,
@@ -13,9 +13,9 @@ use repoint_tests::plugin::{Call, Outcome};
 
 use crate::ledger::Ledger;
 
-/// Of so many calls one is killed, and one held up.
+/// Of so many calls one is killed, and one delayed.
 const ONE_OF: u32 = 6;
-/// How long a call is held up, in ms at most.
+/// How long a call is delayed, in ms at most.
 const HELD_UP: u64 = 500;
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -27,7 +27,7 @@ const REMEMBERED: usize = 64;
 pub struct Killer(Mutex<HashMap<&'static str, Vec<Duration>>>);
 
 impl Killer {
-    /// Makes a call, and kills it now and then, or holds it up; none: it was killed.
+    /// Makes a call, and kills it now and then, or delays it; none: it was killed.
     pub fn call(
         &self,
         verb: &'static str,
@@ -44,7 +44,7 @@ impl Killer {
         Ok((!outcome.was_killed()).then_some(outcome))
     }
 
-    /// Makes a call that is held up.
+    /// Makes a call that is delayed.
     pub fn hold_up(
         &self,
         verb: &'static str,

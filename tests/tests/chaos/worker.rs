@@ -22,7 +22,7 @@ use crate::{Field, THREADS, ledger::Belongings, networks::Kind};
 const MOST: usize = 6;
 /// How often a DEL is tried again that was killed.
 const TRIES: usize = 50;
-/// Names that GC is told of beyond those that are there: containers that are added meanwhile.
+/// Names that GC is given beyond those that are there: containers that are added meanwhile.
 const AHEAD: usize = 400;
 /// Of so many ADDs one is cancelled.
 const CANCELLED: u32 = 16;
@@ -150,7 +150,7 @@ impl<'a> Worker<'a> {
         self.left.push(started);
     }
 
-    /// The runtime's patience ends while an ADD is held up: DEL comes at the same time.
+    /// The runtime's patience ends while an ADD is delayed: DEL comes at the same time.
     fn cancel(&mut self, started: Started<'a>, add: &Call) -> Result<()> {
         let Field { killer, ledger, .. } = self.field;
         let name = started.attachment.container_id.clone();
@@ -292,7 +292,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// A runtime's patience ends while a DEL is held up: it sends another one.
+    /// A runtime's patience ends while a DEL is delayed: it sends another one.
     fn twice(&mut self, name: &str, call: &Call) -> Result<()> {
         let Field { killer, ledger, .. } = self.field;
         let (mut one, mut other) = (self.rng.fork(), self.rng.fork());

@@ -36,7 +36,7 @@ fn of_two_agents_at_once_one_serves_and_the_other_says_so() -> Result<()> {
 }
 
 /// An agent that starts has slots scrubbed again whose scrubbing was cut short, and leaves those alone
-/// that somebody scrubs at that moment: it would be at it still when the slot has its next user.
+/// that another process scrubs at that moment: it would scrub still when the slot has its next user.
 #[test]
 fn an_agent_leaves_a_slot_alone_that_another_scrubs() -> Result<()> {
     with_pool(&json!({ "warm": 2, "maxSlots": 8, "scope": "network" }), |pooled| {
@@ -88,7 +88,7 @@ fn record(pooled: &Pooled<'_>, slot: SlotId, states: &[SlotState]) -> Result<()>
     })?)
 }
 
-/// What whoever scrubs a slot holds: its byte of a file.
+/// The lock of the process that scrubs a slot: its byte of a file.
 fn lock(pooled: &Pooled<'_>, slot: SlotId) -> Result<File> {
     let path = pooled.node().dirs().run.join("scrub.lock");
     let file = File::options().create(true).append(true).open(&path);

@@ -1,4 +1,4 @@
-//! A DEL that is held up, and others who do their work meanwhile. It is stopped at a failpoint.
+//! A DEL that is stopped at a failpoint, and other processes that do their work meanwhile.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use repoint_tests::{
 };
 use serde_json::json;
 
-/// How long a DEL may take to come to where it is held up, and to end.
+/// How long a DEL may take to come to where it is stopped, and to end.
 const SOON: Duration = Duration::from_secs(10);
 /// Where that is: between its first step and the next.
 const HALF_WAY: &str = "park:popped=stop";

@@ -102,7 +102,7 @@ fn a_del_during_an_add_leaves_a_whole_container_or_none() -> Result<()> {
             };
             match both(|| one.call(network, "ADD"), del)?.0 {
                 Ok(result) => {
-                    // Whether it is attached still is told by CHECK; if it is, it is whole.
+                    // CHECK shows whether it is attached still; if it is, it is whole.
                     let call = network.call_single("CHECK", &one.attachment, Some(&result))?;
                     if call.status.success() { whole += 1 } else { none += 1 }
                 }

@@ -79,7 +79,7 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
     fs::File::create(&file)?.set_modified(UNIX_EPOCH).context("make a file old")
 }
 
-/// Slots that somebody had in hand who was killed, and a node on which something was removed.
+/// Slots whose process was killed half-way, and a node on which something was removed.
 fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
     fill_and_attach(ground, case)?;
     ground.fill()?;

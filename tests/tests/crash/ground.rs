@@ -23,7 +23,7 @@ pub const NAME: &str = "functions";
 pub const CONFIGURATION: &str = "/run/functions.json";
 /// How long what a killed process leaves may run on.
 const SOON: Duration = Duration::from_secs(10);
-/// Where executables tell which points they pass.
+/// Where executables record which points they pass.
 const TRACE: &str = "/run/trace";
 
 /// An executable with failpoints.

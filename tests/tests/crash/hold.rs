@@ -46,7 +46,7 @@ const COMPETITORS: [(&str, Compete); 4] =
 const STOPPED: [&str; 7] = ["add", "del", "hit", "builds", "parks", "parks-for-nobody", "gc-parks"];
 
 /// A scenario, where it is stopped, and who comes then.
-struct Encounter {
+struct Interleaving {
     scenario: &'static Scenario,
     point: String,
     who: &'static str,
@@ -54,31 +54,31 @@ struct Encounter {
 }
 
 #[test]
-fn whoever_comes_while_a_verb_is_held_up_does_no_harm() -> Result<()> {
+fn a_call_that_comes_while_a_verb_is_stopped_does_no_harm() -> Result<()> {
     if crate::is_skipped() {
         return Ok(());
     }
     let all = [&containers::ALL[..], &pools::ALL[..]].concat();
     let stopped = all.into_iter().filter(|one| STOPPED.contains(&one.name));
-    let mut encounters = VecDeque::new();
+    let mut interleavings = VecDeque::new();
     for scenario in stopped.map(|scenario| &*Box::leak(Box::new(scenario))) {
-        encounters.extend(encounters_of(scenario)?);
+        interleavings.extend(interleavings_of(scenario)?);
     }
-    let number = encounters.len();
-    let (todo, failures) = (Mutex::new(encounters), Mutex::new(Vec::new()));
+    let number = interleavings.len();
+    let (todo, failures) = (Mutex::new(interleavings), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| play_all(&todo, &failures));
         }
     });
     let failures = failures.into_inner().unwrap_or_default();
-    println!("held up: {number} encounters, {} failed", failures.len());
+    println!("stopped: {number} interleavings, {} failed", failures.len());
     ensure!(failures.is_empty(), "{failures:#?}");
     Ok(())
 }
 
 /// At each point of the process itself where no lock of the database is held: there, everybody waits.
-fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
+fn interleavings_of(scenario: &'static Scenario) -> Result<Vec<Interleaving>> {
     let passed: BTreeSet<String> = trace(scenario)?.into_iter().collect();
     let own = |name: &String| !["store:", "remover:"].iter().any(|other| name.starts_with(other));
     let points = passed
@@ -86,9 +86,9 @@ fn encounters_of(scenario: &'static Scenario) -> Result<Vec<Encounter>> {
         .filter(own)
         .filter(|name| is_wanted(&format!("held/{}/{name}", scenario.name)));
     let with_each = |point: String| {
-        let encounter =
-            move |(who, compete)| Encounter { scenario, point: point.clone(), who, compete };
-        COMPETITORS.map(encounter)
+        let interleaving =
+            move |(who, compete)| Interleaving { scenario, point: point.clone(), who, compete };
+        COMPETITORS.map(interleaving)
     };
     Ok(points.flat_map(with_each).collect())
 }
@@ -101,7 +101,7 @@ fn single(configuration: &mut Value) {
 /// A verb is stopped, the container is deleted all the same, and another one comes, which may get the
 /// same slot: what is done then with the container that is gone does not touch it.
 #[test]
-fn whoever_gets_a_slot_next_keeps_it() -> Result<()> {
+fn the_next_container_of_a_slot_keeps_it() -> Result<()> {
     if crate::is_skipped() {
         return Ok(());
     }
@@ -138,7 +138,7 @@ fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
     let mut add = Running::start(&add(ground, &heir), node, None)?;
     add.wait_until_ended(HEAD_START).ok();
     held.go_on()?;
-    held.end().context("the one that was held up")?;
+    held.end().context("the call that was stopped")?;
     add.end().context("ADD of the next")?;
     ensure_single_owners(node)?;
     let slot = slot_of(node, &heir)?.context("the next has no slot")?;
@@ -150,12 +150,12 @@ fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
     stage.end(case)
 }
 
-/// Plays encounters as long as there are any, on a node for as long as nothing is left on it.
-fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {
+/// Plays interleavings as long as there are any, on a node for as long as nothing is left on it.
+fn play_all(todo: &Mutex<VecDeque<Interleaving>>, failures: &Mutex<Vec<String>>) {
     let mut current = next(todo);
     while let Some(scenario) = current.as_ref().map(|one| one.scenario) {
         if let Err(error) = play_on_one_node(scenario, &mut current, todo) {
-            let name = current.as_ref().map_or_else(String::new, Encounter::name);
+            let name = current.as_ref().map_or_else(String::new, Interleaving::name);
             println!("{name}: {error:#}");
             lock(failures).push(format!("{name}: {error:#}"));
             current = next(todo);
@@ -163,11 +163,11 @@ fn play_all(todo: &Mutex<VecDeque<Encounter>>, failures: &Mutex<Vec<String>>) {
     }
 }
 
-/// Plays encounters of a scenario; fails with the one at hand.
+/// Plays interleavings of a scenario; fails with the one at hand.
 fn play_on_one_node(
     scenario: &'static Scenario,
-    current: &mut Option<Encounter>,
-    todo: &Mutex<VecDeque<Encounter>>,
+    current: &mut Option<Interleaving>,
+    todo: &Mutex<VecDeque<Interleaving>>,
 ) -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
@@ -180,7 +180,7 @@ fn play_on_one_node(
     })
 }
 
-impl Encounter {
+impl Interleaving {
     fn name(&self) -> String {
         format!("held/{}/{}/{}", self.scenario.name, self.point, self.who)
     }
@@ -192,7 +192,7 @@ impl Encounter {
         let mut other = Running::start(&(self.compete)(ground, &case), node, None)?;
         other.wait_until_ended(HEAD_START).ok();
         held.go_on()?;
-        held.end().context("the one that was held up")?;
+        held.end().context("the call that was stopped")?;
         other.end().with_context(|| format!("{} that came", self.who))?;
         ensure_single_owners(node)?;
         stage.end(case)

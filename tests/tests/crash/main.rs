@@ -1,5 +1,5 @@
 //! The crash matrix: every verb and every background step is killed at every point between two of its
-//! steps and then recovered, and the node is as it was. `docs/crash-safety.md` tells of it.
+//! steps and then recovered, and the node is as it was. `docs/crash-safety.md` describes it.
 #![cfg(test)]
 
 mod agent;

@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
                 ensure_empty(case)?;
                 // Another slot of a pool may be half-way in a scrub, or on its way out, and with the last
                 // one the rule, which is for the agent or a sweep to end; and what is not the
-                // container's, for whoever loads next.
+                // container's, for the next load.
                 let left = due(ground)?;
                 let of_pools: &[_] = if ground.has_pool() { &["stuck", "masquerade"] } else { &[] };
                 let is_meant = |line: &String| {

@@ -1,5 +1,5 @@
-//! Annotations of pods, on their way from a pod's author through containerd to the plugin; and what
-//! the author is told when they cannot be.
+//! Annotations of pods, on their way from a pod's author through containerd to the plugin; and the
+//! error that the author gets when they are refused.
 
 use std::net::IpAddr;
 
@@ -154,7 +154,7 @@ fn annotations_say_how_a_pod_is_served() -> Result<()> {
 /// Annotations, and what is said of them.
 type Refused = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
-/// Annotations that a pod cannot have in this network, and what its author is to be told.
+/// Annotations that a pod cannot have in this network, and what the error must name.
 const REFUSED: [Refused; 9] = [
     (&[(MODE, "recycle")], &[MODE, "recycle", "reuse", "replicate", "none"]),
     (&[(MODE, " ")], &[MODE, "reuse", "replicate", "none"]),

@@ -83,7 +83,7 @@ fn an_agent_replaces_a_slot_whose_interface_is_gone() -> Result<()> {
 #[test]
 fn nobody_vouches_for_slots_when_the_agent_has_ended() -> Result<()> {
     with_pool(&few(), |pooled| {
-        ensure!(watched_until(pooled)? == 0, "somebody does without an agent");
+        ensure!(watched_until(pooled)? == 0, "slots are vouched for without an agent");
         let agent = pooled.agent()?;
         wait_until_vouched(pooled)?;
         agent.stop()?;

@@ -70,7 +70,7 @@ impl Guest {
         })
     }
 
-    /// The gateway's Ethernet address, as the network tells.
+    /// The gateway's Ethernet address, as the network reports it.
     fn gateway(&self, own: IpAddr) -> Result<Mac> {
         let what = format!("the gateway's address for {own}");
         match own {

@@ -67,7 +67,7 @@ fn a_slot_that_no_container_may_have_again_waits_for_no_process() -> Result<()> 
     })
 }
 
-/// A hit does not look for the rule, so that somebody else must.
+/// A hit does not look for the rule, so that the agent must.
 #[test]
 fn a_flushed_masquerade_rule_comes_back() -> Result<()> {
     with_pool(&eight(), |pooled| {

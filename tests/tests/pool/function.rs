@@ -1,4 +1,4 @@
-//! Whose slot a function gets: its own, or that of somebody whom the scope allows.
+//! Whose slot a function gets: its own, or that of another user that the scope allows.
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{

@@ -1,5 +1,5 @@
-//! A network with a pool: ADD gives a slot that is ready, DEL parks it, the agent looks after it, and
-//! everything goes on while there is no agent.
+//! A network with a pool: ADD gives a slot that is ready, DEL parks it, the agent reconciles the pool,
+//! and everything goes on while there is no agent.
 #![cfg(test)]
 
 mod agent;

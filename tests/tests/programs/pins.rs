@@ -414,7 +414,7 @@ fn entries(dirs: &Dirs, name: &str) -> Result<Value> {
     Ok(entries.into())
 }
 
-/// Forged and broken packets are logged, whoever loaded the programs; others are not.
+/// Forged and broken packets are logged, whichever process loaded the programs; others are not.
 #[test]
 fn the_log_tells_of_forged_packets() -> Result<()> {
     let node = Node::new()?;

@@ -53,7 +53,7 @@ fn arp_is_dropped() -> Result<()> {
     }))
 }
 
-/// As kernels send them when an interface comes up, and as somebody who means harm would.
+/// As kernels send them when an interface comes up, and as an attacker would.
 #[test]
 fn neighbour_discovery_is_dropped() -> Result<()> {
     let everyone: Ipv6Addr = "ff02::1".parse()?;

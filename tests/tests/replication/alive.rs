@@ -197,7 +197,7 @@ fn a_template_is_deleted_under_a_container_in_its_own_namespace() -> Result<()> 
     })
 }
 
-/// Names are told apart though they stand for the same: what is of one goes with that one alone.
+/// Names are distinguished though they stand for the same: what is of one goes with that one alone.
 #[test]
 fn two_names_of_one_template_are_two() -> Result<()> {
     with_pool(&pool(), |pooled| {

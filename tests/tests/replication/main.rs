@@ -58,7 +58,7 @@ fn shell(container: &Container<'_>, script: &str) -> Result<String> {
     container.netns().run(|| command::run("sh", ["-ec", script]))
 }
 
-/// What a script says that changes a container in ways that templates can tell.
+/// A script that changes a container in ways that templates can describe.
 const CHANGES: &str = "\
     echo 77 > /proc/sys/net/ipv4/tcp_keepalive_time
     echo 2 > /proc/sys/net/ipv4/conf/eth0/rp_filter

@@ -1,5 +1,5 @@
 //! How a container is served, by what its annotations say; what they must not say; and how all of
-//! that is told.
+//! that is reported.
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{

@@ -9,7 +9,7 @@ use repoint_tests::{
 };
 use serde_json::{Value, json};
 
-/// What is asked for, from the weakest to the strongest, and how a slot tells of it.
+/// What is asked for, from the weakest to the strongest, and how a slot shows it.
 struct Asked {
     annotation: &'static str,
     /// What the network's configuration says: the key of its pool, and the value.

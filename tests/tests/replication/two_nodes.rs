@@ -223,7 +223,7 @@ fn what_a_container_set_is_set_on_another_node() -> Result<()> {
     from_node_to_node(Maker::Cli, true)
 }
 
-/// The same configuration is the same template, whoever made it and wherever.
+/// The same configuration is the same template, by either maker and on either node.
 #[test]
 fn both_nodes_make_the_same_template_of_the_same_network() -> Result<()> {
     let mut digests = Vec::new();

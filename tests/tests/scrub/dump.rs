@@ -52,7 +52,7 @@ pub(crate) fn masked(text: &str, slot: &Slot) -> String {
         .filter(|line| !MOVING.iter().any(|word| line.contains(word)))
         .map(|line| mask_line(line, slot))
         .collect();
-    // Tables of the kernel are hashes: their order tells nothing.
+    // Tables of the kernel are hashes: their order means nothing.
     lines.sort();
     lines.join("\n")
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use dump::{Dump, difference, dump};
 
-/// What becomes of the slot that somebody left something in.
+/// What becomes of the slot that a container left something in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It is brought back.

@@ -1,4 +1,4 @@
-//! What was changed in a slot's namespace, told as operations; and slots that are built from these.
+//! What was changed in a slot's namespace, described as operations; and slots that are built from these.
 #![cfg(test)]
 
 mod fixture;
@@ -56,7 +56,7 @@ const CAPTURED: &[(&str, &[&str])] = &[
     ("ip neigh add 192.0.2.7 dev eth0 lladdr 02:00:00:00:00:07 nud reachable", &[]),
 ];
 
-/// What no operation can say, and how it is told.
+/// What no operation can say, and how it is reported.
 const UNCAPTURABLE: &[(&str, &[&str])] = &[
     ("ip link add br0 type bridge", &["slot 000000000005: added: link br0 (there is no such"]),
     ("ip link set eth0 mtu 1400", &["changed: link {:ifname}: mtu 1500 is now 1400 ("]),

@@ -1,6 +1,6 @@
 //! The database and other resources when something is wrong with them: processes killed in its midst,
-//! no room, a damaged or a lost file, full maps. Each is told clearly, nothing is lost or left, and what
-//! can come right by itself does.
+//! no room, a damaged or a lost file, full maps. Each is reported clearly, nothing is lost or left, and
+//! what can come right by itself does.
 #![cfg(test)]
 
 mod damaged;
@@ -92,7 +92,7 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What an operator is told to do about a damaged database.
+/// What the error advises an operator to do about a damaged database.
 fn move_away(pooled: &Pooled<'_>) -> Result<()> {
     fs::rename(folder(pooled), "/run/damaged").context("move the folder away")?;
     let (status, said) = run_cli(pooled, &["sweep"])?;

@@ -47,7 +47,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one; `number` tells its addresses from others'.
+    /// Starts one; `number` distinguishes its addresses from others'.
     pub fn start(folder: &Path, role: Role, number: u32) -> Result<Self> {
         let mut child = Command::new(env::current_exe().context("which executable is this")?)
             .args(["--exact", "process::a_process_of_these_tests", "--nocapture"])

@@ -161,7 +161,7 @@ fn slots_that_wait_and_do_not_work_are_deleted() -> Result<()> {
     })
 }
 
-/// What of a slot in use cannot be repaired is told, and DEL ends it.
+/// What of a slot in use cannot be repaired is reported, and DEL ends it.
 #[test]
 fn slots_in_use_that_do_not_work_wait_for_del() -> Result<()> {
     with_pool(&few(), |pooled| {
@@ -217,7 +217,7 @@ fn a_cold_slot_whose_container_is_gone_is_deleted_when_its_time_has_come() -> Re
     })
 }
 
-/// Whoever had it in hand was killed.
+/// The process that worked on each was killed.
 #[test]
 fn slots_that_are_stuck_go_on() -> Result<()> {
     with_pool(&few(), |pooled| {
@@ -315,7 +315,7 @@ fn gc_sweeps_its_own_network_if_it_is_given_a_list() -> Result<()> {
     })
 }
 
-/// A pin that somebody removed.
+/// A pin that an operator removed.
 #[test]
 fn a_missing_pin_has_the_data_plane_loaded_anew() -> Result<()> {
     with_pool(&few(), |pooled| {
@@ -347,7 +347,7 @@ fn a_slot_that_has_come_right_meanwhile_is_not_deleted() -> Result<()> {
     with_pool(&few(), |pooled| {
         pooled.fill()?;
         let slot = slot_in(pooled, "warm")?;
-        // The name tells whose it is.
+        // The name shows whose it is.
         let rename = |from: &str, to: &str| command::run("ip", ["link", "set", from, "name", to]);
         rename(&slot.host_ifname, "away")?;
         let mut command = Command::new(&cli);

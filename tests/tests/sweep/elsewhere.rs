@@ -27,7 +27,7 @@ fn elsewhere(pooled: &Pooled<'_>, program: &str, arguments: &[&str]) -> Result<S
 
 /// A pod without `hostNetwork`.
 #[test]
-fn whoever_is_in_another_network_namespace_does_nothing() -> Result<()> {
+fn a_process_in_another_network_namespace_does_nothing() -> Result<()> {
     with_pool(&json!({ "warm": 3, "maxSlots": 16 }), |pooled| {
         pooled.fill()?;
         let one = pooled.add()?;

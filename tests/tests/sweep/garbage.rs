@@ -208,7 +208,7 @@ fn a_dry_run_makes_nothing() -> Result<()> {
     })
 }
 
-/// They are no garbage that is told of: replacing a template leaves the text of the old one.
+/// They are no garbage that is reported: replacing a template leaves the text of the old one.
 #[test]
 fn templates_and_fingerprints_that_nobody_names_are_forgotten() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {

@@ -63,7 +63,7 @@ const CALLS: usize = 25;
 /// The group of one of each pair, by which they are removed.
 const GROUP: &str = "9";
 
-/// The kernel tells of a list that changed while it was read; on a busy node that is each.
+/// The kernel reports a list that changed while it was read; on a busy node that is each.
 #[test]
 fn a_sweep_ends_while_interfaces_come_and_go() -> Result<()> {
     with_pool(&json!({ "warm": 2, "maxSlots": 16 }), |pooled| {
@@ -119,7 +119,7 @@ fn sweeps_harm_nobody_who_comes_or_goes() -> Result<()> {
             let mut sweeps = 0;
             while Instant::now() < deadline && !over.load(Ordering::Relaxed) {
                 let swept = sweep(pooled, &[])?;
-                // A DEL that is held up may be seen half-way twice, and is let be.
+                // A DEL that is delayed may be seen half-way twice, and is let be.
                 let waits = swept.findings.iter().all(|one| one.fate == "waits");
                 ensure!(waits && swept.status == 0, "{swept:#?}");
                 sweeps += 1;

@@ -32,7 +32,7 @@ fn everything_works(pooled: &Pooled<'_>) -> Result<()> {
     dry_run(pooled)?.ensure_empty()
 }
 
-/// Where the kernel tells the number of the boot.
+/// Where the kernel reports the number of the boot.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The kernel's objects are gone, and it has another number for the boot.
@@ -84,7 +84,7 @@ impl Drop for OnDisk {
     }
 }
 
-/// Nobody waits for a sweep: whoever is the first to open the database forgets the other boot's slots,
+/// No process waits for a sweep: the first to open the database forgets the other boot's slots,
 /// and what is built then stays.
 #[test]
 fn an_add_before_the_first_sweep_after_a_reboot_is_served_and_stays() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Running `repoint sweep`, and what it tells.
+//! Running `repoint sweep`, and what it reports.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{Pooled, command, dist};
 use serde::Deserialize;
 
-/// What `repoint sweep --json` tells.
+/// What `repoint sweep --json` prints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -70,7 +70,7 @@ pub fn sweep_at(pooled: &Pooled<'_>, run_dir: &Path, arguments: &[&str]) -> Resu
     Ok(report)
 }
 
-/// Tells what a sweep would do.
+/// Reports what a sweep would do.
 pub fn dry_run(pooled: &Pooled<'_>) -> Result<Report> {
     sweep(pooled, &["--dry-run"])
 }

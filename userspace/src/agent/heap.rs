@@ -6,7 +6,7 @@ use std::{env, io::Error, os::unix::process::CommandExt as _, process::Command};
 /// time (`mallopt(3)`).
 const HEAPS: &str = "MALLOC_ARENA_MAX";
 
-/// Sees to it that the process has one heap, unless its environment says otherwise.
+/// Ensures that the process has one heap, unless its environment says otherwise.
 ///
 /// The agent's work is done by threads that live for a round. glibc gives those that meet heaps of their
 /// own, 16 of them on two processors, each of which keeps what it once had: after 20,000 containers 10

@@ -1,5 +1,5 @@
-//! What is looked after now and then: what was built from what is configured no more, and what others
-//! left when they were killed. What is stale otherwise is for the sweeper, which looks less often.
+//! What is reconciled now and then: what was built from what is configured no more, and what killed
+//! processes left. What is stale otherwise is for the sweeper, which looks less often.
 
 use std::{
     collections::HashMap,

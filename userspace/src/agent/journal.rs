@@ -58,8 +58,8 @@ impl Journal {
         Ok(Self { last, declined: Declined::default() })
     }
 
-    /// Logs what was decided since the last time: what went by the pool where somebody wants to know
-    /// all, what a pool could not serve always.
+    /// Logs the decisions since the last time: at level info where a pool could not serve, at debug
+    /// otherwise.
     pub(crate) fn log(&mut self, node: &Node) -> Result<(), LifecycleError> {
         let decisions = node.store.read(|transaction| transaction.decisions(self.last))?;
         for Entry { number, attachment, decision, .. } in decisions {

@@ -105,7 +105,7 @@ impl Worker for Keeper {
             scope
                 .spawn(|| {
                     let deleted = log_failure("delete slots", delete_unwanted(node));
-                    let looked = log_failure("look after the pools", look_after_pools(node, pools));
+                    let looked = log_failure("reconcile the pools", look_after_pools(node, pools));
                     housekeeping.look(node);
                     deleted.unwrap_or(false) || looked.unwrap_or(false)
                 })
@@ -136,7 +136,7 @@ fn delete_unwanted(node: &Node) -> Result<bool, LifecycleError> {
     Ok(more)
 }
 
-/// Looks after every pool. Says whether one has more to do than is done at a time.
+/// Reconciles every pool. Says whether one has more to do than is done at a time.
 fn look_after_pools(
     node: &Node,
     memories: &mut HashMap<PoolId, Memory>,
@@ -154,12 +154,12 @@ fn look_after_pools(
             reserved: Vec::new(),
         });
         let done = look_after(node, &id, &pool, memory, counted);
-        more |= log_failure(&format!("look after pool {id}"), done).unwrap_or(false);
+        more |= log_failure(&format!("reconcile pool {id}"), done).unwrap_or(false);
     }
     Ok(more)
 }
 
-/// Looks after one pool: some steps at a time, so that what came back is scrubbed in between, and what
+/// Reconciles one pool: some steps at a time, so that what came back is scrubbed in between, and what
 /// is built is ready soon.
 fn look_after(
     node: &Node,

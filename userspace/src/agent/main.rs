@@ -1,7 +1,7 @@
 //! `repoint-agent`: the daemon beside the plugin. ADD and DEL never wait for it.
 //!
 //! It keeps pools of slots filled, brings back what was used, drains what the eBPF programs log into
-//! `tracing`, and sees to it that the data plane is loaded before the first container asks.
+//! `tracing`, and ensures that the data plane is loaded before the first container asks.
 #![forbid(unsafe_code)]
 
 mod backoff;
@@ -154,7 +154,7 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     }
 }
 
-/// Looks after the node as long as its database is the one that plugins use; says why it is not.
+/// Manages the node as long as its database is the one that plugins use; says why it is not.
 async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError> {
     let _only = only_agent(&arguments.run_dir)?;
     let directories = Directories {

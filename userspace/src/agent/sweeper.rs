@@ -1,4 +1,4 @@
-//! Sweeping now and then, and telling of it in the log.
+//! Sweeping now and then, and reporting it in the log.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 

@@ -99,7 +99,7 @@ impl Watcher {
         })
     }
 
-    /// Reads what the kernel reports, and repairs what it tells of. What fails is logged and tried
+    /// Reads what the kernel reports, and repairs what that concerns. What fails is logged and tried
     /// again.
     fn round(&mut self) -> Round {
         let begun = cpu_time();

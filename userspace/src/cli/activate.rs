@@ -57,7 +57,7 @@ pub(crate) struct Activate {
     /// Where to mount the network namespace (default: netns/ID in the runtime directory)
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
-    /// Tell more than the path, as JSON
+    /// Print more than the path, as JSON
     #[arg(long)]
     json: bool,
 }

@@ -31,7 +31,7 @@ impl From<(Reason, Counter)> for Row {
     }
 }
 
-/// Tells what became of packets since the data plane was loaded.
+/// Prints what became of packets since the data plane was loaded.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     node::open(directories)?;
     let counters = node::maps(directories)?.counters()?;

@@ -37,7 +37,7 @@ Exit status:
   5   not permitted: run it as root
   64  the command line is wrong";
 
-/// Looks after repoint's networks on this node.
+/// Manages repoint's networks on this node.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = STATUSES)]
 struct Arguments {
@@ -65,7 +65,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Tell in a few lines how the node is
+    /// Show the node's state in a few lines
     Status,
     /// List slots
     Slots {
@@ -118,7 +118,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell what became of packets, by reason
+    /// Show what became of packets, by reason
     Counters {
         /// Dropped packets only, by slot and reason, most packets first
         #[arg(long)]

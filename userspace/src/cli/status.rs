@@ -16,7 +16,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 
 use crate::{node, output::CommandError};
 
-/// Tells in a few lines how the node is.
+/// Prints the node's state in a few lines.
 pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
     let node = node::open(directories)?;
     let mut out = io::stdout().lock();
@@ -42,7 +42,7 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// How many interfaces of slots the kernel has; more or fewer than slots are on record tells that
+/// How many interfaces of slots the kernel has; more or fewer than slots are on record shows that
 /// something else made or removed some.
 #[tokio::main(flavor = "current_thread")]
 async fn interfaces() -> Result<usize, CommandError> {

@@ -15,11 +15,11 @@ use crate::output::{CommandError, json, said, table};
 /// Arguments of `repoint sweep`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sweep {
-    /// Tell what would be done, and do nothing
+    /// Report what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// How long a slot may be on its way before whoever moves it is taken for killed; one that waits
-    /// for DEL has ten times as long
+    /// How long a slot may be on its way before the process that moves it is taken for killed; one that
+    /// waits for DEL has ten times as long
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     grace: Duration,
     /// As JSON
@@ -48,7 +48,7 @@ struct Line<'a> {
     details: Option<String>,
 }
 
-/// Sweeps the node once, and tells what was found, why, and what was done.
+/// Sweeps the node once, and reports what was found, why, and what was done.
 pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode, CommandError> {
     let mut sweeper = Sweeper::new(Patience::new(wanted.grace));
     if !directories.run.exists() {

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::output::{CommandError, json, said, table};
 
-/// How much of a digest tables show: enough to tell templates apart.
+/// How much of a digest tables show: enough to distinguish templates.
 const SHORT_DIGEST: usize = 12;
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,7 @@ pub(crate) enum Action {
         /// Its name
         name: TemplateName,
     },
-    /// Tell what is to be removed from one template, and added to it, to make another
+    /// Show what is to be removed from one template, and added to it, to make another
     Diff {
         /// The one: the name of a stored template, or a file
         #[arg(value_name = "NAME|FILE")]

@@ -72,7 +72,7 @@ fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), Comman
     Ok(())
 }
 
-/// The database and the lock files; the folder itself unless somebody else has something in it.
+/// The database and the lock files; the folder itself unless something else is in it.
 fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
     let failed = |path: &Path, source| CommandError::Remove { path: path.to_owned(), source };
     let state = run.join("state");
@@ -93,7 +93,7 @@ fn remove_run_dir(run: &Path) -> Result<(), CommandError> {
         }
     }
     match fs::remove_dir(run) {
-        // Somebody else's file is in it, or it is a mount point.
+        // A file that is not ours is in it, or it is a mount point.
         Err(error)
             if matches!(
                 error.kind(),

@@ -1,4 +1,4 @@
-//! What a container's resolver is told.
+//! The configuration of a container's resolver.
 
 use serde::Serialize;
 

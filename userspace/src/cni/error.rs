@@ -72,7 +72,7 @@ impl CniError {
         Self { code, msg: msg.into(), details: String::new() }
     }
 
-    /// An error whose details are those of its sources that its own text does not tell.
+    /// An error whose details are those of its sources that its own text does not include.
     #[must_use]
     pub fn from_error(code: ErrorCode, error: &dyn Error) -> Self {
         let msg = error.to_string();

@@ -157,8 +157,8 @@ pub enum UserError {
     },
 }
 
-/// Who uses a slot, as far as the configuration says. What is wrong with it counts only where somebody
-/// asks: a container that could not be attached for it can be detached.
+/// Who uses a slot, as far as the configuration says. An error in it counts only where the user is
+/// asked for: a container that could not be attached for it can be detached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     annotations: Result<User, KeyError>,
@@ -332,7 +332,7 @@ fn check_arg(name: &str) -> Result<(), UserError> {
         return Err(UserError::Unknown { name: name.to_owned() });
     }
     let is_ip = name != IP && name.eq_ignore_ascii_case(IP);
-    // Of two letters, one is too little to tell what was meant.
+    // Of two letters, one is too little to show what was meant.
     match spelling::nearest(name, &ARGS).first().copied().or(is_ip.then_some(IP)) {
         Some(known) => Err(UserError::Misspelt { name: name.to_owned(), known }),
         None => Ok(()),

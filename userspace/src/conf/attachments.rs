@@ -15,8 +15,8 @@ const IFNAME: &str = "an interface name such as \"eth0\"";
 
 /// The attachments of both lists; none where both are absent.
 ///
-/// Of all keys these alone tell null from absent: libcni sends null for a list that is empty, and no
-/// key where its caller gives no list (`GCNetworkList`).
+/// Of all keys these alone distinguish null from absent: libcni sends null for a list that is empty,
+/// and no key where its caller gives no list (`GCNetworkList`).
 pub(super) fn read(
     conf: &Object<'_>,
     network: &NetworkName,

@@ -113,7 +113,7 @@ pub struct NetConf {
     runtime_ranges: bool,
 }
 
-/// Directories of a node. Nodes on one machine are told apart by them.
+/// Directories of a node. They distinguish nodes on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directories {
     /// State that ends with the boot: key `runDir`.

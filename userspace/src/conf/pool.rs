@@ -33,7 +33,7 @@ pub struct PoolConf {
     pub template: Option<TemplateName>,
     /// The stored templates that pods may name beside that one: key `pool.templates`.
     pub templates: Vec<TemplateName>,
-    /// Where a function's name comes from that nobody tells: key `pool.functionFrom`.
+    /// Where a function's name comes from if none is given: key `pool.functionFrom`.
     pub function_from: Option<FunctionSource>,
     /// What a pod may ask for by annotation: key `pool.annotations`.
     pub annotations: Allowed,

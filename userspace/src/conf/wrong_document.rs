@@ -53,7 +53,7 @@ pub(super) fn of_value(value: &Value) -> Option<String> {
     }
 }
 
-/// A configuration names its plugin. Without that, other keys tell what it is.
+/// A configuration names its plugin. Without that, other keys show what it is.
 fn of_object(map: &Map<String, Value>) -> Option<String> {
     let has = |key| map.get(key).is_some_and(|value| !value.is_null());
     if has("type") {

@@ -13,7 +13,7 @@ use crate::failpoint;
 /// Where the kernel has an empty folder for it, and everybody expects it.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
 
-/// Sees to it that `folder` is on a BPF file system, or will be when it is created: mounts one at
+/// Ensures that `folder` is on a BPF file system, or will be when it is created: mounts one at
 /// [`MOUNT_POINT`] when that is where the folder belongs, and nowhere else.
 pub fn provide(folder: &Path) -> Result<(), DatapathError> {
     if is_on_bpf_file_system(folder)? {

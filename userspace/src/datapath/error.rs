@@ -219,7 +219,7 @@ fn cause(error: &(dyn Error + 'static)) -> String {
 fn cause_at_pin(error: &(dyn Error + 'static)) -> String {
     match number(error) {
         // Loading makes the folder whole, and unloading takes it away whole.
-        Some(Errno::ENOENT) => chain(error) + "; somebody removed it: run `repoint sweep`",
+        Some(Errno::ENOENT) => chain(error) + "; the pin is missing: run `repoint sweep`",
         _ => cause(error),
     }
 }

@@ -59,7 +59,7 @@ pub fn clear_abandoned(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathErr
     Pins::below(bpf_dir).clear_partial()
 }
 
-/// Whether somebody loads or unloads at this moment.
+/// Whether a process loads or unloads at this moment.
 pub(super) fn is_loading(run_dir: &Path) -> Result<bool, DatapathError> {
     let path = run_dir.join(LOCK);
     let file = match File::open(&path) {

@@ -16,7 +16,7 @@ const TARGET: &str = "repoint::ebpf";
 
 /// Reader of the log of the pinned programs, which all write to one ring buffer.
 ///
-/// Works whoever loaded them. A record goes to one reader only. The file descriptor is readable
+/// Works whichever process loaded them. A record goes to one reader only. The file descriptor is readable
 /// when there are records; without a reader the buffer fills up and programs write no more.
 pub struct LogReader {
     records: EbpfLogger<ToTracing>,

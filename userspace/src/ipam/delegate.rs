@@ -96,7 +96,7 @@ impl DelegateError {
             Self::Refused(error) => return error.clone(),
             Self::NoPath { .. } => ErrorCode::INVALID_ENVIRONMENT,
             Self::BadResult { .. } => ErrorCode::DECODING_FAILURE,
-            // Whoever writes the executable at this moment will be done soon.
+            // The process that writes the executable at this moment will be done soon.
             Self::Execute { source: ExecuteError::Spawn(error), .. }
                 if error.kind() == std::io::ErrorKind::ExecutableFileBusy =>
             {

@@ -122,7 +122,7 @@ impl Demand {
         }
     }
 
-    /// How many slots should be ready, as far as demand tells.
+    /// How many slots should be ready, as far as demand shows.
     fn target(&self) -> u32 {
         let rate = self.rate();
         let idle = 1.0 - rate * self.each;

@@ -42,7 +42,7 @@ pub struct Retirement {
     /// The slot.
     pub slot: SlotId,
     /// Since when it waits, nanoseconds since the boot. If that is another time by now,
-    /// somebody has used it.
+    /// a container has used it.
     pub since: u64,
     /// Why.
     pub reason: Reason,

@@ -129,11 +129,11 @@ pub struct Version {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Remedy {
-    /// Nothing: it is not ours, or a person has to look at it, or somebody uses it.
+    /// Nothing: it is not ours, or a person has to look at it, or it is in use.
     Leave,
     /// Forget all slots: they ended with the boot.
     ForgetBoot,
-    /// Put an entry of the index right.
+    /// Repair an entry of the index.
     RepairIndex(IndexFault),
     /// Forget an attachment that leads to this slot.
     ForgetAttachment(AttachmentId, SlotId),
@@ -244,11 +244,11 @@ pub struct Finding {
     pub remedy: Remedy,
     /// When.
     pub when: When,
-    /// The network that it is of, where that can be told.
+    /// The network that it is of, where that is known.
     pub network: Option<NetworkName>,
 }
 
-/// What tells a finding from others: seen again, it is the same one.
+/// What distinguishes a finding from others: seen again, it is the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     kind: Kind,
@@ -263,7 +263,7 @@ impl Finding {
         matches!((&self.remedy, self.when), (Remedy::RemoveLink(..), When::Seen(_)))
     }
 
-    /// What tells it from others.
+    /// What distinguishes it from others.
     #[must_use]
     pub fn key(&self) -> Key {
         Key { kind: self.kind, name: self.name.clone(), remedy: self.remedy.clone() }

@@ -3,7 +3,7 @@
 //!
 //! [`observe`] looks at a node once, [`compare`] says what is not as it should be, and [`Sweeper`] has
 //! it repaired when it was seen twice. Nothing of a healthy node is ever a finding; what is not
-//! ours is told of and never touched.
+//! ours is reported and never touched.
 
 mod compare;
 mod finding;
@@ -44,14 +44,14 @@ pub struct Outcome {
     pub finding: Finding,
     /// What became of it.
     pub fate: Fate,
-    /// Whether the same was told by the sweep before.
+    /// Whether the sweep before reported the same.
     pub again: bool,
 }
 
 /// What a sweep came to.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What was found, in the order in which it was seen to.
+    /// What was found, in the order in which it was handled.
     pub outcomes: Vec<Outcome>,
     /// How long the first look took.
     pub looked: Duration,
@@ -62,14 +62,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Forgets what the look before told of and did not repair: the next one tells again.
+    /// Forgets what the look before reported and did not repair: the next one reports it again.
     fn keep_done(&mut self) {
         self.outcomes.retain(|outcome| matches!(outcome.fate, Fate::Done(_)));
     }
 
     fn record(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &FindingTracker) {
         let outcome = |(finding, fate)| Outcome { again: known.know(&finding), finding, fate };
-        // What was right when it was to be repaired was somebody's who was held up.
+        // What needs no repair any more belonged to a process that was delayed.
         let fates = fates.into_iter().filter(|(_, fate)| !matches!(fate, Fate::Gone));
         self.outcomes.extend(fates.map(outcome));
     }
@@ -115,13 +115,13 @@ impl Sweeper {
         Self { patience, network: None, tracker, turn: lock::PATIENCE }
     }
 
-    /// One that sees to the things of one network only, and does not wait for long for others.
+    /// One that sweeps one network only, and does not wait for long for others.
     #[must_use]
     pub fn of_network(patience: Patience, network: NetworkName) -> Self {
         Self { network: Some(network), turn: TURN, ..Self::new(patience) }
     }
 
-    /// Tells what a sweep would do, and does nothing: not even a database is made.
+    /// Reports what a sweep would do, and does nothing: not even a database is made.
     pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
         let node = Node::look(directories)?;
@@ -141,7 +141,7 @@ impl Sweeper {
     }
 
     /// Looks at the node, twice where something is suspect, and repairs what is stale. What fails
-    /// is told, and keeps nothing else from being done.
+    /// is reported, and keeps nothing else from being done.
     pub fn sweep(&mut self, node: &Node) -> Result<Report, LifecycleError> {
         let begun = Instant::now();
         node.ensure_home()?;

@@ -32,7 +32,7 @@ const NETNS: &str = "netns";
 /// Other names in `runDir` that are ours, beside lock files.
 const OWN: [&str; 4] = ["state", "mnt", NETNS, "agent.sock"];
 
-/// How long an ADD or DEL takes at most that is not held up.
+/// How long an ADD or DEL takes at most that is not delayed.
 const LATE: Duration = Duration::from_secs(5);
 
 /// What was seen, about at one moment.
@@ -40,7 +40,7 @@ const LATE: Duration = Duration::from_secs(5);
 pub struct Observation {
     /// When the database was read, nanoseconds since the boot.
     pub now: u64,
-    /// The number of this boot, where the kernel tells it.
+    /// The number of this boot, where the kernel reports it.
     pub boot: Option<String>,
     /// Whose slots are on record.
     pub owner: Owner,
@@ -314,7 +314,7 @@ impl Observation {
     }
 }
 
-/// Who uses the namespaces of some slots, beside whoever has them at their containers' paths.
+/// Who uses the namespaces of some slots, beside the mounts at their containers' paths.
 ///
 /// Of a slot's own namespace that is not kept for it nothing is said: it may be gone, and its number
 /// another's.
@@ -336,7 +336,7 @@ pub(super) fn others_who_use(
     let hidden = HiddenNamespaces::open_existing(run)?;
     let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
     let users = users(&own.keys().copied().collect::<Vec<_>>(), inode)?;
-    // Its own mount over a runtime's path is no use that somebody makes of a slot.
+    // Its own mount over a runtime's path is no use of a slot.
     let stacked = |inode: &NetnsInode, user: &User| match user {
         User::Mount { path, .. } => {
             own.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))

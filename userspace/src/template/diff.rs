@@ -1,4 +1,4 @@
-//! What tells two templates apart.
+//! What distinguishes two templates.
 
 use std::fmt;
 

@@ -113,7 +113,7 @@ impl NetworkConfig {
         address
     }
 
-    /// The routes to tell the runtime of: all but those that only make the gateway work.
+    /// The routes to report to the runtime: all but those that only make the gateway work.
     pub fn reported_routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(|route| route.gateway.is_some())
     }

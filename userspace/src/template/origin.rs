@@ -1,4 +1,4 @@
-//! Where a template comes from, told for people.
+//! Where a template comes from, as text for people.
 
 use std::time::SystemTime;
 

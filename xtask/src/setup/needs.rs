@@ -1,6 +1,6 @@
-//! What must be on the machine, what for, and how to tell that it is there.
+//! What must be on the machine, what for, and what shows that it is there.
 //!
-//! Presence is told by the file or program itself and not by the package manager, so that it
+//! A check looks for the file or program itself and does not ask the package manager, so that it
 //! costs no process, and a machine of another distribution, or one with Docker's packages, passes
 //! as well.
 

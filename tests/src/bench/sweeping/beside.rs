@@ -24,7 +24,7 @@ use crate::{
 
 /// How often everything is done.
 pub const PASSES: usize = 2;
-/// Blocks of ADDs without sweeps, and as many with one sweep after the other, by turns, in each pass.
+/// Blocks of ADDs without sweeps, alternating with as many beside continuous sweeps, in each pass.
 pub const BLOCKS: usize = 10;
 /// ADDs in a block.
 pub const BLOCK: usize = 20;

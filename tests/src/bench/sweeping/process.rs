@@ -22,7 +22,7 @@ pub(super) struct Process {
     pub cpu: Duration,
     /// The longest time that nobody could write to the database.
     pub locked: Duration,
-    /// How much it had to tell of.
+    /// How many findings it reported.
     pub findings: usize,
 }
 

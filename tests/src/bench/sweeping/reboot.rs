@@ -14,7 +14,7 @@ const REBOOTS: usize = 3;
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Boots nodes that have the database of `node`, whose namespaces the calling thread is in, and
-/// nothing of what it tells of.
+/// nothing of what it records.
 pub(super) fn run(node: &Node, network: &str) -> Result<Summary> {
     let data = node.dirs().run.join("state/data.mdb");
     let database = fs::read(&data).with_context(|| format!("read {}", data.display()))?;

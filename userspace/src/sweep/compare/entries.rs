@@ -9,7 +9,7 @@ use crate::{slot::Compared, store::SlotState, types::SlotId};
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     let Some(entries) = &view.seen.entries else { return };
-    // Whose they are cannot be told where a slot's record cannot be read.
+    // Whose they are is unknown where a slot's record cannot be read.
     if !view.seen.records.damaged.is_empty() {
         return;
     }

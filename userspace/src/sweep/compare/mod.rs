@@ -26,7 +26,7 @@ use crate::{
 /// How patient a sweep is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// How long a slot may be on its way before whoever moves it is taken for killed.
+    /// How long a slot may be on its way before the process that moves it is taken for killed.
     pub grace: Duration,
     /// How long a slot waits for the DEL or GC that is due to it.
     pub abandoned: Duration,
@@ -154,7 +154,7 @@ fn of_slot(slot: &Slot, kind: Kind, why: impl Into<String>, remedy: Remedy, when
     }
 }
 
-/// A finding that is of no network, or of one that cannot be told.
+/// A finding that is of no network, or of an unknown one.
 fn of_node(kind: Kind, name: impl Into<String>, why: &str, remedy: Remedy, when: When) -> Finding {
     Finding { kind, name: name.into(), why: why.to_owned(), remedy, when, network: None }
 }

@@ -23,7 +23,7 @@ fn pins(view: &View<'_>, findings: &mut Vec<Finding>) {
         None => findings.push(reload("data plane", "slots are on record, and nothing is pinned")),
     }
     if pins.abandoned {
-        let why = "whoever loaded or unloaded the data plane was killed";
+        let why = "the process that loaded or unloaded the data plane was killed";
         let when = When::Again;
         findings.push(of_node(Kind::Pin, "partial folder", why, Remedy::ClearPins, when));
     }

@@ -98,7 +98,7 @@ fn slots_attachment(
             let why = format!("nothing is recorded of {id}, which has it");
             Some(of_slot(slot, kind, why, Remedy::RecordAttachment(version(slot)), When::Now))
         }
-        // If that one has it not, this is told of it, and this one's turn comes then.
+        // If that one has it not, the attachment is reported, and this slot's turn comes then.
         Some(other) if view.slots.get(&other).is_some_and(|other| other.has(id)) => {
             let why = format!("{id} has it, and slot {other} as well");
             Some(super::slots::useless(view, slot, kind, why, When::Seen(view.patience.grace)))

@@ -35,7 +35,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
     }
 }
 
-/// A slot that stays in a state in which slots pass: whoever had it in hand was killed.
+/// A slot that stays in a state in which slots pass: the process that worked on it was killed.
 fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     use SlotState::{Building, Claimed, Deleting, Dirty, Scrubbing};
     let (seen, state) = (version(slot), slot.state());
@@ -48,8 +48,12 @@ fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let soon = aged(view.patience.grace);
     match (state, &slot.container) {
         (Building, None) => finding("its builder was killed", Remedy::Delete(seen), soon),
-        (Deleting, None) => finding("whoever removed it was killed", Remedy::Delete(seen), soon),
-        (Scrubbing, None) => finding("whoever scrubbed it was killed", Remedy::Resume(seen), soon),
+        (Deleting, None) => {
+            finding("the process that deleted it was killed", Remedy::Delete(seen), soon)
+        }
+        (Scrubbing, None) => {
+            finding("the process that scrubbed it was killed", Remedy::Resume(seen), soon)
+        }
         (Dirty, None) => finding("it came back, and nobody scrubbed it", Remedy::Scrub(seen), soon),
         (Building | Claimed | Deleting, Some(container)) => {
             let why = format!("it is {state}: an ADD or DEL of {container} ended half-way");
@@ -60,7 +64,7 @@ fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     }
 }
 
-/// Says that a slot with a container is of no use, and is to be deleted, unless somebody uses it,
+/// Says that a slot with a container is of no use, and is to be deleted, unless it is in use,
 /// or another plugin has given it its addresses, which only DEL and GC can give back.
 pub(super) fn useless(
     view: &View<'_>,
@@ -85,7 +89,7 @@ fn abandoned(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     if slot.state() != SlotState::Active || !view.seen.off_path.contains(&slot.id) {
         return None;
     }
-    // While somebody is inside, it is not: runtimes may unmount the path first.
+    // While a process is inside, it is not: runtimes may unmount the path first.
     if slot.netns.is_some_and(|own| view.seen.used.contains_key(&own)) {
         return None;
     }

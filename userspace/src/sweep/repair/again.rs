@@ -1,5 +1,5 @@
 //! Looking once more at slots that are to be deleted: between the look that has found them useless and
-//! this, an interface may have come back, or somebody into the namespace.
+//! this, an interface may have come back, or a process have entered the namespace.
 
 use std::net::IpAddr;
 
@@ -44,7 +44,7 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Life
     still.collect()
 }
 
-/// The slot, if its record is as it was seen, and so are those of others that tell against it.
+/// The slot, if its record is as it was seen, and so are those of others that are evidence against it.
 fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, StoreError> {
     let Remedy::Delete(seen) = &finding.remedy else { return Ok(None) };
     let Some(slot) = unchanged(transaction, seen)? else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! Map entries.
 //!
 //! They are written and removed while nobody can write to the database: a slot that is not in use at
-//! that moment cannot come into use before the entry is written, and whoever uses it then writes
+//! that moment cannot come into use before the entry is written, and the process that uses it then writes
 //! after. Some system calls of 2 µs each are the price, and the one exception to the rule that a
 //! transaction makes none.
 

@@ -35,14 +35,14 @@ pub enum Fate {
     Due,
     /// It waits for its time to come, or for what failed to be tried again.
     Waits,
-    /// It is told of, and left.
+    /// It is reported, and left.
     Left,
 }
 
 /// What became of each finding of some.
 type Fates = Vec<(Finding, Fate)>;
 
-/// The right to put things right on a node: one sweep has it at a time.
+/// The right to repair a node: one sweep has it at a time.
 pub(super) struct Repairs<'a> {
     node: &'a Node,
     _lock: Lock,
@@ -180,7 +180,7 @@ fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
     fates
 }
 
-/// Puts findings right one by one. `work` says what was done; nothing, where it was not needed.
+/// Repairs findings one by one. `work` says what was done; nothing, where it was not needed.
 fn each(
     due: Vec<Finding>,
     work: impl Fn(&Remedy) -> Result<Option<String>, LifecycleError>,

@@ -97,7 +97,7 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
     Ok(())
 }
 
-/// Has a slot scrubbed again, unless somebody is at it.
+/// Has a slot scrubbed again, unless a process scrubs it now.
 fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
     let resumed = lifecycle::resume(node, seen.slot)?;
     Ok(resumed.then(|| "it will be scrubbed again".to_owned()))

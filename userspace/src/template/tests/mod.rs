@@ -1,4 +1,4 @@
-//! Templates as JSON: what is refused, and how it is told.
+//! Templates as JSON: what is refused, and how it is reported.
 
 mod properties;
 

@@ -48,7 +48,7 @@ fn what_changed_between_two_looks_was_not_seen_twice() {
     assert_eq!(tracker.readiness(&findings[0], NOW), Readiness::Unsure, "{findings:?}");
 }
 
-/// These are told of and left: they are not ours, or somebody uses them, or a person has to look.
+/// These are reported and left: they are not ours, or in use, or a person has to look.
 const LEFT: [(&str, Kind, Change); 10] = [
     ("a record that cannot be read", Kind::Record, |seen| {
         seen.records.unreadable.push("it is nonsense".to_owned());
@@ -127,7 +127,7 @@ fn a_slot_whose_container_is_gone_has_time() {
     let both = |readiness| vec![(Kind::Abandoned, readiness), (Kind::SlotLink, readiness)];
     assert_eq!(later(599), both(Readiness::Waits));
     assert_eq!(later(600), both(Readiness::Due));
-    // Somebody is in the namespace: a runtime may unmount the path first.
+    // A process is in the namespace: a runtime may unmount the path first.
     seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
     assert!(found(&seen).iter().all(|one| one.kind != Kind::Abandoned));
     // Another plugin has to get its addresses back.

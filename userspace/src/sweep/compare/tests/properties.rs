@@ -25,8 +25,8 @@ proptest! {
         let mut expected = Vec::new();
         for index in which {
             let (_, kind, change, remedy) = WRONG[index];
-            // Of a data plane or an interface that is gone nothing more can be told, and what is wrong
-            // of one slot is told once by kind.
+            // Of a data plane or an interface that is gone nothing more can be reported, and what is
+            // wrong of one slot is reported once by kind.
             if !matches!(kind, Kind::Pin | Kind::SlotLink) && expected.iter().all(|(other, _)| *other != kind) {
                 change(&mut seen);
                 expected.push((kind, remedy as Expected));
@@ -44,7 +44,7 @@ proptest! {
         }
     }
 
-    /// Slots in the hands of somebody who comes and goes.
+    /// Slots that another process works on.
     #[test]
     fn what_the_maps_say_of_a_slot_on_its_way_is_no_finding(
         slots in any_slots(), index in 0..40_usize, identity in 0..9_u32,

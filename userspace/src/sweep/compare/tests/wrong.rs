@@ -33,14 +33,14 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
     (
         "an attachment without slot",
         Kind::Attachment,
-        |seen| seen.records.attachments.push((somebody(), NOBODY)),
-        |_| Remedy::ForgetAttachment(somebody(), NOBODY),
+        |seen| seen.records.attachments.push((an_attachment(), NOBODY)),
+        |_| Remedy::ForgetAttachment(an_attachment(), NOBODY),
     ),
     (
         "an attachment of a slot that another has",
         Kind::Attachment,
-        |seen| seen.records.attachments.push((somebody(), of(seen, 1).id)),
-        |seen| Remedy::ForgetAttachment(somebody(), of(seen, 1).id),
+        |seen| seen.records.attachments.push((an_attachment(), of(seen, 1).id)),
+        |seen| Remedy::ForgetAttachment(an_attachment(), of(seen, 1).id),
     ),
     (
         "a slot without its attachment",
@@ -254,7 +254,7 @@ pub(super) fn stray_address() -> IpAddr {
     IpAddr::from([10, 9, 9, 9])
 }
 
-pub(super) fn somebody() -> AttachmentId {
+pub(super) fn an_attachment() -> AttachmentId {
     AttachmentId {
         network: "n".parse().unwrap(),
         container: "x".parse().unwrap(),
