@@ -76,6 +76,8 @@ pub(super) struct Room<'a> {
     deadline: Instant,
     /// When slots that came back were all found to be in use still.
     settled: Cell<Option<Instant>>,
+    /// Whether the last look found no slot that may make room.
+    found_none: Cell<bool>,
 }
 
 impl<'a> Room<'a> {
@@ -83,7 +85,14 @@ impl<'a> Room<'a> {
     pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
-        Self { node, network: &conf.name, cooldown, deadline, settled: Cell::new(None) }
+        Self {
+            node,
+            network: &conf.name,
+            cooldown,
+            deadline,
+            settled: Cell::new(None),
+            found_none: Cell::new(false),
+        }
     }
 
     /// Makes some room: a slot that came back is made ready, or one that waits is deleted, or, where
@@ -99,11 +108,14 @@ impl<'a> Room<'a> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        Ok(self.end_lingering(lack)?
+        let made = self.end_lingering(lack)?
             || self.settle(lack)?
             || self.evict(lack, wanted)?
             || self.finish(lack)?
-            || self.wait(lack)?)
+            || self.wait(lack)?;
+        // A slot that was in the way may have been deleted since: the container tries once more.
+        let had_found_none = self.found_none.replace(!made);
+        Ok(made || !had_found_none)
     }
 
     /// No longer charges the tenant for namespaces that are gone.
