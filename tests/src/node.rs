@@ -235,18 +235,21 @@ impl Node {
         let Uplink { name, mtu, node_v4, node_v6, outside_v4, outside_v6 } = self.uplink;
         // An interface of a smaller MTU has no IPv6 (RFC 8200), and takes no word of it.
         let has_ipv6 = has_ipv6() && mtu >= 1280;
+        // In a message of its own: the kernel takes an interface up first, which gives it an address.
         let quiet = if has_ipv6 { " addrgenmode none" } else { "" };
         self.outside(|| {
             ip_batch(&format!(
                 "link set lo up
                  addr add {outside_v4}/24 dev {name}
-                 link set {name} mtu {mtu}{quiet} up"
+                 link set {name} mtu {mtu}{quiet}
+                 link set {name} up"
             ))
         })?;
         self.run(|| {
             ip_batch(&format!(
                 "addr add {node_v4}/24 dev {name}
-                 link set {name} mtu {mtu}{quiet} up
+                 link set {name} mtu {mtu}{quiet}
+                 link set {name} up
                  route add default via {outside_v4}"
             ))
         })?;
