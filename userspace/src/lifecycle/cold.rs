@@ -83,7 +83,7 @@ impl Cold<'_> {
             // the caller wants to know why ADD failed.
             drop(undo(node, &slot, self.request));
             if error.meets_another_on_node() {
-                spare_addresses(node, &slot)?;
+                drop(spare_addresses(node, &slot));
             }
         }
         attached

@@ -159,7 +159,8 @@ impl Batches<'_> {
                 Ok(built) => done.push((site, built)),
                 Err(error) => {
                     if error.meets_another_on_node() {
-                        spare_addresses(self.node, &site.slot)?;
+                        // Else the next try may meet it again; what was begun is taken down first.
+                        drop(spare_addresses(self.node, &site.slot));
                     }
                     failed.push(site.slot);
                     first.get_or_insert(error);
