@@ -6,7 +6,7 @@ mod changes;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -317,14 +317,6 @@ pub(crate) async fn watch(
 ) -> Result<StoreError, AgentError> {
     let _vouched = Vouched(Arc::clone(node));
     let descriptors = watcher.descriptors().map_err(AgentError::Watch)?;
-    #[expect(
-        deprecated,
-        reason = "its successor is unsafe: the descriptor must stay the same and open, which an owned \
-                  one does"
-    )]
-    let open = |descriptor| AsyncFd::with_interest(descriptor, Interest::READABLE);
-    let descriptors: io::Result<Vec<_>> = descriptors.into_iter().map(open).collect();
-    let descriptors = descriptors.map_err(AgentError::Watch)?;
     loop {
         let round = tokio::task::spawn_blocking(move || {
             // A thread of its own, because it deletes slots.
@@ -357,20 +349,28 @@ pub(crate) async fn watch(
 }
 
 /// Waits until one of the descriptors is readable. A round reads all that there is.
-async fn readable(descriptors: &[AsyncFd<OwnedFd>]) -> io::Result<()> {
-    let (first, second) = (descriptors.first(), descriptors.get(1));
+///
+/// The descriptors are registered only while this waits: the kernel wakes epoll, and with it the runtime, for
+/// each notification that arrives on a registered one.
+async fn readable(descriptors: &[OwnedFd]) -> io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe: the descriptor must stay the same and open, which a borrowed \
+                  one does"
+    )]
+    let register =
+        |descriptor: &OwnedFd| AsyncFd::with_interest(descriptor.as_raw_fd(), Interest::READABLE);
+    let first = descriptors.first().map(register).transpose()?;
+    let second = descriptors.get(1).map(register).transpose()?;
     tokio::select! {
-        ready = wait(first) => ready,
-        ready = wait(second) => ready,
+        ready = wait(first.as_ref()) => ready,
+        ready = wait(second.as_ref()) => ready,
     }
 }
 
-async fn wait(descriptor: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+async fn wait(descriptor: Option<&AsyncFd<RawFd>>) -> io::Result<()> {
     match descriptor {
-        Some(descriptor) => {
-            descriptor.readable().await?.clear_ready();
-            Ok(())
-        }
+        Some(descriptor) => descriptor.readable().await.map(|mut ready| ready.clear_ready()),
         None => std::future::pending().await,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, fmt};
 
+use super::objects::Class;
+
 /// Longest list of lines that is shown whole.
 const SHOWN: usize = 8;
 
@@ -38,6 +40,12 @@ impl Difference {
 }
 
 impl Difference {
+    /// Whether nothing but objects of this class differ.
+    pub(in crate::slot) fn is_only_of(&self, class: Class) -> bool {
+        let class = format!("{class} ");
+        self.added.iter().chain(&self.missing).all(|line| line.starts_with(&class))
+    }
+
     /// What was done about it, once it is gone.
     pub(in crate::slot) fn repairs(&self) -> Vec<String> {
         let removed = self.added.iter().map(|line| format!("removed {line}"));

@@ -7,9 +7,14 @@
 mod flush;
 mod repair;
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use super::{
     Difference, Fingerprint, FingerprintError, SocketsError, User,
-    fingerprint::{Kernel, Observation, Occasion, TooMuch},
+    fingerprint::{Class, Kernel, Observation, Occasion, TooMuch},
     usage::close_ownerless,
 };
 use crate::{
@@ -20,6 +25,12 @@ use crate::{
     template::NetworkConfig,
 };
 use repair::{Depth, Repair, is_beyond_repair};
+
+/// How long a repair waits for the link-layer addresses of groups that were left. On a loaded machine they were
+/// seen on the interface after the call that leaves the group had returned (kernel 6.18).
+const GROUPS_LEFT: Duration = Duration::from_millis(200);
+/// Between two looks at them.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why a scrub came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +137,15 @@ fn restore(
         repair.run(depth, kernel)?;
         failpoint::hit("scrub:repaired");
         observation = Observation::take(slot, kernel, Occasion::Repaired)?;
+        match expected.difference(&observation.fingerprint()) {
+            Some(difference) => left = difference,
+            None => return Ok(Scrubbed::Clean { repaired: first.repairs() }),
+        }
+    }
+    let begun = Instant::now();
+    while left.is_only_of(Class::Heard) && begun.elapsed() < GROUPS_LEFT {
+        thread::park_timeout(LOOK_AGAIN);
+        let observation = Observation::take(slot, kernel, Occasion::Repaired)?;
         match expected.difference(&observation.fingerprint()) {
             Some(difference) => left = difference,
             None => return Ok(Scrubbed::Clean { repaired: first.repairs() }),
