@@ -405,7 +405,7 @@ fn messages_speak_of_commands_that_there_are() -> Result<()> {
     with_node(|_| {
         let every = every_command()?;
         let mut sources = Vec::new();
-        for folder in ["userspace/src", "cni-plugin/src", "ebpf/src", "docs", "README.md"] {
+        for folder in ["userspace", "cni-plugin/src", "ebpf/src", "docs", "README.md"] {
             collect(&workspace().join(folder), &mut sources)?;
         }
         let mut found = 0;

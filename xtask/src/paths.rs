@@ -23,7 +23,7 @@ pub fn cargo_target() -> Result<PathBuf> {
 
 /// Folder of the eBPF object and of cargo's artefacts for it.
 ///
-/// Always in the workspace, whatever `CARGO_TARGET_DIR` says: `userspace/build.rs` looks there.
+/// Always in the workspace, whatever `CARGO_TARGET_DIR` says: `userspace/repoint/build.rs` looks there.
 pub fn bpf_target() -> PathBuf {
     workspace().join("target/bpf")
 }

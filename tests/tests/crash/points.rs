@@ -15,7 +15,7 @@ const BEFORE: [&str; 3] = ["failpoint::hit(\"", "before: \"sweep:", "after: \"sw
 /// Names of all points in the source, each with the number of places where it stands.
 pub fn in_source() -> Result<BTreeMap<String, usize>> {
     let mut found = BTreeMap::new();
-    for folder in ["userspace/src", "cni-plugin/src"] {
+    for folder in ["userspace", "cni-plugin/src"] {
         collect(&workspace().join(folder), &mut found)?;
     }
     Ok(found)

@@ -3,19 +3,16 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::ProgramInfo;
 use nix::mount::{MsFlags, mount};
-use repoint::datapath::{
-    Datapath, DatapathError, FROM_CONTAINER, LogReader, Maps, TO_CONTAINER, unload,
-};
+use repoint::datapath::{Datapath, DatapathError, FROM_CONTAINER, Maps, TO_CONTAINER, unload};
 use repoint_common::{
     LAYOUT_VERSION,
     counter::{REASONS, Reason},
@@ -23,7 +20,7 @@ use repoint_common::{
     endpoint::{Endpoint, MAX_ENTRIES},
     interface::Interface,
 };
-use repoint_tests::{Node, command, node::Dirs, pins};
+use repoint_tests::{Agent, Node, command, node::Dirs, pins, wait};
 use serde_json::{Value, json};
 
 use super::{
@@ -31,6 +28,8 @@ use super::{
     rig::Rig,
 };
 
+/// Within which the agent logs what a program reports.
+const LOGGED: Duration = Duration::from_secs(5);
 const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, flags: 0 };
 
 /// Runs `f` on a node of its own.
@@ -414,59 +413,29 @@ fn entries(dirs: &Dirs, name: &str) -> Result<Value> {
     Ok(entries.into())
 }
 
-/// Forged and broken packets are logged, whichever process loaded the programs; others are not.
+/// The agent logs forged and broken packets, whichever process loaded the programs, and no others.
 #[test]
 fn the_log_tells_of_forged_packets() -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
         let rig = Rig::new(&node)?;
-        let mut log = LogReader::open_existing(&node.dirs().bpf, |_| None)?.context("no log")?;
-        let written = Written::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer({
-                let written = written.clone();
-                move || written.clone()
-            })
-            .finish();
-        let _here = tracing::subscriber::set_default(subscriber);
-        let mut sent = |source, expected| {
+        let agent = Agent::start_sweeping(&node, Duration::from_hours(1))?;
+        let send = |source, expected| {
             let cases = both("datagram", Program::FromContainer, source, PEER, expected);
-            let went_well = cases.iter().all(|case| rig.passes(case));
-            log.drain();
-            ensure!(went_well, "the programs did not do what they should");
-            Ok(written.take())
+            ensure!(cases.iter().all(|case| rig.passes(case)), "a packet had another verdict");
+            Ok(())
         };
-        assert_eq!(sent(OWN, Reason::Redirected)?, "");
-        let text = sent(PEER, Reason::ForeignAddress)?;
+        send(OWN, Reason::Redirected)?;
+        send(PEER, Reason::ForeignAddress)?;
         let ifindex = rig.ifindex(Device::Active);
         let record = format!("interface {ifindex}: foreign source {}", PEER.v4);
-        ensure!(text.contains(&record) && text.contains("WARN repoint::ebpf"), "{text}");
-        Ok(())
+        wait::until(LOGGED, &record, || {
+            let log = agent.log()?;
+            ensure!(log.contains(&record) && log.contains("WARN repoint::ebpf"), "{log}");
+            Ok(())
+        })?;
+        let log = agent.log()?;
+        ensure!(!log.contains(&format!("source {}", OWN.v4)), "{log}");
+        agent.stop()
     })
-}
-
-/// What a subscriber has written.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Written {
-    /// All of it, which is forgotten then.
-    fn take(&self) -> String {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        print!("{text}");
-        text
-    }
-}
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -13,8 +13,8 @@ use crate::{
 
 /// The plugin, whose start is part of every container's.
 const PLUGIN: &str = "repoint-cni";
-/// The others, which are started once or by a person.
-const OTHERS: [&str; 2] = ["repoint", "repoint-agent"];
+/// The others, which are started once or by a person, and their packages.
+const OTHERS: [(&str, &str); 2] = [("repoint-cli", "repoint"), ("repoint-agent", "repoint-agent")];
 /// Profile of the plugin: optimised as a whole.
 const PLUGIN_PROFILE: &str = "release";
 /// Profile of the others, which compiles in a fraction of the time.
@@ -44,11 +44,11 @@ pub fn build() -> Result<()> {
 }
 
 fn build_plugin(cargo: Command, target: &str, apart: &str) -> Result<()> {
-    build_package(cargo, PLUGIN, PLUGIN_PROFILE, target, apart, &[PLUGIN])
+    build_packages(cargo, &[(PLUGIN, PLUGIN)], PLUGIN_PROFILE, target, apart)
 }
 
 fn build_others(host: &str) -> Result<()> {
-    build_package(host_build(host), "repoint", TOOLS_PROFILE, host, "", &OTHERS)
+    build_packages(host_build(host), &OTHERS, TOOLS_PROFILE, host, "")
 }
 
 /// `cargo build` with the host's compiler, linking statically.
@@ -60,15 +60,14 @@ fn host_build(host: &str) -> Command {
     cargo
 }
 
-/// Builds one package's executables, in a folder of `apart` where the compiler is another one: its
+/// Builds packages' executables, in a folder of `apart` where the compiler is another one: its
 /// artefacts would throw out the host's.
-fn build_package(
+fn build_packages(
     mut cargo: Command,
-    package: &str,
+    packages: &[(&str, &str)],
     profile: &str,
     target: &str,
     apart: &str,
-    names: &[&str],
 ) -> Result<()> {
     let folder = paths::cargo_target()?.join(apart);
     cargo
@@ -78,12 +77,13 @@ fn build_package(
         .env_remove("RUSTFLAGS")
         // What is embedded is what `object` built.
         .env_remove("REPOINT_BPF_OBJECT")
-        .args(["--profile", profile, "--package", package, "--bins"])
+        .args(["--profile", profile, "--bins"])
+        .args(packages.iter().flat_map(|(package, _)| ["--package", package]))
         .args(["--target", target, "--target-dir"])
         .arg(&folder);
     command::run(&mut cargo, "the lines above say why the executables do not build")?;
     let built = folder.join(target).join(profile);
-    names.iter().try_for_each(|name| deliver(&built.join(name), name))
+    packages.iter().try_for_each(|(_, name)| deliver(&built.join(name), name))
 }
 
 fn deliver(built: &Path, name: &str) -> Result<()> {

@@ -4,13 +4,11 @@ use anyhow::{Result, ensure};
 
 use crate::{command, paths, tools};
 
-/// Packages, their executables and features.
-///
-/// The plugin gets the features of the others, so that the library compiles once.
-const EXECUTABLES: [(&str, &str, &str); 3] = [
-    ("repoint", "repoint", "failpoints"),
-    ("repoint", "repoint-agent", "failpoints"),
-    ("repoint-cni", "repoint-cni", "failpoints,repoint/executables"),
+/// Packages and their executables.
+const EXECUTABLES: [(&str, &str); 3] = [
+    ("repoint-cli", "repoint"),
+    ("repoint-agent", "repoint-agent"),
+    ("repoint-cni", "repoint-cni"),
 ];
 /// A text that only they hold: the name of the variable that they heed.
 const MARK: &[u8] = b"REPOINT_FAILPOINT";
@@ -19,11 +17,11 @@ const MARK: &[u8] = b"REPOINT_FAILPOINT";
 /// `target/failpoints`.
 pub fn build() -> Result<()> {
     let folder = paths::cargo_target()?;
-    for (package, name, features) in EXECUTABLES {
+    for (package, name) in EXECUTABLES {
         let mut cargo = tools::cargo();
         cargo
             .current_dir(paths::workspace())
-            .args(["rustc", "--package", package, "--bin", name, "--features", features])
+            .args(["rustc", "--package", package, "--bin", name, "--features", "failpoints"])
             .arg("--target-dir")
             .arg(&folder)
             // Nobody debugs them, and each is a hundred megabytes with it.

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd as _, BorrowedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use aya::programs::{ProgramFd, ProgramInfo};
@@ -49,6 +49,12 @@ impl Programs {
     pub fn to_container(&self) -> BorrowedFd<'_> {
         self.to_container.as_fd()
     }
+}
+
+/// The kernel's number of a pinned program, if the programs are loaded.
+pub fn program_id(bpf_dir: &Path, name: &str) -> Result<Option<u32>, DatapathError> {
+    let pins = Pins::existing(bpf_dir)?;
+    pins.map(|pins| open(pins.path(name)).map(|(_, id)| id)).transpose()
 }
 
 /// A program, and its number. By way of the number, and not by `SchedClassifier::from_pin`: that asks the kernel for

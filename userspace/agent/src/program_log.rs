@@ -5,14 +5,23 @@ use std::{
     path::Path,
 };
 
-use aya::programs::ProgramInfo;
 use aya_log::EbpfLogger;
 use log::{Level, Log, Metadata, Record};
-
-use super::{DatapathError, FROM_CONTAINER, Pins};
+use repoint::datapath::{DatapathError, FROM_CONTAINER, program_id};
 
 /// Target of the events.
 const TARGET: &str = "repoint::ebpf";
+
+/// Why the programs' log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramLogError {
+    /// The programs cannot be opened.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// Their log cannot be read.
+    #[error("cannot read the log of eBPF program {FROM_CONTAINER}: {0}")]
+    Log(#[source] Box<aya_log::Error>),
+}
 
 /// Reader of the log of the pinned programs, which all write to one ring buffer.
 ///
@@ -34,19 +43,14 @@ impl LogReader {
     pub fn open_existing(
         bpf_dir: &Path,
         name: impl Fn(u32) -> Option<String> + Send + Sync + 'static,
-    ) -> Result<Option<Self>, DatapathError> {
-        let Some(pins) = Pins::existing(bpf_dir)? else {
+    ) -> Result<Option<Self>, ProgramLogError> {
+        let Some(id) = program_id(bpf_dir, FROM_CONTAINER)? else {
             return Ok(None);
         };
-        let path = pins.path(FROM_CONTAINER);
-        let info = ProgramInfo::from_pin(&path)
-            .map_err(|source| DatapathError::OpenProgram { path, source: Box::new(source) })?;
-        let records = EbpfLogger::init_from_id_with_logger(info.id(), ToTracing(Box::new(name)));
-        let records = records.map_err(|source| DatapathError::Log {
-            program: FROM_CONTAINER,
-            source: Box::new(source),
-        })?;
-        Ok(Some(Self { records }))
+        let records = EbpfLogger::init_from_id_with_logger(id, ToTracing(Box::new(name)));
+        records
+            .map(|records| Some(Self { records }))
+            .map_err(|source| ProgramLogError::Log(Box::new(source)))
     }
 
     /// Turns the records that are there into events.

@@ -24,7 +24,7 @@ fn main() -> Result<(), String> {
 /// Where the object is: absolute, or relative to the workspace's root.
 fn object() -> Result<PathBuf, String> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let workspace = manifest.parent().unwrap_or(Path::new("/"));
+    let workspace = manifest.ancestors().nth(2).unwrap_or(Path::new("/"));
     let object = env::var_os(OBJECT).unwrap_or_else(|| "target/bpf/repoint.bpf.o".into());
     Ok(workspace.join(object))
 }

@@ -20,8 +20,6 @@ mod attached;
 mod bpf_file_system;
 mod error;
 mod load;
-#[cfg(feature = "executables")]
-mod log;
 mod maps;
 mod pinned_map;
 mod pins;
@@ -34,10 +32,8 @@ use std::path::Path;
 pub use attached::{AttachPoint, attached_count, namespace_attach_types};
 pub use error::DatapathError;
 pub use load::{clear_abandoned, reload, unload};
-#[cfg(feature = "executables")]
-pub use log::LogReader;
 pub use maps::Maps;
-pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER};
+pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER, program_id};
 pub use survey::PinsSeen;
 pub use tcx::{TcxProgram, attach as attach_tcx, detach as detach_tcx, tcx_programs};
 

@@ -163,15 +163,6 @@ pub enum DatapathError {
         /// The kernel's word.
         source: Box<MapError>,
     },
-    /// The log of the programs cannot be read.
-    #[cfg(feature = "executables")]
-    #[error("cannot read the log of eBPF program {program}: {}", cause(source))]
-    Log {
-        /// The program.
-        program: &'static str,
-        /// Why not.
-        source: Box<aya_log::Error>,
-    },
 }
 
 impl DatapathError {

@@ -10,6 +10,7 @@ mod housekeeping;
 mod journal;
 mod keeper;
 mod place;
+mod program_log;
 mod scrubber;
 mod signals;
 mod sweeper;
@@ -32,7 +33,7 @@ use nix::fcntl::{Flock, FlockArg};
 use repoint::{
     agent_socket,
     conf::Directories,
-    datapath::{Datapath, DatapathError, LogReader},
+    datapath::{Datapath, DatapathError},
     failpoint,
     lifecycle::{LifecycleError, Node},
     netns::foreign_home,
@@ -52,6 +53,7 @@ use crate::{
     housekeeping::UplinkChange,
     keeper::Keeper,
     place::PlaceError,
+    program_log::{LogReader, ProgramLogError},
     scrubber::Scrubber,
     watcher::{Watcher, watch},
     worker::work,
@@ -362,6 +364,8 @@ enum AgentError {
     Lifecycle(#[from] LifecycleError),
     #[error("the data plane was unloaded while the agent started")]
     Unloaded,
+    #[error(transparent)]
+    ProgramLog(#[from] ProgramLogError),
     #[error(transparent)]
     Datapath(#[from] DatapathError),
 }
