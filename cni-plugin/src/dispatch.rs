@@ -5,9 +5,11 @@ use std::io;
 use repoint::{
     cni::{CniError, CniResult, CniVersion, ErrorCode},
     conf::{Document, NetConf, Purpose},
-    lifecycle::{self, LifecycleError, Made, NetworkRequest, OperationRequest, Request},
+    model::{AttachmentId, IfName, InvalidValue},
+    node::{LifecycleError, NetworkRequest, Request},
     store::Slot,
-    types::{AttachmentId, IfName, InvalidValue},
+    sweep,
+    verbs::{self, Made, OperationRequest},
 };
 use serde_json::{Value, json};
 
@@ -129,13 +131,11 @@ fn check_since(command: Command, version: CniVersion) -> Result<(), CniError> {
 
 fn attachment(verb: AttachmentVerb, request: &Request) -> Result<Option<String>, CniError> {
     match verb {
-        AttachmentVerb::Add => printed(request, lifecycle::add).map(Some),
-        AttachmentVerb::Activate => printed(request, lifecycle::activate_request).map(Some),
-        AttachmentVerb::Park => {
-            lifecycle::park_request(request).map(|()| None).map_err(|e| e.to_cni())
-        }
-        AttachmentVerb::Del => lifecycle::del(request).map(|()| None).map_err(|e| e.to_cni()),
-        AttachmentVerb::Check => lifecycle::check(request).map(|()| None).map_err(|e| e.to_cni()),
+        AttachmentVerb::Add => printed(request, verbs::add).map(Some),
+        AttachmentVerb::Activate => printed(request, verbs::activate_request).map(Some),
+        AttachmentVerb::Park => verbs::park_request(request).map(|()| None).map_err(|e| e.to_cni()),
+        AttachmentVerb::Del => verbs::del(request).map(|()| None).map_err(|e| e.to_cni()),
+        AttachmentVerb::Check => verbs::check(request).map(|()| None).map_err(|e| e.to_cni()),
     }
 }
 
@@ -152,10 +152,10 @@ fn printed(
 fn operate(operation: Operation, request: &OperationRequest) -> Result<String, CniError> {
     let version = request.conf.cni_version.as_str();
     let answer = match operation {
-        Operation::Prepare => lifecycle::prepare_request(request)
+        Operation::Prepare => verbs::prepare_request(request)
             .map(|slots| json!({ "cniVersion": version, "slots": listed(&slots) })),
         Operation::Replicate => {
-            lifecycle::replicate_request(request).map(|replicated| replica(version, &replicated))
+            verbs::replicate_request(request).map(|replicated| replica(version, &replicated))
         }
     };
     answer.map(|answer| answer.to_string()).map_err(|error| error.to_cni())
@@ -191,8 +191,8 @@ fn listed(slots: &[Slot]) -> Vec<Value> {
 
 fn network(verb: NetworkVerb, request: &NetworkRequest) -> Result<(), CniError> {
     match verb {
-        NetworkVerb::Gc => lifecycle::gc(request),
-        NetworkVerb::Status => lifecycle::status(request),
+        NetworkVerb::Gc => sweep::gc(request),
+        NetworkVerb::Status => verbs::status(request),
     }
     .map_err(|error| error.to_cni())
 }

@@ -6,7 +6,7 @@ use std::{env, ffi::OsString, path::PathBuf, str::FromStr};
 
 use repoint::{
     cni::{CniArgs, CniError, CniVersion, ErrorCode, args::ArgsError},
-    types::{InvalidValue, NetnsPath},
+    model::{InvalidValue, NetnsPath},
 };
 
 /// `CNI_COMMAND`.
@@ -253,7 +253,7 @@ impl<'a> Environment<'a> {
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
-    use repoint::types::{ContainerId, IfName};
+    use repoint::model::{ContainerId, IfName};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! `repoint-cni`: the CNI plugin.
 //!
-//! It takes a call in the protocol's form, has [`repoint::lifecycle`] do it, and answers in the
+//! It takes a call in the protocol's form, has [`repoint::verbs`] do it, and answers in the
 //! protocol's form. Standard output gets one JSON document or nothing, in one write at the end.
 
 #![cfg_attr(not(test), no_main)]

@@ -208,7 +208,7 @@ fn a_pools_slots_are_made_as_the_network_says_of_link_local_addresses() -> Resul
             let container = Container::add(&network, value)?;
             let maps =
                 repoint::datapath::Maps::open_existing(&node.dirs().bpf)?.context("no maps")?;
-            let slot = cli::slot_of(&node, value)?.slot.parse::<repoint::types::SlotId>()?;
+            let slot = cli::slot_of(&node, value)?.slot.parse::<repoint::model::SlotId>()?;
             let interfaces = maps.interfaces()?;
             let found = interfaces.iter().find(|(_, interface)| interface.slot == slot.0);
             let (_, interface) = found.with_context(|| format!("slot {slot} has no interface"))?;

@@ -19,10 +19,12 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use repoint::{
     conf::NetConf,
-    lifecycle::{Node as Library, Order, destroy, prepare},
+    model::SlotId,
     netlink::{RouteSocket, namespaces_alive, nsid_of},
+    node::Node as Library,
+    pool::{Order, prepare},
+    retire::destroy,
     store::{PoolId, Slot},
-    types::SlotId,
 };
 use repoint_tests::{Node, wait};
 use serde_json::json;

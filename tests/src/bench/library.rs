@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     conf::{NetConf, User},
-    lifecycle::{ActivateRequest, Node as Library, supply},
-    types::AttachmentId,
+    model::AttachmentId,
+    node::Node as Library,
+    pool::supply,
+    verbs::ActivateRequest,
 };
 use serde::Serialize;
 

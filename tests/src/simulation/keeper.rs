@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use repoint::{
-    policy::{Demand, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
+    pool::{Demand, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
     store::PoolPolicy,
 };
 

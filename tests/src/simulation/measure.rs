@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use repoint::{
-    policy::{Reason, Retirement},
+    pool::{Reason, Retirement},
     store::{Parked, PoolPolicy},
 };
 

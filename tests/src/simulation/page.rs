@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use repoint::{
-    policy::{MOST_BUILT, MOST_RETIRED, MOST_SCRUBBED},
+    pool::{MOST_BUILT, MOST_RETIRED, MOST_SCRUBBED},
     store::Scope,
 };
 
@@ -74,7 +74,7 @@ fn node() -> String {
 The keeper is one thread, as in the agent. A round: scrub what came back, {MOST_SCRUBBED} slots at most;
 look; delete slots, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
 ready together; then the next round at once if there was more to do or a DEL or a miss notified it, or after
-a rest. ADD takes slots in the order of `lifecycle/activate.rs`. Where it finds none it builds one, and
+a rest. ADD takes slots in the order of `serve/select.rs`. Where it finds none it builds one, and
 takes turns with the keeper: slots are built one after the other, for either.
 
 | what takes how long | ms | from |

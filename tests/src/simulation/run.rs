@@ -12,7 +12,7 @@ use std::{
 };
 
 use repoint::{
-    policy::{MOST_BUILT, MOST_SCRUBBED},
+    pool::{MOST_BUILT, MOST_SCRUBBED},
     store::{PoolPolicy, Scope},
 };
 

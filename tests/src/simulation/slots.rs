@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use repoint::{
-    policy::Supply,
+    model::SlotId,
+    pool::Supply,
     store::{Parked, PoolPolicy, Scope},
-    types::SlotId,
 };
 
 use super::Moment;
@@ -96,7 +96,7 @@ impl Slots {
         self.total
     }
 
-    /// A slot for a container that starts, in the order of `lifecycle/activate.rs`: one of its own
+    /// A slot for a container that starts, in the order of `serve/select.rs`: one of its own
     /// function, one that a container without a function left to its trust domain, one that nobody has
     /// used, one of another function of the domain.
     pub(super) fn claim(&mut self, user: User, policy: &PoolPolicy) -> Option<Claim> {

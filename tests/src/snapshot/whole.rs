@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use repoint::{
-    lifecycle::Node,
     netns::{HiddenNamespaces, Kept},
+    node::Node,
     store::{Read, Store, StoreError, Templates},
 };
 
@@ -96,7 +96,7 @@ fn templates(dirs: &Dirs) -> Result<BTreeSet<String>> {
         return Ok(BTreeSet::new());
     };
     let named = |(name, stored)| -> String {
-        let (name, stored): (repoint::types::TemplateName, repoint::store::StoredTemplate) =
+        let (name, stored): (repoint::model::TemplateName, repoint::store::StoredTemplate) =
             (name, stored);
         format!("{name} {}", stored.digest)
     };

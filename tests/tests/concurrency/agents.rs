@@ -8,13 +8,13 @@ use nix::{
     libc,
 };
 use repoint::{
-    lifecycle::now,
+    model::SlotId,
+    node::now,
     store::{
         Domain,
         SlotState::{self, Active, Claimed, Dirty, Parked, Scrubbing},
         Store, StoreError,
     },
-    types::SlotId,
 };
 use repoint_tests::{Agent, Pooled, command, with_pool};
 use serde_json::json;

@@ -5,10 +5,10 @@ use std::{fs, os::unix::net::UnixDatagram, time::UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Maps,
+    model::{AttachmentId, Identity, SlotId},
     netns::{HiddenNamespaces, Netns},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError, Write},
-    types::{AttachmentId, Identity, SlotId},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{command, netns::in_thread, plugin::Attachment};

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use repoint::{
+    model::SlotId,
     store::{Slot, SlotState, Store, StoreError},
-    types::SlotId,
 };
 use repoint_tests::{
     Node,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use repoint::{lifecycle::now, store::Store};
+use repoint::{node::now, store::Store};
 use repoint_tests::{Pooled, command, node::UPLINK, pooled::SOON, wait, with_pool};
 
 use crate::{REPAIRED, Three, damage, ensure_traffic, few, record, wait_until_whole};

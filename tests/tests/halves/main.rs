@@ -13,10 +13,10 @@ use std::{slice, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
+    model::SlotId,
     netlink::RouteSocket,
     slot::{Compared, compare_half, look_at_halves},
     store::{self, Store},
-    types::SlotId,
 };
 use repoint_tests::{Container, Pooled, cli, node::OUTSIDE, traffic, traffic::Host, wait};
 use serde_json::{Value, json};

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use repoint::{
     datapath::Datapath,
+    model::SlotId,
     netns::Netns,
     slot::{BuildError, Builder, CaptureError, Fingerprint, Owner, capture},
     store::Slot,
     template::{NetworkConfig, NodeContext, Operation, Template},
-    types::SlotId,
 };
 use repoint_tests::{Node, command, inherited, template::ordinary};
 

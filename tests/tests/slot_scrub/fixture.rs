@@ -5,11 +5,11 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
+    model::{Identity, SlotId},
     netns::Netns,
     slot::{Builder, Built as SlotBuilt, Fingerprint, Owner, Scrubbed, point, scrub},
     store::Slot,
     template::{NetworkConfig, NodeContext},
-    types::{Identity, SlotId},
 };
 use repoint_tests::{Node, command, inherited, template::ordinary, wait};
 

@@ -18,8 +18,8 @@ use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command};
 use anyhow::{Context as _, Result, ensure};
 use ipnet::Ipv4Net;
 use repoint::{
+    model::{AttachmentId, SlotId},
     store::{Slot, Store, StoreError, Survey, Write},
-    types::{AttachmentId, SlotId},
 };
 use repoint_tests::{
     Container, Pooled, command, dist,

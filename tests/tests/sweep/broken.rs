@@ -12,10 +12,10 @@ use nix::{
     unistd::Pid,
 };
 use repoint::{
+    model::{Identity, SlotId},
     netns::HiddenNamespaces,
     slot::{endpoint_of, interface_of},
     store::SlotState,
-    types::{Identity, SlotId},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
@@ -237,7 +237,7 @@ fn slots_that_are_stuck_go_on() -> Result<()> {
                     })
                 })
             };
-            put(repoint::lifecycle::now())?;
+            put(repoint::node::now())?;
             dry_run(pooled)?.ensure_empty()?;
             let old = |slot: &mut repoint::store::Slot| slot.changed = 1;
             with_records(pooled, |transaction| {

@@ -4,10 +4,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
+    model::{AttachmentId, Identity},
     netns::{HiddenNamespaces, Netns},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::Slot,
-    types::{AttachmentId, Identity},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{Pooled, Snapshot, command, with_pool};

@@ -14,8 +14,8 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result};
 use repoint::{
     datapath::Maps,
+    model::SlotId,
     store::{Slot, Store, StoreError, Write},
-    types::SlotId,
 };
 use repoint_tests::{Pooled, cli};
 

@@ -12,12 +12,12 @@ use std::{
 
 use repoint::{
     failpoint,
-    lifecycle::{
-        LifecycleError, Node, delete_stale, end_lingering, follow_templates,
-        forget_old_connections, mtu_of_pool, mtu_of_uplink, now, restore_node, resume_scrubbing,
-    },
+    model::PoolKey,
+    node::{LifecycleError, Node, mtu_of_pool, mtu_of_uplink, now, restore_node},
+    pool::{delete_stale, resume_scrubbing},
+    retire::{end_lingering, forget_old_connections},
     store::{PoolPolicy, Slot},
-    types::PoolKey,
+    verbs::follow_templates,
 };
 use tracing::{info, warn};
 
@@ -140,8 +140,8 @@ fn restore(node: &Node) -> Result<(), LifecycleError> {
 mod tests {
     use super::*;
     use repoint::{
+        model::SlotId,
         store::{Domain, Scope},
-        types::SlotId,
     };
 
     #[test]

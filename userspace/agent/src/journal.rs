@@ -8,7 +8,9 @@ use std::{
 };
 
 use repoint::{
-    lifecycle::{Decline, LifecycleError, NO_POOL, Node},
+    model::Decline,
+    node::{LifecycleError, Node},
+    serve::NO_POOL,
     store::{Decision, Entry, Served},
 };
 use tracing::{debug, info, warn};

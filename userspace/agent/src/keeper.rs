@@ -12,13 +12,12 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     ipam::Reserved,
-    lifecycle::{
-        LifecycleError, Node, delete_oldest, demanded, dirty_slots, now, refill,
-        reserved_addresses, resume_scrubbing, scrub, supply,
+    node::{LifecycleError, Node, now, reserved_addresses},
+    pool::{
+        Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, delete_oldest,
+        demanded, plan, refill, resume_scrubbing, retire, supply,
     },
-    policy::{
-        Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, plan, retire,
-    },
+    retire::{dirty_slots, scrub},
     store::{Pool, PoolId, SlotState},
 };
 use tracing::{debug, info, warn};

@@ -35,8 +35,8 @@ use repoint::{
     conf::Directories,
     datapath::{Datapath, DatapathError},
     failpoint,
-    lifecycle::{LifecycleError, Node},
     netns::foreign_home,
+    node::{LifecycleError, Node},
     private::{self, PrivateError},
     store::{Slot, StoreError},
 };

@@ -9,10 +9,11 @@ use std::{
 
 use repoint::{
     failpoint,
-    lifecycle::{Fate, LifecycleError, Node, dirty_slots, scrub},
-    policy::MOST_SCRUBBED,
+    model::SlotId,
+    node::{LifecycleError, Node},
+    pool::MOST_SCRUBBED,
+    retire::{Fate, dirty_slots, scrub},
     store::Slot,
-    types::SlotId,
 };
 use tracing::{debug, info, warn};
 

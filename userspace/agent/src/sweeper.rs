@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use repoint::{
-    lifecycle::Node,
+    node::Node,
     sweep::{Fate, Kind, Outcome, Patience, Report, Sweeper},
     threads::ThreadError,
 };

@@ -15,14 +15,12 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use repoint::{
     failpoint,
-    lifecycle::{
-        HalfFate, LifecycleError, Node, destroy, now, repair_halves, restore_node,
-        waiting_for_looks,
-    },
+    model::SlotId,
     netlink::{Monitor, NetlinkError},
+    node::{HalfFate, LifecycleError, Node, now, repair_halves, restore_node, waiting_for_looks},
+    retire::destroy,
     slot::{NodeLack, Part, parts_in_words},
     store::{Slot, StoreError},
-    types::SlotId,
 };
 use tokio::{io::Interest, io::unix::AsyncFd, sync::Notify, time::sleep_until};
 use tracing::{debug, info, warn};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use repoint::{
-    lifecycle::{LifecycleError, Node},
+    node::{LifecycleError, Node},
     store::StoreError,
 };
 use tokio::{sync::Notify, time::sleep_until};

@@ -9,9 +9,10 @@ use std::{
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    lifecycle::{ActivateRequest, LifecycleError, Node},
+    model::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
+    node::{LifecycleError, Node},
     store::{Decision, Mode, PoolId},
-    types::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
+    verbs::ActivateRequest,
 };
 use serde::Serialize;
 

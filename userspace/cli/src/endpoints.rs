@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use repoint::{conf::Directories, store::Slot, types::Mac};
+use repoint::{conf::Directories, model::Mac, store::Slot};
 use repoint_common::endpoint::Endpoint;
 use serde::Serialize;
 

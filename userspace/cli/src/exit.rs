@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, iter, process::ExitCode};
 
-use repoint::lifecycle::LifecycleError;
+use repoint::node::LifecycleError;
 
 use crate::output::CommandError;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use repoint::{conf::Directories, lifecycle::Node};
+use repoint::{conf::Directories, node::Node};
 
 use crate::output::CommandError;
 

@@ -22,7 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 use nix::unistd::geteuid;
-use repoint::{conf::Directories, types::Tenant};
+use repoint::{conf::Directories, model::Tenant};
 
 use output::CommandError;
 

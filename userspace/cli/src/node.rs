@@ -1,6 +1,6 @@
 //! The node that a command is about, which must be there.
 
-use repoint::{conf::Directories, datapath::Maps, lifecycle::Node};
+use repoint::{conf::Directories, datapath::Maps, node::Node};
 
 use crate::output::CommandError;
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets::NOTHING};
-use repoint::{lifecycle::LifecycleError, store::StoreError};
+use repoint::{node::LifecycleError, store::StoreError};
 use serde::Serialize;
 
 /// Why a command failed.
@@ -51,14 +51,14 @@ pub(crate) enum CommandError {
     )]
     NoDatabase { run_dir: std::path::PathBuf, bpf_dir: std::path::PathBuf },
     #[error("{attachment} has no slot: `repoint slots` lists containers, networks and interfaces")]
-    NoAttachment { attachment: repoint::types::AttachmentId },
+    NoAttachment { attachment: repoint::model::AttachmentId },
     #[error("no slot is of tenant {tenant}: `repoint tenants` lists those that have some")]
-    NoTenant { tenant: repoint::types::Tenant },
+    NoTenant { tenant: repoint::model::Tenant },
     #[error(
         "built {built} slots of {wanted}: network {network} has no more addresses that are free; see \
          `repoint slots`"
     )]
-    Fewer { network: repoint::types::NetworkName, built: usize, wanted: u32 },
+    Fewer { network: repoint::model::NetworkName, built: usize, wanted: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -100,15 +100,15 @@ pub(crate) enum CommandError {
     #[error("{path} is of another node: its runDir is {run_dir}, see option --run-dir")]
     OtherNode { path: std::path::PathBuf, run_dir: std::path::PathBuf },
     #[error("cannot take down slot {slot}: {reason}")]
-    Slot { slot: repoint::types::SlotId, reason: String },
+    Slot { slot: repoint::model::SlotId, reason: String },
     #[error("there is no template {name}: `repoint template` lists those that are stored")]
-    NoTemplate { name: repoint::types::TemplateName },
+    NoTemplate { name: repoint::model::TemplateName },
     #[error(
         "nothing is confirmed yet: if what is shown is right, run \
          `repoint template confirm {name}{other} --digest {digest}`"
     )]
     NotConfirmed {
-        name: repoint::types::TemplateName,
+        name: repoint::model::TemplateName,
         digest: repoint::template::Digest,
         other: String,
     },
@@ -123,7 +123,7 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Encode(#[from] repoint::template::TemplateError),
     #[error("{path} gives no name for the template: name it with --name: {source}")]
-    FileIsNoName { path: std::path::PathBuf, source: repoint::types::InvalidValue },
+    FileIsNoName { path: std::path::PathBuf, source: repoint::model::InvalidValue },
     #[error("cannot remove {path}: {source}")]
     Remove { path: std::path::PathBuf, source: io::Error },
     #[error("cannot list interfaces: {0}")]

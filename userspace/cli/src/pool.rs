@@ -6,10 +6,12 @@ use clap::{Subcommand, value_parser};
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    lifecycle::{COOLDOWN_YIELDED, Node, Outcome, drain, prepare_for, record_pool, supply},
-    policy::Supply,
+    model::Outcome,
+    model::{IfName, NetworkName, TemplateName},
+    node::{COOLDOWN_YIELDED, Node, record_pool},
+    pool::{Supply, drain, supply},
     store::{Pool, PoolId, PoolOverride, PoolPolicy},
-    types::{IfName, NetworkName, TemplateName},
+    verbs::prepare_for,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -189,7 +191,7 @@ fn change(
 
 fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError> {
     let pool = find(node, id)?;
-    let conf = NetConf::recorded(&pool.conf).map_err(repoint::lifecycle::LifecycleError::from)?;
+    let conf = NetConf::recorded(&pool.conf).map_err(repoint::node::LifecycleError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
     let room = pool.policy().max.saturating_sub(total);
     let missing = pool.policy().warm.saturating_sub(warm);

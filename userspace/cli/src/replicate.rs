@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::value_parser;
 use repoint::{
     conf::{Directories, NetConf, User},
-    lifecycle::{Made, Node, Source, prepare_for, replicate},
-    store::Slot,
-    types::{
+    model::{
         AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, SlotId, TemplateName, Tenant,
     },
+    node::Node,
+    store::Slot,
+    verbs::{Made, Source, prepare_for, replicate},
 };
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::holders,
+    retire::holders,
     store::{Decision, Hook, LinkLocal, LocalPath, Slot, SlotState},
     template::Digest,
 };

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use repoint::{
     conf::Directories,
-    lifecycle::Node,
+    node::Node,
     sweep::{Fate, Outcome, Patience, Report, Sweeper},
 };
 use serde::Serialize;

@@ -10,10 +10,11 @@ use std::{
 use clap::Subcommand;
 use repoint::{
     conf::Directories,
-    lifecycle::{Node, confirm_template, delete_template, store_template},
+    model::TemplateName,
+    node::Node,
     store::{Captured, Put, StoreError, StoredTemplate, TemplateSource, Templates},
     template::{Digest, Template},
-    types::TemplateName,
+    verbs::{confirm_template, delete_template, store_template},
 };
 use serde::Serialize;
 

@@ -2,9 +2,10 @@
 
 use repoint::{
     conf::Directories,
-    lifecycle::{Evicted, Node, end_lingering},
+    model::Tenant,
+    node::Node,
+    retire::{Evicted, end_lingering},
     store::{Lingering, StoreError},
-    types::Tenant,
 };
 use serde::Serialize;
 

@@ -7,8 +7,9 @@ use repoint::{
     conf::Directories,
     datapath::{self, Maps},
     failpoint,
-    lifecycle::{Node, destroy},
     netns::HiddenNamespaces,
+    node::Node,
+    retire::destroy,
     slot::{release_masquerade, tear_down},
     store::Slot,
 };

@@ -30,8 +30,8 @@ use std::{
 use repoint::{
     Node,
     conf::{NetConf, User},
-    lifecycle::{ActivateRequest, Activation},
-    types::{AttachmentId, FunctionKey},
+    model::{AttachmentId, FunctionKey},
+    verbs::{ActivateRequest, Activation},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

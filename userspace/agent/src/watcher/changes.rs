@@ -8,10 +8,10 @@ use std::{
 };
 
 use repoint::{
-    lifecycle::{LifecycleError, Node, owners_of, slots_on_record},
+    model::SlotId,
     netlink::{Change, Notice, RouteSocket, links},
+    node::{LifecycleError, Node, owners_of, slots_on_record},
     slot::NodeLack,
-    types::SlotId,
 };
 
 /// Changed things that are remembered one by one: where there are more, everything is looked at.

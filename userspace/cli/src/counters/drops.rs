@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use repoint::{
     conf::Directories,
     datapath::{DatapathError, Maps},
+    model::SlotId,
     store::Slot,
-    types::SlotId,
 };
 use repoint_common::{
     counter::{Counter, Reason},

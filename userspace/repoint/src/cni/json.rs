@@ -8,7 +8,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use serde_json::{Map, Value};
 
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// Longest text of a value that an error repeats, in characters.
 const LONGEST_SHOWN: usize = 80;

@@ -13,8 +13,8 @@ use crate::{
         CniArgs,
         json::{KeyError, Object},
     },
+    model::{FunctionKey, InvalidValue, TemplateName, Tenant},
     store::{Mode, Scope},
-    types::{FunctionKey, InvalidValue, TemplateName, Tenant},
 };
 
 /// What annotations of ours begin with.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     cni::json::{KeyError, Node, Object},
-    types::{AttachmentId, NetworkName},
+    model::{AttachmentId, NetworkName},
 };
 
 /// The spec's key, and the one that libcni sends besides.

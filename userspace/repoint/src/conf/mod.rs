@@ -41,9 +41,9 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
+    model::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
     store::{Hook, LinkLocal, LocalPath, PoolPolicy},
     template::MTU,
-    types::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
 };
 
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.

@@ -13,8 +13,8 @@ use crate::{
         CniVersion, Dns,
         json::{KeyError, Object},
     },
+    model::NetworkName,
     store::{Hook, LinkLocal, LocalPath, PoolPolicy},
-    types::NetworkName,
 };
 
 impl NetConf {

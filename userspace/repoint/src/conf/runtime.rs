@@ -11,7 +11,7 @@ use crate::{
         dns::texts,
         json::{KeyError, Node, Object},
     },
-    types::Mac,
+    model::Mac,
 };
 
 const MAC: &str = "a MAC address such as \"02:00:00:00:00:07\"";

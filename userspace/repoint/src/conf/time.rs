@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 const RIGHT: &str = "must be a number and a unit, as in \"90s\", \"10m\" or \"1h30m\"";
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{NodeAddresses, Range, RangeSet, Reserved, reserved};
 use crate::{
     cni::{CniError, ErrorCode},
-    types::NetworkName,
+    model::NetworkName,
 };
 
 /// What a network allocates from.

@@ -17,7 +17,7 @@ use netlink_packet_route::{
 };
 
 use super::{NetlinkError, Request, RouteSocket};
-use crate::types::Mac;
+use crate::model::Mac;
 
 /// `AF_INET`
 const AF_INET: u16 = 2;

@@ -9,7 +9,7 @@ use netlink_packet_route::{
 };
 
 use super::{NetlinkError, Request, RouteSocket, link::family};
-use crate::types::Mac;
+use crate::model::Mac;
 
 /// Says for good which Ethernet address `address` has: no ARP, no neighbour discovery.
 #[must_use]

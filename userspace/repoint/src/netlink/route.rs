@@ -297,7 +297,7 @@ fn find_route(
 fn towards(destination: IpAddr) -> Request<RouteNetlinkMessage> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
-    message.header.destination_prefix_length = crate::types::host_prefix(destination);
+    message.header.destination_prefix_length = crate::model::host_prefix(destination);
     message.attributes = vec![RouteAttribute::Destination(destination.into())];
     let request = RouteNetlinkMessage::GetRoute(message);
     Request::new(format!("find the route to {destination}"), request, 0)

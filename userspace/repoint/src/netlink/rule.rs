@@ -10,7 +10,7 @@ use netlink_packet_route::{
 };
 
 use super::{NetlinkError, Request, RouteSocket, link::family};
-use crate::types::host_prefix;
+use crate::model::host_prefix;
 
 /// Priority of our rules: before the main table's.
 const PRIORITY: u32 = 0x7270;

@@ -38,9 +38,9 @@ use crate::{
     boot::boot_id,
     failpoint,
     lock::{Lock, LockError, PATIENCE},
+    model::SlotId,
     private::{self, PrivateError},
     threads::{self, ThreadError},
-    types::SlotId,
 };
 
 /// Folder in `runDir` that holds the pin.

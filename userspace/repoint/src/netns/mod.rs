@@ -34,7 +34,7 @@ use nix::{
 use rustix::fs::{Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 
-use crate::types::NetnsPath;
+use crate::model::NetnsPath;
 
 /// `NSFS_MAGIC`, `include/uapi/linux/magic.h`.
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);

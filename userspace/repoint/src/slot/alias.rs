@@ -5,8 +5,8 @@ use std::{fmt, fs, num::ParseIntError, path::Path, str::FromStr};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    model::{NetworkName, SlotId},
     store::Slot,
-    types::{NetworkName, SlotId},
 };
 
 /// Which of the databases on a machine a slot is on record in, by the path of its `runDir`.

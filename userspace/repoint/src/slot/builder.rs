@@ -17,6 +17,7 @@ use super::{
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
+    model::Mac,
     netlink::{
         LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route,
         assign, bring_up, change_link, configure_link, create_veth,
@@ -24,7 +25,6 @@ use crate::{
     netns::{Netns, NetnsError},
     store::{Hook, Slot},
     template::{NetworkConfig, Sysctl, host_net},
-    types::Mac,
 };
 
 /// Why a slot cannot be built.

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, DatapathError, Maps},
+    model::Mac,
     netlink::{self, LinkInfo, NetlinkError, Route, RouteSocket},
     netns::{Netns, NetnsError},
     store::Slot,
     template::NetworkConfig,
-    types::Mac,
 };
 
 /// Why a slot cannot be inspected, or what is wrong with it.

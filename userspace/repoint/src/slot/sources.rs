@@ -14,12 +14,12 @@ use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
 use super::container_end::LOOPBACK;
 use crate::{
     failpoint,
+    model::{IfName, Mac},
     netlink::{
         NetlinkError, Request, Route, RouteOptions, RouteSocket, SourceRule, add_route,
         add_source_rule, addresses, delete_route, delete_source_rule, links, neighbours,
         source_rules,
     },
-    types::{IfName, Mac},
 };
 
 /// Number of the table of the interface with index 0.

@@ -13,7 +13,7 @@ use std::{
 use bytes::{Buf as _, BufMut as _};
 use ipnet::IpNet;
 
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// Why a record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

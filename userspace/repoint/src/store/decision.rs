@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{CodecError, Decoder, Encoder};
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// How a container is to be served: annotation `repoint.dev/mode` (patent claim 1: reused or
 /// replicated).

@@ -6,7 +6,7 @@ use super::{
     PoolPolicy, Scope,
     codec::{CodecError, Decoder, Encoder},
 };
-use crate::types::{FunctionKey, Tenant};
+use crate::model::{FunctionKey, Tenant};
 
 /// The users that may have one namespace, one after the other.
 ///

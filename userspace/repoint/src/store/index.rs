@@ -14,7 +14,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::{Domain, Slot, SlotState};
-use crate::types::{FunctionKey, PoolKey, SlotId, Tenant};
+use crate::model::{FunctionKey, PoolKey, SlotId, Tenant};
 
 /// Length of a key.
 const LENGTH: usize = 1 + 16 + 8 + 8 + 8 + 8;
@@ -152,7 +152,7 @@ fn short(name: Option<&str>) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::PoolKey;
+    use crate::model::PoolKey;
 
     #[test]
     fn a_key_begins_with_the_prefix_of_each_of_its_prefixes() {

@@ -4,7 +4,7 @@ use super::{
     CodecError, Decision,
     codec::{Decoder, Encoder},
 };
-use crate::types::AttachmentId;
+use crate::model::AttachmentId;
 
 /// How many there are at most.
 pub(super) const LENGTH: u64 = 1024;

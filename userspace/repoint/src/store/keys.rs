@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{CodecError, Pool, PoolId, Slot, StoreError, index};
-use crate::types::{AttachmentId, ContainerId, SlotId, TemplateName};
+use crate::model::{AttachmentId, ContainerId, SlotId, TemplateName};
 
 /// The attachment of a slot that `container` has.
 pub(super) fn attachment_of(slot: &Slot, container: &ContainerId) -> AttachmentId {

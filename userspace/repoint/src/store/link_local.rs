@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::codec::CodecError;
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// Whether a container's packets to link-local addresses may leave the node.
 ///

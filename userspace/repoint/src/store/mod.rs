@@ -56,9 +56,9 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
+    model::{AttachmentId, SlotId, TemplateName},
     private::PrivateError,
     template::{Digest, TemplateError},
-    types::{AttachmentId, SlotId, TemplateName},
 };
 
 /// Version of the tables and records; a database of another is refused.

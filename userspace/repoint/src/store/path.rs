@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::codec::CodecError;
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// Which way packets between containers of the node take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]

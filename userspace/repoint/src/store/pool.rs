@@ -8,7 +8,7 @@ use super::{
     TemplateOwner,
     codec::{CodecError, Decoder, Encoder},
 };
-use crate::types::{FunctionKey, IfName, InvalidValue, NetworkName, PoolKey, TemplateName, Tenant};
+use crate::model::{FunctionKey, IfName, InvalidValue, NetworkName, PoolKey, TemplateName, Tenant};
 
 const VERSION: u8 = 3;
 

@@ -102,7 +102,7 @@ impl Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{store::Store, types::SlotId};
+    use crate::{model::SlotId, store::Store};
 
     fn put(store: &Store, number: u64, digest: u8, state: Option<SlotState>) -> SlotId {
         let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());

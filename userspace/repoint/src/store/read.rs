@@ -12,7 +12,7 @@ use super::{
     record::SlotState,
     transaction::{Entries, Transaction, meta},
 };
-use crate::types::{AttachmentId, NetworkName, PoolKey, SlotId};
+use crate::model::{AttachmentId, NetworkName, PoolKey, SlotId};
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// The slot of this number.

@@ -6,16 +6,16 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Domain, Hook, LinkLocal, LocalPath, Mode, StoreError,
+    Decision, Domain, Hook, LinkLocal, LocalPath, Mode, PoolId, StoreError,
     codec::{CodecError, Decoder, Encoder},
 };
 use crate::{
     cni::PluginName,
-    netns::NetnsInode,
-    types::{
+    model::{
         ContainerId, FunctionKey, Identity, IfName, Mac, NetworkName, PoolKey, SlotId,
         TemplateName, Tenant,
     },
+    netns::NetnsInode,
 };
 
 const SLOT_VERSION: u8 = 5;
@@ -208,6 +208,16 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// The pool that it is of.
+    #[must_use]
+    pub fn pool_id(&self) -> PoolId {
+        PoolId {
+            network: self.network.clone(),
+            ifname: self.ifname.clone(),
+            template: self.template_name.clone(),
+        }
+    }
+
     /// A slot whose building begins now, for `container` or for the pool.
     #[must_use]
     pub fn building(id: SlotId, network: NetworkName, ifname: IfName, now: u64) -> Self {

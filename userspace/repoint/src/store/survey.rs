@@ -15,7 +15,7 @@ use super::{
     keys::{decode_pool, decode_slot, parse_address, parse_attachment, parse_pool, slot_number},
     transaction::{Transaction, meta},
 };
-use crate::types::{AttachmentId, SlotId};
+use crate::model::{AttachmentId, SlotId};
 
 /// A table as it was copied: keys and values behind each other, so that copying allocates next to
 /// nothing.

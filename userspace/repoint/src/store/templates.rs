@@ -14,8 +14,8 @@ use super::{
     environment::{Environment, Layout, Opened, Purpose, begin_writing, commit},
 };
 use crate::{
+    model::{FunctionKey, NetworkName, TemplateName, Tenant},
     template::{Digest, Template},
-    types::{FunctionKey, NetworkName, TemplateName, Tenant},
 };
 
 /// Version of the tables; a database of another is refused.

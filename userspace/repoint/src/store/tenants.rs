@@ -9,7 +9,7 @@ use super::{
     keys::{number, slot_key, slot_number},
     transaction::{Transaction, Write},
 };
-use crate::types::{NetworkName, SlotId, Tenant};
+use crate::model::{NetworkName, SlotId, Tenant};
 
 /// A namespace that may have outlived its slot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{ContainerId, Identity};
+use crate::model::{ContainerId, Identity};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -195,7 +195,7 @@ proptest! {
     ) {
         let id = SlotId(id);
         let mut slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), times.0);
-        slot.mac = crate::types::Mac(mac);
+        slot.mac = crate::model::Mac(mac);
         slot.addresses = vec![
             ipnet::IpNet::new(v4.into(), prefix).unwrap(),
             ipnet::IpNet::new(v6.into(), prefix).unwrap(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     boot::boot_id,
-    types::{AttachmentId, Identity, NetworkName, SlotId},
+    model::{AttachmentId, Identity, NetworkName, SlotId},
 };
 
 impl Write<'_> {

@@ -5,9 +5,9 @@ use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf, time::Duration}
 use serde::Serialize;
 
 use crate::{
+    model::{AttachmentId, NetworkName, SlotId},
     slot::Forwarding,
     store::{IndexFault, SlotState},
-    types::{AttachmentId, NetworkName, SlotId},
 };
 
 /// Which kind of thing is not as it should be.

@@ -12,12 +12,12 @@ use std::{
 
 use super::observe::{Namespaces, Observation};
 use crate::{
-    lifecycle::LifecycleError,
+    model::SlotId,
     netlink::LinkInfo,
     netns::{HiddenNamespaces, NetnsInode},
+    node::LifecycleError,
     slot::{Alias, users},
     store::{Store, StoreError},
-    types::SlotId,
 };
 
 /// Slots that are not on record and are in use, with their users. A slot in a namespace of its runtime's,

@@ -7,6 +7,7 @@
 
 mod compare;
 mod finding;
+mod gc;
 mod lost;
 mod observe;
 mod repair;
@@ -18,14 +19,15 @@ use std::{
 
 pub use compare::{Patience, compare, unlisted};
 pub use finding::{Finding, FindingTracker, Key, Kind, Readiness, Remedy, Version, When};
+pub use gc::gc;
 pub use observe::{Entries, Files, Namespaces, NetnsFile, Observation, observe};
 pub use repair::Fate;
 
 use crate::{
     conf::Directories,
-    lifecycle::{LifecycleError, Node},
     lock,
-    types::NetworkName,
+    model::NetworkName,
+    node::{LifecycleError, Node},
 };
 use repair::Repairs;
 

@@ -16,15 +16,15 @@ use crate::{
     boot::boot_id,
     conf::Directories,
     datapath::{Maps, PinsSeen},
-    lifecycle::{LifecycleError, now},
+    model::SlotId,
     netlink::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
+    node::{LifecycleError, now},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
-    types::SlotId,
 };
 
 /// Folder in `runDir` where `repoint activate` mounts namespaces.

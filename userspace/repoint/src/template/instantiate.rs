@@ -7,8 +7,8 @@ use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
 
 use super::{Operation, RouteTarget, RouteVia, Sysctl, Template};
 use crate::{
+    model::{Mac, host_prefix},
     netlink::{Route, RouteOptions},
-    types::{Mac, host_prefix},
 };
 
 /// What is particular to a node, for one instance.

@@ -22,7 +22,7 @@ pub use validate::MTU;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::types::InvalidValue;
+use crate::model::InvalidValue;
 
 /// Version of the form of templates; another is refused.
 pub const VERSION: u32 = 1;

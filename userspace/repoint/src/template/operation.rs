@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::SysctlKey;
-use crate::{netlink::RouteOptions, types::Mac};
+use crate::{model::Mac, netlink::RouteOptions};
 
 /// One step of making a network configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

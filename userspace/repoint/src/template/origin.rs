@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::types::NetworkName;
+use crate::model::NetworkName;
 
 /// The text of a template's origin: the network that it was made from, the node (`uname -n`) and
 /// the time in UTC (RFC 3339).

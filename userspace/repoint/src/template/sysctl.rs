@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{IfName, InvalidValue};
+use crate::model::{IfName, InvalidValue};
 
 /// Stands in a key for the name of the container's interface, whatever that is.
 const INTERFACE: &str = "{interface}";

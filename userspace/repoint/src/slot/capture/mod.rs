@@ -22,11 +22,11 @@ use super::{
     fingerprint::{Class, Kernel, Object, Observation, Occasion, sysctl_of},
 };
 use crate::{
+    model::{SlotId, host_prefix},
     netlink::{Route, RouteOptions},
     netns::{Netns, NetnsError},
     store::Slot,
     template::{NetworkConfig, Operation, RouteTarget, RouteVia, SysctlKey},
-    types::{SlotId, host_prefix},
 };
 
 /// Why no operations can be made.

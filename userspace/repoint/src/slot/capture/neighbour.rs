@@ -9,7 +9,7 @@ use netlink_packet_route::{
 };
 
 use super::{Capture, Refusal};
-use crate::{template::Operation, types::Mac};
+use crate::{model::Mac, template::Operation};
 
 impl Capture<'_> {
     pub(super) fn neighbour(&mut self, payload: &[u8]) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use crate::{store::Slot, types::Mac};
+use crate::{model::Mac, store::Slot};
 
 /// Stands for the name of the slot's interface. The kernel takes no colon in one (`dev_valid_name`).
 pub(in crate::slot) const IFNAME: &str = "{:ifname}";

@@ -16,7 +16,7 @@ pub(crate) use restore::attach_filters;
 pub use restore::{HalfError, restore_half};
 
 use super::{GROUP, GROUP_MASQUERADED, is_alias_of};
-use crate::{netlink::LinkInfo, store::Slot, types::Mac};
+use crate::{model::Mac, netlink::LinkInfo, store::Slot};
 
 /// Group of a slot's interface on the node.
 #[must_use]

@@ -10,13 +10,13 @@ use super::{super::attach_by_tcx, Part, host_group};
 use crate::{
     datapath::{DatapathError, FROM_CONTAINER, Programs, TO_CONTAINER},
     failpoint,
+    model::Mac,
     netlink::{
         Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, add_clsact,
         add_neighbour, addresses, change_link, delete_address, replace_filter, replace_route,
     },
     store::{Hook, Slot},
     template::host_net,
-    types::Mac,
 };
 
 /// Why a slot's half cannot be restored.

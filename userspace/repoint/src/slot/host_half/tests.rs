@@ -1,5 +1,5 @@
 use super::*;
-use crate::{netlink::Ipv6Settings, slot::Alias, slot::Owner, types::SlotId};
+use crate::{model::SlotId, netlink::Ipv6Settings, slot::Alias, slot::Owner};
 
 fn slot() -> Slot {
     let mut slot = Slot::building(SlotId(7), "n".parse().unwrap(), "eth0".parse().unwrap(), 1);

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
+    model::{FunctionKey, NetworkName, Tenant},
     template::{Operation, Template},
-    types::{FunctionKey, NetworkName, Tenant},
 };
 
 /// Whose containers a template was made from.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use repoint_common::{endpoint::Endpoint, interface::Interface};
 
 use super::{Finding, Kind, Remedy, View, When, of_node};
-use crate::{slot::Compared, store::SlotState, types::SlotId};
+use crate::{model::SlotId, slot::Compared, store::SlotState};
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     let Some(entries) = &view.seen.entries else { return };

@@ -2,10 +2,10 @@
 
 use super::{Finding, Kind, Remedy, View, When, of_node};
 use crate::{
+    model::SlotId,
     netlink::LinkInfo,
     slot::{Alias, GROUP, GROUP_MASQUERADED, is_deletion_group},
     sweep::observe::Namespaces,
-    types::SlotId,
 };
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {

@@ -17,10 +17,10 @@ use super::{
     observe::Observation,
 };
 use crate::{
+    model::SlotId,
     netlink::LinkInfo,
     slot::{Alias, Compared, GROUP_MASQUERADED, SeenHalf, compare_half},
     store::Slot,
-    types::SlotId,
 };
 
 /// How patient a sweep is.

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Finding, Kind, Remedy, View, When, of_node, of_slot, version};
 use crate::{
+    model::{AttachmentId, NetworkName, SlotId},
     store::{IndexFault, Slot, SlotState},
     sweep::observe::Observation,
-    types::{AttachmentId, NetworkName, SlotId},
 };
 
 /// The attachments of a network that the runtime does not list among those that are valid. Slots that

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::{Finding, Kind, Remedy, View, When, of_slot, version};
 use crate::{
+    model::Identity,
     slot::{Compared, Part, endpoint_of, interface_of, parts_in_words},
     store::{Slot, SlotState},
     sweep::observe::Namespaces,
-    types::Identity,
 };
 
 pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>) {

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::{Finding, Remedy, unchanged};
 use crate::{
-    lifecycle::{LifecycleError, Node},
     netlink::{RouteSocket, get_link},
     netns::Kept,
+    node::{LifecycleError, Node},
     store::{Read, Slot, StoreError},
     sweep::{
         Kind,

@@ -11,11 +11,11 @@ use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
 use crate::{
     datapath::Maps,
     failpoint,
-    lifecycle::{LifecycleError, Node},
+    model::SlotId,
+    node::{LifecycleError, Node},
     slot::point,
     store::{Read, Slot, SlotState},
     sweep::{Version, compare::identity},
-    types::SlotId,
 };
 
 pub(super) fn is_of_maps(remedy: &Remedy) -> bool {

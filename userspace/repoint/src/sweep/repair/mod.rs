@@ -12,8 +12,8 @@ use std::{path::Path, time::Duration};
 use super::finding::{Finding, Remedy};
 use crate::{
     failpoint,
-    lifecycle::{LifecycleError, Node},
     lock::Lock,
+    node::{LifecycleError, Node},
     store::{Slot, StoreError, Survey, Transaction},
     sweep::Version,
     threads,

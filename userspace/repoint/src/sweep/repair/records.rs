@@ -4,8 +4,8 @@ use super::{BATCH, Fate, Fates, Finding, Remedy, done, unchanged};
 use crate::{
     boot::boot_id,
     failpoint,
-    lifecycle::{LifecycleError, Node},
     netns::HiddenNamespaces,
+    node::{LifecycleError, Node},
     store::{StoreError, Write},
 };
 

@@ -3,12 +3,14 @@
 use super::{BATCH, Fate, Fates, Finding, Remedy, again, done, failed, unchanged};
 use crate::{
     failpoint,
-    lifecycle::{self, LifecycleError, Node, destroy, now},
+    model::SlotId,
     netlink::{RouteSocket, get_link},
+    node::{LifecycleError, Node, now},
+    pool,
+    retire::{self, destroy},
     slot::{Alias, release_masquerade, remove_links_named, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
-    types::SlotId,
 };
 
 pub(super) fn is_of_slots(remedy: &Remedy) -> bool {
@@ -99,7 +101,7 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 
 /// Has a slot scrubbed again, unless a process scrubs it now.
 fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
-    let resumed = lifecycle::resume(node, seen.slot)?;
+    let resumed = pool::resume(node, seen.slot)?;
     Ok(resumed.then(|| "it will be scrubbed again".to_owned()))
 }
 
@@ -107,12 +109,12 @@ fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError>
 fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
     let slot = node.store.read(|transaction| unchanged(transaction, seen))?;
     let Some(slot) = slot else { return Ok(None) };
-    let fates = lifecycle::scrub(node, &[slot])?;
+    let fates = retire::scrub(node, &[slot])?;
     Ok(fates.into_iter().next().and_then(|(_, fate)| match fate {
-        lifecycle::Fate::Ready { .. } => Some("scrubbed: it is parked".to_owned()),
-        lifecycle::Fate::Unwanted => Some("deleted: no container may have it again".to_owned()),
-        lifecycle::Fate::Deleted(why) => Some(format!("deleted: {why}")),
-        lifecycle::Fate::InUse(_) => None,
+        retire::Fate::Ready { .. } => Some("scrubbed: it is parked".to_owned()),
+        retire::Fate::Unwanted => Some("deleted: no container may have it again".to_owned()),
+        retire::Fate::Deleted(why) => Some(format!("deleted: {why}")),
+        retire::Fate::InUse(_) => None,
     }))
 }
 

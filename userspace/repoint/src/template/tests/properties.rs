@@ -7,12 +7,12 @@ use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, Value};
 
 use crate::{
+    model::Mac,
     netlink::RouteOptions,
     template::{
         AddressSource, Change, NetworkConfig, NodeContext, Operation, RouteTarget, RouteVia,
         Template, TemplateError, VERSION,
     },
-    types::Mac,
 };
 
 /// Addresses that templates speak of: 192.168.0.0/16 and `fd00:a8::/32`, in which no node's are.

@@ -13,6 +13,7 @@ use repoint_common::mac::GATEWAY_MAC;
 use super::*;
 use crate::{
     datapath::PinsSeen,
+    model::{AttachmentId, Identity, Mac},
     netlink::Ipv6Settings,
     netns::{Kept, NetnsInode},
     slot::{GROUP, endpoint_of, interface_of},
@@ -21,7 +22,6 @@ use crate::{
         finding::{FindingTracker, Readiness},
         observe::{Entries, Namespaces, NetnsFile},
     },
-    types::{AttachmentId, Identity, Mac},
 };
 
 const NOW: u64 = 1_000_000 * SECOND;

@@ -1,0 +1,196 @@
+//! The pool that counts for an attachment, and what is on record of it.
+
+use super::{Node, configuration::template_of, error::LifecycleError};
+use crate::{
+    cni::CniArgs,
+    conf::{IpamConf, NetConf, User},
+    failpoint,
+    model::{IfName, PoolKey, TemplateName},
+    store::{Pool, PoolId, PoolOverride, PoolPolicy, StoredTemplate, TemplateOwner},
+    template::{Digest, NodeContext, Template},
+};
+
+/// A pool as it counts now.
+#[derive(Debug, Clone)]
+pub(crate) struct PoolInForce {
+    /// Which one.
+    pub(crate) id: PoolId,
+    /// What its slots are built from.
+    pub(crate) key: PoolKey,
+    /// How many there may be, for whom, and for how long.
+    pub(crate) policy: PoolPolicy,
+    /// The stored template that they are made from, if there is one: its digest.
+    pub(crate) template: Option<[u8; 32]>,
+    /// Whose containers alone may use that template; none: all may.
+    pub(crate) template_owner: Option<TemplateOwner>,
+}
+
+impl PoolInForce {
+    /// A pool as it is on record.
+    pub(crate) fn recorded(id: &PoolId, pool: &Pool) -> Self {
+        Self {
+            id: id.clone(),
+            key: pool.key,
+            policy: pool.policy(),
+            template: digest(pool),
+            template_owner: pool.template_owner.clone(),
+        }
+    }
+}
+
+/// The pool that a user's slot is of.
+pub(crate) fn pool_id(conf: &NetConf, ifname: &IfName, user: &User) -> PoolId {
+    let template = user.template.as_ref().or(conf.pool_conf.template.as_ref());
+    PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: template.cloned() }
+}
+
+/// The pool of a user, if he has one: configured, or set up by an operator. What was configured
+/// anew is recorded, for the agent.
+pub(crate) fn pool_in_force(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+) -> Result<Option<PoolInForce>, LifecycleError> {
+    let (recorded, operators) = node.store.read(|transaction| {
+        let recorded = transaction.pool(id)?;
+        let operators = match (&recorded, &id.template, &conf.pool) {
+            (None, Some(_), None) => transaction.pool(&PoolId { template: None, ..id.clone() })?,
+            _ => None,
+        };
+        Ok::<_, LifecycleError>((recorded, operators))
+    })?;
+    if conf.pool.is_none() && recorded.as_ref().is_some_and(was_configured) {
+        // The configuration had a pool, and has none any more. The agent deletes its slots.
+        node.store.write(|transaction| transaction.forget_pool(id))?;
+        failpoint::hit("pool:forgotten");
+        return Ok(None);
+    }
+    let known = recorded.as_ref().or(operators.as_ref()).map(|pool| pool.configured);
+    let Some(configured) = conf.pool.or(known) else {
+        return Ok(None);
+    };
+    let is_same = |pool: &Pool| {
+        pool.key == key(conf, id, digest(pool).as_ref()) && pool.configured == configured
+    };
+    let pool = match recorded {
+        Some(pool) if is_same(&pool) => pool,
+        // Its ranges are this attachment's alone.
+        Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
+        _ => record_pool(node, conf, id, configured)?,
+    };
+    Ok(Some(PoolInForce::recorded(id, &pool)))
+}
+
+/// What the slots of a pool are built from.
+fn key(conf: &NetConf, id: &PoolId, digest: Option<&[u8; 32]>) -> PoolKey {
+    conf.pool_key(&id.ifname, id.template.as_ref().zip(digest))
+}
+
+/// The digest of the stored template that a pool's slots are made from, if there is one.
+fn digest(pool: &Pool) -> Option<[u8; 32]> {
+    (pool.template != [0; 32]).then_some(pool.template)
+}
+
+/// Whether a pool is there because of the configuration, and not because an operator wants it.
+fn was_configured(pool: &Pool) -> bool {
+    pool.set == PoolOverride::default()
+        && NetConf::recorded(&pool.conf).is_ok_and(|conf| conf.pool.is_some())
+}
+
+/// Records what a pool's slots are built from from now on, and how many there should be.
+///
+/// # Errors
+/// Where the pool is of a stored template, it must be stored on this node.
+pub fn record_pool(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+    configured: PoolPolicy,
+) -> Result<Pool, LifecycleError> {
+    let stored = id.template.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    put_pool(node, conf, id, configured, stored.as_ref())
+}
+
+/// The same, with the template at hand.
+pub(crate) fn put_pool(
+    node: &Node,
+    conf: &NetConf,
+    id: &PoolId,
+    configured: PoolPolicy,
+    stored: Option<&StoredTemplate>,
+) -> Result<Pool, LifecycleError> {
+    let digest = stored.map(|stored| stored.digest.0);
+    let text = stored.map(|stored| stored.template.to_json()).transpose()?;
+    let template_owner = stored.and_then(|stored| stored.source.owner());
+    let key = key(conf, id, digest.as_ref());
+    let recorded = node.store.grow(|transaction| {
+        let known = transaction.pool(id)?;
+        let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
+        let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);
+        if let (Some(digest), Some(text)) = (&digest, &text) {
+            transaction.put_template(digest, text)?;
+        }
+        let pool = Pool {
+            key,
+            conf: conf.common(),
+            template: digest.unwrap_or_default(),
+            template_owner: template_owner.cloned(),
+            fingerprint: fingerprint.unwrap_or_default(),
+            configured,
+            set,
+        };
+        transaction.put_pool(id, &pool)?;
+        for (other, pool) in transaction.pools()? {
+            if is_superseded(&other, &pool, id, conf) {
+                transaction.forget_pool(&other)?;
+            }
+        }
+        Ok(pool)
+    });
+    failpoint::hit("pool:recorded");
+    if recorded.is_ok() && !matches!(conf.ipam, IpamConf::Delegated(_)) {
+        // Here, since the agent may be in another mount namespace than the runtimes. Where that fails, the
+        // ADD is served without the pool, which says why.
+        drop(node.hidden());
+    }
+    recorded
+}
+
+/// Whether a pool was what the network had where it names no template, or another, and is not any
+/// more: its slots are to be deleted. What an operator has set stays.
+fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bool {
+    let is_networks = |id: &PoolId, conf: &NetConf| id.template == conf.pool_conf.template;
+    other != id
+        && (&other.network, &other.ifname) == (&id.network, &id.ifname)
+        && pool.set == PoolOverride::default()
+        && is_networks(id, conf)
+        && NetConf::recorded(&pool.conf).is_ok_and(|old| is_networks(other, &old))
+}
+
+/// A template that is stored on this node.
+pub(crate) fn stored_template(
+    node: &Node,
+    name: &TemplateName,
+) -> Result<StoredTemplate, LifecycleError> {
+    node.template(name)?.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
+}
+
+/// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
+pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, LifecycleError> {
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, digest(pool).as_ref())?;
+    Ok(template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink }).mtu)
+}
+
+/// What a pool's slots are made from.
+pub(crate) fn pool_template(
+    node: &Node,
+    conf: &NetConf,
+    digest: Option<&[u8; 32]>,
+) -> Result<Template, LifecycleError> {
+    let Some(digest) = digest else {
+        return Ok(template_of(conf));
+    };
+    let text = node.store.read(|transaction| transaction.template(digest))?;
+    let text = text.ok_or(LifecycleError::TemplateGone { digest: Digest(*digest) })?;
+    Ok(Template::from_json(&text)?)
+}

@@ -1,0 +1,531 @@
+//! Why a verb failed, and the error that its caller gets.
+
+use std::{io, net::IpAddr, path::PathBuf};
+
+use crate::{
+    cni::{CniError, ErrorCode},
+    conf::{Annotation, ConfError, UserError},
+    datapath::DatapathError,
+    ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
+    lock::LockError,
+    model::Decline,
+    model::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
+    netlink::NetlinkError,
+    netns::{HiddenError, NetnsError, StackError},
+    private::PrivateError,
+    slot::{
+        BuildError, CaptureError, FingerprintError, HalfError, HookError, InspectError,
+        MasqueradeError, NoIpv6, NodeNeedsError, PermitError, TeardownError, UsageError,
+    },
+    store::{StoreError, TemplateOwner},
+    template::{Digest, TemplateError},
+    threads::ThreadError,
+};
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// No address can be had.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// No address can be had, because these slots have them.
+    #[error("{error}: {holders}")]
+    Held {
+        /// What was lacking.
+        error: Box<Self>,
+        /// The slots that have it.
+        holders: String,
+    },
+    /// The IPAM plugin failed.
+    #[error(transparent)]
+    Delegate(#[from] DelegateError),
+    /// The IPAM plugin gave no address.
+    #[error("IPAM plugin {plugin} gave no address: repoint needs at least one")]
+    NoAddress {
+        /// The plugin.
+        plugin: String,
+    },
+    /// The node's own addresses cannot be read.
+    #[error("reading the node's addresses from {path}, none of which a container may get")]
+    NodeAddresses {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The IPAM plugin gave an address that does not work.
+    #[error(
+        "IPAM plugin {plugin} gave {address}, which is {why}: no container can have it, have the \
+         plugin give others"
+    )]
+    UnusableAddress {
+        /// The plugin.
+        plugin: String,
+        /// The address.
+        address: IpAddr,
+        /// Why it does not work.
+        why: String,
+    },
+    /// The file that `ipam.resolvConf` names cannot be used.
+    #[error(transparent)]
+    ResolvConf(#[from] ResolvConfError),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A folder or file of the node's is not its own.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
+    /// The container's namespace cannot be used.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// ADD and CHECK came without a namespace.
+    #[error("CNI_NETNS is missing: the path of the container's network namespace")]
+    NoNetns,
+    /// The namespace is the node's own.
+    #[error(
+        "CNI_NETNS {path} is the node's own network namespace: a container needs one of its own"
+    )]
+    OwnNetns {
+        /// The path.
+        path: String,
+    },
+    /// The programs or maps refused.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The namespaces of slots cannot be kept.
+    #[error(transparent)]
+    Hidden(#[from] HiddenError),
+    /// There is no place for slots' namespaces, though a slot is on record that has one.
+    #[error("the place of slots' namespaces is gone: an ADD or `repoint pool fill` makes it again")]
+    NoHidden,
+    /// A slot's namespace is not the one on record.
+    #[error("the namespace of slot {slot} is another than the one on record")]
+    StrangeNetns {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A DEL or GC of the attachment came while it was added.
+    #[error(
+        "slot {slot} was taken back while it was being given: a DEL or GC of the same attachment came \
+         meanwhile"
+    )]
+    Overtaken {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A slot's half on the node cannot be restored.
+    #[error(transparent)]
+    Half(#[from] HalfError),
+    /// A slot's half on the node was restored, and differs at once.
+    #[error(
+        "interface {interface} of slot {slot} was restored, and differs again: {difference}: another \
+         program changes it; keep that program from interfaces rp*"
+    )]
+    HalfDiffers {
+        /// The slot.
+        slot: SlotId,
+        /// Its interface on the node.
+        interface: String,
+        /// What differs.
+        difference: String,
+    },
+    /// A slot's interface on the node is gone.
+    #[error("interface {interface} of slot {slot} is gone, or another's")]
+    HalfLost {
+        /// The slot.
+        slot: SlotId,
+        /// Its interface on the node.
+        interface: String,
+    },
+    /// What slots need of the node cannot be restored.
+    #[error(transparent)]
+    NodeNeeds(#[from] NodeNeedsError),
+    /// A namespace cannot be put in another's place, or taken from there.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The container's namespace cannot be looked at.
+    #[error("cannot look at the container's network namespace {path}: {source}")]
+    Look {
+        /// Its path.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An operation on a file or folder of ours failed.
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Sysctls of a namespace cannot be read.
+    #[error("cannot read sysctls of a network namespace: {0}")]
+    Sysctls(#[source] io::Error),
+    /// What the container asks for cannot be had.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// What the container asks for is more than the network allows.
+    #[error(
+        "annotation {annotation}={value} asks for more than network {network} allows, {limit}: \
+         ask for less, or change key pool of the network's configuration"
+    )]
+    TooWide {
+        /// The network.
+        network: NetworkName,
+        /// What is asked for.
+        annotation: Annotation,
+        /// How much.
+        value: String,
+        /// What is allowed.
+        limit: String,
+    },
+    /// Only a pool can serve so.
+    #[error(
+        "repoint.dev/mode={mode} cannot be had in network {network}, which has no pool: \
+         set key `pool` in its configuration, or run `repoint pool set`"
+    )]
+    ModeWithoutPool {
+        /// The network.
+        network: NetworkName,
+        /// The mode.
+        mode: &'static str,
+    },
+    /// A template cannot be called so.
+    #[error("name the template by repoint.dev/template: {0}")]
+    TemplateName(#[source] InvalidValue),
+    /// A slot in a runtime's namespace has no fingerprint that it could be compared with.
+    #[error(
+        "slot {slot} is in a namespace of its runtime's, where what was set since cannot be reported: \
+         replicate the network's configuration, or a container that has a slot of a pool"
+    )]
+    NotReplicable {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// What a slot's namespace was like when it was new is not on record.
+    #[error("the fingerprint of slot {slot} is not on record")]
+    NoFingerprint {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// No template can describe what is in a slot.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A template is asked for that is not stored here.
+    #[error(
+        "template {name} is not stored on this node: see `repoint template list`, and import it by \
+         `repoint template import`"
+    )]
+    NoTemplate {
+        /// Its name.
+        name: TemplateName,
+    },
+    /// A template that a container made is not this user's.
+    #[error(
+        "template {name} is not confirmed: it was made of a container of {owner}, {}: look at it, and \
+         confirm it for all, by `repoint template confirm {name}`",
+        if owner.function.is_some() {
+            "and only containers of that function may use it"
+        } else {
+            "and no container may use it"
+        }
+    )]
+    NotConfirmed {
+        /// Its name.
+        name: TemplateName,
+        /// Whose container it was made of.
+        owner: TemplateOwner,
+    },
+    /// The network gives IPv6 addresses that its interfaces cannot have.
+    #[error("network {network} gives IPv6 addresses, and {why}")]
+    NoIpv6 {
+        /// The network.
+        network: NetworkName,
+        /// What keeps the interfaces from having them.
+        why: NoIpv6,
+    },
+    /// The text of a template is not on record.
+    #[error("the template with digest {digest}, which slots were made from, is not on record")]
+    TemplateGone {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// Nothing is at hand to be activated.
+    #[error(
+        "pool {pool} holds nothing inactive that could be activated here: PREPARE first, or ADD"
+    )]
+    NonePrepared {
+        /// The pool.
+        pool: String,
+    },
+    /// A pool has no room for so many slots.
+    #[error(
+        "pool {pool} has room for {room} more slots, not for {count}: raise its maximum (key pool.maxSlots, or `repoint pool set --max`)"
+    )]
+    NoRoom {
+        /// The pool.
+        pool: String,
+        /// How many are asked for.
+        count: u32,
+        /// How many it has room for.
+        room: u32,
+    },
+    /// A tenant has as many slots as it may have.
+    #[error(
+        "tenant {tenant} has {limit} slots of network {network}, as many as it may have \
+         ({lingering} of them are namespaces that live on without a slot, because a process holds \
+         them): stop a container of it, or raise key pool.maxSlotsPerTenant"
+    )]
+    TenantLimit {
+        /// The network.
+        network: NetworkName,
+        /// The tenant.
+        tenant: Tenant,
+        /// How many it may have.
+        limit: u32,
+        /// How many of them are namespaces without a slot.
+        lingering: usize,
+    },
+    /// A function has no trust domain that something could be kept for.
+    #[error(
+        "network {network} keeps nothing for function {function} without a tenant: name the tenant, \
+         or set key pool.shareWithoutTenant"
+    )]
+    NoDomain {
+        /// The network.
+        network: NetworkName,
+        /// The function.
+        function: FunctionKey,
+    },
+    /// The network has no pool.
+    #[error(
+        "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
+    )]
+    NoPool {
+        /// The network.
+        network: String,
+    },
+    /// The pool could not serve a request.
+    #[error("cannot attach {attachment}: {reason}")]
+    Declined {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+        /// Why not.
+        reason: Decline,
+    },
+    /// An attachment in a namespace of the caller's cannot be parked.
+    #[error("{attachment} is in a namespace of its runtime's: DEL it, it cannot be parked")]
+    NotOfPool {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+    },
+    /// There is no file to mount a namespace on.
+    #[error("cannot make {path} to mount a network namespace on: {source}")]
+    Target {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A pool needs own address management.
+    #[error(
+        "network {network} takes its addresses from another plugin: repoint can keep no pool for it"
+    )]
+    NoPoolIpam {
+        /// The network.
+        network: String,
+    },
+    /// The recorded configuration of a pool cannot be read.
+    #[error("the recorded configuration of a pool: {0}")]
+    PoolConf(#[from] ConfError),
+    /// A slot cannot be built ahead of time.
+    #[error("cannot build slot {slot}: {source}")]
+    Prepare {
+        /// The slot.
+        slot: SlotId,
+        /// Why not.
+        source: Box<BuildError>,
+    },
+    /// A namespace's fingerprint cannot be taken.
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+    /// Who uses a namespace cannot be found out.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// The data plane was unloaded.
+    #[error("the data plane is not loaded: run `repoint load`")]
+    NoDatapath,
+    /// A thread that builds a slot, or sweeps, cannot be started, or ended early.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+    /// Another sweep holds the lock.
+    #[error("another sweep is at work: {0}")]
+    Sweeping(#[source] LockError),
+    /// There is no turn to build.
+    #[error(transparent)]
+    Permit(#[from] PermitError),
+    /// The masquerade rule cannot be added or removed.
+    #[error(transparent)]
+    Masquerade(#[from] MasqueradeError),
+    /// The interface cannot be built.
+    #[error("cannot attach {attachment}: {source}")]
+    Build {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+        /// Why not.
+        source: Box<BuildError>,
+    },
+    /// Something of an attachment is left.
+    #[error("cannot remove all of {what}: {first}{}", others(.rest))]
+    Release {
+        /// The attachment, or the slot.
+        what: String,
+        /// The first thing that failed.
+        first: Box<LifecycleError>,
+        /// The others.
+        rest: Vec<LifecycleError>,
+    },
+    /// STATUS: ADD would not be served.
+    #[error("not ready for ADD: {0}")]
+    NotReady(#[source] Box<Self>),
+    /// STATUS: ADD would not be served, and containers that are there may have lost packets.
+    #[error("not ready for ADD, and containers of this network may lack connections: {0}")]
+    Limited(#[source] Box<Self>),
+    /// The data plane is not whole.
+    #[error(
+        "the data plane in {folder} lacks {missing}: run `repoint sweep`, which loads it anew and \
+         attaches all slots to it, or wait for repoint-agent to do so",
+        folder = folder.display()
+    )]
+    PinsMissing {
+        /// `bpfDir`.
+        folder: PathBuf,
+        /// What is missing.
+        missing: String,
+    },
+    /// A step of taking a slot down failed.
+    #[error(transparent)]
+    Teardown(#[from] TeardownError),
+    /// CHECK came without the result of ADD.
+    #[error("prevResult is missing: CHECK compares with the result of ADD")]
+    NoPrevResult,
+    /// CHECK's attachment does not exist.
+    #[error("{attachment} is not attached")]
+    NotAttached {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+    },
+    /// CHECK found a difference.
+    #[error("{attachment} is not as ADD left it: {difference}")]
+    Differs {
+        /// The attachment.
+        attachment: Box<AttachmentId>,
+        /// What differs.
+        difference: String,
+    },
+    /// CHECK could not look.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+}
+
+fn others(rest: &[LifecycleError]) -> String {
+    rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
+}
+
+impl From<HookError> for LifecycleError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Netlink(error) => error.into(),
+            HookError::Datapath(error) => error.into(),
+        }
+    }
+}
+
+impl LifecycleError {
+    /// Whether a slot could not be built because the node has something of its addresses, or of its
+    /// number, that is not on record.
+    pub(crate) fn meets_another_on_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Build { source, .. } | Self::Prepare { source, .. } if source.meets_another_on_node()
+        )
+    }
+
+    /// The error as the protocol has it.
+    #[must_use]
+    pub fn to_cni(&self) -> CniError {
+        match self {
+            Self::Allocate(error) => error.to_cni(),
+            Self::Delegate(error) => error.to_cni(),
+            Self::Held { error, .. } => CniError { msg: self.to_string(), ..error.to_cni() },
+            Self::Release { first, .. } => CniError { msg: self.to_string(), ..first.to_cni() },
+            Self::NotReady(_) => CniError::new(ErrorCode::NOT_AVAILABLE, self.to_string()),
+            Self::Limited(_) => CniError::new(ErrorCode::LIMITED_CONNECTIVITY, self.to_string()),
+            other => CniError::from_error(other.code(), other),
+        }
+    }
+
+    /// Whether another user owns a folder or file of the node's.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Private(PrivateError::Foreign { .. })
+                | Self::Store(StoreError::Private(PrivateError::Foreign { .. }))
+                | Self::Datapath(DatapathError::Private(PrivateError::Foreign { .. }))
+        )
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
+            | Self::OwnNetns { .. }
+            | Self::User(
+                UserError::Args { .. } | UserError::Unknown { .. } | UserError::Misspelt { .. },
+            )
+            | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
+            Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
+            Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
+            Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
+            Self::NoRoom { .. } => ErrorCode::POOL_FULL,
+            Self::TooWide { .. }
+            | Self::ModeWithoutPool { .. }
+            | Self::NoTemplate { .. }
+            | Self::NotConfirmed { .. }
+            | Self::Store(
+                StoreError::TemplateConfirmed { .. } | StoreError::TemplateOfOther { .. },
+            )
+            | Self::NoPool { .. }
+            | Self::NoDomain { .. }
+            | Self::TemplateName(_)
+            | Self::NoIpv6 { .. }
+            | Self::NoPrevResult
+            | Self::ResolvConf(_)
+            | Self::User(
+                UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
+            ) => ErrorCode::INVALID_CONFIGURATION,
+            Self::NoAddress { .. }
+            | Self::UnusableAddress { .. }
+            | Self::Store(StoreError::AddressTaken { .. }) => ErrorCode::NO_ADDRESS,
+            Self::Store(StoreError::AttachmentTaken { .. }) => ErrorCode::ALREADY_EXISTS,
+            Self::Build { source, .. } if source.is_present() => ErrorCode::ALREADY_EXISTS,
+            Self::Build { source, .. } | Self::Prepare { source, .. }
+                if matches!(**source, BuildError::Contradiction { .. }) =>
+            {
+                ErrorCode::INVALID_CONFIGURATION
+            }
+            Self::NotAttached { .. } => ErrorCode::UNKNOWN_CONTAINER,
+            Self::Differs { .. } | Self::Inspect(_) => ErrorCode::CHECK_FAILED,
+            _ => ErrorCode::NODE_FAILURE,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the slots of a pool are built from.
+
+use crate::{
+    conf::{IpamConf, NetConf, OwnIpam},
+    datapath::Datapath,
+    failpoint,
+    ipam::NodeAddresses,
+    model::Identity,
+    netns::{HiddenNamespaces, Netns, NetnsInode},
+    node::{
+        LifecycleError, Node,
+        addresses::take_addresses,
+        configuration::ensure_ipv6,
+        effective::{PoolInForce, pool_template},
+        now,
+        reserved::node_addresses,
+        traffic::publish,
+        uplink_mtu,
+    },
+    slot::{BuildPermit, Builder, Built},
+    store::{PoolId, Slot, Write},
+    template::{NetworkConfig, NodeContext, Template},
+};
+
+/// What the slots of a pool are built from, on this node, now.
+#[derive(Debug, Clone)]
+pub(crate) struct Blueprint<'a> {
+    pub(crate) conf: &'a NetConf,
+    pub(crate) pool: &'a PoolInForce,
+    own: &'a OwnIpam,
+    template: Template,
+    text: String,
+    digest: [u8; 32],
+    mtu: u32,
+    masquerade: bool,
+    /// Where the host's ends of the slots will be.
+    home: NetnsInode,
+    /// What the node has itself of the ranges.
+    node: NodeAddresses,
+}
+
+/// A slot on record, and its namespace, in which nothing is yet.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) slot: Slot,
+    pub(crate) netns: Netns,
+}
+
+impl<'a> Blueprint<'a> {
+    pub(crate) fn new(
+        node: &Node,
+        conf: &'a NetConf,
+        pool: &'a PoolInForce,
+    ) -> Result<Self, LifecycleError> {
+        let IpamConf::Own(own) = &conf.ipam else {
+            return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
+        };
+        let template = pool_template(node, conf, pool.template.as_ref())?;
+        let (digest, text) = (template.digest()?.0, template.to_json()?);
+        let nobodys =
+            template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
+        let NetworkConfig { mtu, masquerade, .. } = nobodys;
+        if conf.ipam.gives_ipv6() {
+            ensure_ipv6(conf, mtu)?;
+        }
+        let home = Netns::current()?.inode();
+        let node = node_addresses(&own.range_sets)?;
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home, node })
+    }
+
+    /// Whether its slots are masqueraded.
+    pub(crate) fn masquerades(&self) -> bool {
+        self.masquerade
+    }
+
+    /// Records the intent to build a slot.
+    pub(crate) fn record(
+        &self,
+        transaction: &mut Write<'_>,
+        netns: &Netns,
+    ) -> Result<Slot, LifecycleError> {
+        transaction.record_home(self.home)?;
+        let id = transaction.next_slot_id()?;
+        let PoolId { network, ifname, template } = &self.pool.id;
+        let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
+        slot.owns_netns = true;
+        slot.netns = Some(netns.inode());
+        slot.masquerade = self.masquerade;
+        slot.link_local = self.conf.link_local;
+        (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
+        slot.identity = transaction.identity(&format!("network:{network}"))?;
+        slot.pool = self.pool.key;
+        slot.template = self.digest;
+        slot.template_name.clone_from(template);
+        slot.mtu = self.mtu;
+        transaction.put_template(&self.digest, &self.text)?;
+        let yields = self.pool.policy.cooldown.is_none();
+        slot.addresses = {
+            let (id_of_pool, own, node) = (&self.pool.id, self.own, &self.node);
+            take_addresses(transaction, id_of_pool, own, node, &[], yields, id)?
+        };
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    }
+
+    /// Builds a slot on record, its packets passing under `identity`.
+    pub(crate) fn build(
+        &self,
+        node: &Node,
+        hidden: &HiddenNamespaces,
+        datapath: &Datapath,
+        site: &Site,
+        identity: Identity,
+    ) -> Result<Built, LifecycleError> {
+        let Site { slot, netns } = site;
+        hidden.enter(|inside| inside.keep(slot.id, netns))??;
+        failpoint::hit("prepare:kept");
+        let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
+        let config = self.template.instantiate(&context);
+        let _permit = BuildPermit::acquire(&node.directories.run, self.conf.max_concurrent_builds)?;
+        let Datapath { programs, maps } = datapath;
+        let owner = node.owner();
+        let builder = Builder { slot, config: &config, netns, programs, owner };
+        let built = builder.build().map_err(|source| LifecycleError::Prepare {
+            slot: slot.id,
+            source: Box::new(source),
+        })?;
+        publish(node, maps, slot, &built, identity)?;
+        Ok(built)
+    }
+}

@@ -1,0 +1,137 @@
+//! Which parked slots a pool deletes.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    model::SlotId,
+    store::{Parked, PoolPolicy},
+};
+
+/// Most slots retired by one decision: they are taken down together, and meanwhile nothing is built.
+pub const MOST_RETIRED: usize = 64;
+/// What stands for no function in the index.
+const NO_FUNCTION: [u8; 8] = [0; 8];
+
+/// Why a parked slot is retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// It has waited for its function for longer than it may.
+    Idle,
+    /// More wait for its function than may.
+    Function,
+    /// More wait for functions of its tenant than may.
+    Tenant,
+    /// Slots that are ready for anybody have no room, or there are more than there may be in all.
+    Room,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle for too long",
+            Self::Function => "too many for their function",
+            Self::Tenant => "too many for their tenant",
+            Self::Room => "to make room",
+        })
+    }
+}
+
+/// A parked slot that is to be retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retirement {
+    /// The slot.
+    pub slot: SlotId,
+    /// Since when it waits, nanoseconds since the boot. If that is another time by now,
+    /// a container has used it.
+    pub since: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Decides which of a pool's parked slots are to be retired at `now` (nanoseconds since the node's
+/// boot), the one that has waited longest first: those that have waited too long; of functions and
+/// then tenants that have too many, the oldest; and if that makes fewer than `room`, the oldest of
+/// all.
+///
+/// `parked` is in the order of the index: slots of a tenant stand together, and among them those of
+/// a function. Of more than [`MOST_RETIRED`] the oldest are named; the next decision names the rest.
+#[must_use]
+pub fn retire(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<Retirement> {
+    let idle = |slot: &Parked| is_idle(slot, now, policy).then_some(Reason::Idle);
+    let mut reasons: Vec<Option<Reason>> = parked.iter().map(idle).collect();
+    let same_tenant = |one: &Parked, other: &Parked| one.tenant == other.tenant;
+    if let Some(most) = policy.parked_per_function {
+        let same = |one: &Parked, other: &Parked| {
+            same_tenant(one, other) && one.function == other.function
+        };
+        let named = |group: &[Parked]| group.first().is_some_and(|one| one.function != NO_FUNCTION);
+        for (group, reasons) in groups(parked, &mut reasons, same).filter(|(g, _)| named(g)) {
+            keep(group, reasons, most, Reason::Function);
+        }
+    }
+    if let Some(most) = policy.parked_per_tenant {
+        for (group, reasons) in groups(parked, &mut reasons, same_tenant) {
+            keep(group, reasons, most, Reason::Tenant);
+        }
+    }
+    let retired = reasons.iter().flatten().count();
+    mark_oldest(parked, &mut reasons, (room as usize).saturating_sub(retired), Reason::Room);
+    oldest(parked, &reasons)
+}
+
+/// Whether a slot has waited for longer than its last user or the policy says.
+fn is_idle(slot: &Parked, now: u64, policy: &PoolPolicy) -> bool {
+    let ttl = slot.idle_ttl.or(policy.idle_ttl);
+    ttl.is_some_and(|ttl| waited(slot.since, now) > ttl)
+}
+
+fn waited(since: u64, now: u64) -> Duration {
+    Duration::from_nanos(now.saturating_sub(since))
+}
+
+/// The slots that stand together because they are the `same`, each with its reasons.
+fn groups<'a>(
+    parked: &'a [Parked],
+    mut reasons: &'a mut [Option<Reason>],
+    same: impl FnMut(&Parked, &Parked) -> bool + 'a,
+) -> impl Iterator<Item = (&'a [Parked], &'a mut [Option<Reason>])> {
+    parked.chunk_by(same).map(move |group| {
+        let (own, others) = std::mem::take(&mut reasons).split_at_mut(group.len());
+        reasons = others;
+        (group, own)
+    })
+}
+
+/// Leaves `most` of the slots that have no reason to go.
+fn keep(group: &[Parked], reasons: &mut [Option<Reason>], most: u32, reason: Reason) {
+    let staying = reasons.iter().filter(|reason| reason.is_none()).count();
+    mark_oldest(group, reasons, staying.saturating_sub(most as usize), reason);
+}
+
+/// Gives `reason` to the `count` oldest slots that have none.
+fn mark_oldest(group: &[Parked], reasons: &mut [Option<Reason>], count: usize, reason: Reason) {
+    if count == 0 {
+        return;
+    }
+    let mut staying: Vec<usize> = (0..group.len()).filter(|at| reasons[*at].is_none()).collect();
+    if count < staying.len() {
+        staying.select_nth_unstable_by_key(count, |at| (group[*at].since, group[*at].slot));
+    }
+    for at in staying.into_iter().take(count) {
+        reasons[at] = Some(reason);
+    }
+}
+
+/// What has a reason, the one that has waited longest first.
+fn oldest(parked: &[Parked], reasons: &[Option<Reason>]) -> Vec<Retirement> {
+    let of = |(slot, reason): (&Parked, &Option<Reason>)| {
+        reason.map(|reason| Retirement { slot: slot.slot, since: slot.since, reason })
+    };
+    let mut retirements: Vec<_> = parked.iter().zip(reasons).filter_map(of).collect();
+    retirements.sort_unstable_by_key(|retirement| (retirement.since, retirement.slot));
+    retirements.truncate(MOST_RETIRED);
+    retirements
+}
+
+#[cfg(test)]
+mod tests;

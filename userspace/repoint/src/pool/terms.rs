@@ -1,0 +1,76 @@
+//! On what terms a container is served: the network's, narrowed by what the container asks for.
+
+use std::time::Duration;
+
+use crate::{
+    conf::{Annotation, NetConf, User},
+    model::NetworkName,
+    node::LifecycleError,
+    store::{Domain, Mode, PoolPolicy},
+};
+
+/// How a container is served.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// With what.
+    pub(crate) mode: Mode,
+    /// Whose slots it may get, and who may get its slot afterwards.
+    pub(crate) domain: Domain,
+    /// How long its slot waits for its function afterwards, where it says so itself.
+    pub(crate) idle_ttl: Option<Duration>,
+}
+
+impl Terms {
+    /// What counts for a user of a pool: nobody can widen what the network's configuration says.
+    pub(crate) fn new(
+        conf: &NetConf,
+        policy: &PoolPolicy,
+        user: &User,
+    ) -> Result<Self, LifecycleError> {
+        let too_wide = |annotation, value: String, limit: String| LifecycleError::TooWide {
+            network: conf.name.clone(),
+            annotation,
+            value,
+            limit,
+        };
+        if let Some(scope) = user.scope.filter(|scope| *scope > policy.scope) {
+            let limit = format!("scope {}", policy.scope.name());
+            return Err(too_wide(Annotation::Scope, scope.name().to_owned(), limit));
+        }
+        if let (Some(ttl), Some(most)) = (user.idle_ttl, policy.idle_ttl)
+            && ttl > most
+        {
+            let shown = |time| humantime::format_duration(time).to_string();
+            return Err(too_wide(
+                Annotation::IdleTtl,
+                shown(ttl),
+                format!("idleTTL {}", shown(most)),
+            ));
+        }
+        Ok(Self {
+            mode: user.mode.unwrap_or(conf.pool_conf.mode),
+            domain: domain(policy, user),
+            idle_ttl: user.idle_ttl,
+        })
+    }
+}
+
+/// The trust domain of a user of a pool.
+pub(crate) fn domain(policy: &PoolPolicy, user: &User) -> Domain {
+    Domain::of(
+        user.scope.unwrap_or(policy.scope),
+        user.tenant.as_ref(),
+        user.function.as_ref(),
+        policy.share_without_tenant,
+    )
+}
+
+/// Refuses what only a pool can give, of a network without one.
+pub(crate) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), LifecycleError> {
+    match user.mode {
+        Some(mode @ (Mode::Reuse | Mode::Replicate)) => {
+            Err(LifecycleError::ModeWithoutPool { network: network.clone(), mode: mode.name() })
+        }
+        Some(Mode::None) | None => Ok(()),
+    }
+}

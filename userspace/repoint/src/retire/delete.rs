@@ -1,0 +1,119 @@
+//! Deleting slots of pools, many at a time.
+
+use std::collections::HashSet;
+
+use super::release::{rest, summary, withdraw_entries};
+use crate::{
+    failpoint,
+    model::SlotId,
+    netns::pop,
+    node::{LifecycleError, Node, now},
+    slot::{has_interface, release_masquerade, remove_interfaces},
+    store::{Slot, SlotState, StoreError},
+};
+
+/// Slots taken down together: the kernel changes no link meanwhile, for anybody.
+const BATCH: usize = 64;
+
+/// Removes all there is of slots that have namespaces of their own. Every step is tried for every
+/// slot; what fails stays on record. A slot that has changed since it was seen is left, unless it is
+/// being deleted. Returns those that were deleted.
+///
+/// # Errors
+/// Where one fails, and in another network namespace than the one where they were built.
+pub fn destroy(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
+    if !slots.is_empty() {
+        node.ensure_home()?;
+    }
+    let (mut deleted, mut errors) = (Vec::with_capacity(slots.len()), Vec::new());
+    let masquerade = slots.iter().any(|slot| slot.masquerade);
+    for batch in slots.chunks(BATCH) {
+        match destroy_batch(node, batch) {
+            Ok(batch) => deleted.extend(batch),
+            Err(error) => errors.push(error),
+        }
+    }
+    if masquerade {
+        errors.extend(release_masquerade(&node.directories.run, &node.store).err().map(Into::into));
+    }
+    summary("the slots", errors).map(|()| deleted)
+}
+
+fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
+    // Before anything is deleted that cannot be removed from here.
+    let (maps, hidden) = (node.maps()?, node.hidden_existing()?);
+    let mut slots = mark_deleting(node, slots)?;
+    failpoint::hit("destroy:deleting");
+    let mut failures = Failures::default();
+    for slot in &slots {
+        failures.extend(slot, withdraw_entries(node, slot, maps.as_ref()));
+        if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
+            failures.extend(slot, pop(namespace, path).err().map(Into::into));
+            failpoint::hit("destroy:popped");
+        }
+    }
+    if let Err(error) = remove_interfaces(&slots) {
+        failures.errors.push(error.into());
+        failures.kept.extend(slots.iter().filter(|slot| has_interface(slot)).map(|slot| slot.id));
+    }
+    failpoint::hit("destroy:links");
+    if let Some(hidden) = hidden {
+        hidden.enter(|inside| {
+            for slot in &slots {
+                failures.extend(slot, inside.release(slot.id).err().map(Into::into));
+            }
+        })?;
+    }
+    failpoint::hit("destroy:namespaces");
+    slots.retain(|slot| !failures.kept.contains(&slot.id));
+    forget(node, &slots)?;
+    failpoint::hit("destroy:forgotten");
+    let deleted = slots.iter().map(|slot| slot.id).collect();
+    summary("a batch of slots", failures.errors).map(|()| deleted)
+}
+
+/// What could not be removed, and of which slots: those stay on record, and no others.
+#[derive(Default)]
+struct Failures {
+    errors: Vec<LifecycleError>,
+    kept: HashSet<SlotId>,
+}
+
+impl Failures {
+    fn extend(&mut self, slot: &Slot, errors: impl IntoIterator<Item = LifecycleError>) {
+        let known = self.errors.len();
+        self.errors.extend(errors);
+        if self.errors.len() > known {
+            self.kept.insert(slot.id);
+        }
+    }
+}
+
+fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
+    node.store.write(|transaction| {
+        slots.iter().try_for_each(|slot| {
+            let pool = transaction.pool(&slot.pool_id())?;
+            let cooldown = pool.and_then(|pool| pool.configured.cooldown);
+            transaction.forget(slot, rest(slot, cooldown))
+        })
+    })
+}
+
+/// Marks slots as being deleted. Returns those that are, or that are gone from the record.
+fn mark_deleting(node: &Node, slots: &[Slot]) -> Result<Vec<Slot>, StoreError> {
+    node.store.write(|transaction| {
+        let mut deleting = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let recorded = transaction.slot(slot.id)?;
+            let is_deleting = |slot: &Slot| slot.state() == SlotState::Deleting;
+            if !recorded.as_ref().is_none_or(is_deleting) {
+                if transaction.unchanged(slot)?.is_none() {
+                    continue;
+                }
+                transaction.advance(slot.id, SlotState::Deleting, now(), |_| ())?;
+            }
+            deleting.push(slot.clone());
+        }
+        Ok(deleting)
+    })
+}

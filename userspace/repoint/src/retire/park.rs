@@ -1,0 +1,90 @@
+//! PARK: a slot that was in use is withdrawn from its user, and kept.
+
+use std::slice;
+
+use super::{delete::destroy, release::summary, scrub::scrub_now};
+use crate::{
+    agent_socket,
+    datapath::Maps,
+    failpoint,
+    model::Identity,
+    netns::pop,
+    node::{LifecycleError, Node, now},
+    slot::point,
+    store::{Slot, SlotState},
+};
+
+/// Parks a slot: no packet passes when this returns. Then it is for the agent to bring it back to what
+/// it was; where there is no agent, that is done here if nobody uses the namespace any more.
+///
+/// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
+/// over is deleted: who builds or claimed it may be about to mount it, and nobody else may get it. Says
+/// whether it was done: not where the slot has changed since it was read.
+pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+    if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
+        destroy(node, slice::from_ref(slot))?;
+        return Ok(node.store.read(|transaction| transaction.slot(slot.id))?.is_none());
+    }
+    if withdraw(node, slot)?.is_none() {
+        return Ok(false);
+    }
+    if !agent_socket::notify(
+        &node.directories.run,
+        &format!("parked slot {} of {}", slot.id, slot.network),
+    ) {
+        // Where that cannot be done now, the slot stays parked and dirty, for an agent, or for an ADD
+        // that lacks a slot: its container is detached all the same.
+        drop(scrub_now(node, slot.id));
+    }
+    Ok(true)
+}
+
+/// Takes the slot's namespace from the runtime's path, stops its traffic and forgets its user. Gives the
+/// slot as it is then; none, where it has changed since it was read: another DEL was faster, and the
+/// slot may be another container's by now.
+pub(crate) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, LifecycleError> {
+    let popped: Result<(), LifecycleError> = match (&slot.netns_path, slot.netns) {
+        (Some(path), Some(namespace)) => pop(namespace, path).map(drop).map_err(Into::into),
+        _ => Ok(()),
+    };
+    failpoint::hit("park:popped");
+    let is_popped = popped.is_ok();
+    let withdrawn = node
+        .with_maps(|maps| stop(node, slot, Some(maps), is_popped))
+        .and_then(|stopped| stopped.map_or_else(|| stop(node, slot, None, is_popped), Ok));
+    failpoint::hit("park:dirty");
+    let (withdrawn, failed) = match withdrawn {
+        Ok(withdrawn) => (withdrawn, None),
+        Err(error) => (None, Some(error)),
+    };
+    let errors = popped.err().into_iter().chain(failed).collect();
+    summary(&format!("slot {}", slot.id), errors).map(|()| withdrawn)
+}
+
+/// Points the maps at nobody, and forgets the slot's user where its namespace `is_popped`. Both in one
+/// transaction: the slot does not become another's in between, and a sweep does not find one that is
+/// in use and has no traffic.
+fn stop(
+    node: &Node,
+    seen: &Slot,
+    maps: Option<&Maps>,
+    is_popped: bool,
+) -> Result<Option<Slot>, LifecycleError> {
+    node.store.write(|transaction| {
+        let Some(mut slot) = transaction.unchanged(seen)? else {
+            return Ok(None);
+        };
+        if let Some(maps) = maps {
+            point(&slot, slot.host_ifindex, Identity::PARKED, maps)?;
+            failpoint::hit("park:pointed");
+        }
+        if is_popped {
+            transaction.detach(&mut slot)?;
+            if slot.state() != SlotState::Dirty {
+                slot.become_state(SlotState::Dirty, now())?;
+            }
+            transaction.put_slot(&slot)?;
+        }
+        Ok(Some(slot))
+    })
+}

@@ -1,0 +1,165 @@
+//! Giving an attachment up: what DEL, GC and a failed ADD have in common.
+
+use std::{path::Path, thread, time::Duration};
+
+use crate::{
+    conf::NetConf,
+    datapath::Maps,
+    failpoint,
+    model::NetnsPath,
+    netns::{Netns, pop},
+    node::{LifecycleError, Node, Request, now},
+    slot::{release_masquerade, remove_interface, remove_sources, withdraw},
+    store::{SOFT_COOLDOWN, Slot, SlotState},
+    threads::{self, ThreadError},
+};
+
+/// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
+/// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
+/// Says whether it was done: not where the slot has changed since it was read.
+pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
+    match mark_deleting(node, slot)? {
+        Some(slot) => remove_all(node, &slot, request).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// The same for the slot of an ADD that failed. If a DEL came meanwhile and has forgotten the slot,
+/// what ADD has made since is removed.
+pub(crate) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let deleting = mark_deleting(node, slot)?;
+    remove_all(node, deleting.as_ref().unwrap_or(slot), request)
+}
+
+fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    failpoint::hit("release:deleting");
+    let mut errors = remove(node, slot, request.remover.as_deref());
+    // While something may lead to the addresses, the plugin that gave them must not give them to others:
+    // the next DEL has them taken back.
+    if errors.is_empty() {
+        errors.extend(release_addresses(node, slot, request).err());
+    }
+    failpoint::hit("release:addresses");
+    if errors.is_empty() {
+        forget(node, slot, &request.conf)?;
+        failpoint::hit("release:forgotten");
+    }
+    summary(&request.attachment.to_string(), errors)
+}
+
+/// Removes what the kernel has of the slot. Removing the interface and removing the masquerade rule
+/// wait for a grace period each, so they wait together; both after the last packet of the slot.
+fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleError> {
+    let mut errors: Vec<LifecycleError> = Vec::new();
+    match node.maps() {
+        Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
+        Err(error) => errors.push(error),
+    }
+    if !slot.owns_netns && (slot.source_routed || slot.host_ifindex == 0) {
+        errors.extend(release_sources(slot).err());
+    }
+    thread::scope(|scope| {
+        let release = || release_masquerade(&node.directories.run, &node.store);
+        // Without a thread, one after the other.
+        let rule = slot.masquerade.then(|| threads::spawn(scope, release).map_err(|_| release()));
+        errors.extend(remove_interface(slot, remover).err().map(Into::into));
+        if slot.owns_netns {
+            errors.extend(release_netns(node, slot).err());
+        }
+        let released = rule.map(|rule| match rule {
+            Ok(thread) => thread.join().map_err(|_| ThreadError::Ended.into()),
+            Err(released) => Ok(released),
+        });
+        match released {
+            Some(Ok(released)) => errors.extend(released.err().map(Into::into)),
+            Some(Err(ended)) => errors.push(ended),
+            None => {}
+        }
+    });
+    errors
+}
+
+/// Removes the rules that route by the slot's source addresses, if its namespace is still at its path.
+fn release_sources(slot: &Slot) -> Result<(), LifecycleError> {
+    let path = slot.netns_path.as_ref().and_then(|path| NetnsPath::new(path).ok());
+    // A namespace that is gone, or a path where it never was, has no rules.
+    let Some(Ok(netns)) = path.map(|path| Netns::open(&path)) else { return Ok(()) };
+    if slot.netns != Some(netns.inode()) {
+        return Ok(());
+    }
+    Ok(netns.run(|| remove_sources(&slot.ifname))??)
+}
+
+/// Removes the slot's map entries while nobody can write to the database: an address that was looked
+/// at is not another's before its entry is removed.
+pub(super) fn withdraw_entries(
+    node: &Node,
+    slot: &Slot,
+    maps: Option<&Maps>,
+) -> Vec<LifecycleError> {
+    let withdrawn = node.store.read(|_| Ok::<_, LifecycleError>(withdraw(slot, maps)));
+    match withdrawn {
+        Ok(errors) => errors.into_iter().map(Into::into).collect(),
+        Err(error) => vec![error],
+    }
+}
+
+/// Takes the slot's own namespace from the runtime's path, and lets go of it.
+fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
+        pop(namespace, path)?;
+        failpoint::hit("release:popped");
+    }
+    if let Some(hidden) = node.hidden_existing()? {
+        hidden.enter(|inside| inside.release(slot.id))??;
+    }
+    failpoint::hit("release:netns");
+    Ok(())
+}
+
+/// Marks the slot as being deleted; none where it is not as it was seen. One that is marked already may be
+/// removed by many.
+fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
+    node.store.write(|transaction| match transaction.slot(seen.id)? {
+        Some(slot) if slot.state() == SlotState::Deleting => Ok(Some(slot)),
+        Some(_) if transaction.unchanged(seen)?.is_some() => {
+            Ok(Some(transaction.advance(seen.id, SlotState::Deleting, now(), |_| ())?))
+        }
+        _ => Ok(None),
+    })
+}
+
+/// Has the plugin that gave the slot's addresses take them back: the one on record, since the
+/// configuration may name another by now.
+///
+/// It may give them to another at once. So they are nobody's on record before, if nothing leads to
+/// the slot by them any more.
+fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+    let Some(plugin) = &slot.ipam else { return Ok(()) };
+    if !slot.addresses.is_empty() {
+        node.store.write(|transaction| transaction.release_addresses(slot.id, now()))?;
+        failpoint::hit("release:unrecorded");
+    }
+    Ok(request.delegate(plugin)?.del()?)
+}
+
+fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), LifecycleError> {
+    let cooldown = conf.pool.and_then(|policy| policy.cooldown);
+    node.store.write(|transaction| Ok(transaction.forget(slot, rest(slot, cooldown))?))
+}
+
+/// Until when the addresses of a slot rest, nanoseconds since the boot: from its last use on.
+pub(super) fn rest(slot: &Slot, cooldown: Option<Duration>) -> u64 {
+    let cooldown = cooldown.unwrap_or(SOFT_COOLDOWN);
+    let last_used = if slot.state() == SlotState::Parked { slot.changed } else { now() };
+    last_used.saturating_add(u64::try_from(cooldown.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// One error out of many.
+pub(crate) fn summary(what: &str, mut errors: Vec<LifecycleError>) -> Result<(), LifecycleError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let first = Box::new(errors.remove(0));
+    Err(LifecycleError::Release { what: what.to_owned(), first, rest: errors })
+}

@@ -1,0 +1,307 @@
+//! Slots that came back: scrubbed for the next container of their trust domain, or deleted where no
+//! container may have them any more.
+
+use std::{
+    collections::HashMap,
+    iter,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use super::{delete::destroy, scrub_lock::ScrubLock};
+use crate::{
+    conf::NetConf,
+    failpoint,
+    model::SlotId,
+    node::{LifecycleError, Node, effective::pool_template, halves::ensure_half, now},
+    slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
+    store::{Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
+    template::{NetworkConfig, NodeContext},
+    threads::{self, ThreadError},
+};
+
+/// How long a slot may stay in use after it was parked: runtimes that take the network away before
+/// they stop the containers give those 30 s by default.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Slots that are scrubbed at a time.
+const WORKERS: usize = 8;
+
+/// What became of a slot.
+#[derive(Debug)]
+pub enum Fate {
+    /// It waits for its trust domain again.
+    Ready {
+        /// What had to be repaired.
+        repaired: Vec<String>,
+    },
+    /// It is in use still: the scrub is to be tried again.
+    InUse(User),
+    /// No container may have it any more, and it is deleted.
+    Unwanted,
+    /// It is deleted, because it could not be brought back to what it was.
+    Deleted(String),
+}
+
+/// Scrubs one slot, if it is dirty and nobody uses it.
+pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
+    let slot = node.store.read(|transaction| transaction.slot(id))?;
+    match slot {
+        Some(slot) => scrub(node, &[slot]).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over, and
+/// so is what another process scrubs. Slots that no container may have any more are deleted: neither
+/// looked at nor waited for, even with processes inside.
+pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+    let (wanted, unwanted) = sort(node, slots)?;
+    let deleted = destroy(node, &unwanted);
+    let mut fates: Vec<_> = unwanted.iter().map(|slot| (slot.id, Fate::Unwanted)).collect();
+    failpoint::hit("scrub:unwanted");
+    if !wanted.is_empty() {
+        fates.extend(scrub_wanted(node, &wanted)?);
+    }
+    deleted.map(|_| fates)
+}
+
+/// The slots that came back, the one first that came back first: those that a container may have
+/// again, and the others.
+pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+    let dirty = node.store.read(|transaction| {
+        let mut dirty = Vec::new();
+        for id in transaction.indexed(Prefix::State(SlotState::Dirty))? {
+            let slot = transaction.slot(id?)?;
+            dirty.extend(slot.filter(|slot| slot.container.is_none()));
+        }
+        Ok::<_, StoreError>(dirty)
+    });
+    let mut dirty = dirty?;
+    dirty.sort_unstable_by_key(|slot| slot.changed);
+    sort(node, &dirty)
+}
+
+/// What uses slots' namespaces, by slot: one process or mount of each that is found from outside.
+pub fn holders(node: &Node, slots: &[Slot]) -> Result<HashMap<SlotId, User>, LifecycleError> {
+    let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
+    if namespaces.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let hidden = node.hidden_existing()?.map(|hidden| hidden.inode()).transpose()?;
+    let mut users = users(&namespaces, hidden.map(|hidden| hidden.inode))?;
+    let held = |slot: &Slot| Some((slot.id, users.remove(&slot.netns?)?));
+    Ok(slots.iter().filter_map(held).collect())
+}
+
+/// Dirty slots by whether a container may have them again.
+fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+    Ok(node.store.read(|transaction| {
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for slot in slots {
+            let is_dirty = slot.state() == SlotState::Dirty && slot.container.is_none();
+            if is_dirty && !is_wanted(transaction, slot)? {
+                unwanted.push(slot.clone());
+            } else {
+                wanted.push(slot.clone());
+            }
+        }
+        Ok::<_, StoreError>((wanted, unwanted))
+    })?)
+}
+
+/// Whether a container may have a slot again.
+fn is_wanted<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    slot: &Slot,
+) -> Result<bool, StoreError> {
+    let pool = transaction.pool(&slot.pool_id())?;
+    Ok(pool.is_some_and(|pool| waits_for_its_domain(slot, &pool)))
+}
+
+/// Whether a slot may wait for its trust domain: its last user leaves it to that, the pool still
+/// builds such slots, and has such domains.
+pub(crate) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
+    let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(&pool.configured));
+    slot.retain && slot.pool == pool.key && is_within
+}
+
+/// Scrubs slots that their trust domains may have again.
+///
+/// Scrubbing is mostly waiting, for the kernel to forget sockets that were closed a moment ago.
+fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+    let hidden = node.hidden()?;
+    let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
+    let users = users(&namespaces, Some(hidden.inode()?.inode))?;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut ends = Vec::new();
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let user = slot.netns.and_then(|netns| users.get(&netns));
+            ends.push((slot.id, scrub_alone(node, slot, user)));
+        }
+        ends
+    };
+    // Threads of their own, since they go in and out of namespaces.
+    let ends = thread::scope(|scope| {
+        let first = threads::spawn(scope, work)?;
+        // Without these, the first one does all.
+        let others = (1..slots.len().min(WORKERS)).map(|_| threads::spawn(scope, work));
+        let started: Vec<_> = iter::once(first).chain(others.filter_map(Result::ok)).collect();
+        let ends = started.into_iter().flat_map(|thread| thread.join().unwrap_or_default());
+        Ok::<Vec<_>, ThreadError>(ends.collect())
+    })?;
+    let (mut fates, mut deleting, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
+    for (id, end) in ends {
+        match end {
+            Ok(Some((fate, slot))) => {
+                fates.push((id, fate));
+                deleting.extend(slot);
+            }
+            Ok(None) => {}
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    destroy(node, &deleting)?;
+    failure.map_or(Ok(fates), Err)
+}
+
+/// What became of a slot, and the slot if it is to be deleted.
+type End = (Fate, Option<Slot>);
+
+/// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
+/// its scrub lock is taken.
+fn scrub_alone(
+    node: &Node,
+    slot: &Slot,
+    user: Option<&User>,
+) -> Result<Option<End>, LifecycleError> {
+    let Some(_lock) = ScrubLock::take(&node.directories.run, slot.id)? else {
+        return Ok(None);
+    };
+    let fate = match user {
+        Some(user) if is_out_of_patience(slot) => {
+            Fate::Deleted(format!("still in use after {PATIENCE:?}: {user}"))
+        }
+        Some(user) => return Ok(Some((Fate::InUse(user.clone()), None))),
+        None => {
+            if !begin(node, slot)? {
+                return Ok(None);
+            }
+            failpoint::hit("scrub:begun");
+            // Nothing would try again what cannot be scrubbed now.
+            scrub_begun(node, slot).unwrap_or_else(|error| Fate::Deleted(error.to_string()))
+        }
+    };
+    failpoint::hit("scrub:done");
+    let deleting = end(node, slot, &fate)?;
+    failpoint::hit("scrub:recorded");
+    Ok(Some((fate, deleting)))
+}
+
+fn is_out_of_patience(slot: &Slot) -> bool {
+    u128::from(now().saturating_sub(slot.changed)) > PATIENCE.as_nanos()
+}
+
+fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
+    let deleted = |reason: &str| Ok(Fate::Deleted(reason.to_owned()));
+    let pool = node.store.read(|transaction| transaction.pool(&slot.pool_id()))?;
+    let Some(pool) = pool else {
+        return deleted("its pool is gone");
+    };
+    if !waits_for_its_domain(slot, &pool) {
+        return Ok(Fate::Unwanted);
+    }
+    // By other plugins of a chain, too; what they added there would be the next user's.
+    let restored = ensure_half(node, slot)?;
+    if let Some(residue) = host_residue(slot)? {
+        return Ok(Fate::Deleted(residue));
+    }
+    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
+    let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
+        return deleted("its fingerprint is not on record");
+    };
+    let netns = node.hidden()?.netns(slot.id)?;
+    if slot.netns != Some(netns.inode()) {
+        return deleted("its namespace is another's by now");
+    }
+    Ok(match scrub_netns(slot, &configuration(node, slot, &pool)?, &netns, &expected) {
+        Ok(Scrubbed::Clean { repaired }) => {
+            forget_mac(node, slot)?;
+            let restored = restored.iter().map(|part| format!("on the node: {part}"));
+            Fate::Ready { repaired: restored.chain(repaired).collect() }
+        }
+        Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
+        Ok(Scrubbed::Different(difference)) => Fate::Deleted(difference.to_string()),
+        Err(error) => Fate::Deleted(error.to_string()),
+    })
+}
+
+/// Forgets which Ethernet address the last user took: the next one's frames are for the slot's own.
+fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+    if let Some(maps) = node.maps()? {
+        maps.forget_mac(slot.host_ifindex)?;
+    }
+    failpoint::hit("scrub:mac");
+    Ok(())
+}
+
+/// What the slot was built as.
+fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
+    let stored = slot.template_name.is_some().then_some(&slot.template);
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    Ok(template.instantiate(&context))
+}
+
+/// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still, or
+/// has had it since it was seen: who used it before is proved to be gone, and not who used it then.
+pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+    node.store.write(|transaction| {
+        let current = transaction.unchanged(slot)?;
+        let Some(current) = current.filter(|slot| is_ours(slot, &[SlotState::Dirty])) else {
+            return Ok(false);
+        };
+        // The time stays that of its parking, so that patience ends.
+        transaction.advance(slot.id, SlotState::Scrubbing, current.changed, |_| ())?;
+        Ok(true)
+    })
+}
+
+/// Records what became of it. Returns the slot if it is to be deleted.
+fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleError> {
+    node.store.write(|transaction| {
+        let current = transaction.unchanged(slot)?;
+        let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
+        let Some(current) = current.filter(ours) else {
+            // Another process has deleted it meanwhile.
+            return Ok(None);
+        };
+        match fate {
+            Fate::Ready { .. } => park(transaction, slot.id, now())?,
+            Fate::InUse(_) => {
+                transaction.advance(slot.id, SlotState::Dirty, current.changed, |_| ())?;
+            }
+            Fate::Unwanted | Fate::Deleted(_) => {
+                return Ok(Some(transaction.advance(
+                    slot.id,
+                    SlotState::Deleting,
+                    now(),
+                    |_| (),
+                )?));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Whether nobody has a slot but who scrubs it.
+fn is_ours(slot: &Slot, states: &[SlotState]) -> bool {
+    states.contains(&slot.state()) && slot.container.is_none()
+}
+
+/// Records that a scrubbed slot waits, for its function if it has one, and else for its domain.
+pub(crate) fn park(transaction: &mut Write<'_>, id: SlotId, when: u64) -> Result<(), StoreError> {
+    transaction.advance(id, SlotState::Parked, when, |_| ()).map(drop)
+}

@@ -1,0 +1,82 @@
+//! How many slots a tenant may have: key `pool.maxSlotsPerTenant`.
+
+use crate::{
+    conf::User,
+    failpoint,
+    model::{NetworkName, Tenant},
+    netlink::{RouteSocket, namespaces_alive},
+    node::{LifecycleError, Node},
+    store::{Lingering, PoolPolicy, SlotState, Transaction},
+};
+
+/// Refuses a slot more to a tenant that has as many as it may have.
+pub(crate) fn ensure_tenant_room<T: lmdb::Transaction>(
+    transaction: &Transaction<'_, T>,
+    network: &NetworkName,
+    user: &User,
+    policy: &PoolPolicy,
+) -> Result<(), LifecycleError> {
+    let (Some(limit), Some(tenant)) = (policy.slots_per_tenant, &user.tenant) else {
+        return Ok(());
+    };
+    if transaction.slots_of(network, tenant)? < limit {
+        return Ok(());
+    }
+    let is_its = |one: &Lingering| (&one.network, &one.tenant) == (network, tenant);
+    let lingering = transaction.lingering()?.iter().filter(|one| is_its(one)).count();
+    let (network, tenant) = (network.clone(), tenant.clone());
+    Err(LifecycleError::TenantLimit { network, tenant, limit, lingering })
+}
+
+/// Looks which namespaces of deleted slots are gone, and no longer charges them to their tenants.
+/// Says how many there were.
+pub fn end_lingering(node: &Node) -> Result<usize, LifecycleError> {
+    let lingering = node.store.read(|transaction| transaction.lingering())?;
+    if lingering.is_empty() {
+        return Ok(0);
+    }
+    let numbers: Vec<_> = lingering.iter().map(|one| one.nsid).collect();
+    let alive = namespaces_alive(&mut RouteSocket::open()?, &numbers)?;
+    let gone = lingering.iter().filter(|one| !alive.contains(&one.nsid)).map(|one| one.slot);
+    let gone: Vec<_> = gone.collect();
+    failpoint::hit("lingering:looked");
+    if !gone.is_empty() {
+        node.store.write(|transaction| {
+            gone.iter().try_for_each(|slot| transaction.end_lingering(*slot).map(drop))
+        })?;
+    }
+    Ok(gone.len())
+}
+
+/// What [`Node::evict`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Slots that waited and were deleted.
+    pub deleted: usize,
+    /// Slots in use, which are deleted when they come back.
+    pub in_use: usize,
+}
+
+impl Node {
+    /// Ensures that no container gets what a tenant had until now: its waiting slots are deleted,
+    /// and those in use when they come back. For a tenant that was deleted and made again under the
+    /// same name.
+    pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, LifecycleError> {
+        let slots = self.store.write(|transaction| {
+            let mut slots = transaction.slots()?;
+            slots.retain(|slot| slot.owns_netns && slot.tenant.as_ref() == Some(tenant));
+            for slot in slots.iter().filter(|slot| slot.retain) {
+                let mut slot = slot.clone();
+                slot.retain = false;
+                transaction.put_slot(&slot)?;
+            }
+            Ok::<_, LifecycleError>(slots)
+        })?;
+        failpoint::hit("evict:recorded");
+        let (parked, others): (Vec<_>, Vec<_>) =
+            slots.into_iter().partition(|slot| slot.state() == SlotState::Parked);
+        super::destroy(self, &parked)?;
+        let in_use = others.iter().filter(|slot| slot.container.is_some()).count();
+        Ok(Evicted { deleted: parked.len(), in_use })
+    }
+}

@@ -1,0 +1,38 @@
+//! Activating a claimed slot: binding its namespace over the path of the container's, and writing its map entries.
+
+use crate::{
+    datapath::Maps,
+    failpoint,
+    netns::{Netns, stack},
+    node::{LifecycleError, Node, conflict::ensure_unchanged, now},
+    slot::point_waiting,
+    store::{Slot, SlotState},
+};
+
+/// Makes a promised slot work: its namespace where the runtime looks for it, its map entries
+/// pointing at it, and that on record.
+pub(super) fn activate(
+    node: &Node,
+    maps: &Maps,
+    slot: &Slot,
+    netns: &Netns,
+) -> Result<(), LifecycleError> {
+    if slot.netns != Some(netns.inode()) {
+        return Err(LifecycleError::StrangeNetns { slot: slot.id });
+    }
+    if let Some(path) = &slot.netns_path {
+        stack(netns, path)?;
+    }
+    failpoint::hit("activate:stacked");
+    node.store.write(|transaction| {
+        // While nobody else can write: should a DEL have come meanwhile, the slot may be another's,
+        // and its traffic is no more ours to start.
+        ensure_unchanged(transaction, slot)?;
+        point_waiting(slot, slot.identity, maps)?;
+        failpoint::hit("activate:pointed");
+        transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
+        Ok::<_, LifecycleError>(())
+    })?;
+    failpoint::hit("activate:active");
+    Ok(())
+}

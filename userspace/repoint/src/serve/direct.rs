@@ -1,0 +1,283 @@
+//! An interface that is built in the container's own namespace.
+
+use ipnet::IpNet;
+
+use super::{decision::ordinary, reclaim::Room, result::result};
+use crate::{
+    cni::{CniResult, Dns, Route},
+    conf::{IpamConf, User},
+    datapath::Datapath,
+    failpoint,
+    ipam::{NodeAddresses, resolv_conf},
+    model::Decline,
+    model::{AttachmentId, NetnsPath, TemplateName},
+    netns::Netns,
+    node::{
+        LifecycleError, Node, Request,
+        addresses::take_addresses,
+        configuration::{configuration, ensure_ipv6, template},
+        conflict::{cause, ensure_unchanged},
+        effective::{pool_id, stored_template},
+        now,
+        reserved::{check_given, node_addresses},
+        traffic::publish,
+    },
+    pool::{
+        build::{MOST_TRIES, spare_addresses},
+        shortage::lack,
+        template_use::check_use,
+    },
+    retire::{connections::forget_connections, release::undo, tenants::ensure_tenant_room},
+    slot::{BuildPermit, Builder, Built, require_masquerade},
+    store::{Mode, Slot, SlotState},
+    template::{NetworkConfig, Operation, Template},
+};
+
+/// Attaches a container by building an interface in its own namespace.
+pub(crate) fn add_cold(
+    node: &Node,
+    request: &Request,
+    user: &User,
+    decline: Option<Decline>,
+    path: &NetnsPath,
+    netns: &Netns,
+) -> Result<CniResult, LifecycleError> {
+    let name = pool_id(&request.conf, &request.attachment.ifname, user).template;
+    let stored = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
+    check_use(name.as_ref(), stored.as_ref().and_then(|stored| stored.source.owner()), user)?;
+    let template = stored.map(|stored| stored.template);
+    let cold = Cold { request, user, decline, path, netns, name, template };
+    let mut tries = 1;
+    let result = loop {
+        match cold.claim_and_attach(node) {
+            Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => tries += 1,
+            attached => break attached?,
+        }
+    };
+    Ok(match request.conf.prev_result.clone() {
+        Some(previous) => result.chained_after(previous),
+        None => result,
+    })
+}
+
+/// A container that gets its interface in its own namespace.
+struct Cold<'a> {
+    request: &'a Request,
+    user: &'a User,
+    /// Why it is not given a slot of the pool, if there is one.
+    decline: Option<Decline>,
+    path: &'a NetnsPath,
+    netns: &'a Netns,
+    /// The stored template that it is made from, if it is made from one.
+    name: Option<TemplateName>,
+    template: Option<Template>,
+}
+
+impl Cold<'_> {
+    /// Attaches the container, or leaves nothing of it.
+    fn claim_and_attach(&self, node: &Node) -> Result<CniResult, LifecycleError> {
+        let slot = self.claim_with_room(node)?;
+        failpoint::hit("add:claimed");
+        let attached = self.attach(node, &slot).map_err(|error| cause(node, &slot, error));
+        if let Err(error) = &attached {
+            // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
+            // the caller wants to know why ADD failed.
+            drop(undo(node, &slot, self.request));
+            if error.meets_another_on_node() {
+                drop(spare_addresses(node, &slot));
+            }
+        }
+        attached
+    }
+
+    /// Records the intent; slots that wait are deleted for their addresses where none is left.
+    fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let room = Room::new(node, &self.request.conf);
+        loop {
+            let claimed = self.claim(node);
+            match claimed.as_ref().err().and_then(lack) {
+                Some(lack) if room.make(&lack, None)? => {}
+                _ => return claimed,
+            }
+        }
+    }
+
+    /// Records the intent: the attachment, a slot for it and, where they are ours to give,
+    /// addresses.
+    fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
+        let (conf, attachment) = (&self.request.conf, &self.request.attachment);
+        let home = Netns::current()?.inode();
+        let reserved = match &conf.ipam {
+            IpamConf::Own(own) => node_addresses(&own.range_sets)?,
+            IpamConf::Delegated(_) => NodeAddresses::default(),
+        };
+        node.store.grow(|transaction| {
+            transaction.record_home(home)?;
+            let id = transaction.next_slot_id()?;
+            transaction.attach(attachment, id)?;
+            if let Some(policy) = &conf.pool {
+                ensure_tenant_room(transaction, &conf.name, self.user, policy)?;
+            }
+            let AttachmentId { network, ifname, .. } = attachment;
+            let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
+            self.give(&mut slot);
+            slot.masquerade = self.masquerades();
+            slot.link_local = conf.link_local;
+            (slot.local_path, slot.hook) = (conf.local_path, conf.hook);
+            slot.mac = conf.mac.unwrap_or(slot.mac);
+            slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
+            match &conf.ipam {
+                IpamConf::Own(own) => {
+                    slot.addresses = {
+                        let requested = self.request.requested_addresses();
+                        let pool = pool_id(conf, &attachment.ifname, self.user);
+                        let yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
+                        take_addresses(transaction, &pool, own, &reserved, &requested, yields, id)?
+                    };
+                }
+                IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
+            }
+            let decision = ordinary(self.decline);
+            transaction.note(attachment, &decision, now())?;
+            slot.decision = Some(decision);
+            transaction.put_slot(&slot)?;
+            Ok(slot)
+        })
+    }
+
+    /// Records whose the slot is.
+    fn give(&self, slot: &mut Slot) {
+        slot.container = Some(self.request.attachment.container.clone());
+        slot.netns_path = Some(self.path.as_path().to_owned());
+        slot.netns = Some(self.netns.inode());
+        slot.function.clone_from(&self.user.function);
+        slot.tenant.clone_from(&self.user.tenant);
+        slot.template_name.clone_from(&self.name);
+        slot.mode = Mode::None;
+        slot.used = true;
+    }
+
+    fn masquerades(&self) -> bool {
+        let stored = self.template.as_ref();
+        stored.map_or(self.request.conf.ip_masq, |stored| {
+            stored.operations.contains(&Operation::Masquerade)
+        })
+    }
+
+    /// From the record to a working interface.
+    fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, LifecycleError> {
+        let request = self.request;
+        let leased = addresses(node, request, slot)?;
+        failpoint::hit("add:addresses");
+        forget_connections(node, [&leased.slot])?;
+        let template = match &self.template {
+            Some(stored) => stored.clone(),
+            None => template(&request.conf, &leased.routes),
+        };
+        let config = configuration(&template, &leased.slot.addresses)?;
+        if config.addresses.iter().any(|address| address.addr().is_ipv6()) {
+            ensure_ipv6(&request.conf, config.mtu)?;
+        }
+        if config.masquerade {
+            require_masquerade(&node.directories.run)?;
+        }
+        let built = build(node, request, self.netns, &leased.slot, &config)?;
+        failpoint::hit("add:built");
+        let slot = self.activate(node, slot, &template, &config, &built)?;
+        failpoint::hit("add:active");
+        let dns = request.conf.resolve_dns(leased.dns);
+        Ok(result(&slot, &config, self.path, dns))
+    }
+
+    /// Records that the interface works, and what it was made from.
+    fn activate(
+        &self,
+        node: &Node,
+        slot: &Slot,
+        template: &Template,
+        config: &NetworkConfig,
+        built: &Built,
+    ) -> Result<Slot, LifecycleError> {
+        let digest = template.digest()?.0;
+        let stored = self.template.as_ref().map(Template::to_json).transpose()?;
+        node.store.grow(|transaction| {
+            ensure_unchanged(transaction, slot)?;
+            if let Some(text) = &stored {
+                transaction.put_template(&digest, text)?;
+            }
+            Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
+                slot.template = digest;
+                slot.host_ifindex = built.host_ifindex;
+                slot.source_routed = built.source_routed;
+                slot.mtu = config.mtu;
+            })?)
+        })
+    }
+}
+
+/// What address management gave.
+struct Lease {
+    /// The slot, with its addresses.
+    slot: Slot,
+    routes: Vec<Route>,
+    dns: Dns,
+}
+
+fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, LifecycleError> {
+    match &request.conf.ipam {
+        IpamConf::Own(own) => Ok(Lease {
+            slot: slot.clone(),
+            routes: own.routes.clone(),
+            dns: own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?,
+        }),
+        IpamConf::Delegated(plugin) => {
+            let given = request.delegate(plugin)?.add()?;
+            failpoint::hit("add:delegated");
+            let addresses: Vec<IpNet> = given.ips.iter().map(|ip| ip.address).collect();
+            if addresses.is_empty() {
+                return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
+            }
+            check_given(plugin, addresses.iter().map(IpNet::addr))?;
+            let slot = record_addresses(node, slot, addresses)?;
+            Ok(Lease { slot, routes: given.routes, dns: given.dns })
+        }
+    }
+}
+
+/// Records what another plugin gave.
+fn record_addresses(
+    node: &Node,
+    slot: &Slot,
+    addresses: Vec<IpNet>,
+) -> Result<Slot, LifecycleError> {
+    node.store.write(|transaction| {
+        ensure_unchanged(transaction, slot)?;
+        let mut slot = slot.clone();
+        for address in &addresses {
+            transaction.take_address(address.addr(), slot.id)?;
+        }
+        slot.addresses = addresses;
+        transaction.put_slot(&slot)?;
+        Ok(slot)
+    })
+}
+
+fn build(
+    node: &Node,
+    request: &Request,
+    netns: &Netns,
+    slot: &Slot,
+    config: &NetworkConfig,
+) -> Result<Built, LifecycleError> {
+    let datapath = node.load_datapath()?;
+    let _permit = BuildPermit::acquire(&node.directories.run, request.conf.max_concurrent_builds)?;
+    let Datapath { programs, maps } = &datapath;
+    let owner = node.owner();
+    let builder = Builder { slot, config, netns, programs, owner };
+    let built = builder.build().map_err(|source| LifecycleError::Build {
+        attachment: Box::new(request.attachment.clone()),
+        source: Box::new(source),
+    })?;
+    publish(node, maps, slot, &built, slot.identity)?;
+    Ok(built)
+}

@@ -1,0 +1,78 @@
+//! What a container's namespace and request must be for a slot of a pool.
+
+use std::{fs, io, os::unix::process::parent_id, path::PathBuf};
+
+use super::container::ContainerNetns;
+use crate::{
+    conf::IpamConf,
+    model::Decline,
+    model::NetnsPath,
+    netns::{HiddenError, HiddenNamespaces, guard},
+    node::{LifecycleError, Request},
+};
+
+/// What was found out of a container that can have a slot.
+pub(crate) struct Guarded {
+    /// Where a slot's namespace is to be mounted: `CNI_NETNS`, or where that leads if it is a symbolic
+    /// link.
+    pub(crate) path: PathBuf,
+    /// Where slots' namespaces are, if any is.
+    pub(crate) hidden: Option<HiddenNamespaces>,
+    /// The sysctls that its own namespace has, where the runtime may have set some.
+    pub(crate) sysctls: Option<Vec<u8>>,
+}
+
+/// What keeps a container from a slot's namespace, if anything does.
+pub(crate) fn guard(
+    request: &Request,
+    path: &NetnsPath,
+    netns: &ContainerNetns,
+) -> Result<Result<Guarded, Decline>, LifecycleError> {
+    if let Some(reason) = guard_request(request) {
+        return Ok(Err(reason));
+    }
+    let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
+    let Some(mount_point) = guard::mount_point(path.as_path()).map_err(look)? else {
+        return Ok(Err(Decline::ProcessInside));
+    };
+    if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
+        return Ok(Err(Decline::UserNamespace));
+    }
+    let hidden = match HiddenNamespaces::open_own(&request.conf.directories.run) {
+        Err(HiddenError::Elsewhere { .. }) => return Ok(Err(Decline::MountNamespace)),
+        found => found?,
+    };
+    let check = request.conf.pool_conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
+    let found = netns.own.run_from(&netns.home, || {
+        let sysctls = check.then(guard::sysctls).transpose()?;
+        Ok((guard::holds_interfaces()?, sysctls))
+    })?;
+    let gives_ipv6 = request.conf.ipam.gives_ipv6();
+    Ok(match found.map_err(look)? {
+        (true, _) => Err(Decline::Interfaces),
+        (_, Some(values)) if gives_ipv6 && guard::disable_ipv6(&values) => {
+            Err(Decline::Ipv6Disabled)
+        }
+        (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), hidden, sysctls }),
+    })
+}
+
+/// Whether the runtime is CRI-O, whose `pinns` sets a pod's sysctls before ADD. The others leave
+/// them to the OCI runtime, which comes after; containerd is known by its paths already.
+fn may_have_sysctls(path: &NetnsPath) -> bool {
+    let name = path.as_path().file_name().unwrap_or_default();
+    !name.as_encoded_bytes().starts_with(b"cni-")
+        && fs::read(format!("/proc/{}/comm", parent_id()))
+            .is_ok_and(|runtime| runtime.starts_with(b"crio"))
+}
+
+/// What keeps a request from a slot, whatever its namespace.
+pub(crate) fn guard_request(request: &Request) -> Option<Decline> {
+    if matches!(request.conf.ipam, IpamConf::Delegated(_)) {
+        return Some(Decline::DelegatedIpam);
+    }
+    if request.conf.prev_result.is_some() {
+        return Some(Decline::PrevResult);
+    }
+    request.conf.asks_for_its_own(&request.args).then_some(Decline::Requested)
+}

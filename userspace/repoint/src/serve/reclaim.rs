@@ -1,0 +1,218 @@
+//! Making room where addresses or slots run out: slots that wait are deleted for those who come.
+
+use std::{
+    cell::Cell,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::select::{Wanted, find};
+use crate::{
+    conf::NetConf,
+    failpoint,
+    model::NetworkName,
+    node::{LifecycleError, Node, now},
+    pool::shortage::Lack,
+    retire::{Fate, destroy, end_lingering, scrub},
+    store::{Prefix, Slot, SlotState, StoreError},
+};
+
+/// How long a container waits for slots that are on their way to be ready, or gone.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long until others' work is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How long until slots that are in use still are looked at again: each look is a scan of `/proc`.
+const SETTLE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Slots that came back and are looked at together.
+const MOST_SETTLED: usize = 32;
+
+/// How long deleting a slot takes at most, unless the process that deletes it is killed.
+const DELETION: Duration = Duration::from_millis(500);
+
+/// States of slots that make room if they are waited for.
+const PROMISING: [SlotState; 5] = [
+    SlotState::Scrubbing,
+    SlotState::Building,
+    SlotState::Deleting,
+    SlotState::Warm,
+    SlotState::Parked,
+];
+
+/// Makes room by and by, for one container of a network.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    node: &'a Node,
+    network: &'a NetworkName,
+    cooldown: Duration,
+    deadline: Instant,
+    /// When slots that came back were all found to be in use still.
+    settled: Cell<Option<Instant>>,
+    /// Whether the last look found no slot that may make room.
+    found_none: Cell<bool>,
+}
+
+impl<'a> Room<'a> {
+    /// For a container of a network.
+    pub(crate) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
+        Self {
+            node,
+            network: &conf.name,
+            cooldown,
+            deadline,
+            settled: Cell::new(None),
+            found_none: Cell::new(false),
+        }
+    }
+
+    /// Makes some room: a slot that came back is made ready, or one that waits is deleted, or, where
+    /// others are at it, some time passes. Says whether it is worth trying again.
+    ///
+    /// `wanted` is what the container wants of a pool, if anything: nothing is deleted for it as long
+    /// as a slot waits that it can have.
+    pub(crate) fn make(
+        &self,
+        lack: &Lack,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<bool, LifecycleError> {
+        if Instant::now() >= self.deadline {
+            return Ok(false);
+        }
+        let made = self.end_lingering(lack)?
+            || self.settle(lack)?
+            || self.evict(lack, wanted)?
+            || self.finish(lack)?
+            || self.wait(lack)?;
+        // A slot that was in the way may have been deleted since: the container tries once more.
+        let had_found_none = self.found_none.replace(!made);
+        Ok(made || !had_found_none)
+    }
+
+    /// No longer charges the tenant for namespaces that are gone.
+    fn end_lingering(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+        Ok(matches!(lack, Lack::Tenant(_)) && end_lingering(self.node)? > 0)
+    }
+
+    /// Has slots that came back brought back to what they were, those that nobody uses any more.
+    fn settle(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+        if self.settled.get().is_some_and(|last| last.elapsed() < SETTLE_AGAIN) {
+            return Ok(false);
+        }
+        let mut dirty = self.find_all(lack, &[SlotState::Dirty], |_| true)?;
+        dirty.truncate(MOST_SETTLED);
+        if dirty.is_empty() {
+            return Ok(false);
+        }
+        // What cannot be done now is left to others; there may be room without it.
+        let fates = scrub(self.node, &dirty).unwrap_or_default();
+        let settled = fates.iter().any(|(_, fate)| !matches!(fate, Fate::InUse(_)));
+        self.settled.set((!settled).then(Instant::now));
+        Ok(settled)
+    }
+
+    /// Deletes the slot that has waited longest, parked ones first.
+    fn evict(&self, lack: &Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
+        for state in [SlotState::Parked, SlotState::Warm] {
+            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
+                continue;
+            };
+            let slot = self.node.store.write(|transaction| {
+                // One that it can have may have come back since it was looked for. A tenant at its
+                // limit may have none before this one is gone.
+                if let Some(wanted) = wanted.filter(|_| !matches!(lack, Lack::Tenant(_)))
+                    && find(transaction, wanted)?.is_some()
+                {
+                    return Ok(None);
+                }
+                let current = transaction.unchanged(&found)?.filter(|slot| slot.state() == state);
+                if let Some(slot) = &current {
+                    transaction.advance(slot.id, SlotState::Deleting, now(), |_| ())?;
+                }
+                // The record as it was, which shows since when its addresses rest.
+                Ok::<_, StoreError>(current)
+            })?;
+            failpoint::hit("room:deleting");
+            // What cannot be removed of it is no reason for this container to fail. One that was claimed
+            // meanwhile leaves others to look for.
+            drop(destroy(self.node, slot.as_slice()));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Deletes a slot that another process began to delete, and does not go on with.
+    fn finish(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+        let is_left = |slot: &Slot| has_been_so_for(slot, DELETION);
+        let left = self.find_which(lack, &[SlotState::Deleting], is_left)?;
+        // What cannot be removed of it is no reason for this container to fail.
+        Ok(left.is_some() && destroy(self.node, left.as_slice()).is_ok())
+    }
+
+    /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.
+    fn is_rested(&self, slot: &Slot) -> bool {
+        !slot.used || has_been_so_for(slot, self.cooldown)
+    }
+
+    /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
+    /// looked for those that wait.
+    fn wait(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+        let found = self.find(lack, &PROMISING)?.is_some();
+        if found {
+            thread::park_timeout(LOOK_AGAIN);
+        }
+        Ok(found)
+    }
+
+    /// The slot of the network that has been longest in one of these states, that no runtime has,
+    /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
+    /// them to another is found.
+    fn find(&self, lack: &Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
+        self.find_which(lack, states, |_| true)
+    }
+
+    /// The same, of those that `fit`.
+    fn find_which(
+        &self,
+        lack: &Lack,
+        states: &[SlotState],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Result<Option<Slot>, LifecycleError> {
+        Ok(self.find_all(lack, states, fits)?.into_iter().next())
+    }
+
+    /// All of them, those first that have been so longest.
+    fn find_all(
+        &self,
+        lack: &Lack,
+        states: &[SlotState],
+        fits: impl Fn(&Slot) -> bool,
+    ) -> Result<Vec<Slot>, LifecycleError> {
+        let has = |slot: &Slot| match lack {
+            Lack::Any => true,
+            Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == *wanted),
+            Lack::Tenant(tenant) => slot.tenant.as_ref() == Some(tenant),
+        };
+        let fits = |slot: &Slot| {
+            slot.network == *self.network && slot.container.is_none() && has(slot) && fits(slot)
+        };
+        let mut found = Vec::new();
+        self.node.store.read(|transaction| {
+            for state in states {
+                for id in transaction.indexed(Prefix::State(*state))? {
+                    found.extend(transaction.slot(id?)?.filter(&fits));
+                }
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        found.sort_by_key(|slot| slot.changed);
+        Ok(found)
+    }
+}
+
+fn has_been_so_for(slot: &Slot, time: Duration) -> bool {
+    u128::from(now().saturating_sub(slot.changed)) >= time.as_nanos()
+}

@@ -1,0 +1,167 @@
+//! Choosing and claiming a slot of a pool for a container, in one transaction.
+
+use std::path::Path;
+
+use super::decision::decision;
+use crate::{
+    conf::User,
+    model::{AttachmentId, SlotId},
+    model::{Decline, Outcome},
+    node::{LifecycleError, effective::PoolInForce, now},
+    pool::terms::Terms,
+    retire::tenants::ensure_tenant_room,
+    store::{Mode, Prefix, Slot, SlotState, StoreError, Write},
+};
+
+/// What a container wants of a pool.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) attachment: &'a AttachmentId,
+    /// Where the slot is to come from.
+    pub(crate) pool: &'a PoolInForce,
+    /// On what terms.
+    pub(crate) terms: Terms,
+    /// Who will use it.
+    pub(crate) user: &'a User,
+    /// Where its namespace will be mounted, if anywhere.
+    pub(crate) path: Option<&'a Path>,
+    /// What sysctls the container's namespace has, where the runtime may have set some.
+    pub(crate) sysctls: Option<&'a [u8]>,
+}
+
+impl Wanted<'_> {
+    /// Records on a slot whose it is from now on, and how that came about. The first use decides
+    /// whose namespace it is; a later one is of the same trust domain.
+    pub(crate) fn give(&self, slot: &mut Slot, outcome: Outcome) {
+        let function = self.user.function.as_ref();
+        let was_own = (&slot.function, &slot.tenant) == (&self.user.function, &self.user.tenant);
+        slot.decision = Some(decision(self.terms.mode, function, outcome, slot.used, was_own));
+        slot.domain.get_or_insert_with(|| self.terms.domain.clone());
+        slot.retain = self.terms.mode == Mode::Reuse && self.terms.domain.is_shared();
+        slot.container = Some(self.attachment.container.clone());
+        slot.netns_path = self.path.map(Path::to_owned);
+        slot.function.clone_from(&self.user.function);
+        slot.tenant.clone_from(&self.user.tenant);
+        slot.mode = self.terms.mode;
+        slot.idle_ttl = self.terms.idle_ttl;
+        slot.used = true;
+    }
+
+    /// Whether a slot was this domain's, or prepared for it.
+    fn may_have(&self, slot: &Slot) -> bool {
+        slot.retain && slot.domain.as_ref().is_some_and(|own| own.admits(&self.terms.domain))
+    }
+
+    /// The error that it cannot have a slot.
+    pub(crate) fn declined(&self, reason: Decline) -> LifecycleError {
+        LifecycleError::Declined { attachment: Box::new(self.attachment.clone()), reason }
+    }
+
+    /// Counts and notes how it was served.
+    pub(crate) fn note(
+        &self,
+        transaction: &mut Write<'_>,
+        slot: &Slot,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
+        transaction.count_up(&self.pool.id, outcome.label())?;
+        match &slot.decision {
+            Some(decision) => transaction.note(self.attachment, decision, slot.changed),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a claim came to.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// This slot is promised.
+    Slot(Box<Slot>, Outcome),
+    /// There is none.
+    None,
+}
+
+/// Promises a slot: one that the same function had, or another of its trust domain, or else one that
+/// nobody has used.
+pub(super) fn claim(
+    transaction: &mut Write<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Claim, LifecycleError> {
+    let Some((slot, outcome)) = find(transaction, wanted)? else {
+        return Ok(Claim::None);
+    };
+    transaction.attach(wanted.attachment, slot.id)?;
+    // Its own slot counts already.
+    if !slot.used || slot.tenant != wanted.user.tenant {
+        let Wanted { pool, user, .. } = wanted;
+        ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
+    }
+    let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
+        wanted.give(slot, outcome);
+    })?;
+    wanted.note(transaction, &slot, outcome)?;
+    Ok(Claim::Slot(Box::new(slot), outcome))
+}
+
+/// The slot that waits and that the container can have, if there is one, and how it is served so:
+/// one of its own function, one that a container without a function left to its trust domain, one
+/// that nobody has used, one that waits for another function of the domain.
+pub(super) fn find(
+    transaction: &Write<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Option<(Slot, Outcome)>, StoreError> {
+    let is_reuse = wanted.terms.mode == Mode::Reuse && wanted.terms.domain.is_shared();
+    let reused = |slot: Slot| (slot, Outcome::Reused);
+    if is_reuse && let Some(slot) = own_or_nobodys(transaction, wanted)? {
+        return Ok(Some(reused(slot)));
+    }
+    let warm = transaction.since(Prefix::Pool(SlotState::Warm, wanted.pool.key))?;
+    if let Some(slot) = first(transaction, warm, |_| true)? {
+        return Ok(Some((slot, Outcome::Warm)));
+    }
+    if is_reuse { Ok(others(transaction, wanted)?.map(reused)) } else { Ok(None) }
+}
+
+/// The slot that has waited longest for the container's own function, or else for no function.
+fn own_or_nobodys(
+    transaction: &Write<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Slot>, StoreError> {
+    let User { function, tenant, .. } = wanted.user;
+    let prefix = |function| {
+        Prefix::Function(SlotState::Parked, wanted.pool.key, &wanted.terms.domain, function)
+    };
+    // The index holds digests cut short: the record decides.
+    let is_own =
+        |slot: &Slot| slot.function == *function && slot.tenant == *tenant && wanted.may_have(slot);
+    if let Some(slot) = first(transaction, transaction.since(prefix(function.as_ref()))?, is_own)? {
+        return Ok(Some(slot));
+    }
+    let is_nobodys = |slot: &Slot| slot.function.is_none() && wanted.may_have(slot);
+    first(transaction, transaction.since(prefix(None))?, is_nobodys)
+}
+
+/// The slot that has waited longest for another function of the container's trust domain.
+fn others(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
+    let prefix = Prefix::Domain(SlotState::Parked, wanted.pool.key, &wanted.terms.domain);
+    let mut others = transaction.since(prefix)?.collect::<Result<Vec<_>, _>>()?;
+    others.sort_unstable_by_key(|(_, since)| *since);
+    first(transaction, others.into_iter().map(Ok), |slot| wanted.may_have(slot))
+}
+
+/// The first of some slots that `fits`.
+fn first(
+    transaction: &Write<'_>,
+    slots: impl Iterator<Item = Result<(SlotId, u64), StoreError>>,
+    fits: impl Fn(&Slot) -> bool,
+) -> Result<Option<Slot>, StoreError> {
+    for found in slots {
+        if let Some(slot) = transaction.slot(found?.0)?.filter(&fits) {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

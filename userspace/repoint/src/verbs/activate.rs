@@ -1,0 +1,203 @@
+//! ACTIVATE: a container gets a slot that waits; by the plugin, the CLI, or a program that links this library.
+
+use ipnet::IpNet;
+use std::path::Path;
+use std::{fs, io};
+
+use super::{
+    add::prepared_result,
+    del::{attached, detach},
+    prepare::pool,
+    target::{Target, resolve},
+};
+use crate::{
+    agent_socket,
+    cni::CniResult,
+    conf::{NetConf, User},
+    model::{AttachmentId, Mac, NetnsPath, SlotId},
+    model::{Decline, Outcome},
+    netns::{HiddenError, HiddenNamespaces, Netns, guard},
+    node::{
+        LifecycleError, Node, Request,
+        effective::{pool_id, pool_in_force},
+        holders::name_holders,
+    },
+    pool::{template_use::check_pool_use, terms::Terms},
+    serve::{
+        assign::{Provided, provide, ready},
+        container::container_netns,
+        guards::{Guarded, guard, guard_request},
+        select::Wanted,
+    },
+    store::{Decision, Mode, Slot, StoreError},
+};
+
+/// A request to attach a container to a network's pool.
+#[derive(Debug, Clone)]
+pub struct ActivateRequest<'a> {
+    /// The network. Read from its JSON text by [`NetConf::parse`].
+    pub conf: &'a NetConf,
+    /// What the attachment is known by until it is parked: chosen by the caller, unique in the
+    /// network.
+    pub attachment: &'a AttachmentId,
+    /// The function that will run, and its tenant: who had a slot before gets it back.
+    pub user: &'a User,
+    /// A file to mount the namespace on, for programs that want a path; made if it is not there.
+    pub path: Option<&'a Path>,
+    /// Whether to fail where no slot is at hand, rather than to build one.
+    pub prepared_only: bool,
+}
+
+/// A container's network, ready.
+#[derive(Debug)]
+pub struct Activation {
+    /// The slot.
+    pub slot: SlotId,
+    /// Its network namespace: enter it by [`Netns::run`], or hand its descriptor on.
+    pub netns: Netns,
+    /// The container's addresses with their subnets' prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// Ethernet address of the container's interface.
+    pub mac: Mac,
+    /// MTU of the container's interface, bytes.
+    pub mtu: u32,
+    /// Name of the interface on the node.
+    pub host_ifname: String,
+    /// Where the slot came from.
+    pub outcome: Outcome,
+    /// What was decided, and why.
+    pub decision: Option<Decision>,
+}
+
+impl Node {
+    /// Gives a container a slot of the network's pool: the one that the same function had, one that
+    /// is ready, or else one that is built now, which takes some ten times as long.
+    ///
+    /// The network must have a pool (key `pool` of its configuration, or `repoint pool set`). The
+    /// calling thread stays in its namespaces.
+    ///
+    /// # Errors
+    /// [`LifecycleError::NoPool`] where the network has none, [`LifecycleError::Declined`] where
+    /// the pool is full, and what building a slot may come to.
+    pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, LifecycleError> {
+        let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
+        let pool = pool_in_force(self, conf, &pool_id(conf, &attachment.ifname, user))?;
+        let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+        check_pool_use(&pool, user)?;
+        let terms = Terms::new(conf, &pool.policy, user)?;
+        let path = path.map(resolve).transpose()?;
+        let path = path.as_deref();
+        let wanted = Wanted { attachment, pool: &pool, terms, user, path, sysctls: None };
+        if wanted.terms.mode == Mode::None {
+            return Err(wanted.declined(Decline::Asked));
+        }
+        let target = path.map(Target::create).transpose()?;
+        let open = |slot| self.netns_through_door(slot);
+        let provided = if *prepared_only {
+            activate_ready(self, &wanted, &open)?
+        } else {
+            let provided = provide(self, conf, &wanted, &open)
+                .map_err(|error| name_holders(self, conf, error))?;
+            provided.map_err(|reason| wanted.declined(reason))?
+        };
+        if let Some(target) = target {
+            target.keep();
+        }
+        if !provided.outcome.is_hit() {
+            agent_socket::notify(&self.directories.run, "");
+        }
+        let Slot { id, addresses, mac, mtu, decision, .. } = provided.slot;
+        Ok(Activation {
+            slot: id,
+            netns: provided.netns,
+            addresses,
+            mac,
+            mtu,
+            host_ifname: id.host_ifname(),
+            outcome: provided.outcome,
+            decision,
+        })
+    }
+}
+
+/// Gives a container a slot that is at hand.
+pub(super) fn activate_ready(
+    node: &Node,
+    wanted: &Wanted<'_>,
+    open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
+) -> Result<Provided, LifecycleError> {
+    match ready(node, wanted, open)? {
+        Some(provided) => provided.map_err(|reason| wanted.declined(reason)),
+        None => Err(LifecycleError::NonePrepared { pool: wanted.pool.id.to_string() }),
+    }
+}
+
+/// ACTIVATE: gives a container a configuration that is there and inactive. `CNI_NETNS` may be a path
+/// at which nothing is, or an empty file: the namespace is mounted there.
+pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> {
+    let conf = &request.conf;
+    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+    let user = conf.user(&request.args)?;
+    let node = Node::open(&conf.directories)?;
+    let pool = pool(&node, conf, &request.attachment.ifname, &user)?;
+    check_pool_use(&pool, &user)?;
+    let terms = Terms::new(conf, &pool.policy, &user)?;
+    let mut wanted = Wanted {
+        attachment: &request.attachment,
+        pool: &pool,
+        terms,
+        user: &user,
+        path: Some(path.as_path()),
+        sysctls: None,
+    };
+    if wanted.terms.mode == Mode::None {
+        return Err(wanted.declined(Decline::Asked));
+    }
+    if let Some(slot) = attached(&node, &request.attachment)? {
+        let (attachment, slot) = (request.attachment.clone(), slot.id);
+        return Err(StoreError::AttachmentTaken { attachment, slot }.into());
+    }
+    let (target, guarded) = target(request, path)?;
+    let guarded = guarded.map_err(|reason| wanted.declined(reason))?;
+    wanted.sysctls = guarded.sysctls.as_deref();
+    wanted.path = Some(&guarded.path);
+    let hidden = guarded.hidden.as_ref();
+    let open = |slot| Ok(hidden.ok_or(LifecycleError::NoHidden)?.netns(slot)?);
+    let provided = activate_ready(&node, &wanted, &open)?;
+    let result = prepared_result(&node, request, path, &provided.slot);
+    if result.is_err() {
+        // Report the original error, not the error of the cleanup.
+        drop(detach(&node, &provided.slot, request));
+    } else if let Some(target) = target {
+        target.keep();
+    }
+    result
+}
+
+/// Where the namespace is to be mounted, looked at as ADD does, and made where nothing is.
+fn target<'a>(
+    request: &Request,
+    path: &'a NetnsPath,
+) -> Result<(Option<Target<'a>>, Result<Guarded, Decline>), LifecycleError> {
+    let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
+    let is_free = match fs::symlink_metadata(path.as_path()) {
+        Ok(found) => {
+            found.is_file() && found.len() == 0 && !guard::is_mount(path.as_path()).map_err(look)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(look(error)),
+    };
+    if !is_free {
+        let (path, netns) = container_netns(request)?;
+        return Ok((None, guard(request, path, &netns)?));
+    }
+    if let Some(reason) = guard_request(request) {
+        return Ok((None, Err(reason)));
+    }
+    let target = Target::create(path.as_path())?;
+    let guarded = match HiddenNamespaces::open_own(&request.conf.directories.run) {
+        Err(HiddenError::Elsewhere { .. }) => Err(Decline::MountNamespace),
+        hidden => Ok(Guarded { path: path.as_path().to_owned(), hidden: hidden?, sysctls: None }),
+    };
+    Ok((Some(target), guarded))
+}

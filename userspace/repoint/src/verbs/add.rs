@@ -1,0 +1,95 @@
+//! ADD: attach a container to a network.
+
+use super::del::detach;
+use crate::{
+    agent_socket,
+    cni::{CniResult, Dns},
+    conf::{IpamConf, User},
+    ipam::resolv_conf,
+    model::NetnsPath,
+    node::{LifecycleError, Node, Request, effective::pool_template, holders::name_holders},
+    serve::{
+        assign::Provided,
+        container::{ContainerNetns, container_netns},
+        direct::add_cold,
+        plan::{Reuse, reuse},
+        result::result,
+    },
+    store::Slot,
+    template::NodeContext,
+};
+
+/// Attaches a container: its interface, addresses and routes are there when this returns, and
+/// nothing is left when it fails.
+///
+/// It is ACTIVATE where a slot is at hand, PREPARE and ACTIVATE of one where none is and there may be
+/// one more, and otherwise what plugins do without slots: an interface in the container's own
+/// namespace.
+pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
+    let (path, netns) = container_netns(request)?;
+    let user = request.conf.pod(&request.args)?;
+    if let IpamConf::Delegated(plugin) = &request.conf.ipam {
+        // Nothing is claimed that the plugin, missing, could not give back.
+        drop(request.delegate(plugin)?);
+    }
+    let node = Node::open(&request.conf.directories)?;
+    attach(&node, request, &user, path, &netns)
+        .map_err(|error| name_holders(&node, &request.conf, error))
+}
+
+/// Attaches a container with a slot of the pool, or in its own namespace.
+fn attach(
+    node: &Node,
+    request: &Request,
+    user: &User,
+    path: &NetnsPath,
+    netns: &ContainerNetns,
+) -> Result<CniResult, LifecycleError> {
+    let decline = match reuse(node, request, user, path, netns)? {
+        Reuse::Slot(provided) => return add_slot(node, request, path, &provided),
+        Reuse::Declined(decline) => Some(decline),
+        Reuse::NoPool => None,
+    };
+    let result = add_cold(node, request, user, decline, path, &netns.own)?;
+    if decline.is_some() {
+        agent_socket::notify(&node.directories.run, "");
+    }
+    Ok(result)
+}
+
+/// The result for a container that was given a slot.
+fn add_slot(
+    node: &Node,
+    request: &Request,
+    path: &NetnsPath,
+    provided: &Provided,
+) -> Result<CniResult, LifecycleError> {
+    let result = prepared_result(node, request, path, &provided.slot);
+    if result.is_err() {
+        // Report the original error, not the error of the cleanup.
+        drop(detach(node, &provided.slot, request));
+    } else if !provided.outcome.is_hit() {
+        // A hit is nothing that the agent must know at once.
+        agent_socket::notify(&node.directories.run, "");
+    }
+    result
+}
+
+/// The result of a slot that was built before.
+pub(super) fn prepared_result(
+    node: &Node,
+    request: &Request,
+    path: &NetnsPath,
+    slot: &Slot,
+) -> Result<CniResult, LifecycleError> {
+    let dns = match &request.conf.ipam {
+        IpamConf::Own(own) => {
+            own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?
+        }
+        IpamConf::Delegated(_) => Dns::default(),
+    };
+    let stored = slot.template_name.is_some().then_some(&slot.template);
+    let template = pool_template(node, &request.conf, stored)?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    Ok(result(slot, &template.instantiate(&context), path, request.conf.resolve_dns(dns)))
+}

@@ -1,0 +1,105 @@
+//! CHECK: whether an attachment is as ADD left it.
+
+use crate::{
+    cni::{CniResult, Interface, Route},
+    conf::IpamConf,
+    datapath::Datapath,
+    model::Mac,
+    netns::Netns,
+    node::{
+        LifecycleError, Node, Request,
+        configuration::{configuration, template},
+        effective::pool_template,
+    },
+    slot::{InspectError, inspect},
+    store::{Slot, SlotState},
+};
+
+/// Compares an attachment with the record, the configuration and the result of ADD. Changes
+/// nothing; what others added is no difference.
+pub fn check(request: &Request) -> Result<(), LifecycleError> {
+    let previous = request.conf.prev_result.as_ref().ok_or(LifecycleError::NoPrevResult)?;
+    let node = Node::open_existing(&request.conf.directories)?;
+    let node = node.ok_or_else(|| not_attached(request))?;
+    let slot = active_slot(&node, request)?;
+    let netns = container_netns(request, &slot)?;
+    compare_result(request, &slot, previous)?;
+    let mac = given_mac(request, previous).unwrap_or(slot.mac);
+    let template = match &slot.template_name {
+        Some(_) => pool_template(&node, &request.conf, Some(&slot.template))?,
+        None => template(&request.conf, &routes(request, previous)),
+    };
+    let config = configuration(&template, &slot.addresses)?;
+    let datapath = Datapath::open_existing(&node.directories.bpf)?;
+    let datapath = datapath.ok_or_else(|| differs(request, "the data plane is not loaded"))?;
+    inspect(&slot, mac, &config, &netns, &datapath).map_err(|error| match error {
+        InspectError::Differs(difference) => differs(request, difference),
+        other => other.into(),
+    })?;
+    match &request.conf.ipam {
+        IpamConf::Own(_) => Ok(()),
+        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.check()?),
+    }
+}
+
+fn not_attached(request: &Request) -> LifecycleError {
+    LifecycleError::NotAttached { attachment: Box::new(request.attachment.clone()) }
+}
+
+fn differs(request: &Request, difference: impl Into<String>) -> LifecycleError {
+    LifecycleError::Differs {
+        attachment: Box::new(request.attachment.clone()),
+        difference: difference.into(),
+    }
+}
+
+fn active_slot(node: &Node, request: &Request) -> Result<Slot, LifecycleError> {
+    let slot = node.store.read(|transaction| {
+        let Some(id) = transaction.attachment(&request.attachment)? else {
+            return Ok(None);
+        };
+        transaction.slot(id)
+    })?;
+    let slot = slot.ok_or_else(|| not_attached(request))?;
+    if slot.state() == SlotState::Active {
+        return Ok(slot);
+    }
+    Err(differs(request, format!("slot {} is {}", slot.id, slot.state())))
+}
+
+fn container_netns(request: &Request, slot: &Slot) -> Result<Netns, LifecycleError> {
+    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+    let netns = Netns::open(path)?;
+    if slot.netns != Some(netns.inode()) {
+        return Err(differs(request, format!("{path} is another network namespace now")));
+    }
+    Ok(netns)
+}
+
+fn compare_result(
+    request: &Request,
+    slot: &Slot,
+    previous: &CniResult,
+) -> Result<(), LifecycleError> {
+    match slot.addresses.iter().find(|own| previous.ips.iter().all(|ip| ip.address != **own)) {
+        Some(own) => Err(differs(request, format!("prevResult lacks its address {own}"))),
+        None => Ok(()),
+    }
+}
+
+/// The Ethernet address that the interface has by the result of the whole chain: a plugin behind
+/// repoint may have given it another (`tuning`).
+fn given_mac(request: &Request, previous: &CniResult) -> Option<Mac> {
+    let ifname = request.attachment.ifname.as_str();
+    let is_ours = |interface: &&Interface| interface.sandbox.is_some() && interface.name == ifname;
+    previous.interfaces.iter().find(is_ours)?.mac.as_deref()?.parse().ok()
+}
+
+/// The routes that address management gave. Another plugin does not report them again, but ADD's
+/// result has them.
+fn routes(request: &Request, previous: &CniResult) -> Vec<Route> {
+    match &request.conf.ipam {
+        IpamConf::Own(own) => own.routes.clone(),
+        IpamConf::Delegated(_) => previous.routes.clone(),
+    }
+}

@@ -1,0 +1,79 @@
+//! PREPARE: building slots that wait. `docs/cni-extensions.md` specifies it.
+
+use crate::{
+    cni::CniArgs,
+    conf::{NetConf, User},
+    model::{ContainerId, IfName, SlotId},
+    node::{
+        LifecycleError, Node,
+        effective::{PoolInForce, pool_id, pool_in_force},
+        holders::name_holders,
+    },
+    pool::{Order, build::check_room, prepare, template_use::check_pool_use, terms::Terms},
+    store::{Slot, StoreError},
+};
+
+/// A request that is not about one attachment: PREPARE or REPLICATE.
+#[derive(Debug, Clone)]
+pub struct OperationRequest {
+    /// The network's configuration.
+    pub conf: NetConf,
+    /// The interface in the containers to come.
+    pub ifname: IfName,
+    /// The container whose configuration is replicated; none: what `conf` says is.
+    pub container: Option<ContainerId>,
+    /// `CNI_ARGS`.
+    pub args: CniArgs,
+}
+
+/// PREPARE: makes configurations, and keeps them inactive. How many is asked for by
+/// `repoint.dev/count`, one by default; if a function is named, they wait for it.
+pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, LifecycleError> {
+    let OperationRequest { conf, ifname, args, .. } = request;
+    let (user, count) = (conf.user(args)?, conf.count(args)?);
+    prepare_for(&Node::open(&conf.directories)?, conf, ifname, &user, count.unwrap_or(1))
+}
+
+/// Makes `count` configurations for a user, or for anybody where he names no function: of a template
+/// that is not confirmed, for those who may use it.
+pub fn prepare_for(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    user: &User,
+    count: u32,
+) -> Result<Vec<Slot>, LifecycleError> {
+    let pool = pool(node, conf, ifname, user)?;
+    let terms = Terms::new(conf, &pool.policy, user)?;
+    if let Some(function) = &user.function {
+        check_pool_use(&pool, user)?;
+        if !terms.domain.is_shared() {
+            let (network, function) = (conf.name.clone(), function.clone());
+            return Err(LifecycleError::NoDomain { network, function });
+        }
+    }
+    check_room(node, &pool, count)?;
+    let waiting = user.function.is_some().then_some(user);
+    let order = Order { conf, pool: &pool.id, count, user: waiting };
+    let built = prepare(node, &order).map_err(|error| name_holders(node, conf, error))?;
+    slots(node, &built)
+}
+
+/// The records of slots that were made just now.
+pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, LifecycleError> {
+    Ok(node.store.read(|transaction| {
+        let slots = ids.iter().filter_map(|id| transaction.slot(*id).transpose());
+        slots.collect::<Result<_, StoreError>>()
+    })?)
+}
+
+/// The pool that a slot for this user would be of.
+pub(super) fn pool(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    user: &User,
+) -> Result<PoolInForce, LifecycleError> {
+    let pool = pool_in_force(node, conf, &pool_id(conf, ifname, user))?;
+    pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })
+}

@@ -1,0 +1,243 @@
+//! REPLICATE: a configuration that exists becomes a template, which is stored, and of which any node
+//! makes configurations of its own.
+
+use std::time::SystemTime;
+
+use super::{
+    del::attached,
+    prepare::{OperationRequest, prepare_for},
+};
+use crate::{
+    conf::{NetConf, User},
+    failpoint,
+    model::{AttachmentId, IfName, TemplateName},
+    node::{
+        LifecycleError, Node,
+        configuration::template_of,
+        effective::{pool_template, put_pool, stored_template},
+        time_of_day,
+    },
+    pool::drain,
+    slot::{Fingerprint, capture},
+    store::{Captured, Pool, PoolId, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource},
+    template::{Digest, NodeContext, Template},
+};
+
+/// What a template is made from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// What a network's configuration says.
+    Configuration,
+    /// What a slot has now: what it was made from, and what was set in its namespace since.
+    Slot(&'a Slot),
+}
+
+/// A template that was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The name under which it is stored.
+    pub name: TemplateName,
+    /// The template.
+    pub template: Template,
+    /// Its digest.
+    pub digest: Digest,
+    /// What was stored under that name before.
+    pub put: Put,
+    /// Whose containers alone may use it, until it is confirmed; none: all may.
+    pub owner: Option<TemplateOwner>,
+    /// Slots that were made of it.
+    pub slots: Vec<Slot>,
+}
+
+/// REPLICATE, as the plugin is asked for it: makes a template of what the network's configuration
+/// says, or of what a container has, stores it under the name that `repoint.dev/template` gives, the
+/// network's by default, and makes as many inactive configurations of it as `repoint.dev/count`
+/// says, none by default.
+pub fn replicate_request(request: &OperationRequest) -> Result<Made, LifecycleError> {
+    let OperationRequest { conf, ifname, container, args } = request;
+    let (user, count) = (conf.user(args)?, conf.count(args)?.unwrap_or(0));
+    let name = match &user.template {
+        Some(name) => name.clone(),
+        None => conf.name.as_str().parse().map_err(LifecycleError::TemplateName)?,
+    };
+    let node = Node::open(&conf.directories)?;
+    let slot = container.as_ref().map(|container| {
+        let (network, ifname) = (conf.name.clone(), ifname.clone());
+        let attachment = AttachmentId { network, container: container.clone(), ifname };
+        let slot = attached(&node, &attachment)?;
+        slot.ok_or_else(|| LifecycleError::NotAttached { attachment: Box::new(attachment) })
+    });
+    let slot = slot.transpose()?;
+    let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
+    replicate(&node, conf, ifname, &name, source, count)
+}
+
+/// Makes a template, stores it, and makes `count` inactive configurations of it.
+pub fn replicate(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    name: &TemplateName,
+    source: Source<'_>,
+    count: u32,
+) -> Result<Made, LifecycleError> {
+    if count > 0 {
+        check_pool(node, conf, ifname, count)?;
+    }
+    let base = Template { origin: origin(conf), ..template_of(conf) };
+    let (template, origin) = match source {
+        Source::Configuration => (base, TemplateSource::Confirmed),
+        Source::Slot(slot) => {
+            let template = Template { origin: base.origin.clone(), ..of_slot(node, conf, slot)? };
+            let (tenant, function) = (slot.tenant.clone(), slot.function.clone());
+            let owner = TemplateOwner { tenant, function };
+            let network = Some(conf.name.clone());
+            let captured = Captured { owner, network, base: Some(base) };
+            (template, TemplateSource::Container(Box::new(captured)))
+        }
+    };
+    let put = store_template(node, name, &template, &origin)?;
+    // One that is stored already keeps its origin, and may be confirmed.
+    let StoredTemplate { template, source, .. } = stored_template(node, name)?;
+    let slots = if count == 0 {
+        Vec::new()
+    } else {
+        let user = User { template: Some(name.clone()), ..User::default() };
+        prepare_for(node, conf, ifname, &user, count)?
+    };
+    let digest = template.digest()?;
+    Ok(Made { name: name.clone(), template, digest, put, owner: source.owner().cloned(), slots })
+}
+
+/// Refuses to make what a network cannot have, before anything is stored.
+fn check_pool(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    count: u32,
+) -> Result<(), LifecycleError> {
+    let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
+    let recorded = node.store.read(|transaction| transaction.pool(&id))?;
+    let policy = conf.pool.or(recorded.map(|pool| pool.policy()));
+    let policy = policy.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+    if count > policy.max {
+        return Err(LifecycleError::NoRoom { pool: id.to_string(), count, room: policy.max });
+    }
+    Ok(())
+}
+
+/// What a slot was made from, and what was set in its namespace since.
+fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, LifecycleError> {
+    if !slot.owns_netns {
+        return Err(LifecycleError::NotReplicable { slot: slot.id });
+    }
+    let template = pool_template(node, conf, Some(&slot.template))?;
+    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
+    let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
+    let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let config = template.instantiate(&context);
+    let netns = node.netns_through_door(slot.id)?;
+    Ok(template.extended(capture(slot, &config, &netns, &expected)?))
+}
+
+/// Stores a template under a name. Pools of that name have their slots made from it from now on:
+/// those that wait are deleted at once, those in use when they come back.
+pub fn store_template(
+    node: &Node,
+    name: &TemplateName,
+    template: &Template,
+    source: &TemplateSource,
+) -> Result<Put, LifecycleError> {
+    let put = node.templates()?.put(name, template, source, time_of_day())?;
+    failpoint::hit("replicate:stored");
+    rebase_pools(node, name)?;
+    Ok(put)
+}
+
+/// Confirms a template, if it is still the one of this digest: all may use it. Reports whether it was
+/// confirmed before.
+pub fn confirm_template(
+    node: &Node,
+    name: &TemplateName,
+    digest: Digest,
+) -> Result<bool, LifecycleError> {
+    let before = node.templates()?.confirm(name, digest)?;
+    failpoint::hit("replicate:confirmed");
+    let before = before.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })?;
+    rebase_pools(node, name)?;
+    Ok(before)
+}
+
+/// Has the pools of a template's name follow what is stored under it.
+fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), LifecycleError> {
+    for (id, pool) in pools_of(node, name)? {
+        if let Some(stored) = node.template(name)? {
+            rebase(node, &id, &pool, &stored)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a template; says whether there was one. Its pools end: slots that wait are deleted at
+/// once, those in use when they come back.
+pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
+    let deleted = node.templates()?.delete(name)?;
+    failpoint::hit("replicate:deleted");
+    for (id, pool) in pools_of(node, name)? {
+        end(node, &id, &pool)?;
+    }
+    Ok(deleted)
+}
+
+/// Has pools follow templates that a process changed or deleted which was killed before it came to
+/// the pools.
+pub fn follow_templates(node: &Node) -> Result<(), LifecycleError> {
+    for (id, pool) in node.store.read(|transaction| transaction.pools())? {
+        let Some(name) = &id.template else { continue };
+        match node.template(name)? {
+            None => end(node, &id, &pool)?,
+            Some(stored) if is_of(&pool, &stored) => {}
+            Some(stored) => rebase(node, &id, &pool, &stored)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pool's record says of its template what is stored.
+fn is_of(pool: &Pool, stored: &StoredTemplate) -> bool {
+    stored.digest.0 == pool.template && stored.source.owner() == pool.template_owner.as_ref()
+}
+
+/// Has a pool's slots made from this template.
+fn rebase(
+    node: &Node,
+    id: &PoolId,
+    pool: &Pool,
+    stored: &StoredTemplate,
+) -> Result<(), LifecycleError> {
+    let conf = NetConf::recorded(&pool.conf)?;
+    let now = put_pool(node, &conf, id, pool.configured, Some(stored))?;
+    failpoint::hit("replicate:pool");
+    if now.key == pool.key { Ok(()) } else { drain(node, pool.key).map(drop) }
+}
+
+fn end(node: &Node, id: &PoolId, pool: &Pool) -> Result<(), LifecycleError> {
+    node.store.write(|transaction| transaction.forget_pool(id))?;
+    failpoint::hit("replicate:forgotten");
+    drain(node, pool.key).map(drop)
+}
+
+fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, LifecycleError> {
+    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    pools.retain(|(id, _)| id.template.as_ref() == Some(name));
+    Ok(pools)
+}
+
+/// Who made a template, for people.
+fn origin(conf: &NetConf) -> String {
+    let node = nix::sys::utsname::uname().ok();
+    let node =
+        node.as_ref().map_or_else(String::new, |n| n.nodename().to_string_lossy().into_owned());
+    crate::template::origin(&conf.name, &node, SystemTime::now())
+}

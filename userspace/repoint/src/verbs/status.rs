@@ -1,0 +1,106 @@
+//! STATUS: whether ADD would be served.
+
+use crate::{
+    conf::{IpamConf, LEAST_MTU_V6, NetConf, OwnIpam},
+    datapath::PinsSeen,
+    ipam::{self, Pool},
+    node::{
+        LifecycleError, NetworkRequest, Node, addresses::availability, configuration::ensure_ipv6,
+        holders::name_holders, now, reserved::node_addresses,
+    },
+    store::{Prefix, Read, Slot, SlotState, StoreError},
+};
+
+/// Whether the node can attach one more container to the network: its database and data plane
+/// work, and there is an address. A pool of which all slots are in use is no hindrance: the ordinary
+/// way is.
+///
+/// # Errors
+/// [`LifecycleError::NotReady`] where ADD would fail, [`LifecycleError::Limited`] where the data plane
+/// cannot be had while containers depend on it.
+pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
+    let not_ready = |error| LifecycleError::NotReady(Box::new(error));
+    let node = Node::open(&request.conf.directories).map_err(not_ready)?;
+    if request.conf.ipam.gives_ipv6() {
+        // The MTU may be a template's: which one is known at ADD.
+        ensure_ipv6(&request.conf, LEAST_MTU_V6).map_err(not_ready)?;
+    }
+    if let Err(error) = data_plane(&node) {
+        let used = node.store.read(|transaction| is_in_use(transaction, &request.conf));
+        return Err(match used {
+            Ok(true) => LifecycleError::Limited(Box::new(error)),
+            _ => not_ready(error),
+        });
+    }
+    addresses(&node, request)
+        .map_err(|error| not_ready(name_holders(&node, &request.conf, error)))?;
+    node.store.ensure_room().map_err(|full| not_ready(full.into()))
+}
+
+/// Ensures that the data plane is loaded, and checks whether it is whole.
+fn data_plane(node: &Node) -> Result<(), LifecycleError> {
+    let directories = &node.directories;
+    let missing = PinsSeen::look(&directories.bpf, &directories.run)?.missing.unwrap_or_default();
+    if !missing.is_empty() {
+        return Err(LifecycleError::PinsMissing {
+            folder: directories.bpf.clone(),
+            missing: missing.join(", "),
+        });
+    }
+    node.load_datapath().map(drop)
+}
+
+/// Whether a container has a slot of the network.
+fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, LifecycleError> {
+    for id in transaction.indexed(Prefix::State(SlotState::Active))? {
+        if transaction.slot(id?)?.is_some_and(|slot| slot.network == conf.name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError> {
+    match &request.conf.ipam {
+        // Ranges may all come from the runtime, with ADD (capability `ipRanges`).
+        IpamConf::Own(own) if own.range_sets.is_empty() => Ok(()),
+        IpamConf::Own(own) => address_left(node, &request.conf, own),
+        IpamConf::Delegated(plugin) => Ok(request.delegate(plugin)?.status()?),
+    }
+}
+
+fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
+    let reserved = node_addresses(&own.range_sets)?;
+    node.store.read(|transaction| {
+        let (network, now) = (transaction.network(&conf.name)?, now());
+        let rest_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
+        let last = &network.last_given;
+        let sets = &own.range_sets;
+        let pool = Pool { network: &conf.name, sets, last, node: &reserved, rest_yields };
+        let free = ipam::allocate(&pool, &[], |address| {
+            Ok::<_, LifecycleError>(availability(transaction, address, now)?)
+        });
+        match free {
+            // An ADD that finds no address is given that of a slot that waits.
+            Err(_) if makes_room(transaction, conf, now)? => Ok(()),
+            other => other.map(drop),
+        }
+    })
+}
+
+/// Whether a slot of the network waits that can be deleted for a container.
+fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, StoreError> {
+    let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default().as_nanos();
+    let can_go = |slot: &Slot| {
+        let rested = u128::from(now.saturating_sub(slot.changed)) >= cooldown;
+        slot.network == conf.name && (!slot.used || rested)
+    };
+    for state in [SlotState::Parked, SlotState::Warm] {
+        for id in transaction.indexed(Prefix::State(state))? {
+            if transaction.slot(id?)?.is_some_and(|slot| can_go(&slot)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
