@@ -6,7 +6,7 @@ use repoint::{
     cni::{CniError, CniResult, CniVersion, ErrorCode},
     conf::{Document, NetConf, Purpose},
     model::{AttachmentId, IfName, InvalidValue},
-    node::{LifecycleError, NetworkRequest, Request},
+    node::{NetworkRequest, NodeError, Request},
     store::Slot,
     sweep,
     verbs::{self, Made, OperationRequest},
@@ -142,7 +142,7 @@ fn attachment(verb: AttachmentVerb, request: &Request) -> Result<Option<String>,
 /// The result of a verb that attaches.
 fn printed(
     request: &Request,
-    attach: impl FnOnce(&Request) -> Result<CniResult, LifecycleError>,
+    attach: impl FnOnce(&Request) -> Result<CniResult, NodeError>,
 ) -> Result<String, CniError> {
     let result = attach(request).map_err(|error| error.to_cni())?;
     let printed = result.to_json(request.conf.cni_version);

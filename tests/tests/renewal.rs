@@ -23,7 +23,7 @@ use repoint::{
     netlink::{RouteSocket, namespaces_alive, nsid_of},
     node::Node as Library,
     pool::{Order, prepare},
-    retire::destroy,
+    retire::delete_slots,
     store::{PoolId, Slot},
 };
 use repoint_tests::{Node, wait};
@@ -154,12 +154,12 @@ fn measure(conf: &NetConf) -> Result<()> {
         let between = Cpu::now()?;
         between.print("build", &before, slots.len(), took);
         let start = Instant::now();
-        destroy(&node, &slots)?;
+        delete_slots(&node, &slots)?;
         let took = start.elapsed();
         settle(&slots)?;
         Cpu::now()?.print("delete", &between, slots.len(), took);
     }
-    destroy(&node, &slots_of(&node, &others)?)?;
+    delete_slots(&node, &slots_of(&node, &others)?)?;
     Ok(())
 }
 

@@ -99,8 +99,8 @@ fn series(
     pace: &mut Pace,
 ) -> Result<Vec<Burst>> {
     eprintln!("burst: {BURSTS} bursts of {size} calls of each operation");
-    let yards: Vec<Yard<'_>> =
-        nodes.all().map(|node| Yard::new(node, size)).collect::<Result<_>>()?;
+    let yards: Vec<Fixture<'_>> =
+        nodes.all().map(|node| Fixture::new(node, size)).collect::<Result<_>>()?;
     let mut lanes: Vec<Lane<'_>> = contestants
         .iter()
         .map(|contestant| Lane::new(contestant, nodes.of(contestant), &yards))
@@ -113,19 +113,19 @@ fn series(
         }
     }
     let bursts: Vec<Vec<Burst>> = lanes.into_iter().map(Lane::bursts).collect::<Result<_>>()?;
-    yards.into_iter().try_for_each(Yard::clear)?;
+    yards.into_iter().try_for_each(Fixture::clear)?;
     Ok(bursts.concat())
 }
 
 /// A node's containers.
-struct Yard<'a> {
+struct Fixture<'a> {
     node: &'a Node,
     containers: Vec<Netns>,
     /// Links that the node had before.
     links: usize,
 }
 
-impl<'a> Yard<'a> {
+impl<'a> Fixture<'a> {
     fn new(node: &'a Node, size: usize) -> Result<Self> {
         node.run(|| {
             let links = links()?;
@@ -146,7 +146,7 @@ impl<'a> Yard<'a> {
 /// A contestant and what was measured of it.
 struct Lane<'a> {
     contestant: &'a Contestant,
-    yard: &'a Yard<'a>,
+    fixture: &'a Fixture<'a>,
     pool: Option<(Pool<'a>, Status)>,
     times: Vec<Times>,
 }
@@ -158,32 +158,33 @@ struct Times {
 }
 
 impl<'a> Lane<'a> {
-    fn new(contestant: &'a Contestant, node: &'a Node, yards: &'a [Yard<'a>]) -> Result<Self> {
-        let yard = yards.iter().find(|yard| ptr::eq(yard.node, node)).context("no such node")?;
+    fn new(contestant: &'a Contestant, node: &'a Node, yards: &'a [Fixture<'a>]) -> Result<Self> {
+        let fixture =
+            yards.iter().find(|fixture| ptr::eq(fixture.node, node)).context("no such node")?;
         let pool = Pool::of(contestant, node);
         let pool = pool.map(|pool| node.run(|| pool.status()).map(|status| (pool, status)));
         let times = contestant.operations().iter().map(|_| Times::default()).collect();
-        Ok(Self { contestant, yard, pool: pool.transpose()?, times })
+        Ok(Self { contestant, fixture, pool: pool.transpose()?, times })
     }
 
     fn turn(&mut self, pace: &mut Pace) -> Result<()> {
-        let Self { contestant, yard, pool, times } = self;
-        yard.node.run(|| {
+        let Self { contestant, fixture, pool, times } = self;
+        fixture.node.run(|| {
             for (&operation, times) in contestant.operations().iter().zip(times) {
                 pace.settle()?;
-                times.extend(at_once(&calls(contestant, operation, &yard.containers))?);
+                times.extend(at_once(&calls(contestant, operation, &fixture.containers))?);
             }
             pool.as_ref().map_or(Ok(()), |(pool, _)| pool.until_at_rest())
         })
     }
 
     fn bursts(self) -> Result<Vec<Burst>> {
-        let Self { contestant, yard, pool, times } = self;
+        let Self { contestant, fixture, pool, times } = self;
         if let Some((pool, before)) = pool {
             let adds = times.first().map_or(0, |times| times.calls.len());
-            yard.node.run(|| pool.require_hits(&before, adds))?;
+            fixture.node.run(|| pool.require_hits(&before, adds))?;
         }
-        let size = yard.containers.len();
+        let size = fixture.containers.len();
         let operations = contestant.operations().iter();
         operations
             .zip(times)

@@ -12,7 +12,7 @@ use nix::{
     fcntl::{OFlag, openat},
     sys::stat::Mode,
 };
-use repoint::netns::HiddenNamespaces;
+use repoint::netns::NetnsStore;
 
 use super::{
     process,
@@ -84,7 +84,7 @@ fn keeping_place(run_dir: &Path) -> Result<Vec<Reading>> {
     let (kept, mounts) = in_thread(|| {
         // There is no /proc.
         let proc = File::open("/proc").context("open /proc")?;
-        let place = HiddenNamespaces::open_existing(run_dir)?;
+        let place = NetnsStore::open_existing(run_dir)?;
         let place = place.context("there is no place where slots' namespaces are kept")?;
         let (kept, mounts) = place.enter(|inside| (inside.kept(), mounts_of(&proc)))?;
         Ok((kept?, mounts?))

@@ -19,7 +19,7 @@ pub const DESTROY: Duration = Duration::from_millis(35);
 pub const DESTROY_EACH: Duration = Duration::from_millis(1);
 /// A look that finds nothing to do, with all of a round that is around it.
 pub const LOOK: Duration = Duration::from_millis(1);
-/// How long the keeper rests when nothing notifies it.
+/// How long the pool controller rests when nothing notifies it.
 pub const REST: Duration = Duration::from_millis(200);
 
 /// `fixed`, and `each` for each of `count`.

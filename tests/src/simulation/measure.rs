@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use repoint::{
-    pool::{Reason, Retirement},
+    pool::{Eviction, Reason},
     store::{Parked, PoolPolicy},
 };
 
@@ -52,7 +52,7 @@ pub struct Measured {
     pub most_held: u32,
     /// From when the ready slots fell below the target until they were back, each time.
     pub lags: Vec<Duration>,
-    /// Most slots found waiting for a function after the keeper had looked.
+    /// Most slots found waiting for a function after the pool controller had looked.
     pub most_of_function: u32,
     /// Likewise for a tenant.
     pub most_of_tenant: u32,
@@ -151,22 +151,22 @@ impl Measure {
         self.measured.longest_build = self.measured.longest_build.max(time);
     }
 
-    /// The keeper looked.
+    /// The pool controller looked.
     pub(super) fn looked(&mut self, target: u32, interval: Duration) {
         self.target = target;
         self.measured.longest_look = self.measured.longest_look.max(interval);
     }
 
-    /// The keeper retired a slot.
-    pub(super) fn retired(&mut self, retirement: &Retirement, now: Moment) {
-        if retirement.reason == Reason::Idle {
-            let waited = Duration::from_nanos(now - retirement.since);
+    /// The pool controller evicted a slot.
+    pub(super) fn evicted(&mut self, eviction: &Eviction, now: Moment) {
+        if eviction.reason == Reason::Idle {
+            let waited = Duration::from_nanos(now - eviction.since);
             let overdue = waited.saturating_sub(self.policy.idle_ttl.unwrap_or_default());
             self.measured.overdue = self.measured.overdue.max(overdue);
         }
     }
 
-    /// These slots wait, after the keeper looked.
+    /// These slots wait, after the pool controller looked.
     pub(super) fn limits(&mut self, parked: &[Parked]) {
         let PoolPolicy { parked_per_function, parked_per_tenant, .. } = self.policy;
         if parked_per_function.or(parked_per_tenant).is_none() {

@@ -1,6 +1,6 @@
 //! The simulation: the policies of pools against traces of invocations, on a virtual clock.
 //!
-//! What decides is the real thing ([`repoint::policy`]), called as the keeper calls it. What is
+//! What decides is the real thing ([`repoint::pool`]), called as the pool controller calls it. What is
 //! decided upon is a model of a node (`run`), with what things cost there as measured (`costs`).
 //! A run is the same each time: traces come from a fixed seed.
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 use repoint::store::{PoolPolicy, Scope};
 
 pub mod costs;
-mod keeper;
 pub mod measure;
 pub mod page;
 mod plot;
+mod pool_controller;
 pub mod report;
 mod run;
 mod slots;

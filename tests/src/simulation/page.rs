@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use repoint::{
-    pool::{MOST_BUILT, MOST_RETIRED, MOST_SCRUBBED},
+    pool::{MOST_BUILT, MOST_EVICTED, MOST_SCRUBBED},
     store::Scope,
 };
 
@@ -32,7 +32,7 @@ fn opening() -> String {
     "# What the policies of pools come to
 
 Written by `cargo xtask simulate --save`. A simulation: the functions that decide in the agent
-(`policy/refill.rs`, `policy/retention.rs`) are called as its keeper calls them, on a virtual clock,
+(`pool/refill.rs`, `pool/retention.rs`) are called as its pool controller calls them, on a virtual clock,
 for a node that is a model. It needs no root and no kernel, and each run comes to the same figures.
 
 "
@@ -66,16 +66,16 @@ fn node() -> String {
     let ms = |duration: Duration| format!("{:.2}", milliseconds(duration));
     let [build, each, cold] = [costs::BUILD, costs::BUILD_EACH, costs::BUILD_COLD].map(ms);
     let [scrub, scrub_each] = [costs::SCRUB, costs::SCRUB_EACH].map(ms);
-    let [destroy, destroy_each] = [costs::DESTROY, costs::DESTROY_EACH].map(ms);
+    let [delete_slots, destroy_each] = [costs::DESTROY, costs::DESTROY_EACH].map(ms);
     let [look, rest] = [costs::LOOK, costs::REST].map(ms);
     format!(
         "## The node
 
-The keeper is one thread, as in the agent. A round: scrub what came back, {MOST_SCRUBBED} slots at most;
-look; delete slots, {MOST_RETIRED} slots at most; build, {MOST_BUILT} at most, which are
+The pool controller is one thread, as in the agent. A round: scrub what came back, {MOST_SCRUBBED} slots at most;
+look; delete slots, {MOST_EVICTED} slots at most; build, {MOST_BUILT} at most, which are
 ready together; then the next round at once if there was more to do or a DEL or a miss notified it, or after
 a rest. ADD takes slots in the order of `serve/select.rs`. Where it finds none it builds one, and
-takes turns with the keeper: slots are built one after the other, for either.
+takes turns with the pool controller: slots are built one after the other, for either.
 
 | what takes how long | ms | from |
 | ------------------- | ---: | ---- |
@@ -84,7 +84,7 @@ takes turns with the keeper: slots are built one after the other, for either.
 | a slot that is built for an ADD, if nobody else builds | {cold} | [bench](../bench/README.md): ADD of `repoint` |
 | a scrub, beside its slots | {scrub} | `scrub` of 1 to 30 slots, timed by hand: 28 to 122 ms, on a busy machine 214 ms |
 | a slot that is scrubbed | {scrub_each} | likewise |
-| deleting slots, beside them | {destroy} | `destroy` of 1 to 64 slots, timed by hand: 31 to 46 ms |
+| deleting slots, beside them | {delete_slots} | `delete_slots` of 1 to 64 slots, timed by hand: 31 to 46 ms |
 | a slot that is taken down | {destroy_each} | [bench](../bench/README.md): 4000 slots, by 64, in 6.08 s |
 | a round that finds nothing to do | {look} | with 4000 parked slots a look takes 0.1 ms, timed by hand |
 | the rest between two rounds | {rest} | the agent |
@@ -123,7 +123,7 @@ fn shown(report: &Report) -> Result<String> {
 - **The policy cannot foresee a burst.** Nothing announces 500 starts in a second after an hour of quiet:
   they find the `warm` slots, and what is built or comes back meanwhile: {} of them with scope
   `network`, {} with scope `function`, a hit rate of {} and {} %. The others build their own, {} and
-  {} ms at most, and so compete with the keeper for the same builders. An operator who knows of a burst
+  {} ms at most, and so compete with the pool controller for the same builders. An operator who knows of a burst
   beforehand raises `warm` (`repoint pool set`), or fills the pool (`repoint pool fill`).
 - After it the stock is back within {} and {} ms.
 - The limits hold: never more slots than `maxSlots`, never more parked for a function or tenant after

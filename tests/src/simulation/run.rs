@@ -1,8 +1,8 @@
 //! The model of a node, and the events that drive it.
 //!
-//! Functions start as the trace says and stop when their time is over. The keeper is one thread, as
+//! Functions start as the trace says and stop when their time is over. The pool controller is one thread, as
 //! in the agent: it scrubs what came back, reconciles the pool, takes down, builds, and rests until
-//! it is notified or its time has come. Slots are built one at a time, by the keeper and for
+//! it is notified or its time has come. Slots are built one at a time, by the pool controller and for
 //! containers that wait, in the order of requests: building is work under one lock of the kernel's.
 
 use std::{
@@ -18,9 +18,9 @@ use repoint::{
 
 use super::{
     Moment, Scenario, costs,
-    keeper::{Keeper, Work},
     measure::{Measure, Measured, Served},
     nanoseconds,
+    pool_controller::{PoolController, Work},
     slots::{Claim, Dirty, Number, Slots, User},
     trace::Start,
 };
@@ -30,17 +30,17 @@ use super::{
 enum Event {
     /// A function stops, and its container's network is deleted.
     Stop(Number, User),
-    /// The keeper begins a round, unless it has begun one since this was its next.
+    /// The pool controller begins a round, unless it has begun one since this was its next.
     Wake { round: u64 },
-    /// The keeper has deleted some slots that no container may have again.
+    /// The pool controller has deleted some slots that no container may have again.
     Deleted(usize),
-    /// The keeper has scrubbed a slot.
+    /// The pool controller has scrubbed a slot.
     Scrubbed,
-    /// The keeper has scrubbed what it took, and reconciles the pool.
+    /// The pool controller has scrubbed what it took, and reconciles the pool.
     Look,
-    /// The keeper has finished deleting.
+    /// The pool controller has finished deleting.
     Destroyed,
-    /// The keeper has built one slot more.
+    /// The pool controller has built one slot more.
     Built,
 }
 
@@ -55,8 +55,8 @@ struct Run<'a> {
     planned: u64,
     /// Until when slots are being built that were asked for.
     builder: Moment,
-    keeper: Keeper,
-    /// Rounds that the keeper has begun.
+    controller: PoolController,
+    /// Rounds that the pool controller has begun.
     round: u64,
     /// Whether it rests.
     resting: bool,
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
             events: BinaryHeap::new(),
             planned: 0,
             builder: 0,
-            keeper: Keeper::default(),
+            controller: PoolController::default(),
             round: 0,
             resting: true,
             rung: false,
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
             None => return self.start_cold(start),
         };
         if served == Served::Warm {
-            self.keeper.demanded += 1;
+            self.controller.demanded += 1;
         }
         self.measure.served(self.now, served);
         self.plan_in(start.lasts, Event::Stop(slot, user));
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
             self.slots.forget();
             room += nanoseconds(costs::of(costs::DESTROY, costs::DESTROY_EACH, 1));
         }
-        self.keeper.demanded += 1;
+        self.controller.demanded += 1;
         self.measure.served(self.now, Served::Built);
         let begun = self.turn_to_build(room);
         let ready = begun + nanoseconds(costs::BUILD_COLD);
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         begun
     }
 
-    /// Notifies the keeper that there is something to do.
+    /// Notifies the pool controller that there is something to do.
     fn notify(&mut self) {
         if self.resting {
             self.next_round(Duration::ZERO);
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         self.rung = true;
     }
 
-    /// Plans the keeper's next round in place of the one that was planned.
+    /// Plans the pool controller's next round in place of the one that was planned.
     fn next_round(&mut self, rest: Duration) {
         self.resting = !rest.is_zero();
         self.round += 1;
@@ -224,9 +224,9 @@ impl<'a> Run<'a> {
     }
 
     fn look(&mut self) {
-        self.work = self.keeper.look(&mut self.slots, self.policy, self.now, &mut self.measure);
+        self.work = self.controller.look(&mut self.slots, self.policy, self.now, &mut self.measure);
         self.work.more |= !self.slots.dirty.is_empty();
-        let time = match self.work.destroy {
+        let time = match self.work.delete_slots {
             0 => Duration::ZERO,
             count => costs::of(costs::DESTROY, costs::DESTROY_EACH, count),
         };
@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
     }
 
     fn destroyed(&mut self) {
-        (0..self.work.destroy).for_each(|_| self.slots.forget());
+        (0..self.work.delete_slots).for_each(|_| self.slots.forget());
         let build = self.work.build(self.policy.max.saturating_sub(self.slots.total()));
         if build == 0 {
             return self.end_round();
@@ -250,14 +250,14 @@ impl<'a> Run<'a> {
         self.plan(self.builder, Event::Built);
     }
 
-    /// The keeper has built a slot. All of a chunk are ready together.
+    /// The pool controller has built a slot. All of a chunk are ready together.
     fn one_more(&mut self) {
         self.built += 1;
         if self.built < self.building.len() {
             return self.build_next(self.now);
         }
         let took = Duration::from_nanos(self.now - self.began);
-        self.keeper.built(u32::try_from(self.built).unwrap_or(u32::MAX), took);
+        self.controller.built(u32::try_from(self.built).unwrap_or(u32::MAX), took);
         for slot in std::mem::take(&mut self.building) {
             self.slots.built(slot, self.now);
         }

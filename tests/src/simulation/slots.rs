@@ -1,4 +1,4 @@
-//! The model's slots, in the order in which ADD and the keeper find them.
+//! The model's slots, in the order in which ADD and the pool controller find them.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use repoint::{
-    netns::{HiddenNamespaces, Kept},
+    netns::{Kept, NetnsStore},
     node::Node,
     store::{Read, Store, StoreError, Templates},
 };
@@ -42,10 +42,11 @@ pub(super) fn facts(dirs: &Dirs) -> Result<BTreeMap<&'static str, BTreeSet<Strin
 
 /// What is in the private mount namespace.
 fn kept(run: &Path) -> Result<BTreeSet<String>> {
-    let Some(hidden) = HiddenNamespaces::open_existing(run)? else {
+    let Some(netns_store) = NetnsStore::open_existing(run)? else {
         return Ok(BTreeSet::new());
     };
-    let Kept { slots, strange } = crate::netns::in_thread(|| Ok(hidden.enter(|i| i.kept())??))?;
+    let Kept { slots, strange } =
+        crate::netns::in_thread(|| Ok(netns_store.enter(|i| i.kept())??))?;
     Ok(slots.into_keys().map(|slot| slot.to_string()).chain(strange).collect())
 }
 

@@ -28,7 +28,7 @@ use serde_json::json;
 /// How long a DEL may take to come to where it is stopped, and to end.
 const SOON: Duration = Duration::from_secs(10);
 /// Where that is: between its first step and the next.
-const HALF_WAY: &str = "park:popped=stop";
+const HALF_WAY: &str = "park:unbound=stop";
 
 /// Sweeps come while it is half-way. Nothing passes when it returns, though a process is inside still.
 #[test]

@@ -14,7 +14,7 @@ use nix::{
 };
 use repoint_tests::{Node, wait};
 
-use crate::ground::executable;
+use crate::fixture::executable;
 
 /// How long the agent may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -69,7 +69,7 @@ impl Quiet {
         let points = text.lines().filter(|name| !name.starts_with("store:")).count();
         self.looks = if points == self.points { self.looks + 1 } else { 0 };
         self.points = points;
-        Ok(self.looks >= 12 && text.lines().any(|name| name == "keeper:lingering"))
+        Ok(self.looks >= 12 && text.lines().any(|name| name == "controller:lingering"))
     }
 }
 

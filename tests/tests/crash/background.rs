@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Maps,
     model::{AttachmentId, Identity, SlotId},
-    netns::{HiddenNamespaces, Netns},
+    netns::{Netns, NetnsStore},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError, Write},
 };
@@ -15,7 +15,7 @@ use repoint_tests::{command, netns::in_thread, plugin::Attachment};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb, cli},
+    fixture::{CONFIGURATION, Case, Fixture, NAME, Point, Verb, cli},
     pools::{as_configured, fill_and_attach, of_function, ready},
     scenario::{About, Scenario},
     state::slots,
@@ -26,29 +26,29 @@ const NOBODY: SlotId = SlotId(0xdead_0000_beef);
 
 /// Changes the database behind everybody's back.
 fn with_records<T>(
-    ground: &Ground<'_>,
+    fixture: &Fixture<'_>,
     work: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError>,
 ) -> Result<T> {
-    let store = Store::open(&ground.node.dirs().run.join("state"))?;
+    let store = Store::open(&fixture.node.dirs().run.join("state"))?;
     Ok(store.write(work)?)
 }
 
 /// Kills an ADD of another container, in a network without a pool, at a point.
-fn kill_add(ground: &Ground<'_>, point: &str) -> Result<()> {
-    let network = ground.network_with(|conf| {
+fn kill_add(fixture: &Fixture<'_>, point: &str) -> Result<()> {
+    let network = fixture.network_with(|conf| {
         conf["name"] = json!("other");
         conf["ipam"]["ranges"] = json!([[{ "subnet": "10.219.8.0/24" }]]);
         conf.as_object_mut().map(|keys| keys.remove("pool"));
     });
     let lost = Case::new("lost")?;
     let add = Verb::cni(network, "ADD", lost.attachment.clone());
-    add.run_until(ground.node, &Point { name: point.to_owned(), number: 1 })?;
+    add.run_until(fixture.node, &Point { name: point.to_owned(), number: 1 })?;
     Ok(())
 }
 
 /// What is nobody's: an interface, map entries, a namespace, records, pins and files.
-fn litter(ground: &Ground<'_>) -> Result<()> {
-    let dirs = ground.node.dirs();
+fn litter(fixture: &Fixture<'_>) -> Result<()> {
+    let dirs = fixture.node.dirs();
     let nobody = Slot::building(NOBODY, NAME.parse()?, "eth0".parse()?, 1);
     let (name, group) = (NOBODY.host_ifname(), GROUP.to_string());
     let alias = Alias::new(&nobody, Owner::of(&dirs.run)).to_string();
@@ -60,14 +60,14 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
     let maps = Maps::open_existing(&dirs.bpf)?.context("the data plane is not loaded")?;
     maps.insert_endpoint("10.219.7.250".parse()?, &endpoint_of(&nobody, 4711, Identity(7)))?;
     maps.insert_interface(4711, &interface_of(&nobody, Identity(7)))?;
-    let (hidden, netns) = (HiddenNamespaces::open(&dirs.run)?, Netns::create()?);
-    in_thread(|| Ok(hidden.enter(|inside| inside.keep(NOBODY, &netns))??))?;
+    let (netns_store, netns) = (NetnsStore::open(&dirs.run)?, Netns::create()?);
+    in_thread(|| Ok(netns_store.enter(|inside| inside.keep(NOBODY, &netns))??))?;
     let id = AttachmentId {
         network: NAME.parse()?,
         container: "gone".parse()?,
         ifname: "eth0".parse()?,
     };
-    with_records(ground, |transaction| {
+    with_records(fixture, |transaction| {
         transaction.attach(&id, NOBODY)?;
         transaction.take_address(std::net::Ipv4Addr::new(10, 219, 7, 251).into(), NOBODY)
     })?;
@@ -80,12 +80,12 @@ fn litter(ground: &Ground<'_>) -> Result<()> {
 }
 
 /// Slots whose process was killed half-way, and a node on which something was removed.
-fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill_and_attach(ground, case)?;
-    ground.fill()?;
-    litter(ground)?;
-    kill_add(ground, "build:link")?;
-    let warm = slots(ground.node)?.into_iter().filter(|slot| slot.state() == SlotState::Warm);
+fn damage(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(fixture, case)?;
+    fixture.fill()?;
+    litter(fixture)?;
+    kill_add(fixture, "build:link")?;
+    let warm = slots(fixture.node)?.into_iter().filter(|slot| slot.state() == SlotState::Warm);
     let warm: Vec<_> = warm.collect();
     ensure!(warm.len() == 2, "{warm:?}");
     let ifname = warm[0].id.host_ifname();
@@ -94,9 +94,9 @@ fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
     command::run("ip", ["link", "set", &ifname, "addrgenmode", "eui64"])?;
     let disable_ipv6 = format!("net.ipv6.conf.{ifname}.disable_ipv6=1");
     command::run("sysctl", ["-qw", &disable_ipv6])?;
-    let maps = Maps::open_existing(&ground.node.dirs().bpf)?.context("it is not loaded")?;
+    let maps = Maps::open_existing(&fixture.node.dirs().bpf)?.context("it is not loaded")?;
     maps.remove_interface(warm[0].host_ifindex)?;
-    with_records(ground, |transaction| {
+    with_records(fixture, |transaction| {
         for state in [SlotState::Claimed, SlotState::Dirty, SlotState::Scrubbing] {
             transaction.advance(warm[1].id, state, 1, |_| ())?;
         }
@@ -106,53 +106,55 @@ fn damage(ground: &Ground<'_>, case: &Case) -> Result<()> {
 }
 
 /// A pin is gone.
-fn lose_pin(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill_and_attach(ground, case)?;
-    let pin = ground.node.dirs().bpf.join(format!("v{LAYOUT_VERSION}/to_container"));
+fn lose_pin(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(fixture, case)?;
+    let pin = fixture.node.dirs().bpf.join(format!("v{LAYOUT_VERSION}/to_container"));
     fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))
 }
 
 /// The database is of another boot.
-fn boot(ground: &Ground<'_>, _: &Case) -> Result<()> {
-    ground.fill()?;
-    with_records(ground, |transaction| transaction.put_boot("11111111-2222-3333-4444-555555555555"))
+fn boot(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
+    fixture.fill()?;
+    with_records(fixture, |transaction| {
+        transaction.put_boot("11111111-2222-3333-4444-555555555555")
+    })
 }
 
-fn sweep(_: &Ground<'_>, _: &Case) -> Verb {
+fn sweep(_: &Fixture<'_>, _: &Case) -> Verb {
     cli(&["sweep", "--grace", "0s"])
 }
 
 /// Slots came back, one that its function may have again and one that no container may have; and there
 /// are more than there should be, of which one waits for its function.
-fn neglect(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    ground.configure()?;
-    ground.repoint(&["pool", "reset", NAME])?;
+fn neglect(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fixture.configure()?;
+    fixture.repoint(&["pool", "reset", NAME])?;
     let function = of_function(case, "resize");
-    ground.network.add(&function)?;
-    ground.network.del(&function, None)?;
+    fixture.network.add(&function)?;
+    fixture.network.del(&function, None)?;
     let other = of_function(case, "fetch");
-    ground.network.add(&other)?;
-    kill_del(ground, other)?;
-    fill_and_attach(ground, case)?;
-    kill_del(ground, case.attachment.clone())?;
-    ground.repoint(&["pool", "set", NAME, "--warm", "0", "--max", "1"]).map(drop)
+    fixture.network.add(&other)?;
+    kill_del(fixture, other)?;
+    fill_and_attach(fixture, case)?;
+    kill_del(fixture, case.attachment.clone())?;
+    fixture.repoint(&["pool", "set", NAME, "--warm", "0", "--max", "1"]).map(drop)
 }
 
 /// Kills a DEL before its slot is scrubbed or deleted.
-fn kill_del(ground: &Ground<'_>, attachment: Attachment) -> Result<()> {
-    let del = Verb::cni(ground.network.clone(), "DEL", attachment);
+fn kill_del(fixture: &Fixture<'_>, attachment: Attachment) -> Result<()> {
+    let del = Verb::cni(fixture.network.clone(), "DEL", attachment);
     let point = Point { name: "park:dirty".to_owned(), number: 1 };
-    del.run_until(ground.node, &point).map(drop)
+    del.run_until(fixture.node, &point).map(drop)
 }
 
 /// Slots were made of what counts no more.
-fn outdate(ground: &Ground<'_>, _: &Case) -> Result<()> {
-    ground.fill()?;
+fn outdate(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
+    fixture.fill()?;
     let text = fs::read_to_string(CONFIGURATION).context("read the configuration")?;
     let mut other: Value = serde_json::from_str(&text)?;
     other["mtu"] = json!(1400);
     fs::write("/run/other-mtu.json", other.to_string()).context("write a configuration")?;
-    ground.repoint(&["pool", "set", NAME, "--config", "/run/other-mtu.json"]).map(drop)
+    fixture.repoint(&["pool", "set", NAME, "--config", "/run/other-mtu.json"]).map(drop)
 }
 
 const SWEEP: Scenario = Scenario {
@@ -166,7 +168,7 @@ const SWEEP: Scenario = Scenario {
 };
 const AGENT: Scenario = Scenario {
     name: "agent-fills",
-    before: |ground, _| ground.configure(),
+    before: |fixture, _| fixture.configure(),
     verb: |_, _| Verb::Agent,
     ..SWEEP
 };

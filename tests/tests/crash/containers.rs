@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use repoint_tests::{Netns, command, kernel, traffic::Host};
 use serde_json::{Value, json};
 
-use crate::ground::{Case, Ground, cli};
+use crate::fixture::{Case, Fixture, cli};
 use crate::scenario::{About, Scenario, Start, attach, gc};
 use crate::state::{FURTHER, slot_of};
 
@@ -24,7 +24,7 @@ fn tcx(configuration: &mut Value) {
 }
 
 /// Gives the container's namespace another interface first.
-fn furnish(_: &Ground<'_>, case: &Case) -> Result<()> {
+fn furnish(_: &Fixture<'_>, case: &Case) -> Result<()> {
     let path = case.attachment.netns.as_deref().context("there is a namespace")?;
     let [one, other] = FURTHER;
     let pair = ["link", "add", one, "type", "veth", "peer", "name", other];
@@ -32,13 +32,13 @@ fn furnish(_: &Ground<'_>, case: &Case) -> Result<()> {
 }
 
 /// A namespace in which IPv6 is disabled, as Docker's and others' are.
-fn disable_ipv6(_: &Ground<'_>, case: &Case) -> Result<()> {
+fn disable_ipv6(_: &Fixture<'_>, case: &Case) -> Result<()> {
     let off = ["-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
     case.netns.run(|| command::run("sysctl", off)).map(drop)
 }
 
 /// A node on which new interfaces are without IPv6.
-fn forbid_ipv6(_: &Ground<'_>, _: &Case) -> Result<()> {
+fn forbid_ipv6(_: &Fixture<'_>, _: &Case) -> Result<()> {
     set_default_ipv6("1")
 }
 
@@ -48,11 +48,11 @@ fn set_default_ipv6(disabled: &str) -> Result<()> {
 }
 
 /// The node has a route to the address that is given next.
-fn take_next_address(ground: &Ground<'_>, _: &Case) -> Result<()> {
+fn take_next_address(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
     let probe = Case::new("probe")?;
-    ground.network.add(&probe.attachment)?;
-    let slot = slot_of(ground.node, &probe)?.context("it has no slot")?;
-    ground.network.del(&probe.attachment, None)?;
+    fixture.network.add(&probe.attachment)?;
+    let slot = slot_of(fixture.node, &probe)?.context("it has no slot")?;
+    fixture.network.del(&probe.attachment, None)?;
     Netns::remove(probe.netns)?;
     let given = slot.addresses.iter().find_map(|address| match address.addr() {
         IpAddr::V4(address) => Some(address.to_bits()),
@@ -62,7 +62,7 @@ fn take_next_address(ground: &Ground<'_>, _: &Case) -> Result<()> {
     command::run("ip", ["route", "add", "blackhole", &format!("{next}/32")]).map(drop)
 }
 
-fn give_address_back(_: &Ground<'_>) -> Result<()> {
+fn give_address_back(_: &Fixture<'_>) -> Result<()> {
     command::run("ip", ["route", "flush", "type", "blackhole"]).map(drop)
 }
 
@@ -83,7 +83,7 @@ pub const ALL: [Scenario; 14] = [
     Scenario { name: "add-further", before: furnish, ..Scenario::ADD },
     Scenario {
         name: "del-further",
-        before: |ground, case| furnish(ground, case).and_then(|()| attach(ground, case)),
+        before: |fixture, case| furnish(fixture, case).and_then(|()| attach(fixture, case)),
         ..Scenario::DEL
     },
     Scenario::ADD,

@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 
 use crate::{
     containers,
-    ground::{Case, Ground, Verb, cli},
+    fixture::{Case, Fixture, Verb, cli},
     matrix::{THREADS, is_wanted, lock, next, trace},
-    play::Stage,
+    play::Runner,
     pools,
     scenario::{Scenario, add, del, gc},
     state::{ensure_empty, ensure_single_owners, ensure_talks, slot_of},
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const HEAD_START: Duration = Duration::from_millis(400);
 
 /// Makes the verb that competes.
-type Compete = fn(&Ground<'_>, &Case) -> Verb;
+type Compete = fn(&Fixture<'_>, &Case) -> Verb;
 
 /// Who comes while a verb is stopped.
 const COMPETITORS: [(&str, Compete); 4] =
@@ -112,30 +112,30 @@ fn the_next_container_of_a_slot_keeps_it() -> Result<()> {
         let node = Node::new()?;
         let points: BTreeSet<String> = trace(scenario)?.into_iter().collect();
         node.run(|| {
-            let stage = Stage::new(scenario, &node)?;
+            let runner = Runner::new(scenario, &node)?;
             let wanted = |name: &&String| {
                 !name.starts_with("store:") && is_wanted(&format!("heir/{}/{name}", scenario.name))
             };
             for point in points.iter().filter(wanted) {
                 let name = format!("heir/{}/{point}", scenario.name);
-                play_with_heir(&stage, &node, point).with_context(|| name)?;
+                play_with_heir(&runner, &node, point).with_context(|| name)?;
                 number += 1;
             }
-            stage.unload()
+            runner.unload()
         })?;
     }
     println!("heirs: {number} that kept their slots");
     Ok(())
 }
 
-fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
-    let (scenario, ground, case) = stage.set()?;
-    let held = Running::start(&(scenario.verb)(ground, &case), node, Some(point))?;
+fn play_with_heir(runner: &Runner<'_>, node: &Node, point: &str) -> Result<()> {
+    let (scenario, fixture, case) = runner.set()?;
+    let held = Running::start(&(scenario.verb)(fixture, &case), node, Some(point))?;
     held.wait_until_stopped()?;
     // Who holds the lock on the slot's namespace keeps it from being anybody's.
-    Running::start(&del(ground, &case), node, None)?.wait_until_ended(HEAD_START).ok();
+    Running::start(&del(fixture, &case), node, None)?.wait_until_ended(HEAD_START).ok();
     let heir = Case::new("heir")?;
-    let mut add = Running::start(&add(ground, &heir), node, None)?;
+    let mut add = Running::start(&add(fixture, &heir), node, None)?;
     add.wait_until_ended(HEAD_START).ok();
     held.go_on()?;
     held.end().context("the call that was stopped")?;
@@ -144,10 +144,10 @@ fn play_with_heir(stage: &Stage<'_>, node: &Node, point: &str) -> Result<()> {
     let slot = slot_of(node, &heir)?.context("the next has no slot")?;
     ensure!(slot.state() == SlotState::Active, "the next one's slot is {}", slot.state());
     ensure_talks(&heir, &slot).context("the next")?;
-    ground.network.del(&heir.attachment, None)?;
+    fixture.network.del(&heir.attachment, None)?;
     ensure_empty(&heir)?;
     heir.netns.remove()?;
-    stage.end(case)
+    runner.end(case)
 }
 
 /// Plays interleavings as long as there are any, on a node for as long as nothing is left on it.
@@ -171,12 +171,12 @@ fn play_on_one_node(
 ) -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
-        let stage = Stage::new(scenario, &node)?;
+        let runner = Runner::new(scenario, &node)?;
         while let Some(one) = current.as_ref().filter(|one| one.scenario.name == scenario.name) {
-            one.play(&stage, &node)?;
+            one.play(&runner, &node)?;
             *current = next(todo);
         }
-        stage.unload()
+        runner.unload()
     })
 }
 
@@ -185,17 +185,17 @@ impl Interleaving {
         format!("held/{}/{}/{}", self.scenario.name, self.point, self.who)
     }
 
-    fn play(&self, stage: &Stage<'_>, node: &Node) -> Result<()> {
-        let (scenario, ground, case) = stage.set()?;
-        let held = Running::start(&(scenario.verb)(ground, &case), node, Some(&self.point))?;
+    fn play(&self, runner: &Runner<'_>, node: &Node) -> Result<()> {
+        let (scenario, fixture, case) = runner.set()?;
+        let held = Running::start(&(scenario.verb)(fixture, &case), node, Some(&self.point))?;
         held.wait_until_stopped()?;
-        let mut other = Running::start(&(self.compete)(ground, &case), node, None)?;
+        let mut other = Running::start(&(self.compete)(fixture, &case), node, None)?;
         other.wait_until_ended(HEAD_START).ok();
         held.go_on()?;
         held.end().context("the call that was stopped")?;
         other.end().with_context(|| format!("{} that came", self.who))?;
         ensure_single_owners(node)?;
-        stage.end(case)
+        runner.end(case)
     }
 }
 

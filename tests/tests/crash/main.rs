@@ -5,7 +5,7 @@
 mod agent;
 mod background;
 mod containers;
-mod ground;
+mod fixture;
 mod hold;
 mod matrix;
 mod play;
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use repoint_tests::{missing, share::Share};
 
-use ground::executable;
+use fixture::executable;
 use scenario::Scenario;
 
 /// Everything that is played.

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result};
 use repoint_tests::{Node, share::Share};
 
 use crate::{
-    ground::Point,
-    play::Stage,
+    fixture::Point,
+    play::Runner,
     scenario::{Recovery, Scenario, Start},
 };
 
@@ -131,10 +131,10 @@ fn fail(tally: &Mutex<Tally>, name: String, error: &anyhow::Error) {
 pub fn trace(scenario: &'static Scenario) -> Result<Vec<String>> {
     let node = Node::new()?;
     node.run(|| {
-        let stage = Stage::new(scenario, &node)?;
-        let trace = stage.play(None, None)?.trace;
+        let runner = Runner::new(scenario, &node)?;
+        let trace = runner.play(None, None)?.trace;
         if scenario.start == Start::Used {
-            stage.unload()?;
+            runner.unload()?;
         }
         Ok(trace)
     })
@@ -197,9 +197,9 @@ fn play_on_one_node(
 ) -> Result<()> {
     let node = Node::new()?;
     node.run(|| {
-        let stage = Stage::new(scenario, &node)?;
+        let runner = Runner::new(scenario, &node)?;
         while let Some(one) = chunk.front() {
-            let played = stage.play(Some(&one.point), Some(one.recovery))?;
+            let played = runner.play(Some(&one.point), Some(one.recovery))?;
             {
                 let mut tally = lock(tally);
                 tally.unmet += usize::from(!played.met);
@@ -210,6 +210,6 @@ fn play_on_one_node(
                 return Ok(());
             }
         }
-        stage.unload().context("unload")
+        runner.unload().context("unload")
     })
 }

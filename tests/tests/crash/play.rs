@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{Netns, Node, Snapshot, command};
 
 use crate::{
-    ground::{Case, Ground, NAME, Point},
+    fixture::{Case, Fixture, NAME, Point},
     scenario::{About, Recovery, Scenario, Start},
     state::{
         due, ensure_empty, ensure_nothing_due, ensure_single_owners, ensure_talks,
@@ -21,46 +21,46 @@ pub struct Played {
 }
 
 /// A node on which combinations of one scenario are played one after the other.
-pub struct Stage<'a> {
+pub struct Runner<'a> {
     scenario: &'a Scenario,
-    ground: Ground<'a>,
+    fixture: Fixture<'a>,
     /// The node before repoint was on it.
     empty: Snapshot,
     /// The node between combinations, once repoint has been on it.
     between: Option<Snapshot>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Runner<'a> {
     /// Sets a node up, in whose namespaces the calling thread is.
     pub fn new(scenario: &'a Scenario, node: &'a Node) -> Result<Self> {
         let empty = Snapshot::take_whole(node.dirs())?;
-        let ground = Ground::new(node, scenario.network)?;
-        let mut stage = Self { scenario, ground, between: None, empty };
+        let fixture = Fixture::new(node, scenario.network)?;
+        let mut runner = Self { scenario, fixture, between: None, empty };
         if scenario.start == Start::Used {
-            stage.play(None, None).context("without a kill")?;
-            stage.between = Some(Snapshot::take_whole(node.dirs())?);
+            runner.play(None, None).context("without a kill")?;
+            runner.between = Some(Snapshot::take_whole(node.dirs())?);
         }
-        Ok(stage)
+        Ok(runner)
     }
 
     /// The scenario, the node with its network, and a container before the verb begins.
-    pub fn set(&self) -> Result<(&Scenario, &Ground<'a>, Case)> {
+    pub fn set(&self) -> Result<(&Scenario, &Fixture<'a>, Case)> {
         let case = Case::new("container")?;
-        (self.scenario.before)(&self.ground, &case).context("before")?;
-        Ok((self.scenario, &self.ground, case))
+        (self.scenario.before)(&self.fixture, &case).context("before")?;
+        Ok((self.scenario, &self.fixture, case))
     }
 
     /// Plays the scenario, killed at `point` and recovered, or else to its end; fails if anything is
     /// left.
     pub fn play(&self, point: Option<&Point>, recovery: Option<Recovery>) -> Result<Played> {
-        let (scenario, ground, case) = self.set()?;
-        let verb = (scenario.verb)(ground, &case);
-        let ended = verb.run(ground.node, point)?;
+        let (scenario, fixture, case) = self.set()?;
+        let verb = (scenario.verb)(fixture, &case);
+        let ended = verb.run(fixture.node, point)?;
         let met = point.is_some_and(|point| ended.met(point));
         if !met && scenario.about == About::Node {
             ensure!(ended.status.success(), "{}", ended.said());
         }
-        ensure_single_owners(ground.node).context("after the kill")?;
+        ensure_single_owners(fixture.node).context("after the kill")?;
         if let Some(recovery) = recovery {
             self.recover(recovery, &case)
                 .with_context(|| format!("recovery by {}", recovery.name()))?;
@@ -70,10 +70,10 @@ impl<'a> Stage<'a> {
     }
 
     fn recover(&self, recovery: Recovery, case: &Case) -> Result<()> {
-        let Self { scenario, ground, .. } = self;
+        let Self { scenario, fixture, .. } = self;
         match recovery {
             Recovery::Del => {
-                let ended = (scenario.detach)(ground, case).run(ground.node, None)?;
+                let ended = (scenario.detach)(fixture, case).run(fixture.node, None)?;
                 // `repoint park` reports that there is nothing to park.
                 if !ended.said().contains("has no slot") {
                     ended.success()?;
@@ -82,8 +82,9 @@ impl<'a> Stage<'a> {
                 // Another slot of a pool may be half-way in a scrub, or on its way out, and with the last
                 // one the rule, which is for the agent or a sweep to end; and what is not the
                 // container's, for the next load.
-                let left = due(ground)?;
-                let of_pools: &[_] = if ground.has_pool() { &["stuck", "masquerade"] } else { &[] };
+                let left = due(fixture)?;
+                let of_pools: &[_] =
+                    if fixture.has_pool() { &["stuck", "masquerade"] } else { &[] };
                 let is_meant = |line: &String| {
                     let mut kinds =
                         [&["pin partial folder"], of_pools, scenario.damage].into_iter().flatten();
@@ -93,19 +94,19 @@ impl<'a> Stage<'a> {
                 Ok(())
             }
             Recovery::Sweep => {
-                let swept = ground.repoint(&["sweep", "--grace", "0s"])?;
-                ensure_works_or_is_empty(ground, case)?;
-                ensure_nothing_due(ground).with_context(|| format!("the sweep said:\n{swept}"))
+                let swept = fixture.repoint(&["sweep", "--grace", "0s"])?;
+                ensure_works_or_is_empty(fixture, case)?;
+                ensure_nothing_due(fixture).with_context(|| format!("the sweep said:\n{swept}"))
             }
             Recovery::Again => {
-                let verb = (scenario.verb)(ground, case);
-                let ended = verb.run(ground.node, None)?;
+                let verb = (scenario.verb)(fixture, case);
+                let ended = verb.run(fixture.node, None)?;
                 if !ended.status.success() {
                     let said = ended.said();
                     let is_meant = scenario.refusals.iter().any(|one| said.contains(one));
                     ensure!(is_meant, "{said}");
                 } else if scenario.about == About::Attaches {
-                    let slot = slot_of(ground.node, case)?.context("it has no slot")?;
+                    let slot = slot_of(fixture.node, case)?.context("it has no slot")?;
                     ensure_talks(case, &slot)?;
                 }
                 Ok(())
@@ -116,26 +117,26 @@ impl<'a> Stage<'a> {
     /// The container goes, a sweep finds what was half-way, a new container works, and then the node
     /// is as it was.
     pub fn end(&self, case: Case) -> Result<()> {
-        let Self { ground, scenario, .. } = self;
-        ground.network.del(&case.attachment, None)?;
+        let Self { fixture, scenario, .. } = self;
+        fixture.network.del(&case.attachment, None)?;
         ensure_empty(&case)?;
         case.netns.remove()?;
-        ensure_single_owners(ground.node)?;
-        (scenario.after)(ground).context("after")?;
-        if !due(ground)?.is_empty() {
-            ground.repoint(&["sweep", "--grace", "0s"])?;
-            ensure_nothing_due(ground).context("after a sweep")?;
+        ensure_single_owners(fixture.node)?;
+        (scenario.after)(fixture).context("after")?;
+        if !due(fixture)?.is_empty() {
+            fixture.repoint(&["sweep", "--grace", "0s"])?;
+            ensure_nothing_due(fixture).context("after a sweep")?;
         }
         self.newcomer().context("a new container")?;
-        ensure_single_owners(ground.node)?;
+        ensure_single_owners(fixture.node)?;
         if scenario.start == Start::Fresh {
             return self.unload();
         }
-        if ground.has_pool() {
-            ground.repoint(&["pool", "drain", NAME])?;
+        if fixture.has_pool() {
+            fixture.repoint(&["pool", "drain", NAME])?;
         }
         match &self.between {
-            Some(between) => between.wait_until_whole(ground.node.dirs()),
+            Some(between) => between.wait_until_whole(fixture.node.dirs()),
             None => Ok(()),
         }
     }
@@ -143,20 +144,20 @@ impl<'a> Stage<'a> {
     /// A new container is attached, talks, and goes.
     fn newcomer(&self) -> Result<()> {
         let new = Case::new("newcomer")?;
-        self.ground.network.add(&new.attachment)?;
-        let slot = slot_of(self.ground.node, &new)?.context("it has no slot")?;
+        self.fixture.network.add(&new.attachment)?;
+        let slot = slot_of(self.fixture.node, &new)?.context("it has no slot")?;
         ensure_talks(&new, &slot)?;
-        self.ground.network.del(&new.attachment, None)?;
+        self.fixture.network.del(&new.attachment, None)?;
         ensure_empty(&new)?;
         Netns::remove(new.netns)
     }
 
     /// Takes repoint off the node, which is as it was before then.
     pub fn unload(&self) -> Result<()> {
-        let Self { ground, empty, .. } = self;
-        ground.repoint(&["unload"])?;
+        let Self { fixture, empty, .. } = self;
+        fixture.repoint(&["unload"])?;
         // Templates outlive it, and so does forwarding.
-        let dirs = ground.node.dirs();
+        let dirs = fixture.node.dirs();
         std::fs::remove_dir_all(&dirs.state).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),

@@ -1,12 +1,12 @@
 //! Scenarios of containers that are served from a pool, and of the pool itself.
 
 use anyhow::{Context as _, Result, ensure};
-use repoint::netns::HiddenNamespaces;
+use repoint::netns::NetnsStore;
 use repoint_tests::{command, netns::in_thread, plugin::Attachment, pooled::user};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{CONFIGURATION, Case, Ground, NAME, Point, Verb, cli},
+    fixture::{CONFIGURATION, Case, Fixture, NAME, Point, Verb, cli},
     scenario::{About, Scenario, Start, attach, gc},
     state::slots,
 };
@@ -43,13 +43,13 @@ fn narrow(configuration: &mut Value) {
     configuration["pool"] = json!({ "warm": 0, "maxSlots": 1 });
 }
 
-fn fill(ground: &Ground<'_>, _: &Case) -> Result<()> {
-    ground.fill()
+fn fill(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
+    fixture.fill()
 }
 
-pub fn fill_and_attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    ground.fill()?;
-    attach(ground, case)
+pub fn fill_and_attach(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fixture.fill()?;
+    attach(fixture, case)
 }
 
 /// The tenant of all functions.
@@ -61,48 +61,48 @@ pub fn of_function(case: &Case, function: &str) -> Attachment {
 }
 
 /// A slot of that function waits.
-fn leave(ground: &Ground<'_>, case: &Case, function: &str) -> Result<()> {
+fn leave(fixture: &Fixture<'_>, case: &Case, function: &str) -> Result<()> {
     let left = of_function(case, function);
-    ground.network.add(&left)?;
-    ground.network.del(&left, None)
+    fixture.network.add(&left)?;
+    fixture.network.del(&left, None)
 }
 
 /// Another function's slot takes all the room there is, of the pool, or of the tenant.
-fn take_room(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    leave(ground, case, "other")
+fn take_room(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    leave(fixture, case, "other")
 }
 
 /// A slot waits for the function, and others are ready.
-fn leave_own(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    ground.fill()?;
-    leave(ground, case, "this")
+fn leave_own(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fixture.fill()?;
+    leave(fixture, case, "this")
 }
 
-fn add_this(ground: &Ground<'_>, case: &Case) -> Verb {
-    Verb::cni(ground.network.clone(), "ADD", of_function(case, "this"))
+fn add_this(fixture: &Fixture<'_>, case: &Case) -> Verb {
+    Verb::cni(fixture.network.clone(), "ADD", of_function(case, "this"))
 }
 
 /// Of a tenant one container runs, and one slot waits.
-fn attach_and_leave(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    leave_own(ground, case)?;
-    ground.network.add(&of_function(case, "that")).map(drop)
+fn attach_and_leave(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    leave_own(fixture, case)?;
+    fixture.network.add(&of_function(case, "that")).map(drop)
 }
 
 /// The slots that are ready have lost their namespaces.
-fn lose_namespaces(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill(ground, case)?;
-    let run = &ground.node.dirs().run;
-    let hidden = HiddenNamespaces::open_existing(run)?.context("nothing is kept")?;
-    for slot in slots(ground.node)? {
-        in_thread(|| Ok(hidden.enter(|inside| inside.release(slot.id))??))?;
+fn lose_namespaces(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill(fixture, case)?;
+    let run = &fixture.node.dirs().run;
+    let netns_store = NetnsStore::open_existing(run)?.context("nothing is kept")?;
+    for slot in slots(fixture.node)? {
+        in_thread(|| Ok(netns_store.enter(|inside| inside.release(slot.id))??))?;
     }
     Ok(())
 }
 
 /// Another program has removed the programs of the slots that are ready, and taken their interfaces down.
-fn lose_programs(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill(ground, case)?;
-    for slot in slots(ground.node)? {
+fn lose_programs(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill(fixture, case)?;
+    for slot in slots(fixture.node)? {
         let ifname = slot.id.host_ifname();
         command::run("tc", ["qdisc", "del", "dev", &ifname, "clsact"])?;
         command::run("ip", ["link", "set", &ifname, "down"])?;
@@ -111,8 +111,8 @@ fn lose_programs(ground: &Ground<'_>, case: &Case) -> Result<()> {
 }
 
 /// The runtime has set a sysctl in the container's namespace.
-fn set_sysctl(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill(ground, case)?;
+fn set_sysctl(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill(fixture, case)?;
     let set = ["-qw", "net.ipv4.ip_unprivileged_port_start=0"];
     case.netns.run(|| command::run("sysctl", set)).map(drop)
 }
@@ -126,53 +126,53 @@ const TRACES: &str = "\
     nft add table inet leftover
     sysctl -qw net.ipv4.tcp_fin_timeout=11";
 
-fn attach_and_change(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    fill_and_attach(ground, case)?;
+fn attach_and_change(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fill_and_attach(fixture, case)?;
     case.netns.run(|| command::run("sh", ["-ec", TRACES])).map(drop)
 }
 
 /// An ADD was killed that had built a slot and mounted it.
-fn build_half(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    let add = Verb::cni(ground.network.clone(), "ADD", case.attachment.clone());
-    let point = Point { name: "provide:stacked".to_owned(), number: 1 };
-    let ended = add.run_until(ground.node, &point)?;
+fn build_half(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    let add = Verb::cni(fixture.network.clone(), "ADD", case.attachment.clone());
+    let point = Point { name: "assign:bound".to_owned(), number: 1 };
+    let ended = add.run_until(fixture.node, &point)?;
     ensure!(ended.was_killed(), "{}", ended.said());
     Ok(())
 }
 
 /// PREPARE of two slots.
-fn prepare(ground: &Ground<'_>, _: &Case) -> Verb {
+fn prepare(fixture: &Fixture<'_>, _: &Case) -> Verb {
     let nobody = Attachment::new("", "".as_ref()).args("repoint.dev/count=2");
-    Verb::cni(ground.network.clone(), "PREPARE", nobody)
+    Verb::cni(fixture.network.clone(), "PREPARE", nobody)
 }
 
 /// A program's way: the namespace is mounted in `runDir`.
-fn activate(_: &Ground<'_>, case: &Case) -> Verb {
+fn activate(_: &Fixture<'_>, case: &Case) -> Verb {
     let id = &case.attachment.container_id;
     let user = ["--function", "resize", "--tenant", TENANT];
     cli(&[&["activate", "--network", NAME, "--id", id], &user[..]].concat())
 }
 
-fn park(_: &Ground<'_>, case: &Case) -> Verb {
+fn park(_: &Fixture<'_>, case: &Case) -> Verb {
     cli(&["park", "--network", NAME, &case.attachment.container_id])
 }
 
-fn activated(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    ground.fill()?;
-    activate(ground, case).run(ground.node, None)?.success().map(drop)
+fn activated(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fixture.fill()?;
+    activate(fixture, case).run(fixture.node, None)?.success().map(drop)
 }
 
 /// ADD by a configuration that has no pool any more.
-fn add_without_pool(ground: &Ground<'_>, case: &Case) -> Verb {
-    let network = ground.network_with(|conf| {
+fn add_without_pool(fixture: &Fixture<'_>, case: &Case) -> Verb {
+    let network = fixture.network_with(|conf| {
         conf.as_object_mut().map(|keys| keys.remove("pool"));
     });
     Verb::cni(network, "ADD", case.attachment.clone())
 }
 
-pub fn as_configured(ground: &Ground<'_>) -> Result<()> {
-    ground.configure()?;
-    ground.repoint(&["pool", "reset", NAME]).map(drop)
+pub fn as_configured(fixture: &Fixture<'_>) -> Result<()> {
+    fixture.configure()?;
+    fixture.repoint(&["pool", "reset", NAME]).map(drop)
 }
 
 const HIT: Scenario = Scenario { name: "hit", network: ready, before: fill, ..Scenario::ADD };
@@ -181,9 +181,9 @@ const PARK: Scenario =
 const POOL: Scenario = Scenario { about: About::Node, after: as_configured, ..HIT };
 
 /// The database was removed under a container that runs.
-fn lose_database(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    attach(ground, case)?;
-    Ok(std::fs::remove_dir_all(ground.node.dirs().run.join("state"))?)
+fn lose_database(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    attach(fixture, case)?;
+    Ok(std::fs::remove_dir_all(fixture.node.dirs().run.join("state"))?)
 }
 
 pub const ALL: [Scenario; 26] = [
@@ -256,7 +256,7 @@ pub const ALL: [Scenario; 26] = [
     },
     Scenario {
         name: "pool-fill",
-        before: |ground, _| ground.configure(),
+        before: |fixture, _| fixture.configure(),
         verb: |_, _| cli(&["pool", "fill", NAME]),
         ..POOL
     },

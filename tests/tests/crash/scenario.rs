@@ -4,7 +4,7 @@ use anyhow::Result;
 use repoint_tests::plugin::Attachment;
 use serde_json::{Value, json};
 
-use crate::ground::{Case, Ground, Verb};
+use crate::fixture::{Case, Fixture, Verb};
 
 /// A verb, and how a node comes to where it begins.
 #[derive(Debug, Clone, Copy)]
@@ -14,18 +14,18 @@ pub struct Scenario {
     pub network: fn(&mut Value),
     pub start: Start,
     /// Brings the node to where the verb begins. The container's namespace is there.
-    pub before: fn(&Ground<'_>, &Case) -> Result<()>,
+    pub before: fn(&Fixture<'_>, &Case) -> Result<()>,
     /// What is killed.
-    pub verb: fn(&Ground<'_>, &Case) -> Verb,
+    pub verb: fn(&Fixture<'_>, &Case) -> Verb,
     pub about: About,
     /// What the verb may say when it is played again and refuses.
     pub refusals: &'static [&'static str],
     /// Kinds of findings that DEL may leave to a sweep: what was damaged before the verb began.
     pub damage: &'static [&'static str],
     /// How the container is detached, in the words of who attached it.
-    pub detach: fn(&Ground<'_>, &Case) -> Verb,
+    pub detach: fn(&Fixture<'_>, &Case) -> Verb,
     /// Puts back what the verb changed of pools and templates: they are no leaks.
-    pub after: fn(&Ground<'_>) -> Result<()>,
+    pub after: fn(&Fixture<'_>) -> Result<()>,
 }
 
 impl Scenario {
@@ -54,21 +54,21 @@ impl Scenario {
 }
 
 /// Attaches the container.
-pub fn attach(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    ground.network.add(&case.attachment).map(drop)
+pub fn attach(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    fixture.network.add(&case.attachment).map(drop)
 }
 
-pub fn add(ground: &Ground<'_>, case: &Case) -> Verb {
-    Verb::cni(ground.network.clone(), "ADD", case.attachment.clone())
+pub fn add(fixture: &Fixture<'_>, case: &Case) -> Verb {
+    Verb::cni(fixture.network.clone(), "ADD", case.attachment.clone())
 }
 
-pub fn del(ground: &Ground<'_>, case: &Case) -> Verb {
-    Verb::cni(ground.network.clone(), "DEL", case.attachment.clone())
+pub fn del(fixture: &Fixture<'_>, case: &Case) -> Verb {
+    Verb::cni(fixture.network.clone(), "DEL", case.attachment.clone())
 }
 
 /// GC for a runtime that has no container any more.
-pub fn gc(ground: &Ground<'_>, _: &Case) -> Verb {
-    let network = ground.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]));
+pub fn gc(fixture: &Fixture<'_>, _: &Case) -> Verb {
+    let network = fixture.network_with(|conf| conf["cni.dev/valid-attachments"] = json!([]));
     Verb::cni(network, "GC", Attachment::new("", "".as_ref()))
 }
 

@@ -18,7 +18,7 @@ use repoint_tests::{
 };
 use serde_json::Value;
 
-use crate::ground::{Case, Ground, cli};
+use crate::fixture::{Case, Fixture, cli};
 
 /// How long traffic may take to pass on a machine that is overloaded: the kernel makes the route of an
 /// IPv6 address from a work queue that waits for RTNL.
@@ -84,9 +84,9 @@ fn ensure_charged_right(store: &Store) -> Result<()> {
 }
 
 /// What a sweep would do at once, without any patience.
-pub fn due(ground: &Ground<'_>) -> Result<Vec<String>> {
+pub fn due(fixture: &Fixture<'_>) -> Result<Vec<String>> {
     let reported = cli(&["sweep", "--dry-run", "--grace", "0s", "--json"]);
-    let reported = reported.run(ground.node, None)?;
+    let reported = reported.run(fixture.node, None)?;
     if reported.said().contains("there is nothing of repoint in") {
         return Ok(Vec::new());
     }
@@ -95,12 +95,12 @@ pub fn due(ground: &Ground<'_>) -> Result<Vec<String>> {
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let line =
         |one: &Value| format!("{} {}: {}", text(one, "kind"), text(one, "name"), text(one, "why"));
-    Ok(findings.iter().filter(|one| one["fate"] != "left").map(line).collect())
+    Ok(findings.iter().filter(|one| one["outcome"] != "left").map(line).collect())
 }
 
 /// Fails if a sweep would find anything to do.
-pub fn ensure_nothing_due(ground: &Ground<'_>) -> Result<()> {
-    let due = due(ground)?;
+pub fn ensure_nothing_due(fixture: &Fixture<'_>) -> Result<()> {
+    let due = due(fixture)?;
     ensure!(due.is_empty(), "a sweep would find {due:?}");
     Ok(())
 }
@@ -113,8 +113,8 @@ pub fn slot_of(node: &Node, case: &Case) -> Result<Option<Slot>> {
 }
 
 /// A container that has an active slot talks with the node; one that has none has nothing but `lo`.
-pub fn ensure_works_or_is_empty(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    match slot_of(ground.node, case)? {
+pub fn ensure_works_or_is_empty(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    match slot_of(fixture.node, case)? {
         Some(slot) if slot.state() == SlotState::Active => ensure_talks(case, &slot),
         // Only DEL can have its addresses given back by the plugin that gave them.
         Some(slot) if slot.ipam.is_some() => Ok(()),

@@ -8,7 +8,7 @@ use repoint_tests::{command, template::ordinary};
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{Case, Ground, Verb, cli},
+    fixture::{Case, Fixture, Verb, cli},
     pools::fill_and_attach,
     scenario::{About, Scenario},
 };
@@ -44,33 +44,33 @@ fn write(file: &str, sysctls: [(&str, &str); 2]) -> Result<()> {
 }
 
 /// Stores the template as it is in the beginning.
-fn store(ground: &Ground<'_>) -> Result<()> {
+fn store(fixture: &Fixture<'_>) -> Result<()> {
     write(ONE, [("net.ipv4.tcp_keepalive_time", "77"), FILTER])?;
     write(OTHER, [("net.ipv4.tcp_keepalive_time", "78"), FILTER])?;
-    ground.repoint(&["template", "import", ONE, "--name", TEMPLATE]).map(drop)
+    fixture.repoint(&["template", "import", ONE, "--name", TEMPLATE]).map(drop)
 }
 
 /// Stores one that cannot be built, which is seen when the interface is there.
-fn store_impossible(ground: &Ground<'_>, _: &Case) -> Result<()> {
+fn store_impossible(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
     write(OTHER, [FILTER, ("net.ipv4.no_such_thing", "1")])?;
-    ground.repoint(&["template", "import", OTHER, "--name", TEMPLATE]).map(drop)
+    fixture.repoint(&["template", "import", OTHER, "--name", TEMPLATE]).map(drop)
 }
 
-fn stored(ground: &Ground<'_>, _: &Case) -> Result<()> {
-    store(ground)
+fn stored(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
+    store(fixture)
 }
 
-fn filled(ground: &Ground<'_>, _: &Case) -> Result<()> {
-    store(ground)?;
-    ground.fill()
+fn filled(fixture: &Fixture<'_>, _: &Case) -> Result<()> {
+    store(fixture)?;
+    fixture.fill()
 }
 
 /// A container of that template has been replicated, and then changed.
-fn attached(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    store(ground)?;
-    fill_and_attach(ground, case)?;
-    ground.fill()?;
-    replicated(case).run(ground.node, None)?.success()?;
+fn attached(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    store(fixture)?;
+    fill_and_attach(fixture, case)?;
+    fixture.fill()?;
+    replicated(case).run(fixture.node, None)?.success()?;
     let change = "ip route add 192.0.2.0/25 via 169.254.1.1 dev eth0";
     case.netns.run(|| command::run("sh", ["-ec", change])).map(drop)
 }
@@ -82,17 +82,17 @@ fn replicated(case: &Case) -> Verb {
 }
 
 /// What the container set is stored.
-fn captured(ground: &Ground<'_>, case: &Case) -> Result<()> {
-    attached(ground, case)?;
-    replicated(case).run(ground.node, None)?.success().map(drop)
+fn captured(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    attached(fixture, case)?;
+    replicated(case).run(fixture.node, None)?.success().map(drop)
 }
 
 /// What was made of the container goes, too: first that of what it had before it was changed, which
 /// may still have slots.
-fn again_without_captured(ground: &Ground<'_>) -> Result<()> {
-    ground.repoint(&["template", "import", ONE, "--name", CAPTURED])?;
-    ground.repoint(&["template", "delete", CAPTURED])?;
-    again(ground)
+fn again_without_captured(fixture: &Fixture<'_>) -> Result<()> {
+    fixture.repoint(&["template", "import", ONE, "--name", CAPTURED])?;
+    fixture.repoint(&["template", "delete", CAPTURED])?;
+    again(fixture)
 }
 
 const STORED: Scenario = Scenario {
@@ -106,15 +106,15 @@ const STORED: Scenario = Scenario {
 };
 
 /// The template is what it was, and the pool is made from it.
-fn again(ground: &Ground<'_>) -> Result<()> {
-    store(ground)?;
-    ground.configure()
+fn again(fixture: &Fixture<'_>) -> Result<()> {
+    store(fixture)?;
+    fixture.configure()
 }
 
 /// ADD in the container's own namespace.
-fn add_ordinarily(ground: &Ground<'_>, case: &Case) -> Verb {
+fn add_ordinarily(fixture: &Fixture<'_>, case: &Case) -> Verb {
     let none = case.attachment.clone().args("repoint.dev/mode=none");
-    Verb::cni(ground.network.clone(), "ADD", none)
+    Verb::cni(fixture.network.clone(), "ADD", none)
 }
 
 const ADDS: Scenario = Scenario {

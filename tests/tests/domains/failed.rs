@@ -2,7 +2,7 @@
 //! got it: an ADD that was killed may have let it in.
 
 use anyhow::{Context as _, Result, ensure};
-use repoint::netns::HiddenNamespaces;
+use repoint::netns::NetnsStore;
 use repoint_tests::{
     Container, Netns, Pooled, dist, missing, netns::in_thread, plugin::Attachment, pooled::user,
     with_pool,
@@ -15,7 +15,7 @@ use crate::cookie;
 const WARM: usize = 3;
 /// Where an ADD is killed that has claimed one of them.
 const POINTS: [&str; 4] =
-    ["provide:claimed", "activate:stacked", "activate:pointed", "activate:active"];
+    ["assign:claimed", "activate:bound", "activate:entries", "activate:active"];
 
 /// What is done about it.
 #[derive(Debug, Clone, Copy)]
@@ -38,10 +38,10 @@ fn kill(pooled: &Pooled<'_>, point: &str) -> Result<(Netns, Attachment, String, 
     let slot = pooled.slots()?.into_iter().find(|slot| slot.container.as_ref() == Some(&name));
     let slot = slot.with_context(|| format!("nothing is recorded of {name}"))?;
     ensure!(ready.contains(&slot.slot), "{slot:?} was not ready");
-    let hidden = HiddenNamespaces::open_existing(&pooled.node().dirs().run)?;
-    let hidden = hidden.context("no namespaces are kept")?;
+    let netns_store = NetnsStore::open_existing(&pooled.node().dirs().run)?;
+    let netns_store = netns_store.context("no namespaces are kept")?;
     let id = slot.slot.parse()?;
-    let cookie = in_thread(|| hidden.netns(id)?.run(repoint_tests::netns::cookie)?)?;
+    let cookie = in_thread(|| netns_store.netns(id)?.run(repoint_tests::netns::cookie)?)?;
     Ok((netns, attachment, slot.slot, cookie))
 }
 
@@ -94,10 +94,10 @@ fn a_slot_that_cannot_be_activated_is_deleted() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 64 }), |pooled| {
         pooled.fill()?;
         let broken = pooled.slots()?.pop().context("nothing is ready")?.slot;
-        let hidden = HiddenNamespaces::open_existing(&pooled.node().dirs().run)?;
-        let hidden = hidden.context("no namespaces are kept")?;
+        let netns_store = NetnsStore::open_existing(&pooled.node().dirs().run)?;
+        let netns_store = netns_store.context("no namespaces are kept")?;
         let id = broken.parse()?;
-        in_thread(|| Ok(hidden.enter(|inside| inside.release(id))??))?;
+        in_thread(|| Ok(netns_store.enter(|inside| inside.release(id))??))?;
         let container = pooled.add_tenants("a", "f")?;
         ensure!(pooled.slot_of(&container)?.slot != broken, "it has {broken}");
         ensure!(pooled.slot(&broken)?.is_none(), "{broken} is on record still");

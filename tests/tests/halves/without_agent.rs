@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{Three, damage, ensure_one_whole, ensure_traffic, ensure_whole, few};
 
-/// Findings of `repoint sweep`: kind, name and fate of each, and its exit status.
+/// Findings of `repoint sweep`: kind, name and outcome of each, and its exit status.
 fn sweep(
     pooled: &repoint_tests::Pooled<'_>,
     arguments: &[&str],
@@ -24,9 +24,9 @@ fn sweep(
             "  {}: {}: {}",
             text(finding, "name"),
             text(finding, "why"),
-            text(finding, "fate")
+            text(finding, "outcome")
         );
-        (text(finding, "kind"), text(finding, "name"), text(finding, "fate"))
+        (text(finding, "kind"), text(finding, "name"), text(finding, "outcome"))
     };
     Ok(findings.iter().map(read).collect())
 }
@@ -46,8 +46,8 @@ fn a_sweep_repairs_each_part_of_slots_that_wait_and_of_those_in_use() -> Result<
                 let due = sweep(pooled, &["--dry-run"])?;
                 let done = sweep(pooled, &[])?;
                 for slot in three.slots() {
-                    let is_its = |fate: &str| {
-                        let wanted = (kind.to_owned(), slot.slot.clone(), fate.to_owned());
+                    let is_its = |outcome: &str| {
+                        let wanted = (kind.to_owned(), slot.slot.clone(), outcome.to_owned());
                         move |found: &(String, String, String)| *found == wanted
                     };
                     ensure!(due.iter().any(is_its("due")), "{what} of {slot:?}: {due:?}");

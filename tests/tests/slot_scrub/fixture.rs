@@ -7,7 +7,7 @@ use repoint::{
     datapath::Datapath,
     model::{Identity, SlotId},
     netns::Netns,
-    slot::{Builder, Built as SlotBuilt, Fingerprint, Owner, Scrubbed, point, scrub},
+    slot::{Builder, Built as SlotBuilt, Fingerprint, Owner, Scrubbed, scrub, write_entries},
     store::Slot,
     template::{NetworkConfig, NodeContext},
 };
@@ -63,7 +63,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
         owner: Owner::default(),
     };
     let SlotBuilt { host_ifname, host_ifindex, .. } = builder.build()?;
-    point(&slot, host_ifindex, Identity(7), &datapath.maps)?;
+    write_entries(&slot, host_ifindex, Identity(7), &datapath.maps)?;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
     slot.host_ifindex = host_ifindex;
     Ok(Built { slot, config, netns, host_ifname, expected })

@@ -3,7 +3,7 @@
 use std::thread;
 
 use anyhow::{Result, anyhow, ensure};
-use repoint::lock::{Lock, PATIENCE};
+use repoint::lock::{LOCK_TIMEOUT, Lock};
 use repoint_tests::with_pool;
 use serde_json::json;
 
@@ -57,7 +57,7 @@ fn a_sweep_that_is_held_up_keeps_no_gc_from_its_work() -> Result<()> {
     with_pool(&json!({ "warm": 2, "maxSlots": 8 }), |pooled| {
         pooled.fill()?;
         let one = pooled.add()?;
-        let lock = Lock::exclusive(&pooled.node().dirs().run.join("sweep.lock"), PATIENCE)?;
+        let lock = Lock::exclusive(&pooled.node().dirs().run.join("sweep.lock"), LOCK_TIMEOUT)?;
         let network = pooled.network_with(|configuration| {
             configuration["cni.dev/valid-attachments"] = json!([]);
         })?;

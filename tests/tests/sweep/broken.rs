@@ -13,7 +13,7 @@ use nix::{
 };
 use repoint::{
     model::{Identity, SlotId},
-    netns::HiddenNamespaces,
+    netns::NetnsStore,
     slot::{endpoint_of, interface_of},
     store::SlotState,
 };
@@ -111,7 +111,7 @@ fn a_slot_in_use_that_seems_parked_has_traffic_again() -> Result<()> {
         pooled.fill()?;
         let one = pooled.add()?;
         let slot = record(pooled, &pooled.slot_of(&one)?)?;
-        repoint::slot::point(&slot, slot.host_ifindex, Identity::PARKED, &maps(pooled)?)?;
+        repoint::slot::write_entries(&slot, slot.host_ifindex, Identity::PARKED, &maps(pooled)?)?;
         sweep(pooled, &[])?.ensure("entries", "waits")?;
         sweep(pooled, &["--grace", "0s"])?.ensure("entries", "done")?;
         traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
@@ -125,9 +125,9 @@ const DELETED: [(&str, &str, Break); 3] = [
         command::run("ip", ["link", "del", &slot.host_ifname]).map(drop)
     }),
     ("slot-namespace", "its namespace is gone", |pooled, slot| {
-        let hidden = HiddenNamespaces::open(&pooled.node().dirs().run)?;
+        let netns_store = NetnsStore::open(&pooled.node().dirs().run)?;
         let id: SlotId = slot.slot.parse()?;
-        Ok(hidden.enter(|inside| inside.release(id))??)
+        Ok(netns_store.enter(|inside| inside.release(id))??)
     }),
     ("address", "another has its address", |pooled, slot| {
         let mut own = record(pooled, slot)?;

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     model::{AttachmentId, Identity},
-    netns::{HiddenNamespaces, Netns},
+    netns::{Netns, NetnsStore},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
     store::Slot,
 };
@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Makes a piece of garbage.
-type Litter = fn(&Pooled<'_>) -> Result<()>;
+type Garbage = fn(&Pooled<'_>) -> Result<()>;
 
 /// What there may be: the kind that it is found as, and how it comes about.
-const GARBAGE: [(&str, &str, Litter); 12] = [
+const GARBAGE: [(&str, &str, Garbage); 12] = [
     ("link", "an interface of no slot", stray_link),
     ("endpoint", "an IPv4 endpoint of no slot", |pooled| stray_endpoint(pooled, "10.217.9.250")),
     ("endpoint", "an IPv6 endpoint of no slot", |pooled| stray_endpoint(pooled, "fd00:217:9::fa")),
@@ -44,10 +44,10 @@ fn what_is_nobodys_is_found_reported_and_removed() -> Result<()> {
         pooled.fill()?;
         let container = pooled.add()?;
         let dirs = pooled.node().dirs();
-        for (kind, what, litter) in GARBAGE {
+        for (kind, what, garbage) in GARBAGE {
             println!("{what}:");
             let before = Snapshot::take(dirs)?;
-            litter(pooled).with_context(|| what.to_owned())?;
+            garbage(pooled).with_context(|| what.to_owned())?;
             let littered = Snapshot::take(dirs)?;
             let reported = dry_run(pooled)?;
             reported.ensure(kind, "due")?;
@@ -91,9 +91,9 @@ fn stray_interface(pooled: &Pooled<'_>) -> Result<()> {
 }
 
 fn stray_namespace(pooled: &Pooled<'_>) -> Result<()> {
-    let hidden = HiddenNamespaces::open(&pooled.node().dirs().run)?;
+    let netns_store = NetnsStore::open(&pooled.node().dirs().run)?;
     let netns = Netns::create()?;
-    Ok(hidden.enter(|inside| inside.keep(NOBODY, &netns))??)
+    Ok(netns_store.enter(|inside| inside.keep(NOBODY, &netns))??)
 }
 
 fn stray_attachment(pooled: &Pooled<'_>) -> Result<()> {
@@ -179,7 +179,7 @@ fn what_is_not_repoints_is_reported_and_left() -> Result<()> {
             let swept = sweep(pooled, &["--grace", "0s"])?;
             let left: Vec<_> = swept.findings.iter().map(|one| one.name.as_str()).collect();
             ensure!(left == ["v0", "guest", "other", "notes"], "{swept:#?}");
-            ensure!(swept.findings.iter().all(|one| one.fate == "left") && swept.status == 0);
+            ensure!(swept.findings.iter().all(|one| one.outcome == "left") && swept.status == 0);
         }
         let difference = before.difference(&Snapshot::take(dirs)?);
         ensure!(difference.is_empty(), "{difference}");

@@ -120,7 +120,7 @@ fn sweeps_harm_nobody_who_comes_or_goes() -> Result<()> {
             while Instant::now() < deadline && !over.load(Ordering::Relaxed) {
                 let swept = sweep(pooled, &[])?;
                 // A DEL that is delayed may be seen half-way twice, and is let be.
-                let waits = swept.findings.iter().all(|one| one.fate == "waits");
+                let waits = swept.findings.iter().all(|one| one.outcome == "waits");
                 ensure!(waits && swept.status == 0, "{swept:#?}");
                 sweeps += 1;
             }

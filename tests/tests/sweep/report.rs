@@ -23,20 +23,20 @@ pub struct Finding {
     pub kind: String,
     pub name: String,
     pub why: String,
-    pub fate: String,
+    pub outcome: String,
     #[serde(default)]
     pub details: Option<String>,
 }
 
 impl Report {
-    /// Findings of a kind with this fate.
-    pub fn count(&self, kind: &str, fate: &str) -> usize {
-        self.findings.iter().filter(|one| one.kind == kind && one.fate == fate).count()
+    /// Findings of a kind with this outcome.
+    pub fn count(&self, kind: &str, outcome: &str) -> usize {
+        self.findings.iter().filter(|one| one.kind == kind && one.outcome == outcome).count()
     }
 
-    /// Fails unless there is one of this kind and fate.
-    pub fn ensure(&self, kind: &str, fate: &str) -> Result<()> {
-        ensure!(self.count(kind, fate) > 0, "no {kind} is {fate}: {self:#?}");
+    /// Fails unless there is one of this kind and outcome.
+    pub fn ensure(&self, kind: &str, outcome: &str) -> Result<()> {
+        ensure!(self.count(kind, outcome) > 0, "no {kind} is {outcome}: {self:#?}");
         Ok(())
     }
 
@@ -64,8 +64,8 @@ pub fn sweep_at(pooled: &Pooled<'_>, run_dir: &Path, arguments: &[&str]) -> Resu
     let mut report: Report = serde_json::from_str(&text)
         .with_context(|| format!("it printed {text} and said {said}"))?;
     report.status = output.status.code().context("it was killed")?;
-    for Finding { kind, name, why, fate, details } in &report.findings {
-        println!("  {kind} {name}: {why}: {fate} {}", details.as_deref().unwrap_or_default());
+    for Finding { kind, name, why, outcome, details } in &report.findings {
+        println!("  {kind} {name}: {why}: {outcome} {}", details.as_deref().unwrap_or_default());
     }
     Ok(report)
 }

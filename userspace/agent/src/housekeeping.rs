@@ -13,7 +13,7 @@ use std::{
 use repoint::{
     failpoint,
     model::PoolKey,
-    node::{LifecycleError, Node, mtu_of_pool, mtu_of_uplink, now, restore_node},
+    node::{Node, NodeError, mtu_of_pool, mtu_of_uplink, now, restore_node},
     pool::{delete_stale, resume_scrubbing},
     retire::{end_lingering, forget_old_connections},
     store::{PoolPolicy, Slot},
@@ -66,22 +66,22 @@ impl Housekeeping {
         }
         self.last = Some(Instant::now());
         log_failure("follow templates", follow_templates(node));
-        failpoint::hit("keeper:followed");
+        failpoint::hit("controller:followed");
         log_failure("delete stale slots", self.delete_stale(node));
-        failpoint::hit("keeper:deleted-unused");
+        failpoint::hit("controller:deleted-unused");
         log_failure("resume scrubbing", resume_scrubbing(node));
-        failpoint::hit("keeper:resumed");
+        failpoint::hit("controller:resumed");
         log_failure("restore what slots need of the node", restore(node));
-        failpoint::hit("keeper:restored");
+        failpoint::hit("controller:restored");
         log_failure("forget old connections", forget_old_connections(node, now()));
-        failpoint::hit("keeper:rested");
+        failpoint::hit("controller:rested");
         log_failure("look for lingering namespaces", end_lingering(node));
-        failpoint::hit("keeper:lingering");
+        failpoint::hit("controller:lingering");
     }
 
     /// Deletes waiting slots of which no pool has any use: it is built from something else now, or has
     /// another MTU or a narrower scope.
-    fn delete_stale(&mut self, node: &Node) -> Result<(), LifecycleError> {
+    fn delete_stale(&mut self, node: &Node) -> Result<(), NodeError> {
         let uplink = mtu_of_uplink()?;
         // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
         let settled = uplink.filter(|_| self.uplink == uplink);
@@ -129,7 +129,7 @@ fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
 
 /// Restores forwarding and the masquerade rule, if slots need them. The watcher does so as soon as the
 /// kernel reports a change; this is for what it does not report.
-fn restore(node: &Node) -> Result<(), LifecycleError> {
+fn restore(node: &Node) -> Result<(), NodeError> {
     for lack in restore_node(node)? {
         warn!("{lack}: restored it");
     }

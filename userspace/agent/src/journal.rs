@@ -9,7 +9,7 @@ use std::{
 
 use repoint::{
     model::Decline,
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
     serve::NO_POOL,
     store::{Decision, Entry, Served},
 };
@@ -55,14 +55,14 @@ impl Declined {
 
 impl Journal {
     /// Decisions that were made before now are nobody's news.
-    pub(crate) fn new(node: &Node) -> Result<Self, LifecycleError> {
+    pub(crate) fn new(node: &Node) -> Result<Self, NodeError> {
         let last = node.store.read(|transaction| transaction.last_decision())?;
         Ok(Self { last, declined: Declined::default() })
     }
 
     /// Logs the decisions since the last time: at level info where a pool could not serve, at debug
     /// otherwise.
-    pub(crate) fn log(&mut self, node: &Node) -> Result<(), LifecycleError> {
+    pub(crate) fn log(&mut self, node: &Node) -> Result<(), NodeError> {
         let decisions = node.store.read(|transaction| transaction.decisions(self.last))?;
         for Entry { number, attachment, decision, .. } in decisions {
             let missed = number.saturating_sub(self.last + 1);

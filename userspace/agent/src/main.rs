@@ -8,8 +8,8 @@ mod backoff;
 mod heap;
 mod housekeeping;
 mod journal;
-mod keeper;
 mod place;
+mod pool_controller;
 mod program_log;
 mod scrubber;
 mod signals;
@@ -35,8 +35,8 @@ use repoint::{
     conf::Directories,
     datapath::{Datapath, DatapathError},
     failpoint,
-    netns::foreign_home,
-    node::{LifecycleError, Node},
+    netns::foreign_mount_namespace,
+    node::{Node, NodeError},
     private::{self, PrivateError},
     store::{Slot, StoreError},
 };
@@ -51,8 +51,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     housekeeping::UplinkChange,
-    keeper::Keeper,
     place::PlaceError,
+    pool_controller::PoolController,
     program_log::{LogReader, ProgramLogError},
     scrubber::Scrubber,
     watcher::{Watcher, watch},
@@ -166,26 +166,26 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
     };
     let node = Arc::new(Node::open(&directories)?.for_agent());
     // Before anything is made.
-    node.ensure_home()?;
+    node.ensure_host_netns()?;
     let socket = listen(&arguments.run_dir)?;
     drop(Datapath::load(&arguments.bpf_dir, &arguments.run_dir)?);
     info!(bpf_dir = %arguments.bpf_dir.display(), "the data plane is loaded");
     let uplink = Arc::new(UplinkChange::default());
-    let keeper = Keeper::new(Arc::clone(&node), Arc::clone(&uplink))?;
+    let controller = PoolController::new(Arc::clone(&node), Arc::clone(&uplink))?;
     let scrubber = Scrubber::new(Arc::clone(&node));
-    let watcher = Watcher::new(Arc::clone(&node)).map_err(LifecycleError::from)?;
+    let watcher = Watcher::new(Arc::clone(&node)).map_err(NodeError::from)?;
     failpoint::hit("agent:resumed");
-    let (reloaded, for_keeper, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
+    let (reloaded, for_controller, for_scrubber) = (Notify::new(), Notify::new(), Notify::new());
     let for_sweeper = Notify::new();
     let sweep =
         sweeper::sweep(Arc::clone(&node), arguments.sweep_interval, &reloaded, &for_sweeper);
     let ended = tokio::select! {
         ended = drain_logs(&node, &reloaded) => ended,
-        ended = hear(socket, &arguments.run_dir, [&for_keeper, &for_scrubber]) => match ended? {},
-        ended = work(keeper, &node, &for_keeper) => ended,
+        ended = hear(socket, &arguments.run_dir, [&for_controller, &for_scrubber]) => match ended? {},
+        ended = work(controller, &node, &for_controller) => ended,
         ended = work(scrubber, &node, &for_scrubber) => ended,
         away = leave_wrong_place(&arguments.run_dir) => Err(away),
-        ended = watch(watcher, &node, [&for_keeper, &for_sweeper], &uplink) => ended,
+        ended = watch(watcher, &node, [&for_controller, &for_sweeper], &uplink) => ended,
         ended = sweep => match ended {},
     };
     // What a worker is at would be of no record, and no sweep of the next database would expect it.
@@ -201,7 +201,7 @@ async fn leave_wrong_place(run_dir: &Path) -> AgentError {
     loop {
         tokio::time::sleep(place::INTERVAL).await;
         let run_dir = run_dir.to_owned();
-        let look = move || foreign_home(&run_dir);
+        let look = move || foreign_mount_namespace(&run_dir);
         match tokio::task::spawn_blocking(look).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(_))) => {
@@ -361,7 +361,7 @@ enum AgentError {
     #[error("the {0} ended early")]
     Worker(&'static str),
     #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
+    Lifecycle(#[from] NodeError),
     #[error("the data plane was unloaded while the agent started")]
     Unloaded,
     #[error(transparent)]

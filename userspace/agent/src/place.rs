@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use repoint::netns::{HiddenError, MountNamespace, foreign_home};
+use repoint::netns::{MountNamespace, NetnsStoreError, foreign_mount_namespace};
 
 /// How often it is looked whether the agent is in the wrong place.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) enum PlaceError {
     /// Where that is cannot be found out.
     #[error("cannot find out where slots' namespaces are kept: {0}")]
-    Unknown(#[from] HiddenError),
+    Unknown(#[from] NetnsStoreError),
     /// No task is seen in it.
     #[error(
         "slots' namespaces are kept for another mount namespace than the agent's, and no process of it is \
@@ -48,7 +48,7 @@ pub(crate) enum PlaceError {
 
 /// Moves this process, which has one thread, to where the runtimes are; says by which task's file.
 pub(crate) fn enter(run_dir: &Path) -> Result<Option<PathBuf>, PlaceError> {
-    let Some(home) = foreign_home(run_dir)? else { return Ok(None) };
+    let Some(home) = foreign_mount_namespace(run_dir)? else { return Ok(None) };
     let path = home.find().ok().flatten().ok_or(PlaceError::Unseen)?;
     let here = identity(run_dir);
     MountNamespace::enter(&path)

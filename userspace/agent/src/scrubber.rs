@@ -10,9 +10,9 @@ use std::{
 use repoint::{
     failpoint,
     model::SlotId,
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
     pool::MOST_SCRUBBED,
-    retire::{Fate, dirty_slots, scrub},
+    retire::{ScrubOutcome, dirty_slots, scrub},
     store::Slot,
 };
 use tracing::{debug, info, warn};
@@ -62,7 +62,7 @@ impl Worker for Scrubber {
 
 /// Scrubs slots that came back, those that were in use a moment ago when their time has come. Says
 /// whether there are more than are scrubbed at a time.
-fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, LifecycleError> {
+fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, NodeError> {
     let (dirty, _) = dirty_slots(node)?;
     retries.retain(|id, _| dirty.iter().any(|slot| slot.id == *id));
     let now = Instant::now();
@@ -73,12 +73,12 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
     }
     let more = due.len() > MOST_SCRUBBED;
     due.truncate(MOST_SCRUBBED);
-    let fates = scrub(node, &due)?;
-    failpoint::hit("keeper:scrubbed");
-    for (id, fate) in fates {
+    let outcomes = scrub(node, &due)?;
+    failpoint::hit("controller:scrubbed");
+    for (id, outcome) in outcomes {
         let slot = due.iter().find(|slot| slot.id == id).map(Slot::described);
-        log_fate(&slot.unwrap_or_else(|| format!("slot {id}")), &fate);
-        if matches!(fate, Fate::InUse(_)) {
+        log_outcome(&slot.unwrap_or_else(|| format!("slot {id}")), &outcome);
+        if matches!(outcome, ScrubOutcome::InUse(_)) {
             let wait =
                 retries.get(&id).map_or(FIRST_RETRY, |retry| (retry.wait * 2).min(LAST_RETRY));
             retries.insert(id, Retry { at: Instant::now() + wait, wait });
@@ -91,14 +91,14 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
 
 /// Logs what became of a slot that came back. What happens at every stop is no news: runtimes set `lo`
 /// down, plugins of the chain leave sysctls, and processes end after DEL.
-fn log_fate(slot: &str, fate: &Fate) {
-    match fate {
-        Fate::Ready { repaired } if repaired.is_empty() => debug!("{slot} is parked"),
-        Fate::Ready { repaired } => {
+fn log_outcome(slot: &str, outcome: &ScrubOutcome) {
+    match outcome {
+        ScrubOutcome::Ready { repaired } if repaired.is_empty() => debug!("{slot} is parked"),
+        ScrubOutcome::Ready { repaired } => {
             debug!("{slot} is parked, its namespace was repaired: {}", repaired.join(", "));
         }
-        Fate::Unwanted => debug!("{slot} is deleted: no container may have it again"),
-        Fate::InUse(user) => debug!("{slot} is in use still: {user}"),
-        Fate::Deleted(reason) => info!("{slot} is deleted: {reason}"),
+        ScrubOutcome::Unwanted => debug!("{slot} is deleted: no container may have it again"),
+        ScrubOutcome::InUse(user) => debug!("{slot} is in use still: {user}"),
+        ScrubOutcome::Deleted(reason) => info!("{slot} is deleted: {reason}"),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 
 use repoint::{
     node::Node,
-    sweep::{Fate, Kind, Outcome, Patience, Report, Sweeper},
+    sweep::{Kind, Outcome, Patience, RepairOutcome, Report, Sweeper},
     threads::ThreadError,
 };
 use tokio::{sync::Notify, time::sleep};
@@ -63,8 +63,8 @@ fn log(report: &Report) {
     );
     let mut done: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
     for outcome in outcomes {
-        match &outcome.fate {
-            Fate::Done(what) => {
+        match &outcome.outcome {
+            RepairOutcome::Done(what) => {
                 let number = done.entry((outcome.finding.kind, what)).or_default();
                 *number += 1;
                 if *number <= NAMED {
@@ -89,17 +89,17 @@ fn log_repair(kind: Kind, text: &str) {
 }
 
 fn log_other(outcome: &Outcome) {
-    let Outcome { finding, fate, again } = outcome;
-    match fate {
-        Fate::Failed(error) => {
+    let Outcome { finding, outcome, again } = outcome;
+    match outcome {
+        RepairOutcome::Failed(error) => {
             warn!("sweep: {finding}: cannot {}: {error}", finding.remedy.words());
         }
         // Each time: a container will lose its traffic.
-        Fate::Waits if finding.is_of_container() => {
+        RepairOutcome::Waits if finding.is_of_container() => {
             warn!("sweep: {finding}: waits, then: {}", finding.remedy.words());
         }
-        Fate::Left if !again => info!("sweep: {finding}: left alone"),
-        Fate::Waits if !again => {
+        RepairOutcome::Left if !again => info!("sweep: {finding}: left alone"),
+        RepairOutcome::Waits if !again => {
             info!("sweep: {finding}: waits, then: {}", finding.remedy.words());
         }
         _ => debug!("sweep: {finding}"),

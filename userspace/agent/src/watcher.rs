@@ -17,8 +17,8 @@ use repoint::{
     failpoint,
     model::SlotId,
     netlink::{Monitor, NetlinkError},
-    node::{HalfFate, LifecycleError, Node, now, repair_halves, restore_node, waiting_for_looks},
-    retire::destroy,
+    node::{HalfFate, Node, NodeError, now, repair_halves, restore_node, waiting_for_looks},
+    retire::delete_slots,
     slot::{NodeLack, Part, parts_in_words},
     store::{Slot, StoreError},
 };
@@ -116,7 +116,7 @@ impl Watcher {
         round
     }
 
-    fn hear(&mut self) -> Result<bool, LifecycleError> {
+    fn hear(&mut self) -> Result<bool, NodeError> {
         let changes = &mut self.changes;
         let mut more = self.routes.drain(MOST_READ, |notice| changes.hear(notice))?;
         if let Some(nftables) = &mut self.nftables {
@@ -126,7 +126,7 @@ impl Watcher {
     }
 
     /// Repairs what has changed. Reports whether there was something to look at.
-    fn repair(&mut self, round: &mut Round) -> Result<bool, LifecycleError> {
+    fn repair(&mut self, round: &mut Round) -> Result<bool, NodeError> {
         let now = Instant::now();
         let due_again = self.node_later.is_some_and(|at| at <= now);
         let of_node = self.changes.take_node() || due_again;
@@ -157,7 +157,7 @@ impl Watcher {
     }
 
     /// Restores what slots need of the node. While that fails, ADDs look themselves.
-    fn restore_node(&mut self, now: Instant) -> Result<(), LifecycleError> {
+    fn restore_node(&mut self, now: Instant) -> Result<(), NodeError> {
         self.node_later = None;
         let restored = restore_node(&self.node).inspect_err(|_| {
             self.node_later = Some(now + BEAT);
@@ -174,7 +174,7 @@ impl Watcher {
         Ok(())
     }
 
-    fn repair_some(&mut self, slots: &[Slot], round: &mut Round) -> Result<(), LifecycleError> {
+    fn repair_some(&mut self, slots: &[Slot], round: &mut Round) -> Result<(), NodeError> {
         let now = Instant::now();
         let (mut due, mut repaired) = (Vec::with_capacity(slots.len()), Repaired::default());
         for slot in slots {
@@ -183,9 +183,9 @@ impl Watcher {
                 None => due.push(slot.clone()),
             }
         }
-        for (slot, fate) in due.iter().zip(repair_halves(&self.node, &due)?) {
-            debug!("slot {}, {}: {fate:?}", slot.id, slot.state());
-            match fate {
+        for (slot, outcome) in due.iter().zip(repair_halves(&self.node, &due)?) {
+            debug!("slot {}, {}: {outcome:?}", slot.id, slot.state());
+            match outcome {
                 HalfFate::Whole | HalfFate::Contested => {}
                 HalfFate::Changed => self.changes.keep(&[slot.id]),
                 HalfFate::Restored(parts) => self.note(slot, &parts, None, now, &mut repaired),
@@ -196,7 +196,7 @@ impl Watcher {
                 }
                 HalfFate::Gone if slot.container.is_none() => {
                     info!("slot {} is deleted: its interface is gone", slot.id);
-                    destroy(&self.node, std::slice::from_ref(slot))?;
+                    delete_slots(&self.node, std::slice::from_ref(slot))?;
                 }
                 HalfFate::Gone | HalfFate::Strange => round.sweep = true,
             }
@@ -211,7 +211,7 @@ impl Watcher {
         &mut self,
         slot: &Slot,
         parts: &[Part],
-        error: Option<&LifecycleError>,
+        error: Option<&NodeError>,
         now: Instant,
         repaired: &mut Repaired,
     ) {
@@ -305,12 +305,12 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
-/// Watches the node; returns on failure, or when the database is another one. The keeper is notified where
+/// Watches the node; returns on failure, or when the database is another one. The pool controller is notified where
 /// the uplink may have changed, the sweeper where a sweep is due.
 pub(crate) async fn watch(
     mut watcher: Watcher,
     node: &Arc<Node>,
-    [keeper, sweeper]: [&Notify; 2],
+    [controller, sweeper]: [&Notify; 2],
     uplink: &UplinkChange,
 ) -> Result<StoreError, AgentError> {
     let _vouched = Vouched(Arc::clone(node));
@@ -330,7 +330,7 @@ pub(crate) async fn watch(
         if round.uplink {
             debug!("the uplink may have changed");
             uplink.report();
-            keeper.notify_one();
+            controller.notify_one();
         }
         if round.sweep {
             sweeper.notify_one();

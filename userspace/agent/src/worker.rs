@@ -6,7 +6,7 @@ use std::{
 };
 
 use repoint::{
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
     store::StoreError,
 };
 use tokio::{sync::Notify, time::sleep_until};
@@ -53,6 +53,6 @@ pub(crate) async fn work<W: Worker>(
 }
 
 /// Logs why something failed.
-pub(crate) fn log_failure<T>(what: &str, result: Result<T, LifecycleError>) -> Option<T> {
+pub(crate) fn log_failure<T>(what: &str, result: Result<T, NodeError>) -> Option<T> {
     result.inspect_err(|error| warn!("cannot {what}: {error}")).ok()
 }

@@ -10,7 +10,7 @@ use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
     model::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
     store::{Decision, Mode, PoolId},
     verbs::ActivateRequest,
 };
@@ -172,5 +172,5 @@ pub(crate) fn pool(
     if pools.iter().any(|(id, _)| id.network != first.network) {
         return Err(CommandError::WhichNetwork);
     }
-    Ok(NetConf::recorded(&pool.conf).map_err(LifecycleError::from)?)
+    Ok(NetConf::recorded(&pool.conf).map_err(NodeError::from)?)
 }

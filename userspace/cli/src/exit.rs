@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, iter, process::ExitCode};
 
-use repoint::node::LifecycleError;
+use repoint::node::NodeError;
 
 use crate::output::CommandError;
 
@@ -45,9 +45,7 @@ fn is_not_found(error: &CommandError) -> bool {
         | CommandError::NoTenant { .. }
         | CommandError::NoTemplate { .. }
         | CommandError::NeitherNameNorFile { .. }
-        | CommandError::Lifecycle(
-            LifecycleError::NoPool { .. } | LifecycleError::NoTemplate { .. },
-        ) => true,
+        | CommandError::Lifecycle(NodeError::NoPool { .. } | NodeError::NoTemplate { .. }) => true,
         CommandError::ReadConfig { source, .. } | CommandError::ReadTemplate { source, .. } => {
             source.kind() == io::ErrorKind::NotFound
         }

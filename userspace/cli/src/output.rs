@@ -3,14 +3,14 @@
 use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets::NOTHING};
-use repoint::{node::LifecycleError, store::StoreError};
+use repoint::{node::NodeError, store::StoreError};
 use serde::Serialize;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("{}", as_command(.0))]
-    Lifecycle(#[from] LifecycleError),
+    Lifecycle(#[from] NodeError),
     #[error(
         "this is user {user}: the node's folders are root's, run it as root (`sudo repoint …`)"
     )]
@@ -73,7 +73,7 @@ pub(crate) enum CommandError {
     #[error("repoint-agent runs: stop it first, or it builds what is removed")]
     AgentRuns,
     #[error(transparent)]
-    Hidden(#[from] repoint::netns::HiddenError),
+    Hidden(#[from] repoint::netns::NetnsStoreError),
     #[error(
         "there is no pool {pool}: the first ADD of a network with key `pool` makes one, or \
          `repoint pool set NETWORK --config FILE`"
@@ -135,27 +135,27 @@ pub(crate) enum CommandError {
 }
 
 /// The library's error in the words of this program: the verbs and annotations of CNI are not its own.
-fn as_command(error: &LifecycleError) -> String {
+fn as_command(error: &NodeError) -> String {
     match error {
-        LifecycleError::NonePrepared { pool } => format!(
+        NodeError::NonePrepared { pool } => format!(
             "pool {pool} holds no slot that is ready: `repoint prepare` builds some, or leave out \
              --prepared-only"
         ),
-        LifecycleError::NotOfPool { attachment } => format!(
+        NodeError::NotOfPool { attachment } => format!(
             "{attachment} is in its runtime's own namespace, which cannot be parked: stop the \
              container through its runtime"
         ),
-        LifecycleError::Store(StoreError::AttachmentTaken { attachment, slot }) => format!(
+        NodeError::Store(StoreError::AttachmentTaken { attachment, slot }) => format!(
             "{attachment} is attached already (slot {slot}): `repoint park` it first, or choose \
              another --id"
         ),
-        LifecycleError::TooWide { network, annotation, value, limit } => format!(
+        NodeError::TooWide { network, annotation, value, limit } => format!(
             "--{annotation} {value} asks for more than network {network} allows, {limit}: ask for \
              less, or change key pool of the network's configuration",
             annotation = annotation.name().trim_start_matches("repoint.dev/")
         ),
-        LifecycleError::TemplateName(source) => format!("the template's name: {source}"),
-        LifecycleError::NoHidden => "the place of slots' namespaces is gone: restart \
+        NodeError::TemplateName(source) => format!("the template's name: {source}"),
+        NodeError::NoNetnsStore => "the place of slots' namespaces is gone: restart \
              repoint-agent, or run `repoint sweep`"
             .to_owned(),
         other => other.to_string(),

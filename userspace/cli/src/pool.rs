@@ -191,7 +191,7 @@ fn change(
 
 fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError> {
     let pool = find(node, id)?;
-    let conf = NetConf::recorded(&pool.conf).map_err(repoint::node::LifecycleError::from)?;
+    let conf = NetConf::recorded(&pool.conf).map_err(repoint::node::NodeError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
     let room = pool.policy().max.saturating_sub(total);
     let missing = pool.policy().warm.saturating_sub(warm);

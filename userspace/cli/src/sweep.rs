@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use repoint::{
     conf::Directories,
     node::Node,
-    sweep::{Fate, Outcome, Patience, Report, Sweeper},
+    sweep::{Outcome, Patience, RepairOutcome, Report, Sweeper},
 };
 use serde::Serialize;
 
@@ -43,7 +43,7 @@ struct Line<'a> {
     name: &'a str,
     why: &'a str,
     remedy: &'static str,
-    fate: &'static str,
+    outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
 }
@@ -83,24 +83,24 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
 /// the folder was removed, and is not misspelt.
 fn ensure_something_is_left(directories: &Directories, wanted: &Sweep) -> Result<(), CommandError> {
     let left = Sweeper::new(Patience::new(wanted.grace)).dry_run(directories)?;
-    if left.outcomes.iter().all(|outcome| matches!(outcome.fate, Fate::Left)) {
+    if left.outcomes.iter().all(|outcome| matches!(outcome.outcome, RepairOutcome::Left)) {
         return Err(CommandError::NoNode { run_dir: directories.run.clone() });
     }
     Ok(())
 }
 
 fn line(outcome: &Outcome) -> Line<'_> {
-    let Outcome { finding, fate, .. } = outcome;
-    let (fate, details) = match fate {
-        Fate::Done(done) => ("done", Some(done.clone())),
-        Fate::Gone => ("gone", None),
-        Fate::Failed(error) => ("failed", Some(error.to_string())),
-        Fate::Due => ("due", None),
-        Fate::Waits => ("waits", None),
-        Fate::Left => ("left", None),
+    let Outcome { finding, outcome, .. } = outcome;
+    let (outcome, details) = match outcome {
+        RepairOutcome::Done(done) => ("done", Some(done.clone())),
+        RepairOutcome::Gone => ("gone", None),
+        RepairOutcome::Failed(error) => ("failed", Some(error.to_string())),
+        RepairOutcome::Due => ("due", None),
+        RepairOutcome::Waits => ("waits", None),
+        RepairOutcome::Left => ("left", None),
     };
     let (kind, remedy) = (finding.kind.name(), finding.remedy.words());
-    Line { kind, name: &finding.name, why: &finding.why, remedy, fate, details }
+    Line { kind, name: &finding.name, why: &finding.why, remedy, outcome, details }
 }
 
 fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
@@ -110,13 +110,13 @@ fn print(lines: &[Line<'_>]) -> Result<(), CommandError> {
     table(
         ["KIND", "NAME", "WHY", "OUTCOME"],
         lines.iter().map(|line| {
-            let Line { kind, name, why, remedy, fate, details } = line;
-            let outcome = match (*fate, details) {
+            let Line { kind, name, why, remedy, outcome, details } = line;
+            let outcome = match (*outcome, details) {
                 ("due", _) => format!("would: {remedy}"),
                 ("waits", _) => format!("waits, then: {remedy}"),
                 ("left", _) => "left alone".to_owned(),
-                (fate, Some(details)) => format!("{fate}: {details}"),
-                (fate, None) => fate.to_owned(),
+                (outcome, Some(details)) => format!("{outcome}: {details}"),
+                (outcome, None) => outcome.to_owned(),
             };
             [(*kind).to_owned(), (*name).to_owned(), (*why).to_owned(), outcome]
         }),

@@ -7,9 +7,9 @@ use repoint::{
     conf::Directories,
     datapath::{self, Maps},
     failpoint,
-    netns::HiddenNamespaces,
+    netns::NetnsStore,
     node::Node,
-    retire::destroy,
+    retire::delete_slots,
     slot::{release_masquerade, tear_down},
     store::Slot,
 };
@@ -32,14 +32,14 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
             return Err(CommandError::InUse { slots: used });
         }
         let (own, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.owns_netns);
-        destroy(&node, &own)?;
+        delete_slots(&node, &own)?;
         let maps = node.maps()?;
         for slot in &others {
             take_down(&node, slot, maps.as_ref())?;
         }
         release_masquerade(&directories.run, &node.store)?;
     }
-    HiddenNamespaces::remove(&directories.run)?;
+    NetnsStore::remove(&directories.run)?;
     failpoint::hit("unload:namespaces");
     datapath::unload(&directories.bpf, &directories.run)?;
     remove_run_dir(&directories.run)?;

@@ -26,7 +26,7 @@ use nix::sys::stat::{major, minor};
 use crate::private::{self, PrivateError};
 
 /// For how long a lock is waited for: less than runtimes give a call.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often others are let run before the first nap.
 const YIELDS: u32 = 8;
 /// The first naps.
@@ -268,7 +268,7 @@ mod tests {
         let held = Lock::exclusive(&path, SOON).unwrap();
         let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
-            scope.spawn(|| done.send(Lock::exclusive(&path, PATIENCE).map(drop)));
+            scope.spawn(|| done.send(Lock::exclusive(&path, LOCK_TIMEOUT).map(drop)));
             assert!(is_done.recv_timeout(SOON).is_err());
             drop(held);
             is_done.recv().unwrap().unwrap();

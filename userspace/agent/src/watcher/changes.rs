@@ -10,7 +10,7 @@ use std::{
 use repoint::{
     model::SlotId,
     netlink::{Change, Notice, RouteSocket, links},
-    node::{LifecycleError, Node, owners_of, slots_on_record},
+    node::{Node, NodeError, owners_of, slots_on_record},
     slot::NodeLack,
 };
 
@@ -133,7 +133,7 @@ impl Changes {
     }
 
     /// The slots that are to be looked at, and no longer remembered then.
-    pub(super) fn candidates(&mut self, node: &Node) -> Result<HashSet<SlotId>, LifecycleError> {
+    pub(super) fn candidates(&mut self, node: &Node) -> Result<HashSet<SlotId>, NodeError> {
         self.by.clear();
         let mut candidates = std::mem::take(&mut self.slots);
         if self.everything {

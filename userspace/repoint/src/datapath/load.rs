@@ -15,7 +15,7 @@ use nix::{
 use super::{DatapathError, Pins, bpf_file_system, maps, programs};
 use crate::{
     failpoint,
-    lock::{Lock, PATIENCE},
+    lock::{LOCK_TIMEOUT, Lock},
     private,
 };
 
@@ -111,7 +111,7 @@ pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
 /// Waits for other loaders.
 fn lock(run_dir: &Path) -> Result<Lock, DatapathError> {
     private::folder(run_dir)?;
-    Ok(Lock::exclusive(&run_dir.join(LOCK), PATIENCE)?)
+    Ok(Lock::exclusive(&run_dir.join(LOCK), LOCK_TIMEOUT)?)
 }
 
 fn load_object() -> Result<Ebpf, DatapathError> {

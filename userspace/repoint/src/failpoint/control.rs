@@ -22,7 +22,7 @@ static CONTROL: LazyLock<Control> = LazyLock::new(|| Control {
 
 /// What the environment asks for.
 struct Control {
-    wanted: Option<Wanted>,
+    wanted: Option<SlotRequest>,
     trace: Option<File>,
     /// How often the point that is wanted was passed.
     passed: AtomicUsize,
@@ -30,13 +30,13 @@ struct Control {
 
 /// Where the process is to end or stop.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct SlotRequest {
     name: String,
     number: usize,
     signal: Signal,
 }
 
-fn parse(text: &str) -> Option<Wanted> {
+fn parse(text: &str) -> Option<SlotRequest> {
     let (point, signal) = match text.split_once('=') {
         None => (text, Signal::SIGKILL),
         Some((point, "stop")) => (point, Signal::SIGSTOP),
@@ -46,7 +46,7 @@ fn parse(text: &str) -> Option<Wanted> {
         None => (point, 1),
         Some((name, number)) => (name, number.parse().ok()?),
     };
-    Some(Wanted { name: name.to_owned(), number, signal })
+    Some(SlotRequest { name: name.to_owned(), number, signal })
 }
 
 pub(super) fn pass(name: &str) {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_point_is_named_with_its_passing_and_what_is_to_be_done() {
-        let wanted = |name: &str, number, signal| Wanted { name: name.into(), number, signal };
+        let wanted = |name: &str, number, signal| SlotRequest { name: name.into(), number, signal };
         assert_eq!(parse("add:built"), Some(wanted("add:built", 1, Signal::SIGKILL)));
         assert_eq!(parse("add:built#3"), Some(wanted("add:built", 3, Signal::SIGKILL)));
         assert_eq!(parse("a:b#2=stop"), Some(wanted("a:b", 2, Signal::SIGSTOP)));

@@ -23,7 +23,7 @@ pub struct Pool<'a> {
     /// What the node has of them itself.
     pub node: &'a NodeAddresses,
     /// Whether an address that rests is given where no other is left.
-    pub rest_yields: bool,
+    pub cooldown_yields: bool,
 }
 
 /// Whether an address can be given.
@@ -32,7 +32,7 @@ pub enum Availability {
     /// It can.
     Free,
     /// It rests after its last use until this time.
-    Resting(u64),
+    CoolingDown(u64),
     /// It is in use.
     Taken,
 }
@@ -211,13 +211,13 @@ impl<'a> Pool<'a> {
             }
             match availability(address)? {
                 Availability::Free => return Ok(range.with_prefix(address)),
-                Availability::Resting(until) if self.rest_yields => {
+                Availability::CoolingDown(until) if self.cooldown_yields => {
                     let earlier = |(known, _): &(u64, IpNet)| until < *known;
                     if rested_longest.as_ref().is_none_or(earlier) {
                         rested_longest = Some((until, range.with_prefix(address)));
                     }
                 }
-                Availability::Resting(_) | Availability::Taken => {}
+                Availability::CoolingDown(_) | Availability::Taken => {}
             }
             in_use += 1;
         }

@@ -81,7 +81,7 @@ proptest! {
         let mut last = Some(IpAddr::from([10, 1, 1, last]));
         let network = "net".parse().unwrap();
         let error = loop {
-            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), rest_yields: false };
+            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), cooldown_yields: false };
             let available = |address| if given.contains(&address) { Availability::Taken } else { Availability::Free };
             match allocate(&pool, &[], |address| Ok(available(address))) {
                 Ok(chosen) => {
@@ -104,7 +104,7 @@ proptest! {
         let network = "net".parse().unwrap();
         let (mut last, mut order) = (None, Vec::new());
         for _ in 0..rounds {
-            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), rest_yields: false };
+            let pool = Pool { network: &network, sets: &sets, last: &[last], node: &NodeAddresses::default(), cooldown_yields: false };
             let Ok(chosen) = allocate::<AllocateError>(&pool, &[], |_| Ok(Availability::Free)) else { break };
             last = Some(chosen[0].addr());
             order.push(chosen[0].addr());

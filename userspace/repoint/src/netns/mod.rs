@@ -5,18 +5,20 @@
     reason = "the kind and the owner of a namespace are read by ioctls; close_range has no safe form"
 )]
 
+mod bind;
 mod descriptors;
 pub mod guard;
-mod hidden;
 mod mounts;
-mod stack;
+mod store;
 
+pub use bind::{BindError, bind_over, unbind};
 pub use descriptors::keep_to_this_process;
-pub use hidden::{Door, HiddenError, HiddenNamespaces, Inside, Kept, foreign_home};
 pub use mounts::MountNamespace;
-pub use stack::{StackError, pop, stack};
+pub use store::{
+    Inside, Kept, NetnsDirectory, NetnsStore, NetnsStoreError, foreign_mount_namespace,
+};
 
-use stack::bind;
+use bind::bind;
 
 use std::{
     fs::{File, Metadata},

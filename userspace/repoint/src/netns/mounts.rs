@@ -1,7 +1,7 @@
 //! Mount namespaces: which one this process is in, whether another is still there, and going there.
 //!
 //! The slots' namespaces are kept for one mount namespace, the runtimes'. The file beneath the pin names it
-//! (`hidden.rs`), for processes that are in another.
+//! (`netns_store.rs`), for processes that are in another.
 
 use std::{
     fs::{self, File},

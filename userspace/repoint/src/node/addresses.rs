@@ -4,38 +4,38 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{error::LifecycleError, now};
+use super::{error::NodeError, now};
 use crate::{
     conf::OwnIpam,
     ipam::{self, Availability, NodeAddresses, Pool},
     model::SlotId,
-    store::{Network, PoolId, Slot, StoreError, Transaction, Write},
+    store::{Access, Network, PoolId, Slot, StoreError, Transaction, Write},
 };
 
 /// Name of the counter of addresses that were given before they had rested.
 pub const COOLDOWN_YIELDED: &str = "cooldown_yielded";
 
 /// Chooses addresses and records whose they are. A requested address need not have rested; others
-/// are given before that only if `rest_yields` and no other is left, which is counted.
+/// are given before that only if `cooldown_yields` and no other is left, which is counted.
 pub(crate) fn take_addresses(
     transaction: &mut Write<'_>,
     id: &PoolId,
     own: &OwnIpam,
     node: &NodeAddresses,
     requested: &[IpAddr],
-    rest_yields: bool,
+    cooldown_yields: bool,
     slot: SlotId,
-) -> Result<Vec<IpNet>, LifecycleError> {
+) -> Result<Vec<IpNet>, NodeError> {
     let name = &id.network;
     let network = transaction.network(name)?;
     let last = &network.last_given;
-    let pool = Pool { network: name, sets: &own.range_sets, last, node, rest_yields };
+    let pool = Pool { network: name, sets: &own.range_sets, last, node, cooldown_yields };
     let now = now();
     let addresses = ipam::allocate(&pool, requested, |address| {
-        Ok::<_, LifecycleError>(availability(transaction, address, now)?)
+        Ok::<_, NodeError>(availability(transaction, address, now)?)
     })?;
     for address in addresses.iter().map(IpNet::addr) {
-        if !requested.contains(&address) && transaction.resting(address, now)?.is_some() {
+        if !requested.contains(&address) && transaction.cooldown_end(address, now)?.is_some() {
             transaction.count_up(id, COOLDOWN_YIELDED)?;
         }
         transaction.take_address(address, slot)?;
@@ -46,7 +46,7 @@ pub(crate) fn take_addresses(
 }
 
 /// Whether an address can be given at `now`, nanoseconds since the boot.
-pub(crate) fn availability<T: lmdb::Transaction>(
+pub(crate) fn availability<T: Access>(
     transaction: &Transaction<'_, T>,
     address: IpAddr,
     now: u64,
@@ -54,8 +54,8 @@ pub(crate) fn availability<T: lmdb::Transaction>(
     if transaction.address_owner(address)?.is_some() {
         return Ok(Availability::Taken);
     }
-    let resting = transaction.resting(address, now)?;
-    Ok(resting.map_or(Availability::Free, Availability::Resting))
+    let resting = transaction.cooldown_end(address, now)?;
+    Ok(resting.map_or(Availability::Free, Availability::CoolingDown))
 }
 
 /// Addresses of slots, without their prefixes.

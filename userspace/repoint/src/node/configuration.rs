@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{error::LifecycleError, uplink_mtu};
+use super::{error::NodeError, uplink_mtu};
 use crate::{
     cni::Route,
     conf::{IpamConf, NetConf},
@@ -70,12 +70,12 @@ fn own_subnets() -> Operation {
 pub(crate) fn configuration(
     template: &Template,
     addresses: &[IpNet],
-) -> Result<NetworkConfig, LifecycleError> {
+) -> Result<NetworkConfig, NodeError> {
     Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: uplink_mtu()? }))
 }
 
 /// Refuses IPv6 addresses of a network to interfaces of this MTU, in bytes, where they cannot have any.
-pub(crate) fn ensure_ipv6(conf: &NetConf, mtu: u32) -> Result<(), LifecycleError> {
-    let refuse = |why| LifecycleError::NoIpv6 { network: conf.name.clone(), why };
+pub(crate) fn ensure_ipv6(conf: &NetConf, mtu: u32) -> Result<(), NodeError> {
+    let refuse = |why| NodeError::NoIpv6 { network: conf.name.clone(), why };
     NoIpv6::of(mtu).map(refuse).map_or(Ok(()), Err)
 }

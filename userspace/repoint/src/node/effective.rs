@@ -1,6 +1,6 @@
 //! The pool that counts for an attachment, and what is on record of it.
 
-use super::{Node, configuration::template_of, error::LifecycleError};
+use super::{Node, configuration::template_of, error::NodeError};
 use crate::{
     cni::CniArgs,
     conf::{IpamConf, NetConf, User},
@@ -12,7 +12,7 @@ use crate::{
 
 /// A pool as it counts now.
 #[derive(Debug, Clone)]
-pub(crate) struct PoolInForce {
+pub(crate) struct EffectivePool {
     /// Which one.
     pub(crate) id: PoolId,
     /// What its slots are built from.
@@ -25,7 +25,7 @@ pub(crate) struct PoolInForce {
     pub(crate) template_owner: Option<TemplateOwner>,
 }
 
-impl PoolInForce {
+impl EffectivePool {
     /// A pool as it is on record.
     pub(crate) fn recorded(id: &PoolId, pool: &Pool) -> Self {
         Self {
@@ -46,18 +46,18 @@ pub(crate) fn pool_id(conf: &NetConf, ifname: &IfName, user: &User) -> PoolId {
 
 /// The pool of a user, if he has one: configured, or set up by an operator. What was configured
 /// anew is recorded, for the agent.
-pub(crate) fn pool_in_force(
+pub(crate) fn effective_pool(
     node: &Node,
     conf: &NetConf,
     id: &PoolId,
-) -> Result<Option<PoolInForce>, LifecycleError> {
+) -> Result<Option<EffectivePool>, NodeError> {
     let (recorded, operators) = node.store.read(|transaction| {
         let recorded = transaction.pool(id)?;
         let operators = match (&recorded, &id.template, &conf.pool) {
             (None, Some(_), None) => transaction.pool(&PoolId { template: None, ..id.clone() })?,
             _ => None,
         };
-        Ok::<_, LifecycleError>((recorded, operators))
+        Ok::<_, NodeError>((recorded, operators))
     })?;
     if conf.pool.is_none() && recorded.as_ref().is_some_and(was_configured) {
         // The configuration had a pool, and has none any more. The agent deletes its slots.
@@ -78,7 +78,7 @@ pub(crate) fn pool_in_force(
         Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
         _ => record_pool(node, conf, id, configured)?,
     };
-    Ok(Some(PoolInForce::recorded(id, &pool)))
+    Ok(Some(EffectivePool::recorded(id, &pool)))
 }
 
 /// What the slots of a pool are built from.
@@ -106,7 +106,7 @@ pub fn record_pool(
     conf: &NetConf,
     id: &PoolId,
     configured: PoolPolicy,
-) -> Result<Pool, LifecycleError> {
+) -> Result<Pool, NodeError> {
     let stored = id.template.as_ref().map(|name| stored_template(node, name)).transpose()?;
     put_pool(node, conf, id, configured, stored.as_ref())
 }
@@ -118,7 +118,7 @@ pub(crate) fn put_pool(
     id: &PoolId,
     configured: PoolPolicy,
     stored: Option<&StoredTemplate>,
-) -> Result<Pool, LifecycleError> {
+) -> Result<Pool, NodeError> {
     let digest = stored.map(|stored| stored.digest.0);
     let text = stored.map(|stored| stored.template.to_json()).transpose()?;
     let template_owner = stored.and_then(|stored| stored.source.owner());
@@ -151,7 +151,7 @@ pub(crate) fn put_pool(
     if recorded.is_ok() && !matches!(conf.ipam, IpamConf::Delegated(_)) {
         // Here, since the agent may be in another mount namespace than the runtimes. Where that fails, the
         // ADD is served without the pool, which says why.
-        drop(node.hidden());
+        drop(node.netns_store());
     }
     recorded
 }
@@ -171,12 +171,12 @@ fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bo
 pub(crate) fn stored_template(
     node: &Node,
     name: &TemplateName,
-) -> Result<StoredTemplate, LifecycleError> {
-    node.template(name)?.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })
+) -> Result<StoredTemplate, NodeError> {
+    node.template(name)?.ok_or_else(|| NodeError::NoTemplate { name: name.clone() })
 }
 
 /// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
-pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, LifecycleError> {
+pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, NodeError> {
     let template = pool_template(node, &NetConf::recorded(&pool.conf)?, digest(pool).as_ref())?;
     Ok(template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink }).mtu)
 }
@@ -186,11 +186,11 @@ pub(crate) fn pool_template(
     node: &Node,
     conf: &NetConf,
     digest: Option<&[u8; 32]>,
-) -> Result<Template, LifecycleError> {
+) -> Result<Template, NodeError> {
     let Some(digest) = digest else {
         return Ok(template_of(conf));
     };
     let text = node.store.read(|transaction| transaction.template(digest))?;
-    let text = text.ok_or(LifecycleError::TemplateGone { digest: Digest(*digest) })?;
+    let text = text.ok_or(NodeError::TemplateGone { digest: Digest(*digest) })?;
     Ok(Template::from_json(&text)?)
 }

@@ -11,7 +11,7 @@ use crate::{
     model::Decline,
     model::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
     netlink::NetlinkError,
-    netns::{HiddenError, NetnsError, StackError},
+    netns::{BindError, NetnsError, NetnsStoreError},
     private::PrivateError,
     slot::{
         BuildError, CaptureError, FingerprintError, HalfError, HookError, InspectError,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
-pub enum LifecycleError {
+pub enum NodeError {
     /// No address can be had.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
@@ -100,10 +100,10 @@ pub enum LifecycleError {
     Template(#[from] TemplateError),
     /// The namespaces of slots cannot be kept.
     #[error(transparent)]
-    Hidden(#[from] HiddenError),
+    Hidden(#[from] NetnsStoreError),
     /// There is no place for slots' namespaces, though a slot is on record that has one.
     #[error("the place of slots' namespaces is gone: an ADD or `repoint pool fill` makes it again")]
-    NoHidden,
+    NoNetnsStore,
     /// A slot's namespace is not the one on record.
     #[error("the namespace of slot {slot} is another than the one on record")]
     StrangeNetns {
@@ -115,7 +115,7 @@ pub enum LifecycleError {
         "slot {slot} was taken back while it was being given: a DEL or GC of the same attachment came \
          meanwhile"
     )]
-    Overtaken {
+    Conflict {
         /// The slot.
         slot: SlotId,
     },
@@ -148,7 +148,7 @@ pub enum LifecycleError {
     NodeNeeds(#[from] NodeNeedsError),
     /// A namespace cannot be put in another's place, or taken from there.
     #[error(transparent)]
-    Stack(#[from] StackError),
+    Stack(#[from] BindError),
     /// The container's namespace cannot be looked at.
     #[error("cannot look at the container's network namespace {path}: {source}")]
     Look {
@@ -390,9 +390,9 @@ pub enum LifecycleError {
         /// The attachment, or the slot.
         what: String,
         /// The first thing that failed.
-        first: Box<LifecycleError>,
+        first: Box<NodeError>,
         /// The others.
-        rest: Vec<LifecycleError>,
+        rest: Vec<NodeError>,
     },
     /// STATUS: ADD would not be served.
     #[error("not ready for ADD: {0}")]
@@ -437,11 +437,11 @@ pub enum LifecycleError {
     Inspect(#[from] InspectError),
 }
 
-fn others(rest: &[LifecycleError]) -> String {
+fn others(rest: &[NodeError]) -> String {
     rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
 }
 
-impl From<HookError> for LifecycleError {
+impl From<HookError> for NodeError {
     fn from(error: HookError) -> Self {
         match error {
             HookError::Netlink(error) => error.into(),
@@ -450,7 +450,7 @@ impl From<HookError> for LifecycleError {
     }
 }
 
-impl LifecycleError {
+impl NodeError {
     /// Whether a slot could not be built because the node has something of its addresses, or of its
     /// number, that is not on record.
     pub(crate) fn meets_another_on_node(&self) -> bool {
@@ -493,7 +493,7 @@ impl LifecycleError {
                 UserError::Args { .. } | UserError::Unknown { .. } | UserError::Misspelt { .. },
             )
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
-            Self::Overtaken { .. } => ErrorCode::TRY_AGAIN_LATER,
+            Self::Conflict { .. } => ErrorCode::TRY_AGAIN_LATER,
             Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
             Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
             Self::NoRoom { .. } => ErrorCode::POOL_FULL,

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, mem, net::IpAddr, slice};
 
-use super::{Node, error::LifecycleError};
+use super::{Node, error::NodeError};
 use crate::{
     datapath::{Datapath, Programs},
     failpoint,
@@ -23,7 +23,7 @@ pub enum HalfFate {
     /// These parts were restored.
     Restored(Vec<Part>),
     /// These parts differ still: the kernel refuses, or another program changes them at once.
-    Differs(Vec<Part>, Option<LifecycleError>),
+    Differs(Vec<Part>, Option<NodeError>),
     /// Its interface is gone.
     Gone,
     /// Its interface is another's.
@@ -37,13 +37,13 @@ pub enum HalfFate {
 
 /// Compares the halves of slots, and repairs those that differ, as long as the slots stay as they
 /// were read. Returns what became of each, in their order.
-pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, LifecycleError> {
+pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, NodeError> {
     let mut socket = RouteSocket::open()?;
     let programs = node.programs()?;
     let compared = compare_all(&mut socket, slots, programs.as_ref())?;
-    let (mut fates, mut restored) = (Vec::with_capacity(slots.len()), Vec::new());
+    let (mut outcomes, mut restored) = (Vec::with_capacity(slots.len()), Vec::new());
     for (number, (slot, compared)) in slots.iter().zip(compared).enumerate() {
-        fates.push(match compared {
+        outcomes.push(match compared {
             Compared::Own(parts) if parts.is_empty() => HalfFate::Whole,
             Compared::Own(_) if !is_unchanged(node, slot)? => HalfFate::Changed,
             Compared::Own(_) if !has_its_addresses(node, slot)? => HalfFate::Contested,
@@ -56,8 +56,8 @@ pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, Lifec
             Compared::Strange => HalfFate::Strange,
         });
     }
-    look_again(&mut socket, slots, &restored, programs.as_ref(), &mut fates)?;
-    Ok(fates)
+    look_again(&mut socket, slots, &restored, programs.as_ref(), &mut outcomes)?;
+    Ok(outcomes)
 }
 
 /// Looks at those that were restored: only a half that is whole again counts as restored.
@@ -66,13 +66,13 @@ fn look_again(
     slots: &[Slot],
     restored: &[usize],
     programs: Option<&Programs>,
-    fates: &mut [HalfFate],
-) -> Result<(), LifecycleError> {
+    outcomes: &mut [HalfFate],
+) -> Result<(), NodeError> {
     let some: Vec<Slot> = restored.iter().map(|number| slots[*number].clone()).collect();
     for (number, compared) in restored.iter().zip(compare_all(socket, &some, programs)?) {
-        let fate = &mut fates[*number];
-        let HalfFate::Differs(parts, failed) = fate else { continue };
-        *fate = match compared {
+        let outcome = &mut outcomes[*number];
+        let HalfFate::Differs(parts, failed) = outcome else { continue };
+        *outcome = match compared {
             Compared::Own(left) if left.is_empty() => HalfFate::Restored(mem::take(parts)),
             Compared::Own(left) => HalfFate::Differs(left, failed.take()),
             Compared::Gone => HalfFate::Gone,
@@ -86,7 +86,7 @@ fn compare_all(
     socket: &mut RouteSocket,
     slots: &[Slot],
     programs: Option<&Programs>,
-) -> Result<Vec<Compared>, LifecycleError> {
+) -> Result<Vec<Compared>, NodeError> {
     let numbers = programs.map(Programs::numbers);
     let seen: Vec<SeenHalf> = look_at_halves(socket, &slots.iter().collect::<Vec<_>>(), numbers)?;
     let pairs = slots.iter().zip(&seen);
@@ -112,7 +112,7 @@ fn has_its_addresses(node: &Node, slot: &Slot) -> Result<bool, StoreError> {
 
 /// Makes sure that a slot carries packets: its half on the node is as it was built, and the node meets
 /// what it needs.
-pub(crate) fn ensure_carries(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+pub(crate) fn ensure_carries(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     NodeNeeds::of(slot).restore(&node.directories.run)?;
     failpoint::hit("half:node-restored");
     ensure_half(node, slot).map(drop)
@@ -122,29 +122,29 @@ pub(crate) fn ensure_carries(node: &Node, slot: &Slot) -> Result<(), LifecycleEr
 ///
 /// # Errors
 /// Where something differs still.
-pub(crate) fn ensure_half(node: &Node, slot: &Slot) -> Result<Vec<Part>, LifecycleError> {
-    let fate = repair_halves(node, slice::from_ref(slot))?.pop();
+pub(crate) fn ensure_half(node: &Node, slot: &Slot) -> Result<Vec<Part>, NodeError> {
+    let outcome = repair_halves(node, slice::from_ref(slot))?.pop();
     failpoint::hit("half:ensured");
-    match fate.unwrap_or(HalfFate::Whole) {
+    match outcome.unwrap_or(HalfFate::Whole) {
         HalfFate::Whole => Ok(Vec::new()),
         HalfFate::Restored(parts) => Ok(parts),
         HalfFate::Differs(_, Some(error)) => Err(error),
         HalfFate::Differs(parts, None) => Err(half_differs(slot, &parts)),
         HalfFate::Gone | HalfFate::Strange => {
-            Err(LifecycleError::HalfLost { slot: slot.id, interface: slot.id.host_ifname() })
+            Err(NodeError::HalfLost { slot: slot.id, interface: slot.id.host_ifname() })
         }
-        HalfFate::Changed | HalfFate::Contested => Err(LifecycleError::Overtaken { slot: slot.id }),
+        HalfFate::Changed | HalfFate::Contested => Err(NodeError::Conflict { slot: slot.id }),
     }
 }
 
 /// The error that a half was restored, and differs at once.
-pub(crate) fn half_differs(slot: &Slot, parts: &[Part]) -> LifecycleError {
+pub(crate) fn half_differs(slot: &Slot, parts: &[Part]) -> NodeError {
     let difference = parts_in_words(parts);
-    LifecycleError::HalfDiffers { slot: slot.id, interface: slot.id.host_ifname(), difference }
+    NodeError::HalfDiffers { slot: slot.id, interface: slot.id.host_ifname(), difference }
 }
 
 /// Restores what slots on record need of the node, and returns what was lacking.
-pub fn restore_node(node: &Node) -> Result<Vec<NodeLack>, LifecycleError> {
+pub fn restore_node(node: &Node) -> Result<Vec<NodeLack>, NodeError> {
     let needs = node.store.read(|transaction| {
         let needs = Cell::new(NodeNeeds::default());
         transaction.any_slot(|slot| {
@@ -171,7 +171,7 @@ pub struct Waiting {
 pub fn waiting_for_looks(
     node: &Node,
     ids: impl Iterator<Item = SlotId>,
-) -> Result<Waiting, LifecycleError> {
+) -> Result<Waiting, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut waiting = Waiting::default();
         for id in ids {
@@ -186,7 +186,7 @@ pub fn waiting_for_looks(
 }
 
 /// Numbers of all slots on record but those that are being deleted.
-pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, LifecycleError> {
+pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut ids = Vec::new();
         for state in SlotState::ALL.into_iter().filter(|state| *state != SlotState::Deleting) {
@@ -202,7 +202,7 @@ pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, LifecycleError> {
 pub fn owners_of(
     node: &Node,
     addresses: impl Iterator<Item = IpAddr>,
-) -> Result<Vec<SlotId>, LifecycleError> {
+) -> Result<Vec<SlotId>, NodeError> {
     let mut addresses = addresses.peekable();
     if addresses.peek().is_none() {
         return Ok(Vec::new());
@@ -218,7 +218,7 @@ pub fn owners_of(
 
 impl Node {
     /// The pinned programs, where the data plane is loaded.
-    fn programs(&self) -> Result<Option<Programs>, LifecycleError> {
+    fn programs(&self) -> Result<Option<Programs>, NodeError> {
         let datapath = Datapath::open_existing(&self.directories.bpf)?;
         Ok(datapath.map(|datapath| datapath.programs))
     }

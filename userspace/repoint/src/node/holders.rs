@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Node, error::LifecycleError, now};
+use super::{Node, error::NodeError, now};
 use crate::{
     conf::{IpamConf, NetConf},
     ipam::AllocateError,
@@ -16,19 +16,15 @@ const NAMED: usize = 3;
 /// one of which that cannot be read.
 ///
 /// It lists all slots: for an error that the caller gets, not for one that is tried again.
-pub(crate) fn name_holders(node: &Node, conf: &NetConf, error: LifecycleError) -> LifecycleError {
+pub(crate) fn name_holders(node: &Node, conf: &NetConf, error: NodeError) -> NodeError {
     let holders = match &error {
-        LifecycleError::Allocate(AllocateError::Exhausted { .. }) => of_ranges(node, conf),
-        LifecycleError::Allocate(AllocateError::RequestedTaken { address, .. })
-        | LifecycleError::Store(StoreError::AddressTaken { address, .. }) => {
-            of_address(node, *address)
-        }
+        NodeError::Allocate(AllocateError::Exhausted { .. }) => of_ranges(node, conf),
+        NodeError::Allocate(AllocateError::RequestedTaken { address, .. })
+        | NodeError::Store(StoreError::AddressTaken { address, .. }) => of_address(node, *address),
         _ => return error,
     };
     match holders {
-        Ok(holders) if !holders.is_empty() => {
-            LifecycleError::Held { error: Box::new(error), holders }
-        }
+        Ok(holders) if !holders.is_empty() => NodeError::Held { error: Box::new(error), holders },
         _ => error,
     }
 }
@@ -51,7 +47,7 @@ fn of_ranges(node: &Node, conf: &NetConf) -> Result<String, StoreError> {
         |address: IpAddr| own.range_sets.iter().any(|set| set.range_of(address).is_some());
     let (mut slots, resting) = node.store.read(|transaction| {
         let slots = transaction.slots()?;
-        let resting = transaction.resting_addresses(now())?;
+        let resting = transaction.addresses_in_cooldown(now())?;
         Ok::<_, StoreError>((slots, resting))
     })?;
     slots.retain(|slot| slot.addresses.iter().any(|address| is_in_range(address.addr())));

@@ -13,7 +13,7 @@ pub(crate) mod traffic;
 
 pub use addresses::COOLDOWN_YIELDED;
 pub use effective::{mtu_of_pool, record_pool};
-pub use error::LifecycleError;
+pub use error::NodeError;
 pub(crate) use halves::half_differs;
 pub use halves::{
     HalfFate, Waiting, owners_of, repair_halves, restore_node, slots_on_record, waiting_for_looks,
@@ -35,7 +35,7 @@ use crate::{
     datapath::{Datapath, Maps},
     model::{SlotId, TemplateName},
     netlink::uplink,
-    netns::{Door, HiddenNamespaces, Netns},
+    netns::{Netns, NetnsDirectory, NetnsStore},
     private,
     slot::Owner,
     store::{Store, StoreError, StoredTemplate, Templates},
@@ -54,7 +54,7 @@ pub struct Node {
     pub store: Store,
     is_agents: bool,
     /// The way to slots' namespaces of a program that activates more than one.
-    door: Mutex<Option<Door>>,
+    door: Mutex<Option<NetnsDirectory>>,
     /// The templates, once they were asked for: a process opens them once.
     templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
@@ -63,7 +63,7 @@ pub struct Node {
 
 impl Node {
     /// Opens a node, making its database where there is none.
-    pub fn open(directories: &Directories) -> Result<Self, LifecycleError> {
+    pub fn open(directories: &Directories) -> Result<Self, NodeError> {
         private::folder(&directories.run)?;
         let store = Store::open(&directories.run.join("state"))?;
         Ok(Self::new(directories, store))
@@ -82,14 +82,14 @@ impl Node {
     }
 
     /// Opens a node that has a database.
-    pub fn open_existing(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
+    pub fn open_existing(directories: &Directories) -> Result<Option<Self>, NodeError> {
         private::existing(&directories.run)?;
         let store = Store::open_existing(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
     }
 
     /// The same, to look at it: nothing in it is changed.
-    pub fn look(directories: &Directories) -> Result<Option<Self>, LifecycleError> {
+    pub fn look(directories: &Directories) -> Result<Option<Self>, NodeError> {
         let store = Store::look(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
     }
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// The templates that are stored on this node, with a database made where there is none.
-    pub fn templates(&self) -> Result<Arc<Templates>, LifecycleError> {
+    pub fn templates(&self) -> Result<Arc<Templates>, NodeError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         // The operator may have moved the folder away, and stored others.
         if let Some(open) = templates.as_ref().filter(|open| open.ensure_current().is_ok()) {
@@ -114,7 +114,7 @@ impl Node {
     }
 
     /// The template of this name, if it is stored on this node.
-    pub fn template(&self, name: &TemplateName) -> Result<Option<StoredTemplate>, LifecycleError> {
+    pub fn template(&self, name: &TemplateName) -> Result<Option<StoredTemplate>, NodeError> {
         if !Self::templates_folder(&self.directories).exists() {
             return Ok(None);
         }
@@ -122,33 +122,33 @@ impl Node {
     }
 
     /// The data plane, loaded if it is not.
-    pub fn load_datapath(&self) -> Result<Datapath, LifecycleError> {
+    pub fn load_datapath(&self) -> Result<Datapath, NodeError> {
         Ok(Datapath::load(&self.directories.bpf, &self.directories.run)?)
     }
 
     /// Where the slots' namespaces are kept, made if there is no such place.
-    pub fn hidden(&self) -> Result<HiddenNamespaces, LifecycleError> {
+    pub fn netns_store(&self) -> Result<NetnsStore, NodeError> {
         let run = &self.directories.run;
         if self.is_agents {
-            return HiddenNamespaces::open_for_agent(run)?.ok_or(LifecycleError::NoHidden);
+            return NetnsStore::open_for_agent(run)?.ok_or(NodeError::NoNetnsStore);
         }
-        Ok(HiddenNamespaces::open(run)?)
+        Ok(NetnsStore::open(run)?)
     }
 
     /// Where the slots' namespaces are kept, if there is such a place.
-    pub fn hidden_existing(&self) -> Result<Option<HiddenNamespaces>, LifecycleError> {
-        Ok(HiddenNamespaces::open_existing(&self.directories.run)?)
+    pub fn existing_netns_store(&self) -> Result<Option<NetnsStore>, NodeError> {
+        Ok(NetnsStore::open_existing(&self.directories.run)?)
     }
 
     /// Opens the namespace of a slot without going where it is: for a process that has threads.
-    pub(crate) fn netns_through_door(&self, slot: SlotId) -> Result<Netns, LifecycleError> {
+    pub(crate) fn netns_from_directory(&self, slot: SlotId) -> Result<Netns, NodeError> {
         let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = door.as_ref().and_then(|door| door.netns(slot).ok()) {
             return Ok(opened);
         }
         // There was none, or the place that it leads to is no more the one that counts.
-        let hidden = self.hidden_existing()?.ok_or(LifecycleError::NoHidden)?;
-        let opened = hidden.door()?;
+        let netns_store = self.existing_netns_store()?.ok_or(NodeError::NoNetnsStore)?;
+        let opened = netns_store.door()?;
         let netns = opened.netns(slot)?;
         *door = Some(opened);
         Ok(netns)
@@ -158,8 +158,8 @@ impl Node {
     /// plane takes its place.
     pub(crate) fn with_maps<T>(
         &self,
-        work: impl FnOnce(&Maps) -> Result<T, LifecycleError>,
-    ) -> Result<Option<T>, LifecycleError> {
+        work: impl FnOnce(&Maps) -> Result<T, NodeError>,
+    ) -> Result<Option<T>, NodeError> {
         let mut open = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(folder) = Maps::folder(&self.directories.bpf)? else {
             *open = None;
@@ -179,19 +179,19 @@ impl Node {
 
     /// Refuses to go on in another network namespace than the one where slots on record were built:
     /// their interfaces seem to be gone there. Those of another boot are gone indeed.
-    pub fn ensure_home(&self) -> Result<(), LifecycleError> {
+    pub fn ensure_host_netns(&self) -> Result<(), NodeError> {
         let here = Netns::current()?.inode();
         let (checked, boot) = self.store.read(|transaction| {
-            Ok::<_, StoreError>((transaction.check_home(here), transaction.boot()?))
+            Ok::<_, StoreError>((transaction.check_host_netns(here), transaction.boot()?))
         })?;
         match checked {
-            Err(StoreError::Elsewhere { .. }) if boot.is_some() && boot != boot_id() => Ok(()),
+            Err(StoreError::WrongNetns { .. }) if boot.is_some() && boot != boot_id() => Ok(()),
             checked => Ok(checked?),
         }
     }
 
     /// The maps, where the data plane is loaded.
-    pub fn maps(&self) -> Result<Option<Maps>, LifecycleError> {
+    pub fn maps(&self) -> Result<Option<Maps>, NodeError> {
         Ok(Maps::open_existing(&self.directories.bpf)?)
     }
 }
@@ -216,13 +216,13 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// Largest packet that leaves the node whole, in bytes.
-pub fn uplink_mtu() -> Result<u32, LifecycleError> {
+pub fn uplink_mtu() -> Result<u32, NodeError> {
     Ok(mtu_of_uplink()?.unwrap_or(MTU_WITHOUT_UPLINK))
 }
 
 /// MTU of the node's uplink, bytes, or the nearest that a slot's interfaces can have; none where no
 /// default route leads to the outside.
-pub fn mtu_of_uplink() -> Result<Option<u32>, LifecycleError> {
+pub fn mtu_of_uplink() -> Result<Option<u32>, NodeError> {
     Ok(uplink()?.map(|uplink| uplink.mtu.clamp(*MTU.start(), *MTU.end())))
 }
 

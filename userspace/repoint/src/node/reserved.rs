@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use super::error::LifecycleError;
+use super::error::NodeError;
 use crate::{
     cni::PluginName,
     conf::{IpamConf, NetConf},
@@ -17,7 +17,7 @@ const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
 
 /// Which addresses of the network's ranges no container gets because the node has them itself, or its
 /// router, or all containers for a gateway.
-pub fn reserved_addresses(conf: &NetConf) -> Result<Vec<(IpAddr, Reserved)>, LifecycleError> {
+pub fn reserved_addresses(conf: &NetConf) -> Result<Vec<(IpAddr, Reserved)>, NodeError> {
     match &conf.ipam {
         IpamConf::Own(own) => Ok(node_addresses(&own.range_sets)?.reserved(&own.range_sets)),
         IpamConf::Delegated(_) => Ok(Vec::new()),
@@ -26,11 +26,11 @@ pub fn reserved_addresses(conf: &NetConf) -> Result<Vec<(IpAddr, Reserved)>, Lif
 
 /// Those that are in these ranges. Looked for before an address is chosen, and not within the
 /// transaction that does: it asks the kernel.
-pub(crate) fn node_addresses(sets: &[RangeSet]) -> Result<NodeAddresses, LifecycleError> {
+pub(crate) fn node_addresses(sets: &[RangeSet]) -> Result<NodeAddresses, NodeError> {
     Ok(all()?.within(sets))
 }
 
-fn all() -> Result<NodeAddresses, LifecycleError> {
+fn all() -> Result<NodeAddresses, NodeError> {
     let mut own = local_addresses_v4()?;
     own.extend(local_addresses_v6()?);
     Ok(NodeAddresses { own, routers: default_routers(&mut RouteSocket::open()?)? })
@@ -38,12 +38,12 @@ fn all() -> Result<NodeAddresses, LifecycleError> {
 
 /// The IPv6 addresses of the interfaces in the current namespace. The kernel keeps them in one table,
 /// and prints no other interface than those that have any; netlink looks at all.
-fn local_addresses_v6() -> Result<Vec<IpAddr>, LifecycleError> {
+fn local_addresses_v6() -> Result<Vec<IpAddr>, NodeError> {
     match fs::read_to_string(IF_INET6) {
         Ok(table) => Ok(table.lines().filter_map(address_v6).collect()),
         // A kernel without IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(LifecycleError::NodeAddresses { path: IF_INET6, source }),
+        Err(source) => Err(NodeError::NodeAddresses { path: IF_INET6, source }),
     }
 }
 
@@ -57,12 +57,12 @@ fn address_v6(line: &str) -> Option<IpAddr> {
 pub(crate) fn check_given(
     plugin: &PluginName,
     given: impl Iterator<Item = IpAddr>,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     let node = all()?;
     for address in given {
         if let Some(why) = unusable(&node, address) {
             let plugin = plugin.to_string();
-            return Err(LifecycleError::UnusableAddress { plugin, address, why });
+            return Err(NodeError::UnusableAddress { plugin, address, why });
         }
     }
     Ok(())

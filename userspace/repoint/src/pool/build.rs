@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    build_spec::{Blueprint, Site},
-    shortage::lack,
+    build_spec::{BuildSpec, NewSlot},
+    shortage::shortage_of,
     stock::{supply, total},
     terms::domain,
 };
@@ -12,14 +12,14 @@ use crate::{
     conf::{NetConf, User},
     failpoint,
     model::{Identity, SlotId},
-    netns::{HiddenNamespaces, Netns},
+    netns::{Netns, NetnsStore},
     node::{
-        LifecycleError, Node,
-        effective::{PoolInForce, pool_in_force},
+        Node, NodeError,
+        effective::{EffectivePool, effective_pool},
         holders::name_holders,
         now,
     },
-    retire::{connections::forget_connections, destroy},
+    retire::{connections::forget_connections, delete_slots},
     slot::{Built, Fingerprint, require_masquerade},
     store::{Pool, PoolId, Slot, SlotState},
     threads::{self, ThreadError},
@@ -52,41 +52,36 @@ pub struct Order<'a> {
 /// # Errors
 /// Where the pool is not on record, and where building fails half-way: what was begun is taken down
 /// then.
-pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, LifecycleError> {
-    let pool = pool_in_force(node, order.conf, order.pool)?;
-    let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: order.pool.to_string() })?;
+pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, NodeError> {
+    let pool = effective_pool(node, order.conf, order.pool)?;
+    let pool = pool.ok_or_else(|| NodeError::NoPool { network: order.pool.to_string() })?;
     build_slots(node, order.conf, &pool, order.user, order.count)
 }
 
 /// The same for a pool as it is on record, for anybody. It is not recorded anew: what was read of it
 /// a moment ago may be superseded by now.
-pub fn refill(
-    node: &Node,
-    id: &PoolId,
-    pool: &Pool,
-    count: u32,
-) -> Result<Vec<SlotId>, LifecycleError> {
+pub fn refill(node: &Node, id: &PoolId, pool: &Pool, count: u32) -> Result<Vec<SlotId>, NodeError> {
     let recorded = node.store.read(|transaction| transaction.pool(id))?;
     if recorded.is_none_or(|recorded| recorded.key != pool.key) {
         return Ok(Vec::new());
     }
     let conf = NetConf::recorded(&pool.conf)?;
-    build_slots(node, &conf, &PoolInForce::recorded(id, pool), None, count)
+    build_slots(node, &conf, &EffectivePool::recorded(id, pool), None, count)
         .map_err(|error| name_holders(node, &conf, error))
 }
 
 fn build_slots(
     node: &Node,
     conf: &NetConf,
-    pool: &PoolInForce,
+    pool: &EffectivePool,
     user: Option<&User>,
     count: u32,
-) -> Result<Vec<SlotId>, LifecycleError> {
-    let blueprint = Blueprint::new(node, conf, pool)?;
-    let hidden = node.hidden()?;
+) -> Result<Vec<SlotId>, NodeError> {
+    let spec = BuildSpec::new(node, conf, pool)?;
+    let netns_store = node.netns_store()?;
     drop(node.load_datapath()?);
     let mut batches =
-        Batches { node, blueprint, hidden, user, fingerprint: None, ready: Vec::new() };
+        Batches { node, spec, netns_store, user, fingerprint: None, ready: Vec::new() };
     let (mut left, mut tries) = (count, 1);
     while left > 0 {
         let (batch, before) = (left.min(BATCH), batches.ready.len());
@@ -94,7 +89,7 @@ fn build_slots(
         let built = u32::try_from(batches.ready.len() - before).unwrap_or(batch);
         left = match outcome {
             // As many as there are addresses for.
-            Err(error) if lack(&error).is_some() && !batches.ready.is_empty() => 0,
+            Err(error) if shortage_of(&error).is_some() && !batches.ready.is_empty() => 0,
             // Others get other addresses.
             Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => {
                 tries += 1;
@@ -109,7 +104,7 @@ fn build_slots(
 }
 
 /// Gives the addresses of a slot that could not be built to nobody for a while.
-pub(crate) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+pub(crate) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     let until = now().saturating_add(u64::try_from(SPARED.as_nanos()).unwrap_or(u64::MAX));
     node.store.write(|transaction| {
         slot.addresses.iter().try_for_each(|address| transaction.spare(address.addr(), until))
@@ -119,14 +114,10 @@ pub(crate) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), LifecycleE
 }
 
 /// Refuses to build more slots than a pool may have.
-pub(crate) fn check_room(
-    node: &Node,
-    pool: &PoolInForce,
-    count: u32,
-) -> Result<(), LifecycleError> {
+pub(crate) fn check_room(node: &Node, pool: &EffectivePool, count: u32) -> Result<(), NodeError> {
     let room = pool.policy.max.saturating_sub(supply(node, pool.key)?.total);
     if count > room {
-        return Err(LifecycleError::NoRoom { pool: pool.id.to_string(), count, room });
+        return Err(NodeError::NoRoom { pool: pool.id.to_string(), count, room });
     }
     Ok(())
 }
@@ -134,8 +125,8 @@ pub(crate) fn check_room(
 /// Slots that are built some at a time.
 struct Batches<'a> {
     node: &'a Node,
-    blueprint: Blueprint<'a>,
-    hidden: HiddenNamespaces,
+    spec: BuildSpec<'a>,
+    netns_store: NetnsStore,
     user: Option<&'a User>,
     /// What their namespaces are like, once one is built.
     fingerprint: Option<[u8; 32]>,
@@ -145,25 +136,27 @@ struct Batches<'a> {
 
 impl Batches<'_> {
     /// Builds some slots. What could not be built is taken down.
-    fn build(&mut self, count: u32) -> Result<(), LifecycleError> {
-        let sites = sites(self.node, &self.blueprint, count)?;
+    fn build(&mut self, count: u32) -> Result<(), NodeError> {
+        let new_slots = new_slots(self.node, &self.spec, count)?;
         failpoint::hit("prepare:recorded");
-        if let Err(error) = forget_connections(self.node, sites.iter().map(|site| &site.slot)) {
-            let slots: Vec<_> = sites.into_iter().map(|site| site.slot).collect();
+        if let Err(error) =
+            forget_connections(self.node, new_slots.iter().map(|new_slot| &new_slot.slot))
+        {
+            let slots: Vec<_> = new_slots.into_iter().map(|new_slot| new_slot.slot).collect();
             // The caller wants to know why building failed; what is left stays on record.
-            drop(destroy(self.node, &slots));
+            drop(delete_slots(self.node, &slots));
             return Err(error);
         }
         let (mut done, mut failed, mut first) = (Vec::new(), Vec::new(), None);
-        for (site, built) in self.build_all(sites) {
+        for (new_slot, built) in self.build_all(new_slots) {
             match built {
-                Ok(built) => done.push((site, built)),
+                Ok(built) => done.push((new_slot, built)),
                 Err(error) => {
                     if error.meets_another_on_node() {
                         // Else the next try may meet it again; what was begun is taken down first.
-                        drop(spare_addresses(self.node, &site.slot));
+                        drop(spare_addresses(self.node, &new_slot.slot));
                     }
-                    failed.push(site.slot);
+                    failed.push(new_slot.slot);
                     first.get_or_insert(error);
                 }
             }
@@ -173,45 +166,45 @@ impl Batches<'_> {
             Vec::new()
         });
         failpoint::hit("prepare:ready");
-        let slots = done.into_iter().map(|(site, _)| site.slot);
+        let slots = done.into_iter().map(|(new_slot, _)| new_slot.slot);
         failed.extend(slots.filter(|slot| !ready.contains(&slot.id)));
         // What cannot be removed stays on record, and the caller wants to know why building failed.
-        drop(destroy(self.node, &failed));
+        drop(delete_slots(self.node, &failed));
         self.ready.extend(ready);
         first.map_or(Ok(()), Err)
     }
 
     /// Builds what can be built, and says of each slot what came of it.
-    fn build_all(&self, sites: Vec<Site>) -> Vec<(Site, Result<Built, LifecycleError>)> {
-        let Self { node, blueprint, hidden, .. } = self;
-        if blueprint.masquerades()
+    fn build_all(&self, new_slots: Vec<NewSlot>) -> Vec<(NewSlot, Result<Built, NodeError>)> {
+        let Self { node, spec, netns_store, .. } = self;
+        if spec.masquerades()
             && let Err(error) = require_masquerade(&node.directories.run)
         {
             let mut error = Some(error);
             let mut failed = || error.take().map_or_else(|| ThreadError::Ended.into(), Into::into);
-            return sites.into_iter().map(|site| (site, Err(failed()))).collect();
+            return new_slots.into_iter().map(|new_slot| (new_slot, Err(failed()))).collect();
         }
-        let built = build_all(node, blueprint, hidden, &sites);
-        sites.into_iter().zip(built).collect()
+        let built = build_all(node, spec, netns_store, &new_slots);
+        new_slots.into_iter().zip(built).collect()
     }
 
     /// Records that slots are ready: for anybody, or for the function that they are meant for. Gives
     /// those that are: another process may have deleted one meanwhile.
-    fn finish(&mut self, done: &[(Site, Built)]) -> Result<Vec<SlotId>, LifecycleError> {
+    fn finish(&mut self, done: &[(NewSlot, Built)]) -> Result<Vec<SlotId>, NodeError> {
         let Some((first, _)) = done.first() else {
             return Ok(Vec::new());
         };
         let fingerprint = match self.fingerprint {
             Some(digest) => digest,
-            None => record_fingerprint(self.node, &self.blueprint, first)?,
+            None => record_fingerprint(self.node, &self.spec, first)?,
         };
         self.fingerprint = Some(fingerprint);
         let user = self.user.filter(|user| user.function.is_some());
         let state = if user.is_some() { SlotState::Parked } else { SlotState::Warm };
-        let policy = self.blueprint.pool.policy;
+        let policy = self.spec.pool.policy;
         let ready = self.node.store.write(|transaction| {
             let mut ready = Vec::with_capacity(done.len());
-            for (Site { slot: Slot { id, .. }, .. }, built) in done {
+            for (NewSlot { slot: Slot { id, .. }, .. }, built) in done {
                 let slot = transaction.slot(*id)?;
                 if slot.is_none_or(|slot| slot.state() != SlotState::Building) {
                     continue;
@@ -229,34 +222,34 @@ impl Batches<'_> {
                 })?;
                 ready.push(*id);
             }
-            Ok::<_, LifecycleError>(ready)
+            Ok::<_, NodeError>(ready)
         })?;
         Ok(ready)
     }
 }
 
 /// Namespaces, and intents to build slots in them.
-fn sites(node: &Node, blueprint: &Blueprint<'_>, count: u32) -> Result<Vec<Site>, LifecycleError> {
+fn new_slots(node: &Node, spec: &BuildSpec<'_>, count: u32) -> Result<Vec<NewSlot>, NodeError> {
     let namespaces = namespaces(count)?;
-    let PoolInForce { key, policy, .. } = blueprint.pool;
+    let EffectivePool { key, policy, .. } = spec.pool;
     node.store.grow(|transaction| {
-        let mut sites: Vec<Site> = Vec::with_capacity(namespaces.len());
+        let mut new_slots: Vec<NewSlot> = Vec::with_capacity(namespaces.len());
         // ADDs may have built some since the caller has counted.
         let room = policy.max.saturating_sub(total(transaction, *key)?);
         for netns in namespaces.into_iter().take(room as usize) {
-            match blueprint.record(transaction, &netns) {
-                Ok(slot) => sites.push(Site { slot, netns }),
+            match spec.record(transaction, &netns) {
+                Ok(slot) => new_slots.push(NewSlot { slot, netns }),
                 // As many as there are addresses for.
-                Err(error) if lack(&error).is_some() && !sites.is_empty() => break,
+                Err(error) if shortage_of(&error).is_some() && !new_slots.is_empty() => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(sites)
+        Ok(new_slots)
     })
 }
 
 /// Makes namespaces, by a thread that can be lost inside one.
-fn namespaces(count: u32) -> Result<Vec<Netns>, LifecycleError> {
+fn namespaces(count: u32) -> Result<Vec<Netns>, NodeError> {
     let work = || (0..count).map(|_| Netns::create()).collect::<Result<Vec<_>, _>>();
     Ok(threads::run(work)??)
 }
@@ -268,22 +261,22 @@ fn namespaces(count: u32) -> Result<Vec<Netns>, LifecycleError> {
 /// (`mutex_spin_on_owner`). Two threads take 45 % more of the CPU for 15 % less time.
 fn build_all(
     node: &Node,
-    blueprint: &Blueprint<'_>,
-    hidden: &HiddenNamespaces,
-    sites: &[Site],
-) -> Vec<Result<Built, LifecycleError>> {
+    spec: &BuildSpec<'_>,
+    netns_store: &NetnsStore,
+    new_slots: &[NewSlot],
+) -> Vec<Result<Built, NodeError>> {
     let work = || {
         let datapath = node.load_datapath();
-        let build = |site| match &datapath {
-            Ok(datapath) => blueprint.build(node, hidden, datapath, site, Identity::PARKED),
-            Err(_) => Err(LifecycleError::NoDatapath),
+        let build = |new_slot| match &datapath {
+            Ok(datapath) => spec.build(node, netns_store, datapath, new_slot, Identity::PARKED),
+            Err(_) => Err(NodeError::NoDatapath),
         };
-        sites.iter().map(build).collect()
+        new_slots.iter().map(build).collect()
     };
     threads::run(work).unwrap_or_else(|error| {
         let mut error = Some(error);
         let mut failed = || Err(error.take().unwrap_or(ThreadError::Ended).into());
-        sites.iter().map(|_| failed()).collect()
+        new_slots.iter().map(|_| failed()).collect()
     })
 }
 
@@ -291,15 +284,15 @@ fn build_all(
 /// looked at for all that are built in one go.
 pub(crate) fn record_fingerprint(
     node: &Node,
-    blueprint: &Blueprint<'_>,
-    site: &Site,
-) -> Result<[u8; 32], LifecycleError> {
-    let taken = site.netns.run(|| Fingerprint::take(&site.slot))??;
+    spec: &BuildSpec<'_>,
+    new_slot: &NewSlot,
+) -> Result<[u8; 32], NodeError> {
+    let taken = new_slot.netns.run(|| Fingerprint::take(&new_slot.slot))??;
     let (digest, encoded) = (taken.digest(), taken.encode());
-    let id = &blueprint.pool.id;
+    let id = &spec.pool.id;
     let recorded = node.store.write(|transaction| {
         transaction.put_fingerprint(&digest, &encoded)?;
-        let pool = transaction.pool(id)?.filter(|pool| pool.key == blueprint.pool.key);
+        let pool = transaction.pool(id)?.filter(|pool| pool.key == spec.pool.key);
         if let Some(pool) = pool.filter(|pool| pool.fingerprint != digest) {
             transaction.put_pool(id, &Pool { fingerprint: digest, ..pool })?;
         }

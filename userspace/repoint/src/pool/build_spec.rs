@@ -6,15 +6,15 @@ use crate::{
     failpoint,
     ipam::NodeAddresses,
     model::Identity,
-    netns::{HiddenNamespaces, Netns, NetnsInode},
+    netns::{Netns, NetnsInode, NetnsStore},
     node::{
-        LifecycleError, Node,
+        Node, NodeError,
         addresses::take_addresses,
         configuration::ensure_ipv6,
-        effective::{PoolInForce, pool_template},
+        effective::{EffectivePool, pool_template},
         now,
         reserved::node_addresses,
-        traffic::publish,
+        traffic::enable_traffic,
         uplink_mtu,
     },
     slot::{BuildPermit, Builder, Built},
@@ -24,9 +24,9 @@ use crate::{
 
 /// What the slots of a pool are built from, on this node, now.
 #[derive(Debug, Clone)]
-pub(crate) struct Blueprint<'a> {
+pub(crate) struct BuildSpec<'a> {
     pub(crate) conf: &'a NetConf,
-    pub(crate) pool: &'a PoolInForce,
+    pub(crate) pool: &'a EffectivePool,
     own: &'a OwnIpam,
     template: Template,
     text: String,
@@ -41,19 +41,19 @@ pub(crate) struct Blueprint<'a> {
 
 /// A slot on record, and its namespace, in which nothing is yet.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct NewSlot {
     pub(crate) slot: Slot,
     pub(crate) netns: Netns,
 }
 
-impl<'a> Blueprint<'a> {
+impl<'a> BuildSpec<'a> {
     pub(crate) fn new(
         node: &Node,
         conf: &'a NetConf,
-        pool: &'a PoolInForce,
-    ) -> Result<Self, LifecycleError> {
+        pool: &'a EffectivePool,
+    ) -> Result<Self, NodeError> {
         let IpamConf::Own(own) = &conf.ipam else {
-            return Err(LifecycleError::NoPoolIpam { network: conf.name.to_string() });
+            return Err(NodeError::NoPoolIpam { network: conf.name.to_string() });
         };
         let template = pool_template(node, conf, pool.template.as_ref())?;
         let (digest, text) = (template.digest()?.0, template.to_json()?);
@@ -78,8 +78,8 @@ impl<'a> Blueprint<'a> {
         &self,
         transaction: &mut Write<'_>,
         netns: &Netns,
-    ) -> Result<Slot, LifecycleError> {
-        transaction.record_home(self.home)?;
+    ) -> Result<Slot, NodeError> {
+        transaction.record_host_netns(self.home)?;
         let id = transaction.next_slot_id()?;
         let PoolId { network, ifname, template } = &self.pool.id;
         let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
@@ -107,13 +107,13 @@ impl<'a> Blueprint<'a> {
     pub(crate) fn build(
         &self,
         node: &Node,
-        hidden: &HiddenNamespaces,
+        netns_store: &NetnsStore,
         datapath: &Datapath,
-        site: &Site,
+        new_slot: &NewSlot,
         identity: Identity,
-    ) -> Result<Built, LifecycleError> {
-        let Site { slot, netns } = site;
-        hidden.enter(|inside| inside.keep(slot.id, netns))??;
+    ) -> Result<Built, NodeError> {
+        let NewSlot { slot, netns } = new_slot;
+        netns_store.enter(|inside| inside.keep(slot.id, netns))??;
         failpoint::hit("prepare:kept");
         let context = NodeContext { addresses: slot.addresses.clone(), mtu: self.mtu };
         let config = self.template.instantiate(&context);
@@ -121,11 +121,10 @@ impl<'a> Blueprint<'a> {
         let Datapath { programs, maps } = datapath;
         let owner = node.owner();
         let builder = Builder { slot, config: &config, netns, programs, owner };
-        let built = builder.build().map_err(|source| LifecycleError::Prepare {
-            slot: slot.id,
-            source: Box::new(source),
-        })?;
-        publish(node, maps, slot, &built, identity)?;
+        let built = builder
+            .build()
+            .map_err(|source| NodeError::Prepare { slot: slot.id, source: Box::new(source) })?;
+        enable_traffic(node, maps, slot, &built, identity)?;
         Ok(built)
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod terms;
 
 pub use build::{Order, prepare, refill};
 pub use refill::{Demand, MOST_BUILT, MOST_DRAINED, Plan, Supply, plan};
-pub use retention::{MOST_RETIRED, Reason, Retirement, retire};
+pub use retention::{Eviction, MOST_EVICTED, Reason, evictions};
 pub(crate) use stock::resume;
 pub use stock::{delete_oldest, delete_stale, demanded, drain, resume_scrubbing, supply};
 

@@ -1,6 +1,6 @@
 //! How many slots a pool should keep ready, how many to build for that, and how many to delete.
 //!
-//! Slots that are ready must last until the next ones are. The keeper looks at a pool every so often;
+//! Slots that are ready must last until the next ones are. The pool controller looks at a pool every so often;
 //! what has been asked for since is built then, which takes time, in which more are asked for. With
 //! ADDs coming at `rate` a second, a look every `look` seconds and `each` seconds a slot, building
 //! takes the share `rate × each` of all time, and so

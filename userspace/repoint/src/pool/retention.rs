@@ -7,12 +7,12 @@ use crate::{
     store::{Parked, PoolPolicy},
 };
 
-/// Most slots retired by one decision: they are taken down together, and meanwhile nothing is built.
-pub const MOST_RETIRED: usize = 64;
+/// Most slots evicted by one decision: they are taken down together, and meanwhile nothing is built.
+pub const MOST_EVICTED: usize = 64;
 /// What stands for no function in the index.
 const NO_FUNCTION: [u8; 8] = [0; 8];
 
-/// Why a parked slot is retired.
+/// Why a parked slot is evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// It has waited for its function for longer than it may.
@@ -36,9 +36,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A parked slot that is to be retired.
+/// A parked slot that is to be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retirement {
+pub struct Eviction {
     /// The slot.
     pub slot: SlotId,
     /// Since when it waits, nanoseconds since the boot. If that is another time by now,
@@ -48,15 +48,15 @@ pub struct Retirement {
     pub reason: Reason,
 }
 
-/// Decides which of a pool's parked slots are to be retired at `now` (nanoseconds since the node's
+/// Decides which of a pool's parked slots are to be evicted at `now` (nanoseconds since the node's
 /// boot), the one that has waited longest first: those that have waited too long; of functions and
 /// then tenants that have too many, the oldest; and if that makes fewer than `room`, the oldest of
 /// all.
 ///
 /// `parked` is in the order of the index: slots of a tenant stand together, and among them those of
-/// a function. Of more than [`MOST_RETIRED`] the oldest are named; the next decision names the rest.
+/// a function. Of more than [`MOST_EVICTED`] the oldest are named; the next decision names the rest.
 #[must_use]
-pub fn retire(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<Retirement> {
+pub fn evictions(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<Eviction> {
     let idle = |slot: &Parked| is_idle(slot, now, policy).then_some(Reason::Idle);
     let mut reasons: Vec<Option<Reason>> = parked.iter().map(idle).collect();
     let same_tenant = |one: &Parked, other: &Parked| one.tenant == other.tenant;
@@ -74,8 +74,8 @@ pub fn retire(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Ve
             keep(group, reasons, most, Reason::Tenant);
         }
     }
-    let retired = reasons.iter().flatten().count();
-    mark_oldest(parked, &mut reasons, (room as usize).saturating_sub(retired), Reason::Room);
+    let evicted = reasons.iter().flatten().count();
+    mark_oldest(parked, &mut reasons, (room as usize).saturating_sub(evicted), Reason::Room);
     oldest(parked, &reasons)
 }
 
@@ -123,14 +123,14 @@ fn mark_oldest(group: &[Parked], reasons: &mut [Option<Reason>], count: usize, r
 }
 
 /// What has a reason, the one that has waited longest first.
-fn oldest(parked: &[Parked], reasons: &[Option<Reason>]) -> Vec<Retirement> {
+fn oldest(parked: &[Parked], reasons: &[Option<Reason>]) -> Vec<Eviction> {
     let of = |(slot, reason): (&Parked, &Option<Reason>)| {
-        reason.map(|reason| Retirement { slot: slot.slot, since: slot.since, reason })
+        reason.map(|reason| Eviction { slot: slot.slot, since: slot.since, reason })
     };
-    let mut retirements: Vec<_> = parked.iter().zip(reasons).filter_map(of).collect();
-    retirements.sort_unstable_by_key(|retirement| (retirement.since, retirement.slot));
-    retirements.truncate(MOST_RETIRED);
-    retirements
+    let mut evictions: Vec<_> = parked.iter().zip(reasons).filter_map(of).collect();
+    evictions.sort_unstable_by_key(|eviction| (eviction.since, eviction.slot));
+    evictions.truncate(MOST_EVICTED);
+    evictions
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::{ipam::AllocateError, model::Tenant, node::LifecycleError};
+use crate::{ipam::AllocateError, model::Tenant, node::NodeError};
 
 /// What a container lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum Shortage {
     /// Any address, or any slot.
     Any,
     /// One address, which it asks for.
@@ -16,13 +16,13 @@ pub(crate) enum Lack {
 }
 
 /// What would have to be had for `error` not to be.
-pub(crate) fn lack(error: &LifecycleError) -> Option<Lack> {
+pub(crate) fn shortage_of(error: &NodeError) -> Option<Shortage> {
     match error {
-        LifecycleError::Allocate(AllocateError::Exhausted { .. }) => Some(Lack::Any),
-        LifecycleError::Allocate(AllocateError::RequestedTaken { address, .. }) => {
-            Some(Lack::Address(*address))
+        NodeError::Allocate(AllocateError::Exhausted { .. }) => Some(Shortage::Any),
+        NodeError::Allocate(AllocateError::RequestedTaken { address, .. }) => {
+            Some(Shortage::Address(*address))
         }
-        LifecycleError::TenantLimit { tenant, .. } => Some(Lack::Tenant(tenant.clone())),
+        NodeError::TenantLimit { tenant, .. } => Some(Shortage::Tenant(tenant.clone())),
         _ => None,
     }
 }

@@ -2,18 +2,18 @@
 
 use super::{
     refill::Supply,
-    retention::{Reason, Retirement},
+    retention::{Eviction, Reason},
 };
 use crate::{
     model::Outcome,
     model::{PoolKey, SlotId},
-    node::{LifecycleError, Node},
-    retire::{ScrubLock, destroy},
+    node::{Node, NodeError},
+    retire::{ScrubLock, delete_slots},
     store::{Parked, Pool, PoolId, Prefix, Slot, SlotState, StoreError, Write},
 };
 
 /// How many slots of a pool are in which state, those of other configurations left out.
-pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, LifecycleError> {
+pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut supply = Supply::default();
         for state in SlotState::COUNTED {
@@ -32,7 +32,7 @@ pub(crate) fn total(transaction: &Write<'_>, key: PoolKey) -> Result<u32, StoreE
 
 impl Node {
     /// What a pool has now, and which of its slots are parked.
-    pub fn stock(&self, pool: &Pool) -> Result<(Supply, Vec<Parked>), LifecycleError> {
+    pub fn stock(&self, pool: &Pool) -> Result<(Supply, Vec<Parked>), NodeError> {
         Ok(self.store.read(|transaction| {
             let parked = transaction.parked(pool.key)?;
             let mut supply = Supply::default();
@@ -48,24 +48,24 @@ impl Node {
     }
 
     /// Deletes parked slots, as far as they wait still; says why each was deleted.
-    pub fn retire(&self, retirements: &[Retirement]) -> Result<Vec<Reason>, LifecycleError> {
+    pub fn evict_slots(&self, evictions: &[Eviction]) -> Result<Vec<Reason>, NodeError> {
         let waits = |slot: &Slot, since| slot.state() == SlotState::Parked && slot.changed == since;
         let waiting = self.store.read(|transaction| {
-            let mut waiting = Vec::with_capacity(retirements.len());
-            for Retirement { slot, since, .. } in retirements {
+            let mut waiting = Vec::with_capacity(evictions.len());
+            for Eviction { slot, since, .. } in evictions {
                 waiting.extend(transaction.slot(*slot)?.filter(|slot| waits(slot, *since)));
             }
             Ok::<_, StoreError>(waiting)
         })?;
-        let deleted = destroy(self, &waiting)?;
-        let is_deleted = |one: &&Retirement| deleted.contains(&one.slot);
-        Ok(retirements.iter().filter(is_deleted).map(|one| one.reason).collect())
+        let deleted = delete_slots(self, &waiting)?;
+        let is_deleted = |one: &&Eviction| deleted.contains(&one.slot);
+        Ok(evictions.iter().filter(is_deleted).map(|one| one.reason).collect())
     }
 }
 
 /// How many ADDs wanted a slot that is ready for anybody, since the pool is on record: a function
 /// that gets its own back does not.
-pub fn demanded(node: &Node, pool: &PoolId) -> Result<u64, LifecycleError> {
+pub fn demanded(node: &Node, pool: &PoolId) -> Result<u64, NodeError> {
     let counters = node.store.read(|transaction| transaction.counters(pool))?;
     Ok(counters
         .iter()
@@ -84,15 +84,15 @@ pub fn delete_oldest(
     key: PoolKey,
     state: SlotState,
     count: u32,
-) -> Result<usize, LifecycleError> {
+) -> Result<usize, NodeError> {
     let mut oldest = waiting(node, Prefix::Pool(state, key), |_| true)?;
     oldest.sort_unstable_by_key(|slot| (slot.changed, slot.id));
     oldest.truncate(count as usize);
-    Ok(destroy(node, &oldest)?.len())
+    Ok(delete_slots(node, &oldest)?.len())
 }
 
 /// Deletes all slots of a pool that wait, likewise.
-pub fn drain(node: &Node, key: PoolKey) -> Result<usize, LifecycleError> {
+pub fn drain(node: &Node, key: PoolKey) -> Result<usize, NodeError> {
     let mut number = 0;
     for state in [SlotState::Warm, SlotState::Parked] {
         number += delete_oldest(node, key, state, u32::MAX)?;
@@ -101,15 +101,12 @@ pub fn drain(node: &Node, key: PoolKey) -> Result<usize, LifecycleError> {
 }
 
 /// Deletes the waiting slots that are stale, likewise.
-pub fn delete_stale(
-    node: &Node,
-    is_stale: impl Fn(&Slot) -> bool,
-) -> Result<usize, LifecycleError> {
+pub fn delete_stale(node: &Node, is_stale: impl Fn(&Slot) -> bool) -> Result<usize, NodeError> {
     let mut stale = Vec::new();
     for state in [SlotState::Warm, SlotState::Parked] {
         stale.extend(waiting(node, Prefix::State(state), &is_stale)?);
     }
-    Ok(destroy(node, &stale)?.len())
+    Ok(delete_slots(node, &stale)?.len())
 }
 
 /// The slots in a place of the index that are `wanted`.
@@ -117,7 +114,7 @@ fn waiting(
     node: &Node,
     place: Prefix<'_>,
     wanted: impl Fn(&Slot) -> bool,
-) -> Result<Vec<Slot>, LifecycleError> {
+) -> Result<Vec<Slot>, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut waiting = Vec::new();
         for id in transaction.indexed(place)? {
@@ -128,7 +125,7 @@ fn waiting(
 }
 
 /// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.
-pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
+pub fn resume_scrubbing(node: &Node) -> Result<(), NodeError> {
     let scrubbing: Vec<SlotId> = node.store.read(|transaction| {
         transaction.indexed(Prefix::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()
     })?;
@@ -136,7 +133,7 @@ pub fn resume_scrubbing(node: &Node) -> Result<(), LifecycleError> {
 }
 
 /// Has a slot scrubbed again unless its scrub lock is taken. Says whether it will be.
-pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, LifecycleError> {
+pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, NodeError> {
     let Some(_lock) = ScrubLock::take(&node.directories.run, id)? else {
         return Ok(false);
     };
@@ -159,7 +156,7 @@ mod tests {
     use crate::{
         conf::Directories,
         node::now,
-        pool::retire,
+        pool::evictions,
         store::{PoolOverride, PoolPolicy},
     };
 
@@ -212,8 +209,8 @@ mod tests {
         let ids = park(&node, &pool, &[90, 80, 70], now);
         let (supply, parked) = node.stock(&pool).unwrap();
         assert_eq!(supply, Supply { warm: 0, parked: 3, total: 3 });
-        let retirements = retire(&parked, now, &pool.policy(), 0);
-        let named: Vec<_> = retirements.iter().map(|one| one.slot).collect();
+        let evictions = evictions(&parked, now, &pool.policy(), 0);
+        let named: Vec<_> = evictions.iter().map(|one| one.slot).collect();
         assert_eq!(named, ids);
         // Its function came, and it is back since.
         let advance = |id, state| {
@@ -228,7 +225,7 @@ mod tests {
             advance(ids[0], state);
         }
         advance(ids[1], SlotState::Claimed);
-        assert_eq!(node.retire(&retirements).unwrap(), [Reason::Idle]);
+        assert_eq!(node.evict_slots(&evictions).unwrap(), [Reason::Idle]);
         let state = |id| {
             node.store.read(|transaction| transaction.slot(id)).unwrap().map(|slot| slot.state())
         };

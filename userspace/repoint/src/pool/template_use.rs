@@ -3,7 +3,7 @@
 use crate::{
     conf::User,
     model::TemplateName,
-    node::{LifecycleError, effective::PoolInForce},
+    node::{NodeError, effective::EffectivePool},
     store::TemplateOwner,
 };
 
@@ -23,17 +23,17 @@ pub(crate) fn check_use(
     name: Option<&TemplateName>,
     owner: Option<&TemplateOwner>,
     user: &User,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     match (name, owner) {
         (Some(name), Some(owner)) if !may_use(Some(owner), user) => {
-            Err(LifecycleError::NotConfirmed { name: name.clone(), owner: owner.clone() })
+            Err(NodeError::NotConfirmed { name: name.clone(), owner: owner.clone() })
         }
         _ => Ok(()),
     }
 }
 
 /// The same for the template of a user's pool.
-pub(crate) fn check_pool_use(pool: &PoolInForce, user: &User) -> Result<(), LifecycleError> {
+pub(crate) fn check_pool_use(pool: &EffectivePool, user: &User) -> Result<(), NodeError> {
     check_use(pool.id.template.as_ref(), pool.template_owner.as_ref(), user)
 }
 

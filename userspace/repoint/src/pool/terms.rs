@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::{
     conf::{Annotation, NetConf, User},
     model::NetworkName,
-    node::LifecycleError,
+    node::NodeError,
     store::{Domain, Mode, PoolPolicy},
 };
 
 /// How a container is served.
 #[derive(Debug, Clone)]
-pub(crate) struct Terms {
+pub(crate) struct EffectiveTerms {
     /// With what.
     pub(crate) mode: Mode,
     /// Whose slots it may get, and who may get its slot afterwards.
@@ -20,14 +20,10 @@ pub(crate) struct Terms {
     pub(crate) idle_ttl: Option<Duration>,
 }
 
-impl Terms {
+impl EffectiveTerms {
     /// What counts for a user of a pool: nobody can widen what the network's configuration says.
-    pub(crate) fn new(
-        conf: &NetConf,
-        policy: &PoolPolicy,
-        user: &User,
-    ) -> Result<Self, LifecycleError> {
-        let too_wide = |annotation, value: String, limit: String| LifecycleError::TooWide {
+    pub(crate) fn new(conf: &NetConf, policy: &PoolPolicy, user: &User) -> Result<Self, NodeError> {
+        let too_wide = |annotation, value: String, limit: String| NodeError::TooWide {
             network: conf.name.clone(),
             annotation,
             value,
@@ -66,10 +62,10 @@ pub(crate) fn domain(policy: &PoolPolicy, user: &User) -> Domain {
 }
 
 /// Refuses what only a pool can give, of a network without one.
-pub(crate) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), LifecycleError> {
+pub(crate) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), NodeError> {
     match user.mode {
         Some(mode @ (Mode::Reuse | Mode::Replicate)) => {
-            Err(LifecycleError::ModeWithoutPool { network: network.clone(), mode: mode.name() })
+            Err(NodeError::ModeWithoutPool { network: network.clone(), mode: mode.name() })
         }
         Some(Mode::None) | None => Ok(()),
     }

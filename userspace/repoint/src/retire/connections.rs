@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use crate::{
     failpoint,
     netlink::forget_connections_of,
-    node::{LifecycleError, Node, addresses::addresses_of},
+    node::{Node, NodeError, addresses::addresses_of},
     store::{Slot, Tracked},
 };
 
@@ -19,21 +19,21 @@ use crate::{
 pub(crate) fn forget_connections<'a>(
     node: &Node,
     slots: impl IntoIterator<Item = &'a Slot>,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     let tracked = node.store.read(|transaction| transaction.tracked(addresses_of(slots)))?;
     forget(node, &tracked).map(drop)
 }
 
 /// Deletes connections of all addresses that were in use and are not any more, and forgets addresses
 /// that have rested. Says how many connections there were.
-pub fn forget_old_connections(node: &Node, now: u64) -> Result<usize, LifecycleError> {
+pub fn forget_old_connections(node: &Node, now: u64) -> Result<usize, NodeError> {
     let tracked = node.store.read(|transaction| transaction.all_tracked())?;
     let forgotten = forget(node, &tracked)?;
-    node.store.write(|transaction| transaction.end_rests(now))?;
+    node.store.write(|transaction| transaction.end_cooldowns(now))?;
     Ok(forgotten)
 }
 
-fn forget(node: &Node, tracked: &[Tracked]) -> Result<usize, LifecycleError> {
+fn forget(node: &Node, tracked: &[Tracked]) -> Result<usize, NodeError> {
     if tracked.is_empty() {
         return Ok(0);
     }

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::release::{rest, summary, withdraw_entries};
+use super::release::{cooldown_end, summary, withdraw_entries};
 use crate::{
     failpoint,
     model::SlotId,
-    netns::pop,
-    node::{LifecycleError, Node, now},
+    netns::unbind,
+    node::{Node, NodeError, now},
     slot::{has_interface, release_masquerade, remove_interfaces},
     store::{Slot, SlotState, StoreError},
 };
@@ -21,9 +21,9 @@ const BATCH: usize = 64;
 ///
 /// # Errors
 /// Where one fails, and in another network namespace than the one where they were built.
-pub fn destroy(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
+pub fn delete_slots(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeError> {
     if !slots.is_empty() {
-        node.ensure_home()?;
+        node.ensure_host_netns()?;
     }
     let (mut deleted, mut errors) = (Vec::with_capacity(slots.len()), Vec::new());
     let masquerade = slots.iter().any(|slot| slot.masquerade);
@@ -39,35 +39,35 @@ pub fn destroy(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleErro
     summary("the slots", errors).map(|()| deleted)
 }
 
-fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleError> {
+fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeError> {
     // Before anything is deleted that cannot be removed from here.
-    let (maps, hidden) = (node.maps()?, node.hidden_existing()?);
+    let (maps, netns_store) = (node.maps()?, node.existing_netns_store()?);
     let mut slots = mark_deleting(node, slots)?;
-    failpoint::hit("destroy:deleting");
+    failpoint::hit("delete:deleting");
     let mut failures = Failures::default();
     for slot in &slots {
         failures.extend(slot, withdraw_entries(node, slot, maps.as_ref()));
         if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
-            failures.extend(slot, pop(namespace, path).err().map(Into::into));
-            failpoint::hit("destroy:popped");
+            failures.extend(slot, unbind(namespace, path).err().map(Into::into));
+            failpoint::hit("delete:unbound");
         }
     }
     if let Err(error) = remove_interfaces(&slots) {
         failures.errors.push(error.into());
         failures.kept.extend(slots.iter().filter(|slot| has_interface(slot)).map(|slot| slot.id));
     }
-    failpoint::hit("destroy:links");
-    if let Some(hidden) = hidden {
-        hidden.enter(|inside| {
+    failpoint::hit("delete:links");
+    if let Some(netns_store) = netns_store {
+        netns_store.enter(|inside| {
             for slot in &slots {
                 failures.extend(slot, inside.release(slot.id).err().map(Into::into));
             }
         })?;
     }
-    failpoint::hit("destroy:namespaces");
+    failpoint::hit("delete:namespaces");
     slots.retain(|slot| !failures.kept.contains(&slot.id));
     forget(node, &slots)?;
-    failpoint::hit("destroy:forgotten");
+    failpoint::hit("delete:forgotten");
     let deleted = slots.iter().map(|slot| slot.id).collect();
     summary("a batch of slots", failures.errors).map(|()| deleted)
 }
@@ -75,12 +75,12 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, LifecycleEr
 /// What could not be removed, and of which slots: those stay on record, and no others.
 #[derive(Default)]
 struct Failures {
-    errors: Vec<LifecycleError>,
+    errors: Vec<NodeError>,
     kept: HashSet<SlotId>,
 }
 
 impl Failures {
-    fn extend(&mut self, slot: &Slot, errors: impl IntoIterator<Item = LifecycleError>) {
+    fn extend(&mut self, slot: &Slot, errors: impl IntoIterator<Item = NodeError>) {
         let known = self.errors.len();
         self.errors.extend(errors);
         if self.errors.len() > known {
@@ -94,7 +94,7 @@ fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
         slots.iter().try_for_each(|slot| {
             let pool = transaction.pool(&slot.pool_id())?;
             let cooldown = pool.and_then(|pool| pool.configured.cooldown);
-            transaction.forget(slot, rest(slot, cooldown))
+            transaction.forget(slot, cooldown_end(slot, cooldown))
         })
     })
 }

@@ -7,8 +7,8 @@ use crate::{
     failpoint,
     model::{NetnsPath, SlotId},
     netlink::{LinkInfo, NetlinkError, RouteSocket, get_link, links, peer_of},
-    netns::{HiddenError, HiddenNamespaces, Netns, pop},
-    node::{LifecycleError, Node, Request},
+    netns::{Netns, NetnsStore, NetnsStoreError, unbind},
+    node::{Node, NodeError, Request},
     slot::{Alias, Owner, remove_links_named},
     store::Slot,
 };
@@ -18,7 +18,7 @@ use crate::{
 ///
 /// The container's interface leads to the one on the node, whose alias says whose it is. A slot that is
 /// on record is another attachment's.
-pub(crate) fn detach_lost(node: Option<&Node>, request: &Request) -> Result<(), LifecycleError> {
+pub(crate) fn detach_lost(node: Option<&Node>, request: &Request) -> Result<(), NodeError> {
     // A namespace that is gone has taken its interface along.
     let Some(path) = &request.netns else { return Ok(()) };
     let Ok(netns) = Netns::open(path) else { return Ok(()) };
@@ -38,14 +38,14 @@ pub(crate) fn detach_lost(node: Option<&Node>, request: &Request) -> Result<(), 
     }
     // A sweep may have removed the interface before.
     if is_bound_over(path) && !on_record(&|other| other.netns == Some(netns.inode()))? {
-        pop(netns.inode(), path.as_path())?;
+        unbind(netns.inode(), path.as_path())?;
         failpoint::hit("lost:unbound");
     }
     slot.map_or(Ok(()), |(slot, _)| release(request, slot))
 }
 
 /// Removes the map entries that lead to an interface.
-fn withdraw(request: &Request, ifindex: u32) -> Result<(), LifecycleError> {
+fn withdraw(request: &Request, ifindex: u32) -> Result<(), NodeError> {
     let Some(maps) = Maps::open_existing(&request.conf.directories.bpf)? else { return Ok(()) };
     for (address, endpoint) in maps.endpoints()? {
         if endpoint.ifindex == ifindex {
@@ -59,10 +59,10 @@ fn withdraw(request: &Request, ifindex: u32) -> Result<(), LifecycleError> {
 }
 
 /// Lets go of the namespace that is kept for a slot. One that is not reached from here is for a sweep.
-fn release(request: &Request, slot: SlotId) -> Result<(), LifecycleError> {
-    match HiddenNamespaces::open_existing(&request.conf.directories.run) {
-        Err(HiddenError::Elsewhere { .. }) | Ok(None) => {}
-        Ok(Some(hidden)) => hidden.enter(|inside| inside.release(slot))??,
+fn release(request: &Request, slot: SlotId) -> Result<(), NodeError> {
+    match NetnsStore::open_existing(&request.conf.directories.run) {
+        Err(NetnsStoreError::WrongMountNamespace { .. }) | Ok(None) => {}
+        Ok(Some(netns_store)) => netns_store.enter(|inside| inside.release(slot))??,
         Err(error) => return Err(error.into()),
     }
     failpoint::hit("lost:namespace");
@@ -70,7 +70,7 @@ fn release(request: &Request, slot: SlotId) -> Result<(), LifecycleError> {
 }
 
 /// The slot of which the container has the interface, and the index of that on the node.
-fn find(request: &Request, netns: &Netns) -> Result<Option<(SlotId, u32)>, LifecycleError> {
+fn find(request: &Request, netns: &Netns) -> Result<Option<(SlotId, u32)>, NodeError> {
     let ifname = request.attachment.ifname.as_str();
     let inside = netns.run(|| {
         let mut socket = RouteSocket::open()?;

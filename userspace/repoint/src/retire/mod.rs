@@ -10,8 +10,8 @@ pub(crate) mod scrub_lock;
 pub(crate) mod tenants;
 
 pub use connections::forget_old_connections;
-pub use delete::destroy;
-pub use scrub::{Fate, PATIENCE, dirty_slots, holders, scrub};
+pub use delete::delete_slots;
+pub use scrub::{IN_USE_TIMEOUT, ScrubOutcome, dirty_slots, holders, scrub};
 pub(crate) use scrub_lock::ScrubLock;
 pub use tenants::{Evicted, end_lingering};
 

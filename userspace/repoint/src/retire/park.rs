@@ -2,15 +2,15 @@
 
 use std::slice;
 
-use super::{delete::destroy, release::summary, scrub::scrub_now};
+use super::{delete::delete_slots, release::summary, scrub::scrub_now};
 use crate::{
     agent_socket,
     datapath::Maps,
     failpoint,
     model::Identity,
-    netns::pop,
-    node::{LifecycleError, Node, now},
-    slot::point,
+    netns::unbind,
+    node::{Node, NodeError, now},
+    slot::write_entries,
     store::{Slot, SlotState},
 };
 
@@ -20,9 +20,9 @@ use crate::{
 /// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
 /// over is deleted: who builds or claimed it may be about to mount it, and nobody else may get it. Says
 /// whether it was done: not where the slot has changed since it was read.
-pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
     if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
-        destroy(node, slice::from_ref(slot))?;
+        delete_slots(node, slice::from_ref(slot))?;
         return Ok(node.store.read(|transaction| transaction.slot(slot.id))?.is_none());
     }
     if withdraw(node, slot)?.is_none() {
@@ -42,43 +42,43 @@ pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
 /// Takes the slot's namespace from the runtime's path, stops its traffic and forgets its user. Gives the
 /// slot as it is then; none, where it has changed since it was read: another DEL was faster, and the
 /// slot may be another container's by now.
-pub(crate) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, LifecycleError> {
-    let popped: Result<(), LifecycleError> = match (&slot.netns_path, slot.netns) {
-        (Some(path), Some(namespace)) => pop(namespace, path).map(drop).map_err(Into::into),
+pub(crate) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, NodeError> {
+    let unbound: Result<(), NodeError> = match (&slot.netns_path, slot.netns) {
+        (Some(path), Some(namespace)) => unbind(namespace, path).map(drop).map_err(Into::into),
         _ => Ok(()),
     };
-    failpoint::hit("park:popped");
-    let is_popped = popped.is_ok();
+    failpoint::hit("park:unbound");
+    let is_unbound = unbound.is_ok();
     let withdrawn = node
-        .with_maps(|maps| stop(node, slot, Some(maps), is_popped))
-        .and_then(|stopped| stopped.map_or_else(|| stop(node, slot, None, is_popped), Ok));
+        .with_maps(|maps| stop(node, slot, Some(maps), is_unbound))
+        .and_then(|stopped| stopped.map_or_else(|| stop(node, slot, None, is_unbound), Ok));
     failpoint::hit("park:dirty");
     let (withdrawn, failed) = match withdrawn {
         Ok(withdrawn) => (withdrawn, None),
         Err(error) => (None, Some(error)),
     };
-    let errors = popped.err().into_iter().chain(failed).collect();
+    let errors = unbound.err().into_iter().chain(failed).collect();
     summary(&format!("slot {}", slot.id), errors).map(|()| withdrawn)
 }
 
-/// Points the maps at nobody, and forgets the slot's user where its namespace `is_popped`. Both in one
+/// Points the maps at nobody, and forgets the slot's user where its namespace `is_unbound`. Both in one
 /// transaction: the slot does not become another's in between, and a sweep does not find one that is
 /// in use and has no traffic.
 fn stop(
     node: &Node,
     seen: &Slot,
     maps: Option<&Maps>,
-    is_popped: bool,
-) -> Result<Option<Slot>, LifecycleError> {
+    is_unbound: bool,
+) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| {
         let Some(mut slot) = transaction.unchanged(seen)? else {
             return Ok(None);
         };
         if let Some(maps) = maps {
-            point(&slot, slot.host_ifindex, Identity::PARKED, maps)?;
+            write_entries(&slot, slot.host_ifindex, Identity::PARKED, maps)?;
             failpoint::hit("park:pointed");
         }
-        if is_popped {
+        if is_unbound {
             transaction.detach(&mut slot)?;
             if slot.state() != SlotState::Dirty {
                 slot.become_state(SlotState::Dirty, now())?;

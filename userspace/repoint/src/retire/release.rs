@@ -7,8 +7,8 @@ use crate::{
     datapath::Maps,
     failpoint,
     model::NetnsPath,
-    netns::{Netns, pop},
-    node::{LifecycleError, Node, Request, now},
+    netns::{Netns, unbind},
+    node::{Node, NodeError, Request, now},
     slot::{release_masquerade, remove_interface, remove_sources, withdraw},
     store::{SOFT_COOLDOWN, Slot, SlotState},
     threads::{self, ThreadError},
@@ -17,7 +17,7 @@ use crate::{
 /// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
 /// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
 /// Says whether it was done: not where the slot has changed since it was read.
-pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, LifecycleError> {
+pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, NodeError> {
     match mark_deleting(node, slot)? {
         Some(slot) => remove_all(node, &slot, request).map(|()| true),
         None => Ok(false),
@@ -26,12 +26,12 @@ pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<boo
 
 /// The same for the slot of an ADD that failed. If a DEL came meanwhile and has forgotten the slot,
 /// what ADD has made since is removed.
-pub(crate) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+pub(crate) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     let deleting = mark_deleting(node, slot)?;
     remove_all(node, deleting.as_ref().unwrap_or(slot), request)
 }
 
-fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     failpoint::hit("release:deleting");
     let mut errors = remove(node, slot, request.remover.as_deref());
     // While something may lead to the addresses, the plugin that gave them must not give them to others:
@@ -49,8 +49,8 @@ fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), Lifecyc
 
 /// Removes what the kernel has of the slot. Removing the interface and removing the masquerade rule
 /// wait for a grace period each, so they wait together; both after the last packet of the slot.
-fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleError> {
-    let mut errors: Vec<LifecycleError> = Vec::new();
+fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<NodeError> {
+    let mut errors: Vec<NodeError> = Vec::new();
     match node.maps() {
         Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
         Err(error) => errors.push(error),
@@ -80,7 +80,7 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<LifecycleErro
 }
 
 /// Removes the rules that route by the slot's source addresses, if its namespace is still at its path.
-fn release_sources(slot: &Slot) -> Result<(), LifecycleError> {
+fn release_sources(slot: &Slot) -> Result<(), NodeError> {
     let path = slot.netns_path.as_ref().and_then(|path| NetnsPath::new(path).ok());
     // A namespace that is gone, or a path where it never was, has no rules.
     let Some(Ok(netns)) = path.map(|path| Netns::open(&path)) else { return Ok(()) };
@@ -92,12 +92,8 @@ fn release_sources(slot: &Slot) -> Result<(), LifecycleError> {
 
 /// Removes the slot's map entries while nobody can write to the database: an address that was looked
 /// at is not another's before its entry is removed.
-pub(super) fn withdraw_entries(
-    node: &Node,
-    slot: &Slot,
-    maps: Option<&Maps>,
-) -> Vec<LifecycleError> {
-    let withdrawn = node.store.read(|_| Ok::<_, LifecycleError>(withdraw(slot, maps)));
+pub(super) fn withdraw_entries(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Vec<NodeError> {
+    let withdrawn = node.store.read(|_| Ok::<_, NodeError>(withdraw(slot, maps)));
     match withdrawn {
         Ok(errors) => errors.into_iter().map(Into::into).collect(),
         Err(error) => vec![error],
@@ -105,13 +101,13 @@ pub(super) fn withdraw_entries(
 }
 
 /// Takes the slot's own namespace from the runtime's path, and lets go of it.
-fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+fn release_netns(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
-        pop(namespace, path)?;
-        failpoint::hit("release:popped");
+        unbind(namespace, path)?;
+        failpoint::hit("release:unbound");
     }
-    if let Some(hidden) = node.hidden_existing()? {
-        hidden.enter(|inside| inside.release(slot.id))??;
+    if let Some(netns_store) = node.existing_netns_store()? {
+        netns_store.enter(|inside| inside.release(slot.id))??;
     }
     failpoint::hit("release:netns");
     Ok(())
@@ -119,7 +115,7 @@ fn release_netns(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 
 /// Marks the slot as being deleted; none where it is not as it was seen. One that is marked already may be
 /// removed by many.
-fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleError> {
+fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| match transaction.slot(seen.id)? {
         Some(slot) if slot.state() == SlotState::Deleting => Ok(Some(slot)),
         Some(_) if transaction.unchanged(seen)?.is_some() => {
@@ -134,7 +130,7 @@ fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, LifecycleErro
 ///
 /// It may give them to another at once. So they are nobody's on record before, if nothing leads to
 /// the slot by them any more.
-fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), LifecycleError> {
+fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
     if !slot.addresses.is_empty() {
         node.store.write(|transaction| transaction.release_addresses(slot.id, now()))?;
@@ -143,23 +139,23 @@ fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), 
     Ok(request.delegate(plugin)?.del()?)
 }
 
-fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), LifecycleError> {
+fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), NodeError> {
     let cooldown = conf.pool.and_then(|policy| policy.cooldown);
-    node.store.write(|transaction| Ok(transaction.forget(slot, rest(slot, cooldown))?))
+    node.store.write(|transaction| Ok(transaction.forget(slot, cooldown_end(slot, cooldown))?))
 }
 
 /// Until when the addresses of a slot rest, nanoseconds since the boot: from its last use on.
-pub(super) fn rest(slot: &Slot, cooldown: Option<Duration>) -> u64 {
+pub(super) fn cooldown_end(slot: &Slot, cooldown: Option<Duration>) -> u64 {
     let cooldown = cooldown.unwrap_or(SOFT_COOLDOWN);
     let last_used = if slot.state() == SlotState::Parked { slot.changed } else { now() };
     last_used.saturating_add(u64::try_from(cooldown.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// One error out of many.
-pub(crate) fn summary(what: &str, mut errors: Vec<LifecycleError>) -> Result<(), LifecycleError> {
+pub(crate) fn summary(what: &str, mut errors: Vec<NodeError>) -> Result<(), NodeError> {
     if errors.is_empty() {
         return Ok(());
     }
     let first = Box::new(errors.remove(0));
-    Err(LifecycleError::Release { what: what.to_owned(), first, rest: errors })
+    Err(NodeError::Release { what: what.to_owned(), first, rest: errors })
 }

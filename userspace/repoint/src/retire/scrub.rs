@@ -9,28 +9,28 @@ use std::{
     time::Duration,
 };
 
-use super::{delete::destroy, scrub_lock::ScrubLock};
+use super::{delete::delete_slots, scrub_lock::ScrubLock};
 use crate::{
     conf::NetConf,
     failpoint,
     model::SlotId,
-    node::{LifecycleError, Node, effective::pool_template, halves::ensure_half, now},
+    node::{Node, NodeError, effective::pool_template, halves::ensure_half, now},
     slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
-    store::{Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
+    store::{Access, Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     threads::{self, ThreadError},
 };
 
 /// How long a slot may stay in use after it was parked: runtimes that take the network away before
 /// they stop the containers give those 30 s by default.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const IN_USE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Slots that are scrubbed at a time.
 const WORKERS: usize = 8;
 
 /// What became of a slot.
 #[derive(Debug)]
-pub enum Fate {
+pub enum ScrubOutcome {
     /// It waits for its trust domain again.
     Ready {
         /// What had to be repaired.
@@ -45,7 +45,7 @@ pub enum Fate {
 }
 
 /// Scrubs one slot, if it is dirty and nobody uses it.
-pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
+pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), NodeError> {
     let slot = node.store.read(|transaction| transaction.slot(id))?;
     match slot {
         Some(slot) => scrub(node, &[slot]).map(drop),
@@ -56,20 +56,21 @@ pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), LifecycleError> {
 /// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over, and
 /// so is what another process scrubs. Slots that no container may have any more are deleted: neither
 /// looked at nor waited for, even with processes inside.
-pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
+pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome)>, NodeError> {
     let (wanted, unwanted) = sort(node, slots)?;
-    let deleted = destroy(node, &unwanted);
-    let mut fates: Vec<_> = unwanted.iter().map(|slot| (slot.id, Fate::Unwanted)).collect();
+    let deleted = delete_slots(node, &unwanted);
+    let mut outcomes: Vec<_> =
+        unwanted.iter().map(|slot| (slot.id, ScrubOutcome::Unwanted)).collect();
     failpoint::hit("scrub:unwanted");
     if !wanted.is_empty() {
-        fates.extend(scrub_wanted(node, &wanted)?);
+        outcomes.extend(scrub_wanted(node, &wanted)?);
     }
-    deleted.map(|_| fates)
+    deleted.map(|_| outcomes)
 }
 
 /// The slots that came back, the one first that came back first: those that a container may have
 /// again, and the others.
-pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), NodeError> {
     let dirty = node.store.read(|transaction| {
         let mut dirty = Vec::new();
         for id in transaction.indexed(Prefix::State(SlotState::Dirty))? {
@@ -84,19 +85,20 @@ pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError
 }
 
 /// What uses slots' namespaces, by slot: one process or mount of each that is found from outside.
-pub fn holders(node: &Node, slots: &[Slot]) -> Result<HashMap<SlotId, User>, LifecycleError> {
+pub fn holders(node: &Node, slots: &[Slot]) -> Result<HashMap<SlotId, User>, NodeError> {
     let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
     if namespaces.is_empty() {
         return Ok(HashMap::new());
     }
-    let hidden = node.hidden_existing()?.map(|hidden| hidden.inode()).transpose()?;
-    let mut users = users(&namespaces, hidden.map(|hidden| hidden.inode))?;
+    let netns_store =
+        node.existing_netns_store()?.map(|netns_store| netns_store.inode()).transpose()?;
+    let mut users = users(&namespaces, netns_store.map(|netns_store| netns_store.inode))?;
     let held = |slot: &Slot| Some((slot.id, users.remove(&slot.netns?)?));
     Ok(slots.iter().filter_map(held).collect())
 }
 
 /// Dirty slots by whether a container may have them again.
-fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), LifecycleError> {
+fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), NodeError> {
     Ok(node.store.read(|transaction| {
         let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
         for slot in slots {
@@ -112,10 +114,7 @@ fn sort(node: &Node, slots: &[Slot]) -> Result<(Vec<Slot>, Vec<Slot>), Lifecycle
 }
 
 /// Whether a container may have a slot again.
-fn is_wanted<T: lmdb::Transaction>(
-    transaction: &Transaction<'_, T>,
-    slot: &Slot,
-) -> Result<bool, StoreError> {
+fn is_wanted<T: Access>(transaction: &Transaction<'_, T>, slot: &Slot) -> Result<bool, StoreError> {
     let pool = transaction.pool(&slot.pool_id())?;
     Ok(pool.is_some_and(|pool| waits_for_its_domain(slot, &pool)))
 }
@@ -130,10 +129,10 @@ pub(crate) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
 /// Scrubs slots that their trust domains may have again.
 ///
 /// Scrubbing is mostly waiting, for the kernel to forget sockets that were closed a moment ago.
-fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, LifecycleError> {
-    let hidden = node.hidden()?;
+fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome)>, NodeError> {
+    let netns_store = node.netns_store()?;
     let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
-    let users = users(&namespaces, Some(hidden.inode()?.inode))?;
+    let users = users(&namespaces, Some(netns_store.inode()?.inode))?;
     let next = AtomicUsize::new(0);
     let work = || {
         let mut ends = Vec::new();
@@ -152,77 +151,74 @@ fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, Fate)>, Life
         let ends = started.into_iter().flat_map(|thread| thread.join().unwrap_or_default());
         Ok::<Vec<_>, ThreadError>(ends.collect())
     })?;
-    let (mut fates, mut deleting, mut failure) = (Vec::with_capacity(ends.len()), Vec::new(), None);
+    let (mut outcomes, mut deleting, mut failure) =
+        (Vec::with_capacity(ends.len()), Vec::new(), None);
     for (id, end) in ends {
         match end {
-            Ok(Some((fate, slot))) => {
-                fates.push((id, fate));
+            Ok(Some((outcome, slot))) => {
+                outcomes.push((id, outcome));
                 deleting.extend(slot);
             }
             Ok(None) => {}
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    destroy(node, &deleting)?;
-    failure.map_or(Ok(fates), Err)
+    delete_slots(node, &deleting)?;
+    failure.map_or(Ok(outcomes), Err)
 }
 
 /// What became of a slot, and the slot if it is to be deleted.
-type End = (Fate, Option<Slot>);
+type End = (ScrubOutcome, Option<Slot>);
 
 /// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
 /// its scrub lock is taken.
-fn scrub_alone(
-    node: &Node,
-    slot: &Slot,
-    user: Option<&User>,
-) -> Result<Option<End>, LifecycleError> {
+fn scrub_alone(node: &Node, slot: &Slot, user: Option<&User>) -> Result<Option<End>, NodeError> {
     let Some(_lock) = ScrubLock::take(&node.directories.run, slot.id)? else {
         return Ok(None);
     };
-    let fate = match user {
+    let outcome = match user {
         Some(user) if is_out_of_patience(slot) => {
-            Fate::Deleted(format!("still in use after {PATIENCE:?}: {user}"))
+            ScrubOutcome::Deleted(format!("still in use after {IN_USE_TIMEOUT:?}: {user}"))
         }
-        Some(user) => return Ok(Some((Fate::InUse(user.clone()), None))),
+        Some(user) => return Ok(Some((ScrubOutcome::InUse(user.clone()), None))),
         None => {
             if !begin(node, slot)? {
                 return Ok(None);
             }
             failpoint::hit("scrub:begun");
             // Nothing would try again what cannot be scrubbed now.
-            scrub_begun(node, slot).unwrap_or_else(|error| Fate::Deleted(error.to_string()))
+            scrub_begun(node, slot).unwrap_or_else(|error| ScrubOutcome::Deleted(error.to_string()))
         }
     };
     failpoint::hit("scrub:done");
-    let deleting = end(node, slot, &fate)?;
+    let deleting = end(node, slot, &outcome)?;
     failpoint::hit("scrub:recorded");
-    Ok(Some((fate, deleting)))
+    Ok(Some((outcome, deleting)))
 }
 
 fn is_out_of_patience(slot: &Slot) -> bool {
-    u128::from(now().saturating_sub(slot.changed)) > PATIENCE.as_nanos()
+    u128::from(now().saturating_sub(slot.changed)) > IN_USE_TIMEOUT.as_nanos()
 }
 
-fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
-    let deleted = |reason: &str| Ok(Fate::Deleted(reason.to_owned()));
+fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
+    let deleted = |reason: &str| Ok(ScrubOutcome::Deleted(reason.to_owned()));
     let pool = node.store.read(|transaction| transaction.pool(&slot.pool_id()))?;
     let Some(pool) = pool else {
         return deleted("its pool is gone");
     };
     if !waits_for_its_domain(slot, &pool) {
-        return Ok(Fate::Unwanted);
+        return Ok(ScrubOutcome::Unwanted);
     }
     // By other plugins of a chain, too; what they added there would be the next user's.
     let restored = ensure_half(node, slot)?;
     if let Some(residue) = host_residue(slot)? {
-        return Ok(Fate::Deleted(residue));
+        return Ok(ScrubOutcome::Deleted(residue));
     }
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
         return deleted("its fingerprint is not on record");
     };
-    let netns = node.hidden()?.netns(slot.id)?;
+    let netns = node.netns_store()?.netns(slot.id)?;
     if slot.netns != Some(netns.inode()) {
         return deleted("its namespace is another's by now");
     }
@@ -230,16 +226,16 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<Fate, LifecycleError> {
         Ok(Scrubbed::Clean { repaired }) => {
             forget_mac(node, slot)?;
             let restored = restored.iter().map(|part| format!("on the node: {part}"));
-            Fate::Ready { repaired: restored.chain(repaired).collect() }
+            ScrubOutcome::Ready { repaired: restored.chain(repaired).collect() }
         }
-        Ok(Scrubbed::InUse(user)) => Fate::InUse(user),
-        Ok(Scrubbed::Different(difference)) => Fate::Deleted(difference.to_string()),
-        Err(error) => Fate::Deleted(error.to_string()),
+        Ok(Scrubbed::InUse(user)) => ScrubOutcome::InUse(user),
+        Ok(Scrubbed::Different(difference)) => ScrubOutcome::Deleted(difference.to_string()),
+        Err(error) => ScrubOutcome::Deleted(error.to_string()),
     })
 }
 
 /// Forgets which Ethernet address the last user took: the next one's frames are for the slot's own.
-fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     if let Some(maps) = node.maps()? {
         maps.forget_mac(slot.host_ifindex)?;
     }
@@ -248,7 +244,7 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 }
 
 /// What the slot was built as.
-fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, LifecycleError> {
+fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, NodeError> {
     let stored = slot.template_name.is_some().then_some(&slot.template);
     let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
@@ -257,7 +253,7 @@ fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig,
 
 /// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still, or
 /// has had it since it was seen: who used it before is proved to be gone, and not who used it then.
-pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
+pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
     node.store.write(|transaction| {
         let current = transaction.unchanged(slot)?;
         let Some(current) = current.filter(|slot| is_ours(slot, &[SlotState::Dirty])) else {
@@ -270,7 +266,7 @@ pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, LifecycleError> {
 }
 
 /// Records what became of it. Returns the slot if it is to be deleted.
-fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleError> {
+fn end(node: &Node, slot: &Slot, outcome: &ScrubOutcome) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| {
         let current = transaction.unchanged(slot)?;
         let ours = |slot: &Slot| is_ours(slot, &[SlotState::Scrubbing, SlotState::Dirty]);
@@ -278,12 +274,12 @@ fn end(node: &Node, slot: &Slot, fate: &Fate) -> Result<Option<Slot>, LifecycleE
             // Another process has deleted it meanwhile.
             return Ok(None);
         };
-        match fate {
-            Fate::Ready { .. } => park(transaction, slot.id, now())?,
-            Fate::InUse(_) => {
+        match outcome {
+            ScrubOutcome::Ready { .. } => park(transaction, slot.id, now())?,
+            ScrubOutcome::InUse(_) => {
                 transaction.advance(slot.id, SlotState::Dirty, current.changed, |_| ())?;
             }
-            Fate::Unwanted | Fate::Deleted(_) => {
+            ScrubOutcome::Unwanted | ScrubOutcome::Deleted(_) => {
                 return Ok(Some(transaction.advance(
                     slot.id,
                     SlotState::Deleting,

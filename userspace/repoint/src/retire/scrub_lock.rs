@@ -14,7 +14,7 @@ use nix::{
     fcntl::{FcntlArg, fcntl},
 };
 
-use crate::{model::SlotId, node::LifecycleError, private};
+use crate::{model::SlotId, node::NodeError, private};
 
 /// File in `runDir` of which bytes are locked. It stays empty.
 const FILE: &str = "scrub.lock";
@@ -25,7 +25,7 @@ pub(crate) struct ScrubLock(#[expect(dead_code, reason = "it is held, not looked
 
 impl ScrubLock {
     /// Takes the lock; none where it is taken.
-    pub(crate) fn take(run_dir: &Path, slot: SlotId) -> Result<Option<Self>, LifecycleError> {
+    pub(crate) fn take(run_dir: &Path, slot: SlotId) -> Result<Option<Self>, NodeError> {
         let path = run_dir.join(FILE);
         let mut options = OpenOptions::new();
         let file = private::file(options.create(true).truncate(false).write(true), &path)?;
@@ -42,7 +42,7 @@ impl ScrubLock {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
             Ok(_) => Ok(Some(Self(file))),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
-            Err(errno) => Err(LifecycleError::File { what: "lock", path, source: errno.into() }),
+            Err(errno) => Err(NodeError::File { what: "lock", path, source: errno.into() }),
         }
     }
 }

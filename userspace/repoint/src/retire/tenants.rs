@@ -5,17 +5,17 @@ use crate::{
     failpoint,
     model::{NetworkName, Tenant},
     netlink::{RouteSocket, namespaces_alive},
-    node::{LifecycleError, Node},
-    store::{Lingering, PoolPolicy, SlotState, Transaction},
+    node::{Node, NodeError},
+    store::{Access, Lingering, PoolPolicy, SlotState, Transaction},
 };
 
 /// Refuses a slot more to a tenant that has as many as it may have.
-pub(crate) fn ensure_tenant_room<T: lmdb::Transaction>(
+pub(crate) fn ensure_tenant_room<T: Access>(
     transaction: &Transaction<'_, T>,
     network: &NetworkName,
     user: &User,
     policy: &PoolPolicy,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     let (Some(limit), Some(tenant)) = (policy.slots_per_tenant, &user.tenant) else {
         return Ok(());
     };
@@ -25,12 +25,12 @@ pub(crate) fn ensure_tenant_room<T: lmdb::Transaction>(
     let is_its = |one: &Lingering| (&one.network, &one.tenant) == (network, tenant);
     let lingering = transaction.lingering()?.iter().filter(|one| is_its(one)).count();
     let (network, tenant) = (network.clone(), tenant.clone());
-    Err(LifecycleError::TenantLimit { network, tenant, limit, lingering })
+    Err(NodeError::TenantLimit { network, tenant, limit, lingering })
 }
 
 /// Looks which namespaces of deleted slots are gone, and no longer charges them to their tenants.
 /// Says how many there were.
-pub fn end_lingering(node: &Node) -> Result<usize, LifecycleError> {
+pub fn end_lingering(node: &Node) -> Result<usize, NodeError> {
     let lingering = node.store.read(|transaction| transaction.lingering())?;
     if lingering.is_empty() {
         return Ok(0);
@@ -61,7 +61,7 @@ impl Node {
     /// Ensures that no container gets what a tenant had until now: its waiting slots are deleted,
     /// and those in use when they come back. For a tenant that was deleted and made again under the
     /// same name.
-    pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, LifecycleError> {
+    pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, NodeError> {
         let slots = self.store.write(|transaction| {
             let mut slots = transaction.slots()?;
             slots.retain(|slot| slot.owns_netns && slot.tenant.as_ref() == Some(tenant));
@@ -70,12 +70,12 @@ impl Node {
                 slot.retain = false;
                 transaction.put_slot(&slot)?;
             }
-            Ok::<_, LifecycleError>(slots)
+            Ok::<_, NodeError>(slots)
         })?;
         failpoint::hit("evict:recorded");
         let (parked, others): (Vec<_>, Vec<_>) =
             slots.into_iter().partition(|slot| slot.state() == SlotState::Parked);
-        super::destroy(self, &parked)?;
+        super::delete_slots(self, &parked)?;
         let in_use = others.iter().filter(|slot| slot.container.is_some()).count();
         Ok(Evicted { deleted: parked.len(), in_use })
     }

@@ -1,13 +1,13 @@
 //! A process that was delayed between reading a slot and changing it harms nobody that has the slot by
 //! then: on records alone, without a kernel.
 
-use super::{delete::destroy, park::withdraw, release::release, scrub::begin};
+use super::{delete::delete_slots, park::withdraw, release::release, scrub::begin};
 use crate::{
     cni::CniArgs,
     conf::{Directories, NetConf},
     model::{AttachmentId, SlotId},
     netns::Netns,
-    node::{LifecycleError, Node, Request, conflict::ensure_unchanged, now},
+    node::{Node, NodeError, Request, conflict::ensure_unchanged, now},
     store::{Slot, SlotState, Write},
 };
 
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn write<T>(&self, work: impl FnOnce(&mut Write<'_>) -> T) -> T {
-        self.node.store.write(|transaction| Ok::<_, LifecycleError>(work(transaction))).unwrap()
+        self.node.store.write(|transaction| Ok::<_, NodeError>(work(transaction))).unwrap()
     }
 
     fn slot(&self) -> Slot {
@@ -134,7 +134,7 @@ fn a_late_add_does_not_take_the_slot_that_was_taken_back() {
     check(&claimed).unwrap();
     world.del();
     world.claim("b");
-    assert!(matches!(check(&claimed), Err(LifecycleError::Overtaken { .. })));
+    assert!(matches!(check(&claimed), Err(NodeError::Conflict { .. })));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn what_is_deleted_late_is_left_to_those_who_have_it() {
     world.advance(SlotState::Scrubbing);
     world.advance(SlotState::Parked);
     world.add("b");
-    destroy(&world.node, &[dirty]).unwrap();
+    delete_slots(&world.node, &[dirty]).unwrap();
     world.ensure_has("b");
 }
 
@@ -182,7 +182,7 @@ fn what_cannot_be_removed_of_one_slot_keeps_no_other_on_record() {
         transaction.put_slot(&slot).unwrap();
         slot
     });
-    let error = destroy(&world.node, &[stubborn.clone(), removable.clone()]).unwrap_err();
+    let error = delete_slots(&world.node, &[stubborn.clone(), removable.clone()]).unwrap_err();
     assert!(error.to_string().contains("/dev/null/path"), "{error}");
     let is_on_record = |id| world.write(|transaction| transaction.slot(id).unwrap().is_some());
     assert!(is_on_record(stubborn.id));

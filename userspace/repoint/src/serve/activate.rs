@@ -3,9 +3,9 @@
 use crate::{
     datapath::Maps,
     failpoint,
-    netns::{Netns, stack},
-    node::{LifecycleError, Node, conflict::ensure_unchanged, now},
-    slot::point_waiting,
+    netns::{Netns, bind_over},
+    node::{Node, NodeError, conflict::ensure_unchanged, now},
+    slot::write_waiting_entries,
     store::{Slot, SlotState},
 };
 
@@ -16,22 +16,22 @@ pub(super) fn activate(
     maps: &Maps,
     slot: &Slot,
     netns: &Netns,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     if slot.netns != Some(netns.inode()) {
-        return Err(LifecycleError::StrangeNetns { slot: slot.id });
+        return Err(NodeError::StrangeNetns { slot: slot.id });
     }
     if let Some(path) = &slot.netns_path {
-        stack(netns, path)?;
+        bind_over(netns, path)?;
     }
-    failpoint::hit("activate:stacked");
+    failpoint::hit("activate:bound");
     node.store.write(|transaction| {
         // While nobody else can write: should a DEL have come meanwhile, the slot may be another's,
         // and its traffic is no more ours to start.
         ensure_unchanged(transaction, slot)?;
-        point_waiting(slot, slot.identity, maps)?;
-        failpoint::hit("activate:pointed");
+        write_waiting_entries(slot, slot.identity, maps)?;
+        failpoint::hit("activate:entries");
         transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
-        Ok::<_, LifecycleError>(())
+        Ok::<_, NodeError>(())
     })?;
     failpoint::hit("activate:active");
     Ok(())

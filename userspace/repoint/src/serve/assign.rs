@@ -2,29 +2,29 @@
 
 use super::{
     activate::activate,
-    reclaim::Room,
-    select::{Claim, Wanted, claim},
+    reclaim::Reclaim,
+    select::{Claim, SlotRequest, claim},
 };
 use crate::{
     conf::NetConf,
     failpoint,
     model::SlotId,
     model::{Decline, Outcome},
-    netns::{Netns, guard, stack},
+    netns::{Netns, bind_over, guard},
     node::{
-        LifecycleError, Node,
-        conflict::{cause, ensure_unchanged},
+        Node, NodeError,
+        conflict::{ensure_unchanged, prefer_conflict},
         halves::ensure_carries,
         now,
     },
     pool::{
         build::record_fingerprint,
-        build_spec::{Blueprint, Site},
-        shortage::{Lack, lack},
+        build_spec::{BuildSpec, NewSlot},
+        shortage::{Shortage, shortage_of},
         stock::total,
     },
     retire::{
-        connections::forget_connections, destroy, park::withdraw, tenants::ensure_tenant_room,
+        connections::forget_connections, delete_slots, park::withdraw, tenants::ensure_tenant_room,
     },
     slot::require_masquerade,
     store::{Slot, SlotState},
@@ -33,27 +33,27 @@ use crate::{
 
 /// What a container was given.
 #[derive(Debug)]
-pub(crate) struct Provided {
+pub(crate) struct AssignedSlot {
     pub(crate) slot: Slot,
     pub(crate) netns: Netns,
     pub(crate) outcome: Outcome,
 }
 
 /// Gives a container a slot that is at hand; none where there is none.
-pub(crate) fn ready(
+pub(crate) fn assign_waiting(
     node: &Node,
-    wanted: &Wanted<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
-) -> Result<Option<Result<Provided, Decline>>, LifecycleError> {
+    wanted: &SlotRequest<'_>,
+    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
+) -> Result<Option<Result<AssignedSlot, Decline>>, NodeError> {
     let claimed = node.store.grow(|transaction| {
         let is_watched = now() < transaction.watched_until()?;
-        Ok::<_, LifecycleError>((claim(transaction, wanted)?, is_watched))
+        Ok::<_, NodeError>((claim(transaction, wanted)?, is_watched))
     })?;
     let (slot, outcome, is_watched) = match claimed {
         (Claim::Slot(slot, outcome), is_watched) => (*slot, outcome, is_watched),
         (Claim::None, _) => return Ok(None),
     };
-    failpoint::hit("provide:claimed");
+    failpoint::hit("assign:claimed");
     let activated = open(slot.id).and_then(|netns| {
         if !is_watched {
             // No agent vouches for it: what other programs did to the interface since is not known.
@@ -61,38 +61,38 @@ pub(crate) fn ready(
         }
         copy_sysctls(&netns, wanted)?;
         let activated = node.with_maps(|maps| activate(node, maps, &slot, &netns))?;
-        activated.map(|()| netns).ok_or(LifecycleError::NoDatapath)
+        activated.map(|()| netns).ok_or(NodeError::NoDatapath)
     });
     let Ok(netns) = activated else {
         // Its DEL may have come meanwhile; or it carries no packet, and is replaced.
         delete(node, &slot)?;
         return Ok(Some(Err(Decline::Broken)));
     };
-    Ok(Some(Ok(Provided { slot, netns, outcome })))
+    Ok(Some(Ok(AssignedSlot { slot, netns, outcome })))
 }
 
 /// Gives a container a slot that is at hand, or one that is built; where there is no room for one
 /// more, slots make room that came back, or wait.
-pub(crate) fn provide(
+pub(crate) fn assign(
     node: &Node,
     conf: &NetConf,
-    wanted: &Wanted<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
-) -> Result<Result<Provided, Decline>, LifecycleError> {
-    let room = Room::new(node, conf);
+    wanted: &SlotRequest<'_>,
+    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
+) -> Result<Result<AssignedSlot, Decline>, NodeError> {
+    let reclaim = Reclaim::new(node, conf);
     loop {
-        let built = match ready(node, wanted, open) {
+        let built = match assign_waiting(node, wanted, open) {
             Ok(None) => build(node, conf, wanted),
             Ok(Some(ready)) => return Ok(ready),
             Err(error) => Err(error),
         };
-        let lack = match &built {
-            Ok(Err(Decline::Full)) => Some(Lack::Any),
+        let shortage = match &built {
+            Ok(Err(Decline::Full)) => Some(Shortage::Any),
             Ok(_) => None,
-            Err(error) => lack(error),
+            Err(error) => shortage_of(error),
         };
-        match lack {
-            Some(lack) if room.make(&lack, Some(wanted))? => {}
+        match shortage {
+            Some(shortage) if reclaim.make(&shortage, Some(wanted))? => {}
             _ => return built,
         }
     }
@@ -100,13 +100,13 @@ pub(crate) fn provide(
 
 /// Deletes a slot that does not work. What cannot be removed stays on record; the container is
 /// served all the same, unless its DEL came meanwhile.
-fn delete(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+fn delete(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     match withdraw(node, slot) {
         Ok(Some(withdrawn)) => {
-            drop(destroy(node, &[withdrawn]));
+            drop(delete_slots(node, &[withdrawn]));
             Ok(())
         }
-        Ok(None) => Err(LifecycleError::Overtaken { slot: slot.id }),
+        Ok(None) => Err(NodeError::Conflict { slot: slot.id }),
         Err(_) => Ok(()),
     }
 }
@@ -115,32 +115,32 @@ fn delete(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 fn build(
     node: &Node,
     conf: &NetConf,
-    wanted: &Wanted<'_>,
-) -> Result<Result<Provided, Decline>, LifecycleError> {
-    let blueprint = Blueprint::new(node, conf, wanted.pool)?;
-    let hidden = node.hidden()?;
+    wanted: &SlotRequest<'_>,
+) -> Result<Result<AssignedSlot, Decline>, NodeError> {
+    let spec = BuildSpec::new(node, conf, wanted.pool)?;
+    let netns_store = node.netns_store()?;
     let netns = Netns::create()?;
-    let Some(slot) = record(node, &blueprint, wanted, &netns)? else {
+    let Some(slot) = record(node, &spec, wanted, &netns)? else {
         return Ok(Err(Decline::Full));
     };
-    failpoint::hit("provide:recorded");
-    let own = Site { slot, netns };
+    failpoint::hit("assign:recorded");
+    let own = NewSlot { slot, netns };
     let work = || {
-        if blueprint.masquerades() {
+        if spec.masquerades() {
             require_masquerade(&node.directories.run)?;
         }
         forget_connections(node, [&own.slot])?;
         let datapath = node.load_datapath()?;
-        let built = blueprint.build(node, &hidden, &datapath, &own, own.slot.identity)?;
-        let digest = fingerprint(node, &blueprint, &own)?;
+        let built = spec.build(node, &netns_store, &datapath, &own, own.slot.identity)?;
+        let digest = fingerprint(node, &spec, &own)?;
         copy_sysctls(&own.netns, wanted)?;
         if let Some(path) = wanted.path {
-            stack(&own.netns, path)?;
+            bind_over(&own.netns, path)?;
         }
-        failpoint::hit("provide:stacked");
+        failpoint::hit("assign:bound");
         node.store.write(|transaction| {
             ensure_unchanged(transaction, &own.slot)?;
-            Ok::<_, LifecycleError>(transaction.advance(
+            Ok::<_, NodeError>(transaction.advance(
                 own.slot.id,
                 SlotState::Active,
                 now(),
@@ -156,13 +156,13 @@ fn build(
     let built = threads::run(work).map_err(Into::into).flatten();
     match built {
         Ok(slot) => {
-            failpoint::hit("provide:active");
-            Ok(Ok(Provided { slot, netns: own.netns, outcome: Outcome::Built }))
+            failpoint::hit("assign:active");
+            Ok(Ok(AssignedSlot { slot, netns: own.netns, outcome: Outcome::Built }))
         }
         Err(error) => {
-            let cause = cause(node, &own.slot, error);
+            let cause = prefer_conflict(node, &own.slot, error);
             // The caller wants to know why building failed; what is left stays on record.
-            drop(destroy(node, &[own.slot]));
+            drop(delete_slots(node, &[own.slot]));
             Err(cause)
         }
     }
@@ -171,17 +171,17 @@ fn build(
 /// Records the intent, unless the pool has as many slots as it may have.
 fn record(
     node: &Node,
-    blueprint: &Blueprint<'_>,
-    wanted: &Wanted<'_>,
+    spec: &BuildSpec<'_>,
+    wanted: &SlotRequest<'_>,
     netns: &Netns,
-) -> Result<Option<Slot>, LifecycleError> {
+) -> Result<Option<Slot>, NodeError> {
     node.store.grow(|transaction| {
         if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }
-        let mut slot = blueprint.record(transaction, netns)?;
+        let mut slot = spec.record(transaction, netns)?;
         transaction.attach(wanted.attachment, slot.id)?;
-        let Wanted { pool, user, .. } = wanted;
+        let SlotRequest { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
         wanted.give(&mut slot, Outcome::Built);
         transaction.put_slot(&slot)?;
@@ -194,19 +194,19 @@ fn record(
 /// is, before anybody is in it.
 fn fingerprint(
     node: &Node,
-    blueprint: &Blueprint<'_>,
-    site: &Site,
-) -> Result<[u8; 32], LifecycleError> {
-    let known = node.store.read(|transaction| transaction.pool(&blueprint.pool.id))?;
-    let known = known.filter(|pool| pool.key == blueprint.pool.key).map(|pool| pool.fingerprint);
+    spec: &BuildSpec<'_>,
+    new_slot: &NewSlot,
+) -> Result<[u8; 32], NodeError> {
+    let known = node.store.read(|transaction| transaction.pool(&spec.pool.id))?;
+    let known = known.filter(|pool| pool.key == spec.pool.key).map(|pool| pool.fingerprint);
     if let Some(digest) = known.filter(|digest| *digest != [0; 32]) {
         return Ok(digest);
     }
-    record_fingerprint(node, blueprint, site)
+    record_fingerprint(node, spec, new_slot)
 }
 
 /// Sets in a slot's namespace what the runtime set in the container's. The scrub takes it back.
-fn copy_sysctls(netns: &Netns, wanted: &Wanted<'_>) -> Result<(), LifecycleError> {
+fn copy_sysctls(netns: &Netns, wanted: &SlotRequest<'_>) -> Result<(), NodeError> {
     let Some(values) = wanted.sysctls else {
         return Ok(());
     };
@@ -214,7 +214,7 @@ fn copy_sysctls(netns: &Netns, wanted: &Wanted<'_>) -> Result<(), LifecycleError
         let present = guard::sysctls()?;
         if present == values { Ok(()) } else { guard::set_sysctls(&present, values) }
     })?;
-    copied.map_err(LifecycleError::Sysctls)?;
-    failpoint::hit("provide:sysctls");
+    copied.map_err(NodeError::Sysctls)?;
+    failpoint::hit("assign:sysctls");
     Ok(())
 }

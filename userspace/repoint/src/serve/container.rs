@@ -3,7 +3,7 @@
 use crate::{
     model::NetnsPath,
     netns::Netns,
-    node::{LifecycleError, Request},
+    node::{NodeError, Request},
 };
 
 /// The namespace that the runtime made, and our own.
@@ -15,11 +15,11 @@ pub(crate) struct ContainerNetns {
 
 pub(crate) fn container_netns(
     request: &Request,
-) -> Result<(&NetnsPath, ContainerNetns), LifecycleError> {
-    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+) -> Result<(&NetnsPath, ContainerNetns), NodeError> {
+    let path = request.netns.as_ref().ok_or(NodeError::NoNetns)?;
     let netns = ContainerNetns { own: Netns::open(path)?, home: Netns::current()? };
     if netns.own.inode() == netns.home.inode() {
-        return Err(LifecycleError::OwnNetns { path: path.to_string() });
+        return Err(NodeError::OwnNetns { path: path.to_string() });
     }
     Ok((path, netns))
 }

@@ -47,7 +47,7 @@ fn reused(function: Option<&FunctionKey>, used: bool, own: bool) -> String {
 }
 
 /// The decision about an attachment in its own namespace.
-pub(super) fn ordinary(decline: Option<Decline>) -> Decision {
+pub(super) fn direct(decline: Option<Decline>) -> Decision {
     let reason = decline.map_or_else(|| NO_POOL.to_owned(), |decline| decline.to_string());
     Decision { served: Served::None, reason }
 }

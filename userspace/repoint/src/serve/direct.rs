@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{decision::ordinary, reclaim::Room, result::result};
+use super::{decision::direct, reclaim::Reclaim, result::result};
 use crate::{
     cni::{CniResult, Dns, Route},
     conf::{IpamConf, User},
@@ -13,18 +13,18 @@ use crate::{
     model::{AttachmentId, NetnsPath, TemplateName},
     netns::Netns,
     node::{
-        LifecycleError, Node, Request,
+        Node, NodeError, Request,
         addresses::take_addresses,
         configuration::{configuration, ensure_ipv6, template},
-        conflict::{cause, ensure_unchanged},
+        conflict::{ensure_unchanged, prefer_conflict},
         effective::{pool_id, stored_template},
         now,
         reserved::{check_given, node_addresses},
-        traffic::publish,
+        traffic::enable_traffic,
     },
     pool::{
         build::{MOST_TRIES, spare_addresses},
-        shortage::lack,
+        shortage::shortage_of,
         template_use::check_use,
     },
     retire::{connections::forget_connections, release::undo, tenants::ensure_tenant_room},
@@ -34,22 +34,22 @@ use crate::{
 };
 
 /// Attaches a container by building an interface in its own namespace.
-pub(crate) fn add_cold(
+pub(crate) fn add_direct(
     node: &Node,
     request: &Request,
     user: &User,
     decline: Option<Decline>,
     path: &NetnsPath,
     netns: &Netns,
-) -> Result<CniResult, LifecycleError> {
+) -> Result<CniResult, NodeError> {
     let name = pool_id(&request.conf, &request.attachment.ifname, user).template;
     let stored = name.as_ref().map(|name| stored_template(node, name)).transpose()?;
     check_use(name.as_ref(), stored.as_ref().and_then(|stored| stored.source.owner()), user)?;
     let template = stored.map(|stored| stored.template);
-    let cold = Cold { request, user, decline, path, netns, name, template };
+    let direct = Direct { request, user, decline, path, netns, name, template };
     let mut tries = 1;
     let result = loop {
-        match cold.claim_and_attach(node) {
+        match direct.claim_and_attach(node) {
             Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => tries += 1,
             attached => break attached?,
         }
@@ -61,7 +61,7 @@ pub(crate) fn add_cold(
 }
 
 /// A container that gets its interface in its own namespace.
-struct Cold<'a> {
+struct Direct<'a> {
     request: &'a Request,
     user: &'a User,
     /// Why it is not given a slot of the pool, if there is one.
@@ -73,12 +73,13 @@ struct Cold<'a> {
     template: Option<Template>,
 }
 
-impl Cold<'_> {
+impl Direct<'_> {
     /// Attaches the container, or leaves nothing of it.
-    fn claim_and_attach(&self, node: &Node) -> Result<CniResult, LifecycleError> {
+    fn claim_and_attach(&self, node: &Node) -> Result<CniResult, NodeError> {
         let slot = self.claim_with_room(node)?;
         failpoint::hit("add:claimed");
-        let attached = self.attach(node, &slot).map_err(|error| cause(node, &slot, error));
+        let attached =
+            self.attach(node, &slot).map_err(|error| prefer_conflict(node, &slot, error));
         if let Err(error) = &attached {
             // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
             // the caller wants to know why ADD failed.
@@ -91,12 +92,12 @@ impl Cold<'_> {
     }
 
     /// Records the intent; slots that wait are deleted for their addresses where none is left.
-    fn claim_with_room(&self, node: &Node) -> Result<Slot, LifecycleError> {
-        let room = Room::new(node, &self.request.conf);
+    fn claim_with_room(&self, node: &Node) -> Result<Slot, NodeError> {
+        let reclaim = Reclaim::new(node, &self.request.conf);
         loop {
             let claimed = self.claim(node);
-            match claimed.as_ref().err().and_then(lack) {
-                Some(lack) if room.make(&lack, None)? => {}
+            match claimed.as_ref().err().and_then(shortage_of) {
+                Some(shortage) if reclaim.make(&shortage, None)? => {}
                 _ => return claimed,
             }
         }
@@ -104,7 +105,7 @@ impl Cold<'_> {
 
     /// Records the intent: the attachment, a slot for it and, where they are ours to give,
     /// addresses.
-    fn claim(&self, node: &Node) -> Result<Slot, LifecycleError> {
+    fn claim(&self, node: &Node) -> Result<Slot, NodeError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
         let home = Netns::current()?.inode();
         let reserved = match &conf.ipam {
@@ -112,7 +113,7 @@ impl Cold<'_> {
             IpamConf::Delegated(_) => NodeAddresses::default(),
         };
         node.store.grow(|transaction| {
-            transaction.record_home(home)?;
+            transaction.record_host_netns(home)?;
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
             if let Some(policy) = &conf.pool {
@@ -137,7 +138,7 @@ impl Cold<'_> {
                 }
                 IpamConf::Delegated(plugin) => slot.ipam = Some(plugin.clone()),
             }
-            let decision = ordinary(self.decline);
+            let decision = direct(self.decline);
             transaction.note(attachment, &decision, now())?;
             slot.decision = Some(decision);
             transaction.put_slot(&slot)?;
@@ -165,7 +166,7 @@ impl Cold<'_> {
     }
 
     /// From the record to a working interface.
-    fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, LifecycleError> {
+    fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, NodeError> {
         let request = self.request;
         let leased = addresses(node, request, slot)?;
         failpoint::hit("add:addresses");
@@ -197,7 +198,7 @@ impl Cold<'_> {
         template: &Template,
         config: &NetworkConfig,
         built: &Built,
-    ) -> Result<Slot, LifecycleError> {
+    ) -> Result<Slot, NodeError> {
         let digest = template.digest()?.0;
         let stored = self.template.as_ref().map(Template::to_json).transpose()?;
         node.store.grow(|transaction| {
@@ -223,7 +224,7 @@ struct Lease {
     dns: Dns,
 }
 
-fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, LifecycleError> {
+fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, NodeError> {
     match &request.conf.ipam {
         IpamConf::Own(own) => Ok(Lease {
             slot: slot.clone(),
@@ -235,7 +236,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, Lifec
             failpoint::hit("add:delegated");
             let addresses: Vec<IpNet> = given.ips.iter().map(|ip| ip.address).collect();
             if addresses.is_empty() {
-                return Err(LifecycleError::NoAddress { plugin: plugin.to_string() });
+                return Err(NodeError::NoAddress { plugin: plugin.to_string() });
             }
             check_given(plugin, addresses.iter().map(IpNet::addr))?;
             let slot = record_addresses(node, slot, addresses)?;
@@ -245,11 +246,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, Lifec
 }
 
 /// Records what another plugin gave.
-fn record_addresses(
-    node: &Node,
-    slot: &Slot,
-    addresses: Vec<IpNet>,
-) -> Result<Slot, LifecycleError> {
+fn record_addresses(node: &Node, slot: &Slot, addresses: Vec<IpNet>) -> Result<Slot, NodeError> {
     node.store.write(|transaction| {
         ensure_unchanged(transaction, slot)?;
         let mut slot = slot.clone();
@@ -268,16 +265,16 @@ fn build(
     netns: &Netns,
     slot: &Slot,
     config: &NetworkConfig,
-) -> Result<Built, LifecycleError> {
+) -> Result<Built, NodeError> {
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.max_concurrent_builds)?;
     let Datapath { programs, maps } = &datapath;
     let owner = node.owner();
     let builder = Builder { slot, config, netns, programs, owner };
-    let built = builder.build().map_err(|source| LifecycleError::Build {
+    let built = builder.build().map_err(|source| NodeError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),
     })?;
-    publish(node, maps, slot, &built, slot.identity)?;
+    enable_traffic(node, maps, slot, &built, slot.identity)?;
     Ok(built)
 }

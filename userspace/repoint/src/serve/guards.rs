@@ -7,8 +7,8 @@ use crate::{
     conf::IpamConf,
     model::Decline,
     model::NetnsPath,
-    netns::{HiddenError, HiddenNamespaces, guard},
-    node::{LifecycleError, Request},
+    netns::{NetnsStore, NetnsStoreError, guard},
+    node::{NodeError, Request},
 };
 
 /// What was found out of a container that can have a slot.
@@ -17,7 +17,7 @@ pub(crate) struct Guarded {
     /// link.
     pub(crate) path: PathBuf,
     /// Where slots' namespaces are, if any is.
-    pub(crate) hidden: Option<HiddenNamespaces>,
+    pub(crate) netns_store: Option<NetnsStore>,
     /// The sysctls that its own namespace has, where the runtime may have set some.
     pub(crate) sysctls: Option<Vec<u8>>,
 }
@@ -27,19 +27,21 @@ pub(crate) fn guard(
     request: &Request,
     path: &NetnsPath,
     netns: &ContainerNetns,
-) -> Result<Result<Guarded, Decline>, LifecycleError> {
+) -> Result<Result<Guarded, Decline>, NodeError> {
     if let Some(reason) = guard_request(request) {
         return Ok(Err(reason));
     }
-    let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
+    let look = |source: io::Error| NodeError::Look { path: path.to_string(), source };
     let Some(mount_point) = guard::mount_point(path.as_path()).map_err(look)? else {
         return Ok(Err(Decline::ProcessInside));
     };
     if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
         return Ok(Err(Decline::UserNamespace));
     }
-    let hidden = match HiddenNamespaces::open_own(&request.conf.directories.run) {
-        Err(HiddenError::Elsewhere { .. }) => return Ok(Err(Decline::MountNamespace)),
+    let netns_store = match NetnsStore::open_own(&request.conf.directories.run) {
+        Err(NetnsStoreError::WrongMountNamespace { .. }) => {
+            return Ok(Err(Decline::MountNamespace));
+        }
         found => found?,
     };
     let check = request.conf.pool_conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
@@ -53,7 +55,7 @@ pub(crate) fn guard(
         (_, Some(values)) if gives_ipv6 && guard::disable_ipv6(&values) => {
             Err(Decline::Ipv6Disabled)
         }
-        (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), hidden, sysctls }),
+        (false, sysctls) => Ok(Guarded { path: mount_point.into_owned(), netns_store, sysctls }),
     })
 }
 

@@ -1,22 +1,22 @@
 //! Whether an ADD can be served from the pool, and serving it so.
 
 use super::{
-    assign::{Provided, provide},
+    assign::{AssignedSlot, assign},
     container::ContainerNetns,
     guards::guard,
-    select::Wanted,
+    select::SlotRequest,
 };
 use crate::{
     conf::User,
     model::NetnsPath,
     model::{Decline, Outcome},
     node::{
-        LifecycleError, Node, Request,
-        effective::{PoolInForce, pool_id, pool_in_force},
+        Node, NodeError, Request,
+        effective::{EffectivePool, effective_pool, pool_id},
     },
     pool::{
         template_use::check_pool_use,
-        terms::{Terms, check_without_pool},
+        terms::{EffectiveTerms, check_without_pool},
     },
     store::Mode,
 };
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Reuse {
     /// The container has a slot.
-    Slot(Box<Provided>),
+    Slot(Box<AssignedSlot>),
     /// There is a pool, but not for this one.
     Declined(Decline),
     /// The network has no pool.
@@ -39,15 +39,15 @@ pub(crate) fn reuse(
     user: &User,
     path: &NetnsPath,
     netns: &ContainerNetns,
-) -> Result<Reuse, LifecycleError> {
+) -> Result<Reuse, NodeError> {
     let conf = &request.conf;
     let id = pool_id(conf, &request.attachment.ifname, user);
-    let Some(pool) = pool_in_force(node, conf, &id)? else {
+    let Some(pool) = effective_pool(node, conf, &id)? else {
         check_without_pool(&conf.name, user)?;
         return Ok(Reuse::NoPool);
     };
     check_pool_use(&pool, user)?;
-    let terms = Terms::new(conf, &pool.policy, user)?;
+    let terms = EffectiveTerms::new(conf, &pool.policy, user)?;
     if terms.mode == Mode::None {
         return declined(node, &pool, Decline::Asked);
     }
@@ -55,7 +55,7 @@ pub(crate) fn reuse(
         Ok(guarded) => guarded,
         Err(reason) => return declined(node, &pool, reason),
     };
-    let wanted = Wanted {
+    let wanted = SlotRequest {
         attachment: &request.attachment,
         pool: &pool,
         terms,
@@ -63,17 +63,17 @@ pub(crate) fn reuse(
         path: Some(&guarded.path),
         sysctls: guarded.sysctls.as_deref(),
     };
-    let open = |slot| match &guarded.hidden {
-        Some(hidden) => Ok(hidden.netns(slot)?),
-        None => Err(LifecycleError::NoHidden),
+    let open = |slot| match &guarded.netns_store {
+        Some(netns_store) => Ok(netns_store.netns(slot)?),
+        None => Err(NodeError::NoNetnsStore),
     };
-    match provide(node, conf, &wanted, &open)? {
-        Ok(provided) => Ok(Reuse::Slot(Box::new(provided))),
+    match assign(node, conf, &wanted, &open)? {
+        Ok(assigned) => Ok(Reuse::Slot(Box::new(assigned))),
         Err(reason) => declined(node, &pool, reason),
     }
 }
 
-fn declined(node: &Node, pool: &PoolInForce, reason: Decline) -> Result<Reuse, LifecycleError> {
+fn declined(node: &Node, pool: &EffectivePool, reason: Decline) -> Result<Reuse, NodeError> {
     let label = Outcome::Declined(reason).label();
     node.store.write(|transaction| transaction.count_up(&pool.id, label))?;
     Ok(Reuse::Declined(reason))

@@ -6,19 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::select::{Wanted, find};
+use super::select::{SlotRequest, find};
 use crate::{
     conf::NetConf,
     failpoint,
     model::NetworkName,
-    node::{LifecycleError, Node, now},
-    pool::shortage::Lack,
-    retire::{Fate, destroy, end_lingering, scrub},
+    node::{Node, NodeError, now},
+    pool::shortage::Shortage,
+    retire::{ScrubOutcome, delete_slots, end_lingering, scrub},
     store::{Prefix, Slot, SlotState, StoreError},
 };
 
 /// How long a container waits for slots that are on their way to be ready, or gone.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RECLAIM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long until others' work is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -43,7 +43,7 @@ const PROMISING: [SlotState; 5] = [
 
 /// Makes room by and by, for one container of a network.
 #[derive(Debug)]
-pub(super) struct Room<'a> {
+pub(super) struct Reclaim<'a> {
     node: &'a Node,
     network: &'a NetworkName,
     cooldown: Duration,
@@ -54,10 +54,10 @@ pub(super) struct Room<'a> {
     found_none: Cell<bool>,
 }
 
-impl<'a> Room<'a> {
+impl<'a> Reclaim<'a> {
     /// For a container of a network.
     pub(crate) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECLAIM_TIMEOUT;
         let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
         Self {
             node,
@@ -76,54 +76,61 @@ impl<'a> Room<'a> {
     /// as a slot waits that it can have.
     pub(crate) fn make(
         &self,
-        lack: &Lack,
-        wanted: Option<&Wanted<'_>>,
-    ) -> Result<bool, LifecycleError> {
+        shortage: &Shortage,
+        wanted: Option<&SlotRequest<'_>>,
+    ) -> Result<bool, NodeError> {
         if Instant::now() >= self.deadline {
             return Ok(false);
         }
-        let made = self.end_lingering(lack)?
-            || self.settle(lack)?
-            || self.evict(lack, wanted)?
-            || self.finish(lack)?
-            || self.wait(lack)?;
+        let made = self.end_lingering(shortage)?
+            || self.settle(shortage)?
+            || self.evict(shortage, wanted)?
+            || self.finish(shortage)?
+            || self.wait(shortage)?;
         // A slot that was in the way may have been deleted since: the container tries once more.
         let had_found_none = self.found_none.replace(!made);
         Ok(made || !had_found_none)
     }
 
     /// No longer charges the tenant for namespaces that are gone.
-    fn end_lingering(&self, lack: &Lack) -> Result<bool, LifecycleError> {
-        Ok(matches!(lack, Lack::Tenant(_)) && end_lingering(self.node)? > 0)
+    fn end_lingering(&self, shortage: &Shortage) -> Result<bool, NodeError> {
+        Ok(matches!(shortage, Shortage::Tenant(_)) && end_lingering(self.node)? > 0)
     }
 
     /// Has slots that came back brought back to what they were, those that nobody uses any more.
-    fn settle(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+    fn settle(&self, shortage: &Shortage) -> Result<bool, NodeError> {
         if self.settled.get().is_some_and(|last| last.elapsed() < SETTLE_AGAIN) {
             return Ok(false);
         }
-        let mut dirty = self.find_all(lack, &[SlotState::Dirty], |_| true)?;
+        let mut dirty = self.find_all(shortage, &[SlotState::Dirty], |_| true)?;
         dirty.truncate(MOST_SETTLED);
         if dirty.is_empty() {
             return Ok(false);
         }
         // What cannot be done now is left to others; there may be room without it.
-        let fates = scrub(self.node, &dirty).unwrap_or_default();
-        let settled = fates.iter().any(|(_, fate)| !matches!(fate, Fate::InUse(_)));
+        let outcomes = scrub(self.node, &dirty).unwrap_or_default();
+        let settled =
+            outcomes.iter().any(|(_, outcome)| !matches!(outcome, ScrubOutcome::InUse(_)));
         self.settled.set((!settled).then(Instant::now));
         Ok(settled)
     }
 
     /// Deletes the slot that has waited longest, parked ones first.
-    fn evict(&self, lack: &Lack, wanted: Option<&Wanted<'_>>) -> Result<bool, LifecycleError> {
+    fn evict(
+        &self,
+        shortage: &Shortage,
+        wanted: Option<&SlotRequest<'_>>,
+    ) -> Result<bool, NodeError> {
         for state in [SlotState::Parked, SlotState::Warm] {
-            let Some(found) = self.find_which(lack, &[state], |slot| self.is_rested(slot))? else {
+            let Some(found) =
+                self.find_which(shortage, &[state], |slot| self.is_out_of_cooldown(slot))?
+            else {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
                 // One that it can have may have come back since it was looked for. A tenant at its
                 // limit may have none before this one is gone.
-                if let Some(wanted) = wanted.filter(|_| !matches!(lack, Lack::Tenant(_)))
+                if let Some(wanted) = wanted.filter(|_| !matches!(shortage, Shortage::Tenant(_)))
                     && find(transaction, wanted)?.is_some()
                 {
                     return Ok(None);
@@ -138,29 +145,29 @@ impl<'a> Room<'a> {
             failpoint::hit("room:deleting");
             // What cannot be removed of it is no reason for this container to fail. One that was claimed
             // meanwhile leaves others to look for.
-            drop(destroy(self.node, slot.as_slice()));
+            drop(delete_slots(self.node, slot.as_slice()));
             return Ok(true);
         }
         Ok(false)
     }
 
     /// Deletes a slot that another process began to delete, and does not go on with.
-    fn finish(&self, lack: &Lack) -> Result<bool, LifecycleError> {
+    fn finish(&self, shortage: &Shortage) -> Result<bool, NodeError> {
         let is_left = |slot: &Slot| has_been_so_for(slot, DELETION);
-        let left = self.find_which(lack, &[SlotState::Deleting], is_left)?;
+        let left = self.find_which(shortage, &[SlotState::Deleting], is_left)?;
         // What cannot be removed of it is no reason for this container to fail.
-        Ok(left.is_some() && destroy(self.node, left.as_slice()).is_ok())
+        Ok(left.is_some() && delete_slots(self.node, left.as_slice()).is_ok())
     }
 
     /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.
-    fn is_rested(&self, slot: &Slot) -> bool {
+    fn is_out_of_cooldown(&self, slot: &Slot) -> bool {
         !slot.used || has_been_so_for(slot, self.cooldown)
     }
 
     /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
     /// looked for those that wait.
-    fn wait(&self, lack: &Lack) -> Result<bool, LifecycleError> {
-        let found = self.find(lack, &PROMISING)?.is_some();
+    fn wait(&self, shortage: &Shortage) -> Result<bool, NodeError> {
+        let found = self.find(shortage, &PROMISING)?.is_some();
         if found {
             thread::park_timeout(LOOK_AGAIN);
         }
@@ -170,31 +177,31 @@ impl<'a> Room<'a> {
     /// The slot of the network that has been longest in one of these states, that no runtime has,
     /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
     /// them to another is found.
-    fn find(&self, lack: &Lack, states: &[SlotState]) -> Result<Option<Slot>, LifecycleError> {
-        self.find_which(lack, states, |_| true)
+    fn find(&self, shortage: &Shortage, states: &[SlotState]) -> Result<Option<Slot>, NodeError> {
+        self.find_which(shortage, states, |_| true)
     }
 
     /// The same, of those that `fit`.
     fn find_which(
         &self,
-        lack: &Lack,
+        shortage: &Shortage,
         states: &[SlotState],
         fits: impl Fn(&Slot) -> bool,
-    ) -> Result<Option<Slot>, LifecycleError> {
-        Ok(self.find_all(lack, states, fits)?.into_iter().next())
+    ) -> Result<Option<Slot>, NodeError> {
+        Ok(self.find_all(shortage, states, fits)?.into_iter().next())
     }
 
     /// All of them, those first that have been so longest.
     fn find_all(
         &self,
-        lack: &Lack,
+        shortage: &Shortage,
         states: &[SlotState],
         fits: impl Fn(&Slot) -> bool,
-    ) -> Result<Vec<Slot>, LifecycleError> {
-        let has = |slot: &Slot| match lack {
-            Lack::Any => true,
-            Lack::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == *wanted),
-            Lack::Tenant(tenant) => slot.tenant.as_ref() == Some(tenant),
+    ) -> Result<Vec<Slot>, NodeError> {
+        let has = |slot: &Slot| match shortage {
+            Shortage::Any => true,
+            Shortage::Address(wanted) => slot.addresses.iter().any(|own| own.addr() == *wanted),
+            Shortage::Tenant(tenant) => slot.tenant.as_ref() == Some(tenant),
         };
         let fits = |slot: &Slot| {
             slot.network == *self.network && slot.container.is_none() && has(slot) && fits(slot)

@@ -7,20 +7,20 @@ use crate::{
     conf::User,
     model::{AttachmentId, SlotId},
     model::{Decline, Outcome},
-    node::{LifecycleError, effective::PoolInForce, now},
-    pool::terms::Terms,
+    node::{NodeError, effective::EffectivePool, now},
+    pool::terms::EffectiveTerms,
     retire::tenants::ensure_tenant_room,
     store::{Mode, Prefix, Slot, SlotState, StoreError, Write},
 };
 
 /// What a container wants of a pool.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct SlotRequest<'a> {
     pub(crate) attachment: &'a AttachmentId,
     /// Where the slot is to come from.
-    pub(crate) pool: &'a PoolInForce,
+    pub(crate) pool: &'a EffectivePool,
     /// On what terms.
-    pub(crate) terms: Terms,
+    pub(crate) terms: EffectiveTerms,
     /// Who will use it.
     pub(crate) user: &'a User,
     /// Where its namespace will be mounted, if anywhere.
@@ -29,7 +29,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) sysctls: Option<&'a [u8]>,
 }
 
-impl Wanted<'_> {
+impl SlotRequest<'_> {
     /// Records on a slot whose it is from now on, and how that came about. The first use decides
     /// whose namespace it is; a later one is of the same trust domain.
     pub(crate) fn give(&self, slot: &mut Slot, outcome: Outcome) {
@@ -53,8 +53,8 @@ impl Wanted<'_> {
     }
 
     /// The error that it cannot have a slot.
-    pub(crate) fn declined(&self, reason: Decline) -> LifecycleError {
-        LifecycleError::Declined { attachment: Box::new(self.attachment.clone()), reason }
+    pub(crate) fn declined(&self, reason: Decline) -> NodeError {
+        NodeError::Declined { attachment: Box::new(self.attachment.clone()), reason }
     }
 
     /// Counts and notes how it was served.
@@ -85,15 +85,15 @@ pub(super) enum Claim {
 /// nobody has used.
 pub(super) fn claim(
     transaction: &mut Write<'_>,
-    wanted: &Wanted<'_>,
-) -> Result<Claim, LifecycleError> {
+    wanted: &SlotRequest<'_>,
+) -> Result<Claim, NodeError> {
     let Some((slot, outcome)) = find(transaction, wanted)? else {
         return Ok(Claim::None);
     };
     transaction.attach(wanted.attachment, slot.id)?;
     // Its own slot counts already.
     if !slot.used || slot.tenant != wanted.user.tenant {
-        let Wanted { pool, user, .. } = wanted;
+        let SlotRequest { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
     }
     let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
@@ -108,7 +108,7 @@ pub(super) fn claim(
 /// that nobody has used, one that waits for another function of the domain.
 pub(super) fn find(
     transaction: &Write<'_>,
-    wanted: &Wanted<'_>,
+    wanted: &SlotRequest<'_>,
 ) -> Result<Option<(Slot, Outcome)>, StoreError> {
     let is_reuse = wanted.terms.mode == Mode::Reuse && wanted.terms.domain.is_shared();
     let reused = |slot: Slot| (slot, Outcome::Reused);
@@ -125,7 +125,7 @@ pub(super) fn find(
 /// The slot that has waited longest for the container's own function, or else for no function.
 fn own_or_nobodys(
     transaction: &Write<'_>,
-    wanted: &Wanted<'_>,
+    wanted: &SlotRequest<'_>,
 ) -> Result<Option<Slot>, StoreError> {
     let User { function, tenant, .. } = wanted.user;
     let prefix = |function| {
@@ -142,7 +142,7 @@ fn own_or_nobodys(
 }
 
 /// The slot that has waited longest for another function of the container's trust domain.
-fn others(transaction: &Write<'_>, wanted: &Wanted<'_>) -> Result<Option<Slot>, StoreError> {
+fn others(transaction: &Write<'_>, wanted: &SlotRequest<'_>) -> Result<Option<Slot>, StoreError> {
     let prefix = Prefix::Domain(SlotState::Parked, wanted.pool.key, &wanted.terms.domain);
     let mut others = transaction.since(prefix)?.collect::<Result<Vec<_>, _>>()?;
     others.sort_unstable_by_key(|(_, since)| *since);

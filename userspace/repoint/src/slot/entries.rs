@@ -20,7 +20,7 @@ use crate::{
 ///
 /// Its addresses come first, because their entries hold its interface's index for the process that
 /// cleans up after one that is killed here.
-pub fn point(
+pub fn write_entries(
     slot: &Slot,
     ifindex: u32,
     identity: Identity,
@@ -36,7 +36,11 @@ pub fn point(
 /// A slot has had its entries since it was built. Without them the maps are another data plane's, which
 /// took the place of pins that were lost, and the programs on the slot's interface look elsewhere: it
 /// would be a container's, and pass nothing. The kernel checks it with the update itself, for nothing.
-pub fn point_waiting(slot: &Slot, identity: Identity, maps: &Maps) -> Result<(), DatapathError> {
+pub fn write_waiting_entries(
+    slot: &Slot,
+    identity: Identity,
+    maps: &Maps,
+) -> Result<(), DatapathError> {
     maps.replace_interface(slot.host_ifindex, &interface_of(slot, identity))?;
     failpoint::hit("point:interface");
     point_addresses(slot, slot.host_ifindex, identity, maps)

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lock::{Lock, LockError, PATIENCE};
+use crate::lock::{LOCK_TIMEOUT, Lock, LockError};
 
 /// No permit can be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ impl BuildPermit {
     pub fn acquire(run_dir: &Path, permits: u32) -> Result<Self, PermitError> {
         let path = |number| run_dir.join(format!("build.{number}.lock"));
         let paths: Vec<PathBuf> = (0..permits.max(1)).map(path).collect();
-        Ok(Self { _lock: Lock::any(&paths, PATIENCE)? })
+        Ok(Self { _lock: Lock::any(&paths, LOCK_TIMEOUT)? })
     }
 }
 

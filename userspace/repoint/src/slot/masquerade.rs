@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Alias, GROUP, GROUP_MASQUERADED};
 use crate::{
     failpoint,
-    lock::{Lock, LockError, PATIENCE},
+    lock::{LOCK_TIMEOUT, Lock, LockError},
     netlink::{
         NetfilterSocket, NetlinkError, RouteSocket, add_masquerade, links, masquerades,
         remove_masquerade,
@@ -81,5 +81,5 @@ pub(super) fn needs_rule(slot: &Slot) -> bool {
 }
 
 fn lock(run_dir: &Path) -> Result<Lock, LockError> {
-    Lock::exclusive(&run_dir.join("masquerade.lock"), PATIENCE)
+    Lock::exclusive(&run_dir.join("masquerade.lock"), LOCK_TIMEOUT)
 }

@@ -24,7 +24,7 @@ pub(crate) use alias::is_alias_of;
 pub use alias::{Alias, Owner};
 pub use builder::{BuildError, Builder, Built};
 pub use capture::{CaptureError, Uncapturable, capture};
-pub use entries::{endpoint_of, interface_of, point, point_waiting};
+pub use entries::{endpoint_of, interface_of, write_entries, write_waiting_entries};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};
 pub use hook::{HookError, attach_by_tcx, ours_by_tcx};
 pub(crate) use host_half::attach_filters;

@@ -15,10 +15,10 @@ use std::{
 
 use lmdb::{Database, DatabaseFlags, EnvironmentFlags, RoTransaction, RwTransaction};
 
-use super::{StoreError, room::Room};
+use super::{StoreError, space::Space};
 use crate::{
     failpoint,
-    lock::{self, Kind, PATIENCE},
+    lock::{self, Kind, LOCK_TIMEOUT},
     private::{self, PrivateError},
 };
 
@@ -87,7 +87,7 @@ pub(super) struct Environment<L> {
 #[derive(Debug)]
 struct Data {
     file: File,
-    room: Room,
+    space: Space,
 }
 
 impl<L: Layout> Environment<L> {
@@ -105,12 +105,12 @@ impl<L: Layout> Environment<L> {
                 continue;
             }
             // Before anything is read that may not be there.
-            let room = Room::of(&inner, (&file, path), found.len(), L::MAP_SIZE, L::DAMAGED)?;
+            let space = Space::of(&inner, (&file, path), found.len(), L::MAP_SIZE, L::DAMAGED)?;
             let tables = tables::<L>(&inner, path)?;
             tables.settle(&inner, &Opened { path, file: &file, purpose })?;
             drop(held);
             let (path, inode) = (path.to_owned(), (found.dev(), found.ino()));
-            return Ok(Self { inner, tables, path, inode, data: Mutex::new(Data { file, room }) });
+            return Ok(Self { inner, tables, path, inode, data: Mutex::new(Data { file, space }) });
         }
         Err(StoreError::Gone { path: path.to_owned() })
     }
@@ -156,9 +156,9 @@ impl<L: Layout> Environment<L> {
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        let Data { file, room } = &mut *data;
+        let Data { file, space } = &mut *data;
         let _held = Held::take(file, &self.path, Kind::Exclusive)?;
-        room.make(&self.inner, file, &self.path)?;
+        space.make(&self.inner, file, &self.path)?;
         failpoint::hit("store:room");
         work(begin_writing(&self.inner)?, &self.tables)
     }
@@ -206,7 +206,7 @@ struct Held<'a>(&'a File);
 impl<'a> Held<'a> {
     /// Waits until nobody writes, or also reads.
     fn take(file: &'a File, folder: &Path, kind: Kind) -> Result<Self, StoreError> {
-        lock::take(file, &folder.join(DATA), kind, PATIENCE)?;
+        lock::take(file, &folder.join(DATA), kind, LOCK_TIMEOUT)?;
         Ok(Self(file))
     }
 }

@@ -7,10 +7,11 @@
 //! records that it is done.
 
 mod codec;
+mod cooldown;
 mod decision;
 mod domain;
 mod environment;
-mod home;
+mod host_netns;
 mod index;
 mod journal;
 mod keys;
@@ -20,8 +21,7 @@ mod pool;
 mod prune;
 mod read;
 mod record;
-mod resting;
-mod room;
+mod space;
 mod survey;
 mod templates;
 mod tenants;
@@ -30,6 +30,7 @@ mod watch;
 mod write;
 
 pub use codec::CodecError;
+pub use cooldown::Tracked;
 pub use decision::{Decision, Mode, Served};
 pub use domain::Domain;
 pub use index::{Parked, Prefix};
@@ -38,11 +39,10 @@ pub use link_local::LinkLocal;
 pub use path::{Hook, LocalPath};
 pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
 pub use record::{Network, Slot, SlotState};
-pub use resting::Tracked;
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
 pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource, Templates};
 pub use tenants::Lingering;
-pub use transaction::{Read, Transaction, Write};
+pub use transaction::{Access, Read, Transaction, Write};
 
 use std::{
     io,
@@ -244,7 +244,7 @@ pub enum StoreError {
          where none of their interfaces is to be seen: run it in that one (a pod: hostNetwork: true); \
          if that one is gone, move the folder `state` in runDir away, then `repoint sweep`"
     )]
-    Elsewhere {
+    WrongNetns {
         /// Device and inode number of that namespace.
         home: String,
         /// Of this process's.

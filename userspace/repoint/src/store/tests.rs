@@ -131,7 +131,7 @@ fn rests_end_with_their_boot() {
     used.used = true;
     store.write(|t| t.forget(&used, u64::MAX)).unwrap();
     let address = used.addresses[0].addr();
-    let rests = || store.read(|t| t.resting(address, 1)).unwrap().is_some();
+    let rests = || store.read(|t| t.cooldown_end(address, 1)).unwrap().is_some();
     assert!(rests());
     store.write(|t| t.forget_all_slots()).unwrap();
     assert!(!rests());
@@ -146,16 +146,16 @@ fn an_address_is_remembered_until_it_has_rested_and_its_connections_are_forgotte
     store.write(|t| t.forget(&unused, 9).and_then(|()| t.forget(&used, 9))).unwrap();
     let tracked = || store.read(|t| t.all_tracked()).unwrap();
     let mark = |until| Tracked { address: used.addresses[0].addr(), until };
-    let end_rests = |now| store.write(|t| t.end_rests(now)).unwrap();
+    let end_cooldowns = |now| store.write(|t| t.end_cooldowns(now)).unwrap();
     assert_eq!(tracked(), [mark(9)]);
-    assert_eq!(end_rests(10), 0, "the node may have connections of it");
+    assert_eq!(end_cooldowns(10), 0, "the node may have connections of it");
     store.write(|t| t.untrack(&[mark(8)])).unwrap();
     assert_eq!(tracked(), [mark(9)], "it was in use again since");
     store.write(|t| t.untrack(&[mark(9)])).unwrap();
     assert_eq!(tracked(), []);
-    assert_eq!((end_rests(8), end_rests(10)), (0, 1));
+    assert_eq!((end_cooldowns(8), end_cooldowns(10)), (0, 1));
     store.write(|t| t.untrack(&[mark(9)])).unwrap();
-    assert_eq!(end_rests(10), 0);
+    assert_eq!(end_cooldowns(10), 0);
 }
 
 #[test]

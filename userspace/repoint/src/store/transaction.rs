@@ -27,6 +27,11 @@ pub struct Transaction<'env, T> {
     pub(super) tables: &'env Tables,
 }
 
+/// What a transaction can do with the database: read, or read and write.
+pub trait Access: lmdb::Transaction {}
+
+impl<T: lmdb::Transaction> Access for T {}
+
 /// A key and its value.
 pub(super) type Pair<'txn> = Result<(&'txn [u8], &'txn [u8]), StoreError>;
 

@@ -203,7 +203,7 @@ impl Write<'_> {
             if self.address_owner(address.addr())? == Some(id) {
                 let key = address_key(address.addr());
                 self.delete(self.tables.ips, &key, "release an address")?;
-                self.put_rest(address.addr(), now)?;
+                self.put_cooldown(address.addr(), now)?;
             }
         }
         self.put_slot(&slot)
@@ -223,7 +223,7 @@ impl Write<'_> {
                 let key = address_key(address.addr());
                 self.delete(self.tables.ips, &key, "release an address")?;
                 if slot.used {
-                    self.put_rest(address.addr(), rest)?;
+                    self.put_cooldown(address.addr(), rest)?;
                 }
             }
         }

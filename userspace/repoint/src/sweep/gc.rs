@@ -5,17 +5,17 @@ use crate::{
     conf::IpamConf,
     failpoint,
     model::{AttachmentId, NetnsPath},
-    node::{LifecycleError, NetworkRequest, Node, Request},
+    node::{NetworkRequest, Node, NodeError, Request},
     retire::release::summary,
     store::{Slot, StoreError},
-    sweep::{Fate, Patience, Sweeper, unlisted},
+    sweep::{Patience, RepairOutcome, Sweeper, unlisted},
     verbs::del::detach,
 };
 
 /// Releases each attachment of the network that is not in the runtime's list, and sweeps the
 /// network's things; without a list, neither. One that fails does not keep the others from being
 /// released.
-pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
+pub fn gc(request: &NetworkRequest) -> Result<(), NodeError> {
     let mut errors = Vec::new();
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
         for (attachment, slot) in stale(&node, request)? {
@@ -37,10 +37,7 @@ pub fn gc(request: &NetworkRequest) -> Result<(), LifecycleError> {
 }
 
 /// The attachments of the network that are not in the runtime's list, and their slots.
-fn stale(
-    node: &Node,
-    request: &NetworkRequest,
-) -> Result<Vec<(AttachmentId, Slot)>, LifecycleError> {
+fn stale(node: &Node, request: &NetworkRequest) -> Result<Vec<(AttachmentId, Slot)>, NodeError> {
     let Some(valid) = &request.conf.valid_attachments else {
         return Ok(Vec::new());
     };
@@ -54,15 +51,17 @@ fn stale(
 }
 
 /// Sweeps what is stale of the network, and returns the errors.
-fn sweep(node: &Node, request: &NetworkRequest) -> Vec<LifecycleError> {
+fn sweep(node: &Node, request: &NetworkRequest) -> Vec<NodeError> {
     let mut sweeper = Sweeper::of_network(Patience::default(), request.conf.name.clone());
     match sweeper.sweep(node) {
         Ok(report) => {
-            let failure = |fate| if let Fate::Failed(error) = fate { Some(error) } else { None };
-            report.outcomes.into_iter().filter_map(|outcome| failure(outcome.fate)).collect()
+            let failure = |outcome| {
+                if let RepairOutcome::Failed(error) = outcome { Some(error) } else { None }
+            };
+            report.outcomes.into_iter().filter_map(|outcome| failure(outcome.outcome)).collect()
         }
         // The sweep that holds the lock covers this network, too.
-        Err(LifecycleError::Sweeping(lock)) if lock.is_held() => Vec::new(),
+        Err(NodeError::Sweeping(lock)) if lock.is_held() => Vec::new(),
         Err(error) => vec![error],
     }
 }

@@ -14,18 +14,15 @@ use super::observe::{Namespaces, Observation};
 use crate::{
     model::SlotId,
     netlink::LinkInfo,
-    netns::{HiddenNamespaces, NetnsInode},
-    node::LifecycleError,
+    netns::{NetnsInode, NetnsStore},
+    node::NodeError,
     slot::{Alias, users},
     store::{Store, StoreError},
 };
 
 /// Slots that are not on record and are in use, with their users. A slot in a namespace of its runtime's,
 /// which is not kept, is taken to be used while its interface is up.
-pub(super) fn look(
-    seen: &Observation,
-    run: &Path,
-) -> Result<HashMap<SlotId, String>, LifecycleError> {
+pub(super) fn look(seen: &Observation, run: &Path) -> Result<HashMap<SlotId, String>, NodeError> {
     let strays = strays(seen);
     if strays.is_empty() {
         return Ok(HashMap::new());
@@ -33,14 +30,17 @@ pub(super) fn look(
     let none = HashMap::new();
     let kept = match &seen.namespaces {
         Namespaces::Kept(kept) => &kept.slots,
-        Namespaces::None | Namespaces::Elsewhere => &none,
+        Namespaces::None | Namespaces::WrongMountNamespace => &none,
     };
     let own: Vec<NetnsInode> = strays.keys().filter_map(|slot| kept.get(slot)).copied().collect();
     let used = if own.is_empty() {
         HashMap::new()
     } else {
-        let hidden = HiddenNamespaces::open_existing(run)?;
-        let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
+        let netns_store = NetnsStore::open_existing(run)?;
+        let inode = netns_store
+            .map(|netns_store| netns_store.inode())
+            .transpose()?
+            .map(|inode| inode.inode);
         users(&own, inode)?
     };
     let of_slot = |(slot, link): (SlotId, &LinkInfo)| {

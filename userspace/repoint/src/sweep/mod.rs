@@ -21,13 +21,13 @@ pub use compare::{Patience, compare, unlisted};
 pub use finding::{Finding, FindingTracker, Key, Kind, Readiness, Remedy, Version, When};
 pub use gc::gc;
 pub use observe::{Entries, Files, Namespaces, NetnsFile, Observation, observe};
-pub use repair::Fate;
+pub use repair::RepairOutcome;
 
 use crate::{
     conf::Directories,
     lock,
     model::NetworkName,
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
 };
 use repair::Repairs;
 
@@ -45,7 +45,7 @@ pub struct Outcome {
     /// What was found.
     pub finding: Finding,
     /// What became of it.
-    pub fate: Fate,
+    pub outcome: RepairOutcome,
     /// Whether the sweep before reported the same.
     pub again: bool,
 }
@@ -66,21 +66,28 @@ pub struct Report {
 impl Report {
     /// Forgets what the look before reported and did not repair: the next one reports it again.
     fn keep_done(&mut self) {
-        self.outcomes.retain(|outcome| matches!(outcome.fate, Fate::Done(_)));
+        self.outcomes.retain(|outcome| matches!(outcome.outcome, RepairOutcome::Done(_)));
     }
 
-    fn record(&mut self, fates: impl IntoIterator<Item = (Finding, Fate)>, known: &FindingTracker) {
-        let outcome = |(finding, fate)| Outcome { again: known.know(&finding), finding, fate };
+    fn record(
+        &mut self,
+        outcomes: impl IntoIterator<Item = (Finding, RepairOutcome)>,
+        known: &FindingTracker,
+    ) {
+        let outcome =
+            |(finding, outcome)| Outcome { again: known.know(&finding), finding, outcome };
         // What needs no repair any more belonged to a process that was delayed.
-        let fates = fates.into_iter().filter(|(_, fate)| !matches!(fate, Fate::Gone));
-        self.outcomes.extend(fates.map(outcome));
+        let outcomes =
+            outcomes.into_iter().filter(|(_, outcome)| !matches!(outcome, RepairOutcome::Gone));
+        self.outcomes.extend(outcomes.map(outcome));
     }
 
     /// Whether a new data plane was loaded.
     #[must_use]
     pub fn has_reloaded(&self) -> bool {
         let reloaded = |outcome: &Outcome| {
-            outcome.finding.remedy == Remedy::Reload && matches!(outcome.fate, Fate::Done(_))
+            outcome.finding.remedy == Remedy::Reload
+                && matches!(outcome.outcome, RepairOutcome::Done(_))
         };
         self.outcomes.iter().any(reloaded)
     }
@@ -88,13 +95,13 @@ impl Report {
     /// Whether something could not be repaired.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed(_)))
+        self.outcomes.iter().any(|outcome| matches!(outcome.outcome, RepairOutcome::Failed(_)))
     }
 
     /// Whether there is something that would have been repaired.
     #[must_use]
     pub fn has_due(&self) -> bool {
-        self.outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Due))
+        self.outcomes.iter().any(|outcome| matches!(outcome.outcome, RepairOutcome::Due))
     }
 }
 
@@ -114,7 +121,7 @@ impl Sweeper {
     #[must_use]
     pub fn new(patience: Patience) -> Self {
         let tracker = FindingTracker::default();
-        Self { patience, network: None, tracker, turn: lock::PATIENCE }
+        Self { patience, network: None, tracker, turn: lock::LOCK_TIMEOUT }
     }
 
     /// One that sweeps one network only, and does not wait for long for others.
@@ -124,10 +131,10 @@ impl Sweeper {
     }
 
     /// Reports what a sweep would do, and does nothing: not even a database is made.
-    pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, LifecycleError> {
+    pub fn dry_run(&mut self, directories: &Directories) -> Result<Report, NodeError> {
         let begun = Instant::now();
         let node = Node::look(directories)?;
-        node.as_ref().map(Node::ensure_home).transpose()?;
+        node.as_ref().map(Node::ensure_host_netns).transpose()?;
         let store = node.as_ref().map(|node| &node.store);
         let known = self.tracker.clone();
         let mut look = self.look(&observe(directories, store)?);
@@ -136,7 +143,7 @@ impl Sweeper {
             thread::park_timeout(MOMENT);
             look = self.look(&observe(directories, store)?);
         }
-        report.record(look.due.into_iter().map(|finding| (finding, Fate::Due)), &known);
+        report.record(look.due.into_iter().map(|finding| (finding, RepairOutcome::Due)), &known);
         report.record(look.rest, &known);
         report.took = begun.elapsed();
         Ok(report)
@@ -144,9 +151,9 @@ impl Sweeper {
 
     /// Looks at the node, twice where something is suspect, and repairs what is stale. What fails
     /// is reported, and keeps nothing else from being done.
-    pub fn sweep(&mut self, node: &Node) -> Result<Report, LifecycleError> {
+    pub fn sweep(&mut self, node: &Node) -> Result<Report, NodeError> {
         let begun = Instant::now();
-        node.ensure_home()?;
+        node.ensure_host_netns()?;
         let repairs = Repairs::begin(node, self.turn)?;
         let known = self.tracker.clone();
         let mut report = Report::default();
@@ -159,11 +166,13 @@ impl Sweeper {
                 lost::spare_addresses(&seen, &node.store, self.patience.abandoned)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }
-            let fates = repairs.put_right(&look.due);
+            let outcomes = repairs.put_right(&look.due);
             // What is gone by itself may have hidden something, as what was repaired may.
-            let progress = fates.iter().any(|(_, fate)| matches!(fate, Fate::Done(_) | Fate::Gone));
+            let progress = outcomes.iter().any(|(_, outcome)| {
+                matches!(outcome, RepairOutcome::Done(_) | RepairOutcome::Gone)
+            });
             report.keep_done();
-            report.record(fates, &known);
+            report.record(outcomes, &known);
             report.record(look.rest, &known);
             // The kernel removes a released namespace's interfaces some time later. Until then they look
             // like those of a lost database, and hide their map entries.
@@ -200,8 +209,8 @@ impl Sweeper {
         for finding in findings {
             match self.tracker.readiness(&finding, seen.now) {
                 Readiness::Due => look.due.push(finding),
-                Readiness::Waits => look.rest.push((finding, Fate::Waits)),
-                Readiness::Left => look.rest.push((finding, Fate::Left)),
+                Readiness::Waits => look.rest.push((finding, RepairOutcome::Waits)),
+                Readiness::Left => look.rest.push((finding, RepairOutcome::Left)),
                 Readiness::Unsure => look.is_unsure = true,
             }
         }
@@ -213,7 +222,7 @@ impl Sweeper {
 /// What was made out of an observation.
 struct Look {
     due: Vec<Finding>,
-    rest: Vec<(Finding, Fate)>,
+    rest: Vec<(Finding, RepairOutcome)>,
     /// Whether something was seen that has to be seen again.
     is_unsure: bool,
     took: Duration,

@@ -20,8 +20,8 @@ use crate::{
     netlink::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
-    netns::{HiddenError, HiddenNamespaces, Kept, NetnsInode, guard},
-    node::{LifecycleError, now},
+    netns::{Kept, NetnsInode, NetnsStore, NetnsStoreError, guard},
+    node::{NodeError, now},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
@@ -84,7 +84,7 @@ pub enum Namespaces {
     #[default]
     None,
     /// They are kept in another mount namespace: nothing is known of them, nor of runtimes' paths.
-    Elsewhere,
+    WrongMountNamespace,
     /// What is kept.
     Kept(Kept),
 }
@@ -126,14 +126,11 @@ pub struct NetnsFile {
 /// The kernel comes before the database: what is made in the kernel is on record before, so that
 /// something without a record is no newcomer. And slots' records are looked at before the kernel as
 /// well: of one that changed meanwhile nothing can be concluded.
-pub fn observe(
-    directories: &Directories,
-    store: Option<&Store>,
-) -> Result<Observation, LifecycleError> {
+pub fn observe(directories: &Directories, store: Option<&Store>) -> Result<Observation, NodeError> {
     threads::run(|| look(directories, store))?
 }
 
-fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, LifecycleError> {
+fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation, NodeError> {
     let begun = Instant::now();
     let (before, mut locked) = timed(store, |transaction| transaction.slot_images())?;
     let mut socket = RouteSocket::open()?;
@@ -191,7 +188,7 @@ fn timed<T>(
 fn attached(
     socket: &mut RouteSocket,
     links: &[LinkInfo],
-) -> Result<HashMap<u32, [Option<u32>; 2]>, LifecycleError> {
+) -> Result<HashMap<u32, [Option<u32>; 2]>, NodeError> {
     let both =
         |link: &LinkInfo| [(link.ifindex, Direction::Ingress), (link.ifindex, Direction::Egress)];
     let places: Vec<_> = links.iter().flat_map(both).collect();
@@ -200,17 +197,19 @@ fn attached(
     Ok(pairs.map(|(link, pair)| (link.ifindex, [pair[0], pair[1]])).collect())
 }
 
-fn namespaces(run: &Path) -> Result<Namespaces, LifecycleError> {
-    let hidden = match HiddenNamespaces::open_existing(run) {
-        Err(HiddenError::Elsewhere { .. }) => return Ok(Namespaces::Elsewhere),
+fn namespaces(run: &Path) -> Result<Namespaces, NodeError> {
+    let netns_store = match NetnsStore::open_existing(run) {
+        Err(NetnsStoreError::WrongMountNamespace { .. }) => {
+            return Ok(Namespaces::WrongMountNamespace);
+        }
         Ok(None) => return Ok(Namespaces::None),
         found => found?,
     };
-    let Some(hidden) = hidden else { return Ok(Namespaces::None) };
-    Ok(Namespaces::Kept(hidden.enter(|inside| inside.kept())??))
+    let Some(netns_store) = netns_store else { return Ok(Namespaces::None) };
+    Ok(Namespaces::Kept(netns_store.enter(|inside| inside.kept())??))
 }
 
-fn not_forwarding() -> Result<Vec<Forwarding>, LifecycleError> {
+fn not_forwarding() -> Result<Vec<Forwarding>, NodeError> {
     let mut off = Vec::new();
     for family in [Forwarding::Ipv4, Forwarding::Ipv6] {
         off.extend(family.is_off()?.then_some(family));
@@ -218,7 +217,7 @@ fn not_forwarding() -> Result<Vec<Forwarding>, LifecycleError> {
     Ok(off)
 }
 
-fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
+fn entries(bpf: &Path) -> Result<Option<Entries>, NodeError> {
     let Some(maps) = Maps::open_existing(bpf)? else { return Ok(None) };
     let (endpoints, interfaces) = (maps.endpoints()?, maps.interfaces()?);
     Ok(Some(Entries {
@@ -227,7 +226,7 @@ fn entries(bpf: &Path) -> Result<Option<Entries>, LifecycleError> {
     }))
 }
 
-fn files(run: &Path) -> Result<Files, LifecycleError> {
+fn files(run: &Path) -> Result<Files, NodeError> {
     let mut files = Files {
         deaf_socket: agent_socket::path(run).exists() && !agent_socket::is_served(run),
         ..Files::default()
@@ -261,8 +260,8 @@ fn since_boot(made: SystemTime, wall: SystemTime, now: u64) -> u64 {
 }
 
 /// What is in a folder; nothing where it is not there.
-fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, LifecycleError> {
-    let failed = |source| LifecycleError::File { what: "read", path: path.to_owned(), source };
+fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, NodeError> {
+    let failed = |source| NodeError::File { what: "read", path: path.to_owned(), source };
     match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         entries => entries.map_err(failed)?.collect::<io::Result<_>>().map_err(failed),
@@ -273,7 +272,7 @@ impl Observation {
     /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
     /// those that are not, or that have been on their way for long.
     /// Slots whose programs are attached by tcx have none among the filters.
-    fn look_at_tcx(&mut self) -> Result<(), LifecycleError> {
+    fn look_at_tcx(&mut self) -> Result<(), NodeError> {
         let Some(pinned) = self.pins.programs else { return Ok(()) };
         for slot in self.records.slots.iter().filter(|slot| slot.hook == Hook::Tcx) {
             if let Some(attached) = self.attached.get_mut(&slot.host_ifindex) {
@@ -283,7 +282,7 @@ impl Observation {
         Ok(())
     }
 
-    fn look_at_paths(&mut self, run: &Path) -> Result<(), LifecycleError> {
+    fn look_at_paths(&mut self, run: &Path) -> Result<(), NodeError> {
         let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;
         self.off_path = slots.iter().filter(|slot| is_off_path(slot)).map(|slot| slot.id).collect();
@@ -303,7 +302,7 @@ impl Observation {
 
     /// Looks where the node sends packets to the addresses of slots. Slots that change meanwhile are
     /// another matter: a difference must be seen twice.
-    fn look_at_ways(&mut self, socket: &mut RouteSocket) -> Result<(), LifecycleError> {
+    fn look_at_ways(&mut self, socket: &mut RouteSocket) -> Result<(), NodeError> {
         let indices: HashSet<u32> = self.links.iter().map(|link| link.ifindex).collect();
         let is_there =
             |slot: &&Slot| slot.state().is_settled() && indices.contains(&slot.host_ifindex);
@@ -322,7 +321,7 @@ pub(super) fn others_who_use(
     slots: &[&Slot],
     kept: &Kept,
     run: &Path,
-) -> Result<HashMap<NetnsInode, String>, LifecycleError> {
+) -> Result<HashMap<NetnsInode, String>, NodeError> {
     let is_there =
         |slot: &Slot| !slot.owns_netns || kept.slots.get(&slot.id).copied() == slot.netns;
     let own: HashMap<NetnsInode, &Slot> = slots
@@ -333,18 +332,20 @@ pub(super) fn others_who_use(
     if own.is_empty() {
         return Ok(HashMap::new());
     }
-    let hidden = HiddenNamespaces::open_existing(run)?;
-    let inode = hidden.map(|hidden| hidden.inode()).transpose()?.map(|inode| inode.inode);
+    let netns_store = NetnsStore::open_existing(run)?;
+    let inode =
+        netns_store.map(|netns_store| netns_store.inode()).transpose()?.map(|inode| inode.inode);
     let users = users(&own.keys().copied().collect::<Vec<_>>(), inode)?;
     // Its own mount over a runtime's path is no use of a slot.
-    let stacked = |inode: &NetnsInode, user: &User| match user {
+    let is_bound_over = |inode: &NetnsInode, user: &User| match user {
         User::Mount { path, .. } => {
             own.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))
         }
         _ => false,
     };
     let is_known = |user: &User| !matches!(user, User::Unproved { .. });
-    let users = users.into_iter().filter(|(inode, user)| is_known(user) && !stacked(inode, user));
+    let users =
+        users.into_iter().filter(|(inode, user)| is_known(user) && !is_bound_over(inode, user));
     Ok(users.map(|(inode, user)| (inode, user.to_string())).collect())
 }
 

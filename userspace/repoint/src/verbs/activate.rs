@@ -16,18 +16,18 @@ use crate::{
     conf::{NetConf, User},
     model::{AttachmentId, Mac, NetnsPath, SlotId},
     model::{Decline, Outcome},
-    netns::{HiddenError, HiddenNamespaces, Netns, guard},
+    netns::{Netns, NetnsStore, NetnsStoreError, guard},
     node::{
-        LifecycleError, Node, Request,
-        effective::{pool_id, pool_in_force},
+        Node, NodeError, Request,
+        effective::{effective_pool, pool_id},
         holders::name_holders,
     },
-    pool::{template_use::check_pool_use, terms::Terms},
+    pool::{template_use::check_pool_use, terms::EffectiveTerms},
     serve::{
-        assign::{Provided, provide, ready},
+        assign::{AssignedSlot, assign, assign_waiting},
         container::container_netns,
         guards::{Guarded, guard, guard_request},
-        select::Wanted,
+        select::SlotRequest,
     },
     store::{Decision, Mode, Slot, StoreError},
 };
@@ -77,44 +77,44 @@ impl Node {
     /// calling thread stays in its namespaces.
     ///
     /// # Errors
-    /// [`LifecycleError::NoPool`] where the network has none, [`LifecycleError::Declined`] where
+    /// [`NodeError::NoPool`] where the network has none, [`NodeError::Declined`] where
     /// the pool is full, and what building a slot may come to.
-    pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, LifecycleError> {
+    pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, NodeError> {
         let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
-        let pool = pool_in_force(self, conf, &pool_id(conf, &attachment.ifname, user))?;
-        let pool = pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+        let pool = effective_pool(self, conf, &pool_id(conf, &attachment.ifname, user))?;
+        let pool = pool.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })?;
         check_pool_use(&pool, user)?;
-        let terms = Terms::new(conf, &pool.policy, user)?;
+        let terms = EffectiveTerms::new(conf, &pool.policy, user)?;
         let path = path.map(resolve).transpose()?;
         let path = path.as_deref();
-        let wanted = Wanted { attachment, pool: &pool, terms, user, path, sysctls: None };
+        let wanted = SlotRequest { attachment, pool: &pool, terms, user, path, sysctls: None };
         if wanted.terms.mode == Mode::None {
             return Err(wanted.declined(Decline::Asked));
         }
         let target = path.map(Target::create).transpose()?;
-        let open = |slot| self.netns_through_door(slot);
-        let provided = if *prepared_only {
+        let open = |slot| self.netns_from_directory(slot);
+        let assigned = if *prepared_only {
             activate_ready(self, &wanted, &open)?
         } else {
-            let provided = provide(self, conf, &wanted, &open)
+            let assigned = assign(self, conf, &wanted, &open)
                 .map_err(|error| name_holders(self, conf, error))?;
-            provided.map_err(|reason| wanted.declined(reason))?
+            assigned.map_err(|reason| wanted.declined(reason))?
         };
         if let Some(target) = target {
             target.keep();
         }
-        if !provided.outcome.is_hit() {
+        if !assigned.outcome.is_hit() {
             agent_socket::notify(&self.directories.run, "");
         }
-        let Slot { id, addresses, mac, mtu, decision, .. } = provided.slot;
+        let Slot { id, addresses, mac, mtu, decision, .. } = assigned.slot;
         Ok(Activation {
             slot: id,
-            netns: provided.netns,
+            netns: assigned.netns,
             addresses,
             mac,
             mtu,
             host_ifname: id.host_ifname(),
-            outcome: provided.outcome,
+            outcome: assigned.outcome,
             decision,
         })
     }
@@ -123,26 +123,26 @@ impl Node {
 /// Gives a container a slot that is at hand.
 pub(super) fn activate_ready(
     node: &Node,
-    wanted: &Wanted<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, LifecycleError>,
-) -> Result<Provided, LifecycleError> {
-    match ready(node, wanted, open)? {
-        Some(provided) => provided.map_err(|reason| wanted.declined(reason)),
-        None => Err(LifecycleError::NonePrepared { pool: wanted.pool.id.to_string() }),
+    wanted: &SlotRequest<'_>,
+    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
+) -> Result<AssignedSlot, NodeError> {
+    match assign_waiting(node, wanted, open)? {
+        Some(assigned) => assigned.map_err(|reason| wanted.declined(reason)),
+        None => Err(NodeError::NonePrepared { pool: wanted.pool.id.to_string() }),
     }
 }
 
 /// ACTIVATE: gives a container a configuration that is there and inactive. `CNI_NETNS` may be a path
 /// at which nothing is, or an empty file: the namespace is mounted there.
-pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> {
+pub fn activate_request(request: &Request) -> Result<CniResult, NodeError> {
     let conf = &request.conf;
-    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+    let path = request.netns.as_ref().ok_or(NodeError::NoNetns)?;
     let user = conf.user(&request.args)?;
     let node = Node::open(&conf.directories)?;
     let pool = pool(&node, conf, &request.attachment.ifname, &user)?;
     check_pool_use(&pool, &user)?;
-    let terms = Terms::new(conf, &pool.policy, &user)?;
-    let mut wanted = Wanted {
+    let terms = EffectiveTerms::new(conf, &pool.policy, &user)?;
+    let mut wanted = SlotRequest {
         attachment: &request.attachment,
         pool: &pool,
         terms,
@@ -161,13 +161,13 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
     let guarded = guarded.map_err(|reason| wanted.declined(reason))?;
     wanted.sysctls = guarded.sysctls.as_deref();
     wanted.path = Some(&guarded.path);
-    let hidden = guarded.hidden.as_ref();
-    let open = |slot| Ok(hidden.ok_or(LifecycleError::NoHidden)?.netns(slot)?);
-    let provided = activate_ready(&node, &wanted, &open)?;
-    let result = prepared_result(&node, request, path, &provided.slot);
+    let netns_store = guarded.netns_store.as_ref();
+    let open = |slot| Ok(netns_store.ok_or(NodeError::NoNetnsStore)?.netns(slot)?);
+    let assigned = activate_ready(&node, &wanted, &open)?;
+    let result = prepared_result(&node, request, path, &assigned.slot);
     if result.is_err() {
         // Report the original error, not the error of the cleanup.
-        drop(detach(&node, &provided.slot, request));
+        drop(detach(&node, &assigned.slot, request));
     } else if let Some(target) = target {
         target.keep();
     }
@@ -178,8 +178,8 @@ pub fn activate_request(request: &Request) -> Result<CniResult, LifecycleError> 
 fn target<'a>(
     request: &Request,
     path: &'a NetnsPath,
-) -> Result<(Option<Target<'a>>, Result<Guarded, Decline>), LifecycleError> {
-    let look = |source: io::Error| LifecycleError::Look { path: path.to_string(), source };
+) -> Result<(Option<Target<'a>>, Result<Guarded, Decline>), NodeError> {
+    let look = |source: io::Error| NodeError::Look { path: path.to_string(), source };
     let is_free = match fs::symlink_metadata(path.as_path()) {
         Ok(found) => {
             found.is_file() && found.len() == 0 && !guard::is_mount(path.as_path()).map_err(look)?
@@ -195,9 +195,13 @@ fn target<'a>(
         return Ok((None, Err(reason)));
     }
     let target = Target::create(path.as_path())?;
-    let guarded = match HiddenNamespaces::open_own(&request.conf.directories.run) {
-        Err(HiddenError::Elsewhere { .. }) => Err(Decline::MountNamespace),
-        hidden => Ok(Guarded { path: path.as_path().to_owned(), hidden: hidden?, sysctls: None }),
+    let guarded = match NetnsStore::open_own(&request.conf.directories.run) {
+        Err(NetnsStoreError::WrongMountNamespace { .. }) => Err(Decline::MountNamespace),
+        netns_store => Ok(Guarded {
+            path: path.as_path().to_owned(),
+            netns_store: netns_store?,
+            sysctls: None,
+        }),
     };
     Ok((Some(target), guarded))
 }

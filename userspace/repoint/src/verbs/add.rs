@@ -7,11 +7,11 @@ use crate::{
     conf::{IpamConf, User},
     ipam::resolv_conf,
     model::NetnsPath,
-    node::{LifecycleError, Node, Request, effective::pool_template, holders::name_holders},
+    node::{Node, NodeError, Request, effective::pool_template, holders::name_holders},
     serve::{
-        assign::Provided,
+        assign::AssignedSlot,
         container::{ContainerNetns, container_netns},
-        direct::add_cold,
+        direct::add_direct,
         plan::{Reuse, reuse},
         result::result,
     },
@@ -25,7 +25,7 @@ use crate::{
 /// It is ACTIVATE where a slot is at hand, PREPARE and ACTIVATE of one where none is and there may be
 /// one more, and otherwise what plugins do without slots: an interface in the container's own
 /// namespace.
-pub fn add(request: &Request) -> Result<CniResult, LifecycleError> {
+pub fn add(request: &Request) -> Result<CniResult, NodeError> {
     let (path, netns) = container_netns(request)?;
     let user = request.conf.pod(&request.args)?;
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
@@ -44,13 +44,13 @@ fn attach(
     user: &User,
     path: &NetnsPath,
     netns: &ContainerNetns,
-) -> Result<CniResult, LifecycleError> {
+) -> Result<CniResult, NodeError> {
     let decline = match reuse(node, request, user, path, netns)? {
-        Reuse::Slot(provided) => return add_slot(node, request, path, &provided),
+        Reuse::Slot(assigned) => return add_slot(node, request, path, &assigned),
         Reuse::Declined(decline) => Some(decline),
         Reuse::NoPool => None,
     };
-    let result = add_cold(node, request, user, decline, path, &netns.own)?;
+    let result = add_direct(node, request, user, decline, path, &netns.own)?;
     if decline.is_some() {
         agent_socket::notify(&node.directories.run, "");
     }
@@ -62,13 +62,13 @@ fn add_slot(
     node: &Node,
     request: &Request,
     path: &NetnsPath,
-    provided: &Provided,
-) -> Result<CniResult, LifecycleError> {
-    let result = prepared_result(node, request, path, &provided.slot);
+    assigned: &AssignedSlot,
+) -> Result<CniResult, NodeError> {
+    let result = prepared_result(node, request, path, &assigned.slot);
     if result.is_err() {
         // Report the original error, not the error of the cleanup.
-        drop(detach(node, &provided.slot, request));
-    } else if !provided.outcome.is_hit() {
+        drop(detach(node, &assigned.slot, request));
+    } else if !assigned.outcome.is_hit() {
         // A hit is nothing that the agent must know at once.
         agent_socket::notify(&node.directories.run, "");
     }
@@ -81,7 +81,7 @@ pub(super) fn prepared_result(
     request: &Request,
     path: &NetnsPath,
     slot: &Slot,
-) -> Result<CniResult, LifecycleError> {
+) -> Result<CniResult, NodeError> {
     let dns = match &request.conf.ipam {
         IpamConf::Own(own) => {
             own.resolv_conf.as_deref().map_or(Ok(Dns::default()), resolv_conf::read)?

@@ -7,7 +7,7 @@ use crate::{
     model::Mac,
     netns::Netns,
     node::{
-        LifecycleError, Node, Request,
+        Node, NodeError, Request,
         configuration::{configuration, template},
         effective::pool_template,
     },
@@ -17,8 +17,8 @@ use crate::{
 
 /// Compares an attachment with the record, the configuration and the result of ADD. Changes
 /// nothing; what others added is no difference.
-pub fn check(request: &Request) -> Result<(), LifecycleError> {
-    let previous = request.conf.prev_result.as_ref().ok_or(LifecycleError::NoPrevResult)?;
+pub fn check(request: &Request) -> Result<(), NodeError> {
+    let previous = request.conf.prev_result.as_ref().ok_or(NodeError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
     let node = node.ok_or_else(|| not_attached(request))?;
     let slot = active_slot(&node, request)?;
@@ -42,18 +42,18 @@ pub fn check(request: &Request) -> Result<(), LifecycleError> {
     }
 }
 
-fn not_attached(request: &Request) -> LifecycleError {
-    LifecycleError::NotAttached { attachment: Box::new(request.attachment.clone()) }
+fn not_attached(request: &Request) -> NodeError {
+    NodeError::NotAttached { attachment: Box::new(request.attachment.clone()) }
 }
 
-fn differs(request: &Request, difference: impl Into<String>) -> LifecycleError {
-    LifecycleError::Differs {
+fn differs(request: &Request, difference: impl Into<String>) -> NodeError {
+    NodeError::Differs {
         attachment: Box::new(request.attachment.clone()),
         difference: difference.into(),
     }
 }
 
-fn active_slot(node: &Node, request: &Request) -> Result<Slot, LifecycleError> {
+fn active_slot(node: &Node, request: &Request) -> Result<Slot, NodeError> {
     let slot = node.store.read(|transaction| {
         let Some(id) = transaction.attachment(&request.attachment)? else {
             return Ok(None);
@@ -67,8 +67,8 @@ fn active_slot(node: &Node, request: &Request) -> Result<Slot, LifecycleError> {
     Err(differs(request, format!("slot {} is {}", slot.id, slot.state())))
 }
 
-fn container_netns(request: &Request, slot: &Slot) -> Result<Netns, LifecycleError> {
-    let path = request.netns.as_ref().ok_or(LifecycleError::NoNetns)?;
+fn container_netns(request: &Request, slot: &Slot) -> Result<Netns, NodeError> {
+    let path = request.netns.as_ref().ok_or(NodeError::NoNetns)?;
     let netns = Netns::open(path)?;
     if slot.netns != Some(netns.inode()) {
         return Err(differs(request, format!("{path} is another network namespace now")));
@@ -76,11 +76,7 @@ fn container_netns(request: &Request, slot: &Slot) -> Result<Netns, LifecycleErr
     Ok(netns)
 }
 
-fn compare_result(
-    request: &Request,
-    slot: &Slot,
-    previous: &CniResult,
-) -> Result<(), LifecycleError> {
+fn compare_result(request: &Request, slot: &Slot, previous: &CniResult) -> Result<(), NodeError> {
     match slot.addresses.iter().find(|own| previous.ips.iter().all(|ip| ip.address != **own)) {
         Some(own) => Err(differs(request, format!("prevResult lacks its address {own}"))),
         None => Ok(()),

@@ -5,11 +5,13 @@ use crate::{
     conf::{NetConf, User},
     model::{ContainerId, IfName, SlotId},
     node::{
-        LifecycleError, Node,
-        effective::{PoolInForce, pool_id, pool_in_force},
+        Node, NodeError,
+        effective::{EffectivePool, effective_pool, pool_id},
         holders::name_holders,
     },
-    pool::{Order, build::check_room, prepare, template_use::check_pool_use, terms::Terms},
+    pool::{
+        Order, build::check_room, prepare, template_use::check_pool_use, terms::EffectiveTerms,
+    },
     store::{Slot, StoreError},
 };
 
@@ -28,7 +30,7 @@ pub struct OperationRequest {
 
 /// PREPARE: makes configurations, and keeps them inactive. How many is asked for by
 /// `repoint.dev/count`, one by default; if a function is named, they wait for it.
-pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, LifecycleError> {
+pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, NodeError> {
     let OperationRequest { conf, ifname, args, .. } = request;
     let (user, count) = (conf.user(args)?, conf.count(args)?);
     prepare_for(&Node::open(&conf.directories)?, conf, ifname, &user, count.unwrap_or(1))
@@ -42,14 +44,14 @@ pub fn prepare_for(
     ifname: &IfName,
     user: &User,
     count: u32,
-) -> Result<Vec<Slot>, LifecycleError> {
+) -> Result<Vec<Slot>, NodeError> {
     let pool = pool(node, conf, ifname, user)?;
-    let terms = Terms::new(conf, &pool.policy, user)?;
+    let terms = EffectiveTerms::new(conf, &pool.policy, user)?;
     if let Some(function) = &user.function {
         check_pool_use(&pool, user)?;
         if !terms.domain.is_shared() {
             let (network, function) = (conf.name.clone(), function.clone());
-            return Err(LifecycleError::NoDomain { network, function });
+            return Err(NodeError::NoDomain { network, function });
         }
     }
     check_room(node, &pool, count)?;
@@ -60,7 +62,7 @@ pub fn prepare_for(
 }
 
 /// The records of slots that were made just now.
-pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, LifecycleError> {
+pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, NodeError> {
     Ok(node.store.read(|transaction| {
         let slots = ids.iter().filter_map(|id| transaction.slot(*id).transpose());
         slots.collect::<Result<_, StoreError>>()
@@ -73,7 +75,7 @@ pub(super) fn pool(
     conf: &NetConf,
     ifname: &IfName,
     user: &User,
-) -> Result<PoolInForce, LifecycleError> {
-    let pool = pool_in_force(node, conf, &pool_id(conf, ifname, user))?;
-    pool.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })
+) -> Result<EffectivePool, NodeError> {
+    let pool = effective_pool(node, conf, &pool_id(conf, ifname, user))?;
+    pool.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })
 }

@@ -12,7 +12,7 @@ use crate::{
     failpoint,
     model::{AttachmentId, IfName, TemplateName},
     node::{
-        LifecycleError, Node,
+        Node, NodeError,
         configuration::template_of,
         effective::{pool_template, put_pool, stored_template},
         time_of_day,
@@ -53,19 +53,19 @@ pub struct Made {
 /// says, or of what a container has, stores it under the name that `repoint.dev/template` gives, the
 /// network's by default, and makes as many inactive configurations of it as `repoint.dev/count`
 /// says, none by default.
-pub fn replicate_request(request: &OperationRequest) -> Result<Made, LifecycleError> {
+pub fn replicate_request(request: &OperationRequest) -> Result<Made, NodeError> {
     let OperationRequest { conf, ifname, container, args } = request;
     let (user, count) = (conf.user(args)?, conf.count(args)?.unwrap_or(0));
     let name = match &user.template {
         Some(name) => name.clone(),
-        None => conf.name.as_str().parse().map_err(LifecycleError::TemplateName)?,
+        None => conf.name.as_str().parse().map_err(NodeError::TemplateName)?,
     };
     let node = Node::open(&conf.directories)?;
     let slot = container.as_ref().map(|container| {
         let (network, ifname) = (conf.name.clone(), ifname.clone());
         let attachment = AttachmentId { network, container: container.clone(), ifname };
         let slot = attached(&node, &attachment)?;
-        slot.ok_or_else(|| LifecycleError::NotAttached { attachment: Box::new(attachment) })
+        slot.ok_or_else(|| NodeError::NotAttached { attachment: Box::new(attachment) })
     });
     let slot = slot.transpose()?;
     let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
@@ -80,7 +80,7 @@ pub fn replicate(
     name: &TemplateName,
     source: Source<'_>,
     count: u32,
-) -> Result<Made, LifecycleError> {
+) -> Result<Made, NodeError> {
     if count > 0 {
         check_pool(node, conf, ifname, count)?;
     }
@@ -110,34 +110,29 @@ pub fn replicate(
 }
 
 /// Refuses to make what a network cannot have, before anything is stored.
-fn check_pool(
-    node: &Node,
-    conf: &NetConf,
-    ifname: &IfName,
-    count: u32,
-) -> Result<(), LifecycleError> {
+fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Result<(), NodeError> {
     let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
     let recorded = node.store.read(|transaction| transaction.pool(&id))?;
     let policy = conf.pool.or(recorded.map(|pool| pool.policy()));
-    let policy = policy.ok_or_else(|| LifecycleError::NoPool { network: conf.name.to_string() })?;
+    let policy = policy.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })?;
     if count > policy.max {
-        return Err(LifecycleError::NoRoom { pool: id.to_string(), count, room: policy.max });
+        return Err(NodeError::NoRoom { pool: id.to_string(), count, room: policy.max });
     }
     Ok(())
 }
 
 /// What a slot was made from, and what was set in its namespace since.
-fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, LifecycleError> {
+fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, NodeError> {
     if !slot.owns_netns {
-        return Err(LifecycleError::NotReplicable { slot: slot.id });
+        return Err(NodeError::NotReplicable { slot: slot.id });
     }
     let template = pool_template(node, conf, Some(&slot.template))?;
     let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
     let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
-    let expected = expected.ok_or(LifecycleError::NoFingerprint { slot: slot.id })?;
+    let expected = expected.ok_or(NodeError::NoFingerprint { slot: slot.id })?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
     let config = template.instantiate(&context);
-    let netns = node.netns_through_door(slot.id)?;
+    let netns = node.netns_from_directory(slot.id)?;
     Ok(template.extended(capture(slot, &config, &netns, &expected)?))
 }
 
@@ -148,7 +143,7 @@ pub fn store_template(
     name: &TemplateName,
     template: &Template,
     source: &TemplateSource,
-) -> Result<Put, LifecycleError> {
+) -> Result<Put, NodeError> {
     let put = node.templates()?.put(name, template, source, time_of_day())?;
     failpoint::hit("replicate:stored");
     rebase_pools(node, name)?;
@@ -161,16 +156,16 @@ pub fn confirm_template(
     node: &Node,
     name: &TemplateName,
     digest: Digest,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     let before = node.templates()?.confirm(name, digest)?;
     failpoint::hit("replicate:confirmed");
-    let before = before.ok_or_else(|| LifecycleError::NoTemplate { name: name.clone() })?;
+    let before = before.ok_or_else(|| NodeError::NoTemplate { name: name.clone() })?;
     rebase_pools(node, name)?;
     Ok(before)
 }
 
 /// Has the pools of a template's name follow what is stored under it.
-fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), LifecycleError> {
+fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), NodeError> {
     for (id, pool) in pools_of(node, name)? {
         if let Some(stored) = node.template(name)? {
             rebase(node, &id, &pool, &stored)?;
@@ -181,7 +176,7 @@ fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), LifecycleError> 
 
 /// Deletes a template; says whether there was one. Its pools end: slots that wait are deleted at
 /// once, those in use when they come back.
-pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, LifecycleError> {
+pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, NodeError> {
     let deleted = node.templates()?.delete(name)?;
     failpoint::hit("replicate:deleted");
     for (id, pool) in pools_of(node, name)? {
@@ -192,7 +187,7 @@ pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, Lifecyc
 
 /// Has pools follow templates that a process changed or deleted which was killed before it came to
 /// the pools.
-pub fn follow_templates(node: &Node) -> Result<(), LifecycleError> {
+pub fn follow_templates(node: &Node) -> Result<(), NodeError> {
     for (id, pool) in node.store.read(|transaction| transaction.pools())? {
         let Some(name) = &id.template else { continue };
         match node.template(name)? {
@@ -210,25 +205,20 @@ fn is_of(pool: &Pool, stored: &StoredTemplate) -> bool {
 }
 
 /// Has a pool's slots made from this template.
-fn rebase(
-    node: &Node,
-    id: &PoolId,
-    pool: &Pool,
-    stored: &StoredTemplate,
-) -> Result<(), LifecycleError> {
+fn rebase(node: &Node, id: &PoolId, pool: &Pool, stored: &StoredTemplate) -> Result<(), NodeError> {
     let conf = NetConf::recorded(&pool.conf)?;
     let now = put_pool(node, &conf, id, pool.configured, Some(stored))?;
     failpoint::hit("replicate:pool");
     if now.key == pool.key { Ok(()) } else { drain(node, pool.key).map(drop) }
 }
 
-fn end(node: &Node, id: &PoolId, pool: &Pool) -> Result<(), LifecycleError> {
+fn end(node: &Node, id: &PoolId, pool: &Pool) -> Result<(), NodeError> {
     node.store.write(|transaction| transaction.forget_pool(id))?;
     failpoint::hit("replicate:forgotten");
     drain(node, pool.key).map(drop)
 }
 
-fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, LifecycleError> {
+fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, NodeError> {
     let mut pools = node.store.read(|transaction| transaction.pools())?;
     pools.retain(|(id, _)| id.template.as_ref() == Some(name));
     Ok(pools)

@@ -5,7 +5,7 @@ use crate::{
     datapath::PinsSeen,
     ipam::{self, Pool},
     node::{
-        LifecycleError, NetworkRequest, Node, addresses::availability, configuration::ensure_ipv6,
+        NetworkRequest, Node, NodeError, addresses::availability, configuration::ensure_ipv6,
         holders::name_holders, now, reserved::node_addresses,
     },
     store::{Prefix, Read, Slot, SlotState, StoreError},
@@ -16,10 +16,10 @@ use crate::{
 /// way is.
 ///
 /// # Errors
-/// [`LifecycleError::NotReady`] where ADD would fail, [`LifecycleError::Limited`] where the data plane
+/// [`NodeError::NotReady`] where ADD would fail, [`NodeError::Limited`] where the data plane
 /// cannot be had while containers depend on it.
-pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
-    let not_ready = |error| LifecycleError::NotReady(Box::new(error));
+pub fn status(request: &NetworkRequest) -> Result<(), NodeError> {
+    let not_ready = |error| NodeError::NotReady(Box::new(error));
     let node = Node::open(&request.conf.directories).map_err(not_ready)?;
     if request.conf.ipam.gives_ipv6() {
         // The MTU may be a template's: which one is known at ADD.
@@ -28,7 +28,7 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
     if let Err(error) = data_plane(&node) {
         let used = node.store.read(|transaction| is_in_use(transaction, &request.conf));
         return Err(match used {
-            Ok(true) => LifecycleError::Limited(Box::new(error)),
+            Ok(true) => NodeError::Limited(Box::new(error)),
             _ => not_ready(error),
         });
     }
@@ -38,11 +38,11 @@ pub fn status(request: &NetworkRequest) -> Result<(), LifecycleError> {
 }
 
 /// Ensures that the data plane is loaded, and checks whether it is whole.
-fn data_plane(node: &Node) -> Result<(), LifecycleError> {
+fn data_plane(node: &Node) -> Result<(), NodeError> {
     let directories = &node.directories;
     let missing = PinsSeen::look(&directories.bpf, &directories.run)?.missing.unwrap_or_default();
     if !missing.is_empty() {
-        return Err(LifecycleError::PinsMissing {
+        return Err(NodeError::PinsMissing {
             folder: directories.bpf.clone(),
             missing: missing.join(", "),
         });
@@ -51,7 +51,7 @@ fn data_plane(node: &Node) -> Result<(), LifecycleError> {
 }
 
 /// Whether a container has a slot of the network.
-fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, LifecycleError> {
+fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, NodeError> {
     for id in transaction.indexed(Prefix::State(SlotState::Active))? {
         if transaction.slot(id?)?.is_some_and(|slot| slot.network == conf.name) {
             return Ok(true);
@@ -60,7 +60,7 @@ fn is_in_use(transaction: &Read<'_>, conf: &NetConf) -> Result<bool, LifecycleEr
     Ok(false)
 }
 
-fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError> {
+fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), NodeError> {
     match &request.conf.ipam {
         // Ranges may all come from the runtime, with ADD (capability `ipRanges`).
         IpamConf::Own(own) if own.range_sets.is_empty() => Ok(()),
@@ -69,16 +69,16 @@ fn addresses(node: &Node, request: &NetworkRequest) -> Result<(), LifecycleError
     }
 }
 
-fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), LifecycleError> {
+fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), NodeError> {
     let reserved = node_addresses(&own.range_sets)?;
     node.store.read(|transaction| {
         let (network, now) = (transaction.network(&conf.name)?, now());
-        let rest_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
+        let cooldown_yields = conf.pool.is_none_or(|policy| policy.cooldown.is_none());
         let last = &network.last_given;
         let sets = &own.range_sets;
-        let pool = Pool { network: &conf.name, sets, last, node: &reserved, rest_yields };
+        let pool = Pool { network: &conf.name, sets, last, node: &reserved, cooldown_yields };
         let free = ipam::allocate(&pool, &[], |address| {
-            Ok::<_, LifecycleError>(availability(transaction, address, now)?)
+            Ok::<_, NodeError>(availability(transaction, address, now)?)
         });
         match free {
             // An ADD that finds no address is given that of a slot that waits.

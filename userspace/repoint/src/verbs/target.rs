@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{failpoint, node::LifecycleError};
+use crate::{failpoint, node::NodeError};
 
 /// Where a path leads, if it is a symbolic link: the kernel would mount over the link itself.
-pub(super) fn resolve(path: &Path) -> Result<Cow<'_, Path>, LifecycleError> {
+pub(super) fn resolve(path: &Path) -> Result<Cow<'_, Path>, NodeError> {
     if !fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
         return Ok(Cow::Borrowed(path));
     }
-    let failed = |source| LifecycleError::Target { path: path.to_owned(), source };
+    let failed = |source| NodeError::Target { path: path.to_owned(), source };
     path.canonicalize().map(Cow::Owned).map_err(failed)
 }
 
@@ -31,8 +31,8 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Makes the file, with its folders, if it is not there.
-    pub(crate) fn create(path: &'a Path) -> Result<Self, LifecycleError> {
-        let failed = |source| LifecycleError::Target { path: PathBuf::from(path), source };
+    pub(crate) fn create(path: &'a Path) -> Result<Self, NodeError> {
+        let failed = |source| NodeError::Target { path: PathBuf::from(path), source };
         let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
         let mut target = Self { path, file: false, folders };
         if let Some(folder) = path.parent() {

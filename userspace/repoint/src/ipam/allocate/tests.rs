@@ -16,8 +16,13 @@ fn choose(
     taken: &[IpAddr],
 ) -> Result<Vec<String>, AllocateError> {
     let network = "net".parse().unwrap();
-    let pool =
-        Pool { network: &network, sets, last, node: &NodeAddresses::default(), rest_yields: false };
+    let pool = Pool {
+        network: &network,
+        sets,
+        last,
+        node: &NodeAddresses::default(),
+        cooldown_yields: false,
+    };
     let available = |address| {
         if taken.contains(&address) { Availability::Taken } else { Availability::Free }
     };
@@ -52,18 +57,18 @@ fn what_has_rested_longest_is_given_where_nothing_else_is_left() {
         sets: &sets[..1],
         last: &[],
         node: &NodeAddresses::default(),
-        rest_yields: true,
+        cooldown_yields: true,
     };
     let rests = |address: IpAddr| match address {
-        address if address == ip("10.1.0.3") => Availability::Resting(5),
-        address if address == ip("10.1.0.4") => Availability::Resting(4),
-        address if address == ip("10.1.0.5") => Availability::Resting(9),
+        address if address == ip("10.1.0.3") => Availability::CoolingDown(5),
+        address if address == ip("10.1.0.4") => Availability::CoolingDown(4),
+        address if address == ip("10.1.0.5") => Availability::CoolingDown(9),
         _ => Availability::Taken,
     };
     let chosen =
         |pool: &Pool<'_>| allocate(pool, &[], |address| Ok::<_, AllocateError>(rests(address)));
     assert_eq!(chosen(&pool).unwrap()[0].to_string(), "10.1.0.4/29");
-    pool.rest_yields = false;
+    pool.cooldown_yields = false;
     assert!(matches!(chosen(&pool), Err(AllocateError::Exhausted { in_use: 5, .. })));
     // One that is asked for by name need not have rested.
     let asked =
@@ -86,8 +91,13 @@ fn an_exhausted_network_tells_how_many_are_in_use() {
 fn what_the_node_has_itself_is_not_given_and_named() {
     let node = NodeAddresses { own: vec![ip("10.1.0.2")], routers: vec![ip("10.1.0.3")] };
     let (network, sets) = ("net".parse().unwrap(), dual_stack());
-    let pool =
-        Pool { network: &network, sets: &sets[..1], last: &[], node: &node, rest_yields: false };
+    let pool = Pool {
+        network: &network,
+        sets: &sets[..1],
+        last: &[],
+        node: &node,
+        cooldown_yields: false,
+    };
     let choose = |requested: &[IpAddr], availability| {
         allocate::<AllocateError>(&pool, requested, |_| Ok(availability))
     };
@@ -163,7 +173,7 @@ fn the_records_own_error_comes_through() {
         sets: &sets,
         last: &[],
         node: &NodeAddresses::default(),
-        rest_yields: false,
+        cooldown_yields: false,
     };
     assert_eq!(allocate(&pool, &[], |_| Err(Broken)), Err(Broken));
 }

@@ -19,9 +19,9 @@ fn forever() -> PoolPolicy {
     PoolPolicy { idle_ttl: None, ..PoolPolicy::default() }
 }
 
-fn retired(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<(u64, Reason)> {
-    let retirements = retire(parked, now * SECOND, policy, room);
-    retirements.into_iter().map(|one| (one.slot.0, one.reason)).collect()
+fn evicted(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<(u64, Reason)> {
+    let evictions = evictions(parked, now * SECOND, policy, room);
+    evictions.into_iter().map(|one| (one.slot.0, one.reason)).collect()
 }
 
 #[test]
@@ -32,12 +32,12 @@ fn a_slot_idles_as_long_as_its_user_or_else_the_pool_says() {
         ..slot(number, 1, 1, 100)
     };
     let parked = [slot(1, 1, 1, 100), reported(2, 30), reported(3, 90)];
-    assert_eq!(retired(&parked, 130, &policy, 0), []);
-    assert_eq!(retired(&parked, 131, &policy, 0), [(2, Reason::Idle)]);
-    assert_eq!(retired(&parked, 161, &policy, 0), [(1, Reason::Idle), (2, Reason::Idle)]);
-    assert_eq!(retired(&parked, 9999, &forever(), 0), [(2, Reason::Idle), (3, Reason::Idle)]);
-    // A clock that was set back retires nothing.
-    assert_eq!(retired(&parked, 0, &policy, 0), []);
+    assert_eq!(evicted(&parked, 130, &policy, 0), []);
+    assert_eq!(evicted(&parked, 131, &policy, 0), [(2, Reason::Idle)]);
+    assert_eq!(evicted(&parked, 161, &policy, 0), [(1, Reason::Idle), (2, Reason::Idle)]);
+    assert_eq!(evicted(&parked, 9999, &forever(), 0), [(2, Reason::Idle), (3, Reason::Idle)]);
+    // A clock that was set back evicts nothing.
+    assert_eq!(evicted(&parked, 0, &policy, 0), []);
 }
 
 #[test]
@@ -50,30 +50,30 @@ fn of_a_function_or_tenant_that_has_too_many_the_oldest_go() {
         slot(5, 2, 1, 1),
     ];
     let policy = PoolPolicy { parked_per_function: Some(2), ..forever() };
-    assert_eq!(retired(&parked, 40, &policy, 0), [(2, Reason::Function)]);
+    assert_eq!(evicted(&parked, 40, &policy, 0), [(2, Reason::Function)]);
     let policy = PoolPolicy { parked_per_tenant: Some(1), ..policy };
     let expected = [(4, Reason::Tenant), (2, Reason::Function), (3, Reason::Tenant)];
-    assert_eq!(retired(&parked, 40, &policy, 0), expected);
+    assert_eq!(evicted(&parked, 40, &policy, 0), expected);
 }
 
 #[test]
 fn slots_without_a_function_count_for_their_tenant_only() {
     let parked = [slot(1, 1, 0, 1), slot(2, 1, 0, 2)];
     let policy = PoolPolicy { parked_per_function: Some(1), ..forever() };
-    assert_eq!(retired(&parked, 9, &policy, 0), []);
+    assert_eq!(evicted(&parked, 9, &policy, 0), []);
     let policy = PoolPolicy { parked_per_tenant: Some(1), ..forever() };
-    assert_eq!(retired(&parked, 9, &policy, 0), [(1, Reason::Tenant)]);
+    assert_eq!(evicted(&parked, 9, &policy, 0), [(1, Reason::Tenant)]);
 }
 
 #[test]
 fn room_is_made_by_the_oldest_of_all_whosever_they_are() {
     let parked = [slot(1, 1, 1, 30), slot(2, 1, 2, 40), slot(3, 2, 1, 10), slot(4, 3, 1, 20)];
     let expected = [(3, Reason::Room), (4, Reason::Room)];
-    assert_eq!(retired(&parked, 50, &forever(), 2), expected);
+    assert_eq!(evicted(&parked, 50, &forever(), 2), expected);
     // What goes for another reason makes room as well.
     let policy = PoolPolicy { idle_ttl: Some(Duration::from_secs(35)), ..PoolPolicy::default() };
     let expected = [(3, Reason::Idle), (4, Reason::Room)];
-    assert_eq!(retired(&parked, 50, &policy, 2), expected);
+    assert_eq!(evicted(&parked, 50, &policy, 2), expected);
 }
 
 prop_compose! {
@@ -114,9 +114,9 @@ proptest! {
         let now = 100 * SECOND;
         let (mut left, mut gone) = (slots.clone(), Vec::new());
         loop {
-            let retired = u32::try_from(gone.len()).unwrap();
-            let some = retire(&left, now, &policy, room.saturating_sub(retired));
-            prop_assert!(some.len() <= MOST_RETIRED);
+            let evicted = u32::try_from(gone.len()).unwrap();
+            let some = evictions(&left, now, &policy, room.saturating_sub(evicted));
+            prop_assert!(some.len() <= MOST_EVICTED);
             prop_assert!(some.is_sorted_by_key(|one| one.since));
             if some.is_empty() {
                 break;

@@ -52,7 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     _folder: tempfile::TempDir,
     store: Store,
-    pool: PoolInForce,
+    pool: EffectivePool,
     record: Pool,
     running: Vec<(AttachmentId, SlotId)>,
     /// The trust domains of those that had a slot, in order.
@@ -72,7 +72,7 @@ impl World {
         let policy = PoolPolicy { scope, ..PoolPolicy::default() };
         let key = PoolKey([7; 16]);
         let pool =
-            PoolInForce { id: id.clone(), key, policy, template: None, template_owner: None };
+            EffectivePool { id: id.clone(), key, policy, template: None, template_owner: None };
         let record = Pool {
             key,
             conf: Vec::new(),
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// A claim, and the slot that it came to.
-    fn try_start(&mut self, asker: &Asker) -> Result<Option<(Slot, Outcome)>, LifecycleError> {
+    fn try_start(&mut self, asker: &Asker) -> Result<Option<(Slot, Outcome)>, NodeError> {
         self.started += 1;
         let PoolId { network, ifname, .. } = self.pool.id.clone();
         let container = format!("c{}", self.started).parse().unwrap();
@@ -126,8 +126,8 @@ impl World {
             ..User::default()
         };
         let domain = domain(&self.pool.policy, &user);
-        let terms = Terms { mode: asker.mode, domain: domain.clone(), idle_ttl: None };
-        let wanted = Wanted {
+        let terms = EffectiveTerms { mode: asker.mode, domain: domain.clone(), idle_ttl: None };
+        let wanted = SlotRequest {
             attachment: &attachment,
             pool: &self.pool,
             terms,
@@ -280,7 +280,7 @@ fn a_tenant_has_no_more_slots_than_it_may_have_parked_ones_included() {
     world.start(&RESIZE).unwrap();
     world.stop();
     let refused = world.try_start(&Asker { function: Some("g"), ..RESIZE }).unwrap_err();
-    assert!(matches!(refused, LifecycleError::TenantLimit { limit: 1, .. }), "{refused}");
+    assert!(matches!(refused, NodeError::TenantLimit { limit: 1, .. }), "{refused}");
     assert!(world.start(&Asker { tenant: Some("b"), ..RESIZE }).is_some());
     assert!(world.start(&RESIZE).is_some(), "its own is counted already");
 }

@@ -115,7 +115,7 @@ fn link_gone(view: &View<'_>, slot: &Slot) -> Finding {
 /// A slot of a pool whose namespace is not kept.
 fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let found = match &view.seen.namespaces {
-        Namespaces::Elsewhere => return None,
+        Namespaces::WrongMountNamespace => return None,
         Namespaces::None => None,
         Namespaces::Kept(kept) => kept.slots.get(&slot.id).copied(),
     };

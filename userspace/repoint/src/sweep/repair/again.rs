@@ -7,7 +7,7 @@ use super::{Finding, Remedy, unchanged};
 use crate::{
     netlink::{RouteSocket, get_link},
     netns::Kept,
-    node::{LifecycleError, Node},
+    node::{Node, NodeError},
     store::{Read, Slot, StoreError},
     sweep::{
         Kind,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Which of some slots are still as they are to be deleted for.
-pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, LifecycleError> {
+pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, NodeError> {
     let slots = node.store.read(|transaction| {
         let on_record = batch.iter().map(|finding| on_record(transaction, finding));
         on_record.collect::<Result<Vec<_>, StoreError>>()
@@ -58,17 +58,17 @@ fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, 
 }
 
 /// What is kept of namespaces, where that is asked for.
-fn kept(node: &Node, batch: &[Finding], in_use: &[&Slot]) -> Result<Kept, LifecycleError> {
+fn kept(node: &Node, batch: &[Finding], in_use: &[&Slot]) -> Result<Kept, NodeError> {
     let asked =
         !in_use.is_empty() || batch.iter().any(|finding| finding.kind == Kind::SlotNamespace);
-    match if asked { node.hidden_existing()? } else { None } {
-        Some(hidden) => Ok(hidden.enter(|inside| inside.kept())??),
+    match if asked { node.existing_netns_store()? } else { None } {
+        Some(netns_store) => Ok(netns_store.enter(|inside| inside.kept())??),
         None => Ok(Kept::default()),
     }
 }
 
 /// Whether a slot's interface is gone.
-fn is_gone(socket: &mut RouteSocket, slot: &Slot) -> Result<bool, LifecycleError> {
+fn is_gone(socket: &mut RouteSocket, slot: &Slot) -> Result<bool, NodeError> {
     match get_link(socket, &slot.id.host_ifname()) {
         Err(error) if error.is_absent() => Ok(true),
         found => Ok(found.map(|_| false)?),

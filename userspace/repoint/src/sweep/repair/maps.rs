@@ -7,13 +7,13 @@
 
 use std::net::IpAddr;
 
-use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, unchanged};
+use super::{BATCH, Finding, Outcomes, Remedy, RepairOutcome, done, failed, unchanged};
 use crate::{
     datapath::Maps,
     failpoint,
     model::SlotId,
-    node::{LifecycleError, Node},
-    slot::point,
+    node::{Node, NodeError},
+    slot::write_entries,
     store::{Read, Slot, SlotState},
     sweep::{Version, compare::identity},
 };
@@ -22,35 +22,35 @@ pub(super) fn is_of_maps(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Point(_) | Remedy::RemoveEndpoint(..) | Remedy::RemoveInterface(..))
 }
 
-pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
+pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Outcomes {
     let maps = match node.maps() {
         Ok(Some(maps)) => maps,
-        Ok(None) => return due.into_iter().map(|finding| (finding, Fate::Gone)).collect(),
+        Ok(None) => return due.into_iter().map(|finding| (finding, RepairOutcome::Gone)).collect(),
         Err(error) => return failed(&due, error),
     };
-    let mut fates = Vec::with_capacity(due.len());
+    let mut outcomes = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         let written = node.store.read(|transaction| {
             let write = |finding: &Finding| {
-                let fate = match write(transaction, &maps, &finding.remedy) {
+                let outcome = match write(transaction, &maps, &finding.remedy) {
                     Ok(true) => done(&finding.remedy),
-                    Ok(false) => Fate::Gone,
-                    Err(error) => Fate::Failed(error),
+                    Ok(false) => RepairOutcome::Gone,
+                    Err(error) => RepairOutcome::Failed(error),
                 };
                 failpoint::hit("sweep:entry");
-                (finding.clone(), fate)
+                (finding.clone(), outcome)
             };
-            Ok::<_, LifecycleError>(batch.iter().map(write).collect::<Vec<_>>())
+            Ok::<_, NodeError>(batch.iter().map(write).collect::<Vec<_>>())
         });
         match written {
-            Ok(written) => fates.extend(written),
-            Err(error) => fates.extend(failed(batch, error)),
+            Ok(written) => outcomes.extend(written),
+            Err(error) => outcomes.extend(failed(batch, error)),
         }
     }
-    fates
+    outcomes
 }
 
-fn write(transaction: &Read<'_>, maps: &Maps, remedy: &Remedy) -> Result<bool, LifecycleError> {
+fn write(transaction: &Read<'_>, maps: &Maps, remedy: &Remedy) -> Result<bool, NodeError> {
     match remedy {
         Remedy::Point(seen) => point_again(transaction, maps, seen),
         Remedy::RemoveEndpoint(address, ifindex) => {
@@ -63,13 +63,9 @@ fn write(transaction: &Read<'_>, maps: &Maps, remedy: &Remedy) -> Result<bool, L
     }
 }
 
-fn point_again(
-    transaction: &Read<'_>,
-    maps: &Maps,
-    seen: &Version,
-) -> Result<bool, LifecycleError> {
+fn point_again(transaction: &Read<'_>, maps: &Maps, seen: &Version) -> Result<bool, NodeError> {
     let Some(slot) = unchanged(transaction, seen)? else { return Ok(false) };
-    point(&slot, slot.host_ifindex, identity(&slot), maps)?;
+    write_entries(&slot, slot.host_ifindex, identity(&slot), maps)?;
     Ok(true)
 }
 
@@ -78,7 +74,7 @@ fn remove_endpoint(
     maps: &Maps,
     address: IpAddr,
     ifindex: u32,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     let owner = transaction.address_owner(address)?;
     let owner = owner.map(|owner| transaction.slot(owner)).transpose()?.flatten();
     if owner.is_some_and(|owner| !has_lost_interface(&owner)) {
@@ -96,7 +92,7 @@ fn remove_interface(
     maps: &Maps,
     ifindex: u32,
     slot: SlotId,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     let used = |slot: Slot| {
         matches!(slot.state(), SlotState::Building | SlotState::Deleting)
             || slot.host_ifindex == ifindex && !has_lost_interface(&slot)

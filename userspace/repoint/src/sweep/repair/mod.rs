@@ -13,8 +13,8 @@ use super::finding::{Finding, Remedy};
 use crate::{
     failpoint,
     lock::Lock,
-    node::{LifecycleError, Node},
-    store::{Slot, StoreError, Survey, Transaction},
+    node::{Node, NodeError},
+    store::{Access, Slot, StoreError, Survey, Transaction},
     sweep::Version,
     threads,
 };
@@ -24,13 +24,13 @@ const BATCH: usize = 64;
 
 /// What became of a finding.
 #[derive(Debug)]
-pub enum Fate {
+pub enum RepairOutcome {
     /// It was repaired, so.
     Done(String),
     /// It was not so any more.
     Gone,
     /// It could not be repaired.
-    Failed(LifecycleError),
+    Failed(NodeError),
     /// It would have been repaired.
     Due,
     /// It waits for its time to come, or for what failed to be tried again.
@@ -40,7 +40,7 @@ pub enum Fate {
 }
 
 /// What became of each finding of some.
-type Fates = Vec<(Finding, Fate)>;
+type Outcomes = Vec<(Finding, RepairOutcome)>;
 
 /// The right to repair a node: one sweep has it at a time.
 pub(super) struct Repairs<'a> {
@@ -50,16 +50,16 @@ pub(super) struct Repairs<'a> {
 
 impl<'a> Repairs<'a> {
     /// Waits for others that sweep, for as long as `patience`.
-    pub(super) fn begin(node: &'a Node, patience: Duration) -> Result<Self, LifecycleError> {
+    pub(super) fn begin(node: &'a Node, patience: Duration) -> Result<Self, NodeError> {
         let lock = Lock::exclusive(&node.directories.run.join("sweep.lock"), patience);
-        let lock = lock.map_err(LifecycleError::Sweeping)?;
+        let lock = lock.map_err(NodeError::Sweeping)?;
         records::record_boot(node)?;
         Ok(Self { node, _lock: lock })
     }
 
     /// Forgets texts of templates, and fingerprints, that no slot and no pool names any more: on a healthy
     /// node, too, where templates are replaced.
-    pub(super) fn prune(&self, seen: &Survey) -> Result<(), LifecycleError> {
+    pub(super) fn prune(&self, seen: &Survey) -> Result<(), NodeError> {
         // What cannot be read may name any of them.
         if !seen.unreadable.is_empty() {
             return Ok(());
@@ -73,7 +73,7 @@ impl<'a> Repairs<'a> {
 
     /// Puts findings right: what others stand on comes first. On a thread of its own, since it goes
     /// in and out of namespaces.
-    pub(super) fn put_right(&self, due: &[Finding]) -> Fates {
+    pub(super) fn put_right(&self, due: &[Finding]) -> Outcomes {
         if due.is_empty() {
             return Vec::new();
         }
@@ -89,7 +89,7 @@ struct Way {
     after: &'static str,
     /// What it repairs.
     puts_right: fn(&Remedy) -> bool,
-    put_right: fn(&Node, Vec<Finding>) -> Fates,
+    put_right: fn(&Node, Vec<Finding>) -> Outcomes,
 }
 
 /// Every way, in their order.
@@ -164,8 +164,8 @@ const WAYS: [Way; 11] = [
     },
 ];
 
-fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
-    let mut fates = Vec::with_capacity(due.len());
+fn put_right(node: &Node, mut due: Vec<Finding>) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(due.len());
     for way in &WAYS {
         let (some, others): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|finding| (way.puts_right)(&finding.remedy));
@@ -174,53 +174,53 @@ fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
             continue;
         }
         failpoint::hit(way.before);
-        fates.extend((way.put_right)(node, some));
+        outcomes.extend((way.put_right)(node, some));
         failpoint::hit(way.after);
     }
-    fates
+    outcomes
 }
 
 /// Repairs findings one by one. `work` says what was done; nothing, where it was not needed.
 fn each(
     due: Vec<Finding>,
-    work: impl Fn(&Remedy) -> Result<Option<String>, LifecycleError>,
-) -> Fates {
+    work: impl Fn(&Remedy) -> Result<Option<String>, NodeError>,
+) -> Outcomes {
     let reported = |finding: Finding| {
-        let fate = match work(&finding.remedy) {
-            Ok(Some(done)) => Fate::Done(done),
-            Ok(None) => Fate::Gone,
-            Err(error) => Fate::Failed(error),
+        let outcome = match work(&finding.remedy) {
+            Ok(Some(done)) => RepairOutcome::Done(done),
+            Ok(None) => RepairOutcome::Gone,
+            Err(error) => RepairOutcome::Failed(error),
         };
         failpoint::hit("sweep:one");
-        (finding, fate)
+        (finding, outcome)
     };
     due.into_iter().map(reported).collect()
 }
 
 /// What becomes of findings that were to be repaired together: the first has the error, and all are
 /// tried again by the next sweep.
-fn failed(due: &[Finding], error: impl Into<LifecycleError>) -> Fates {
+fn failed(due: &[Finding], error: impl Into<NodeError>) -> Outcomes {
     let mut error = Some(error.into());
-    let mut fate = || error.take().map_or(Fate::Waits, Fate::Failed);
-    due.iter().map(|finding| (finding.clone(), fate())).collect()
+    let mut outcome = || error.take().map_or(RepairOutcome::Waits, RepairOutcome::Failed);
+    due.iter().map(|finding| (finding.clone(), outcome())).collect()
 }
 
 /// What was done, in the words of the remedy.
-fn done(remedy: &Remedy) -> Fate {
-    Fate::Done(remedy.words().to_owned())
+fn done(remedy: &Remedy) -> RepairOutcome {
+    RepairOutcome::Done(remedy.words().to_owned())
 }
 
 /// Whether a file is there to be removed.
-fn remove(path: &Path) -> Result<Option<String>, LifecycleError> {
+fn remove(path: &Path) -> Result<Option<String>, NodeError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(Some("removed the file".to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LifecycleError::File { what: "remove", path: path.to_owned(), source }),
+        Err(source) => Err(NodeError::File { what: "remove", path: path.to_owned(), source }),
     }
 }
 
 /// The slot, if it is as it was seen.
-fn unchanged<T: lmdb::Transaction>(
+fn unchanged<T: Access>(
     transaction: &Transaction<'_, T>,
     seen: &Version,
 ) -> Result<Option<Slot>, StoreError> {

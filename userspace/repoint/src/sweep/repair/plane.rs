@@ -4,19 +4,19 @@ use std::fs::File;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{BATCH, Fate, Fates, Finding, Remedy, done, failed, remove, unchanged};
+use super::{BATCH, Finding, Outcomes, Remedy, RepairOutcome, done, failed, remove, unchanged};
 use crate::{
     agent_socket,
     datapath::{self, Datapath, Programs},
     failpoint,
     netlink::RouteSocket,
-    node::{HalfFate, LifecycleError, Node, half_differs, repair_halves},
+    node::{HalfFate, Node, NodeError, half_differs, repair_halves},
     private,
     slot::{attach_by_tcx, attach_filters, release_masquerade, require_masquerade},
     store::{Hook, Slot, StoreError},
 };
 
-pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {
     let (bpf, run) = (&node.directories.bpf, &node.directories.run);
     if *remedy == Remedy::Reload {
         datapath::reload(bpf, run)?;
@@ -27,22 +27,24 @@ pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, Lifec
 }
 
 /// Attaches the pinned programs to slots' interfaces, in the place of others: no packet meets none.
-pub(super) fn attach(node: &Node, due: Vec<Finding>) -> Fates {
+pub(super) fn attach(node: &Node, due: Vec<Finding>) -> Outcomes {
     let programs = Datapath::open_existing(&node.directories.bpf);
     let (programs, mut socket) = match (programs, RouteSocket::open()) {
         (Ok(Some(datapath)), Ok(socket)) => (datapath.programs, socket),
-        (Ok(None), _) => return due.into_iter().map(|finding| (finding, Fate::Gone)).collect(),
+        (Ok(None), _) => {
+            return due.into_iter().map(|finding| (finding, RepairOutcome::Gone)).collect();
+        }
         (Err(error), _) => return failed(&due, error),
         (_, Err(error)) => return failed(&due, error),
     };
-    let mut fates = Vec::with_capacity(due.len());
+    let mut outcomes = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         match attach_some(node, &programs, &mut socket, batch) {
-            Ok(some) => fates.extend(some),
-            Err(error) => fates.extend(failed(batch, error)),
+            Ok(some) => outcomes.extend(some),
+            Err(error) => outcomes.extend(failed(batch, error)),
         }
     }
-    fates
+    outcomes
 }
 
 fn attach_some(
@@ -50,7 +52,7 @@ fn attach_some(
     programs: &Programs,
     socket: &mut RouteSocket,
     batch: &[Finding],
-) -> Result<Fates, LifecycleError> {
+) -> Result<Outcomes, NodeError> {
     let slots: Vec<Option<Slot>> = node.store.read(|transaction| {
         let slot = |finding: &Finding| match &finding.remedy {
             Remedy::Attach(seen) => unchanged(transaction, seen),
@@ -73,27 +75,27 @@ fn attach_some(
     if let Some(refusal) = refusals.into_iter().find(|refusal| !harmless(refusal)) {
         return Err(refusal.into());
     }
-    let fate = |slot: Option<Slot>, finding: &Finding| match slot {
+    let outcome = |slot: Option<Slot>, finding: &Finding| match slot {
         Some(_) => done(&finding.remedy),
-        None => Fate::Gone,
+        None => RepairOutcome::Gone,
     };
-    Ok(slots.into_iter().zip(batch).map(|(slot, one)| (one.clone(), fate(slot, one))).collect())
+    Ok(slots.into_iter().zip(batch).map(|(slot, one)| (one.clone(), outcome(slot, one))).collect())
 }
 
 /// Restores the halves of slots that are as they were seen.
-pub(super) fn restore_halves(node: &Node, due: &[Finding]) -> Fates {
-    let mut fates = Vec::with_capacity(due.len());
+pub(super) fn restore_halves(node: &Node, due: &[Finding]) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         match restore_some(node, batch) {
-            Ok(some) => fates.extend(some),
-            Err(error) => fates.extend(failed(batch, error)),
+            Ok(some) => outcomes.extend(some),
+            Err(error) => outcomes.extend(failed(batch, error)),
         }
     }
-    fates
+    outcomes
 }
 
-fn restore_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError> {
-    let (mut due, mut slots, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+fn restore_some(node: &Node, batch: &[Finding]) -> Result<Outcomes, NodeError> {
+    let (mut due, mut slots, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for finding in batch {
         let Remedy::RestoreHalf(seen) = &finding.remedy else { continue };
         match node.store.read(|transaction| unchanged(transaction, seen))? {
@@ -101,28 +103,28 @@ fn restore_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError>
                 due.push(finding.clone());
                 slots.push(slot);
             }
-            None => fates.push((finding.clone(), Fate::Gone)),
+            None => outcomes.push((finding.clone(), RepairOutcome::Gone)),
         }
     }
     let repaired = repair_halves(node, &slots)?;
-    for ((finding, slot), fate) in due.into_iter().zip(&slots).zip(repaired) {
-        let fate = match fate {
+    for ((finding, slot), outcome) in due.into_iter().zip(&slots).zip(repaired) {
+        let outcome = match outcome {
             HalfFate::Restored(_) => done(&finding.remedy),
-            HalfFate::Differs(_, Some(error)) => Fate::Failed(error),
-            HalfFate::Differs(parts, None) => Fate::Failed(half_differs(slot, &parts)),
+            HalfFate::Differs(_, Some(error)) => RepairOutcome::Failed(error),
+            HalfFate::Differs(parts, None) => RepairOutcome::Failed(half_differs(slot, &parts)),
             HalfFate::Whole
             | HalfFate::Gone
             | HalfFate::Strange
             | HalfFate::Changed
-            | HalfFate::Contested => Fate::Gone,
+            | HalfFate::Contested => RepairOutcome::Gone,
         };
-        fates.push((finding, fate));
+        outcomes.push((finding, outcome));
     }
-    Ok(fates)
+    Ok(outcomes)
 }
 
 /// What slots need of the node. The rule is looked for again, under a lock.
-pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {
     let run = &node.directories.run;
     if let Remedy::SwitchOn(family) = remedy {
         return Ok(family.switch_on()?.then(|| remedy.words().to_owned()));
@@ -135,7 +137,7 @@ pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, Lifec
     Ok(Some("removed the rule".to_owned()))
 }
 
-pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, LifecycleError> {
+pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {
     if let Remedy::RemoveFile(path) = remedy {
         let has = |slot: &Slot| slot.netns_path.as_ref() == Some(path);
         let used = node.store.read(|transaction| transaction.any_slot(has))?;

@@ -1,11 +1,11 @@
 //! The database against itself.
 
-use super::{BATCH, Fate, Fates, Finding, Remedy, done, unchanged};
+use super::{BATCH, Finding, Outcomes, Remedy, RepairOutcome, done, unchanged};
 use crate::{
     boot::boot_id,
     failpoint,
-    netns::HiddenNamespaces,
-    node::{LifecycleError, Node},
+    netns::NetnsStore,
+    node::{Node, NodeError},
     store::{StoreError, Write},
 };
 
@@ -21,35 +21,41 @@ pub(super) fn is_of_records(remedy: &Remedy) -> bool {
     )
 }
 
-pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Fates {
+pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Outcomes {
     // What is to be recorded may stand where something is to be forgotten first.
     due.sort_by_key(|finding| {
         matches!(finding.remedy, Remedy::RecordAttachment(_) | Remedy::RecordAddress(..))
     });
-    let mut fates = Vec::with_capacity(due.len());
+    let mut outcomes = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         let repaired = node.store.write(|transaction| {
             let repair = |finding: &Finding| repair(transaction, &finding.remedy);
             batch.iter().map(repair).collect::<Result<Vec<_>, StoreError>>()
         });
         match repaired {
-            Ok(repaired) => fates.extend(batch.iter().zip(repaired).map(|(finding, repaired)| {
-                (finding.clone(), if repaired { done(&finding.remedy) } else { Fate::Gone })
-            })),
+            Ok(repaired) => {
+                outcomes.extend(batch.iter().zip(repaired).map(|(finding, repaired)| {
+                    (
+                        finding.clone(),
+                        if repaired { done(&finding.remedy) } else { RepairOutcome::Gone },
+                    )
+                }));
+            }
             // One that cannot be repaired does not keep the others from it.
             Err(_) => {
-                fates.extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))));
+                outcomes
+                    .extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))));
             }
         }
     }
-    fates
+    outcomes
 }
 
-fn alone(node: &Node, finding: &Finding) -> Fate {
+fn alone(node: &Node, finding: &Finding) -> RepairOutcome {
     match node.store.write(|transaction| repair(transaction, &finding.remedy)) {
         Ok(true) => done(&finding.remedy),
-        Ok(false) => Fate::Gone,
-        Err(error) => Fate::Failed(error.into()),
+        Ok(false) => RepairOutcome::Gone,
+        Err(error) => RepairOutcome::Failed(error.into()),
     }
 }
 
@@ -97,12 +103,12 @@ pub(super) fn record_boot(node: &Node) -> Result<(), StoreError> {
 }
 
 /// Forgets the slots of a boot that is over, and the place where their namespaces were.
-pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, LifecycleError> {
+pub(super) fn forget_boot(node: &Node) -> Result<Option<String>, NodeError> {
     let Some(boot) = boot_id() else { return Ok(None) };
     if !node.store.write(|transaction| transaction.begin_boot(&boot))? {
         return Ok(None);
     }
     failpoint::hit("sweep:boot-forgotten");
-    HiddenNamespaces::remove(&node.directories.run)?;
+    NetnsStore::remove(&node.directories.run)?;
     Ok(Some("forgot all slots, which ended with that boot".to_owned()))
 }

@@ -1,13 +1,13 @@
 //! Slots as a whole, and interfaces and namespaces of slots that are not on record.
 
-use super::{BATCH, Fate, Fates, Finding, Remedy, again, done, failed, unchanged};
+use super::{BATCH, Finding, Outcomes, Remedy, RepairOutcome, again, done, failed, unchanged};
 use crate::{
     failpoint,
     model::SlotId,
     netlink::{RouteSocket, get_link},
-    node::{LifecycleError, Node, now},
+    node::{Node, NodeError, now},
     pool,
-    retire::{self, destroy},
+    retire::{self, delete_slots},
     slot::{Alias, release_masquerade, remove_links_named, tear_down},
     store::{Slot, SlotState, StoreError},
     sweep::Version,
@@ -17,23 +17,23 @@ pub(super) fn is_of_slots(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Delete(_) | Remedy::Resume(_) | Remedy::Scrub(_))
 }
 
-pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Fates {
-    let mut fates = Vec::with_capacity(due.len());
+pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(due.len());
     let (deleted, others): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|finding| matches!(finding.remedy, Remedy::Delete(_)));
     for batch in deleted.chunks(BATCH) {
-        fates.extend(delete(node, batch));
+        outcomes.extend(delete(node, batch));
     }
-    fates.extend(super::each(others, |remedy| match remedy {
+    outcomes.extend(super::each(others, |remedy| match remedy {
         Remedy::Resume(seen) => resume(node, seen),
         Remedy::Scrub(seen) => scrub(node, seen),
         _ => Ok(None),
     }));
-    fates
+    outcomes
 }
 
 /// Removes all there is of some slots that are as they were seen.
-fn delete(node: &Node, batch: &[Finding]) -> Fates {
+fn delete(node: &Node, batch: &[Finding]) -> Outcomes {
     let deleting = again::still_so(node, batch);
     let deleting = deleting.and_then(|still| Ok(mark_deleting(node, batch, &still)?));
     let deleting = match deleting {
@@ -43,29 +43,31 @@ fn delete(node: &Node, batch: &[Finding]) -> Fates {
     failpoint::hit("sweep:deleting");
     let (own, others): (Vec<_>, Vec<_>) =
         deleting.iter().flatten().cloned().partition(|slot| slot.owns_netns);
-    let mut failure = destroy(node, &own).err();
+    let mut failure = delete_slots(node, &own).err();
     let is_kept = |slot: &Slot| {
         let recorded = node.store.read(|transaction| transaction.slot(slot.id));
         !matches!(recorded, Ok(None))
     };
-    let mut fates = Vec::with_capacity(batch.len());
+    let mut outcomes = Vec::with_capacity(batch.len());
     for (slot, finding) in deleting.into_iter().zip(batch) {
-        let fate = match &slot {
-            None => Fate::Gone,
+        let outcome = match &slot {
+            None => RepairOutcome::Gone,
             Some(slot) if !slot.owns_netns => {
-                remove(node, slot).map_or_else(Fate::Failed, |()| done(&finding.remedy))
+                remove(node, slot).map_or_else(RepairOutcome::Failed, |()| done(&finding.remedy))
             }
             // The first that is on record still has the error.
-            Some(slot) if is_kept(slot) => failure.take().map_or(Fate::Waits, Fate::Failed),
+            Some(slot) if is_kept(slot) => {
+                failure.take().map_or(RepairOutcome::Waits, RepairOutcome::Failed)
+            }
             Some(_) => done(&finding.remedy),
         };
-        fates.push((finding.clone(), fate));
+        outcomes.push((finding.clone(), outcome));
     }
     if others.iter().any(|slot| slot.masquerade) {
         // One that stays is found by the next look.
         drop(release_masquerade(&node.directories.run, &node.store));
     }
-    fates
+    outcomes
 }
 
 /// Marks slots as being deleted that are as they were seen, if the reason still holds.
@@ -88,7 +90,7 @@ fn mark_deleting(
 }
 
 /// Removes all there is of a slot that is in a namespace of its runtime's.
-fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
+fn remove(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     let maps = node.maps()?;
     if let Some(error) = tear_down(slot, maps.as_ref()).into_iter().next() {
         return Err(error.into());
@@ -100,50 +102,55 @@ fn remove(node: &Node, slot: &Slot) -> Result<(), LifecycleError> {
 }
 
 /// Has a slot scrubbed again, unless a process scrubs it now.
-fn resume(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
+fn resume(node: &Node, seen: &Version) -> Result<Option<String>, NodeError> {
     let resumed = pool::resume(node, seen.slot)?;
     Ok(resumed.then(|| "it will be scrubbed again".to_owned()))
 }
 
 /// Scrubs a slot that came back; it is deleted if it is in use for too long.
-fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, LifecycleError> {
+fn scrub(node: &Node, seen: &Version) -> Result<Option<String>, NodeError> {
     let slot = node.store.read(|transaction| unchanged(transaction, seen))?;
     let Some(slot) = slot else { return Ok(None) };
-    let fates = retire::scrub(node, &[slot])?;
-    Ok(fates.into_iter().next().and_then(|(_, fate)| match fate {
-        retire::Fate::Ready { .. } => Some("scrubbed: it is parked".to_owned()),
-        retire::Fate::Unwanted => Some("deleted: no container may have it again".to_owned()),
-        retire::Fate::Deleted(why) => Some(format!("deleted: {why}")),
-        retire::Fate::InUse(_) => None,
+    let outcomes = retire::scrub(node, &[slot])?;
+    Ok(outcomes.into_iter().next().and_then(|(_, outcome)| match outcome {
+        retire::ScrubOutcome::Ready { .. } => Some("scrubbed: it is parked".to_owned()),
+        retire::ScrubOutcome::Unwanted => {
+            Some("deleted: no container may have it again".to_owned())
+        }
+        retire::ScrubOutcome::Deleted(why) => Some(format!("deleted: {why}")),
+        retire::ScrubOutcome::InUse(_) => None,
     }))
 }
 
 /// Removes interfaces of slots that are not on record.
-pub(super) fn remove_links(node: &Node, due: &[Finding]) -> Fates {
-    let mut fates = Vec::with_capacity(due.len());
+pub(super) fn remove_links(node: &Node, due: &[Finding]) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(due.len());
     for batch in due.chunks(BATCH) {
         match remove_some(node, batch) {
-            Ok(some) => fates.extend(some),
-            Err(error) => fates.extend(failed(batch, error)),
+            Ok(some) => outcomes.extend(some),
+            Err(error) => outcomes.extend(failed(batch, error)),
         }
     }
-    fates
+    outcomes
 }
 
-fn remove_some(node: &Node, batch: &[Finding]) -> Result<Fates, LifecycleError> {
+fn remove_some(node: &Node, batch: &[Finding]) -> Result<Outcomes, NodeError> {
     let mut socket = RouteSocket::open()?;
     let mut names = Vec::with_capacity(batch.len());
-    let mut fates = Vec::with_capacity(batch.len());
+    let mut outcomes = Vec::with_capacity(batch.len());
     for finding in batch {
         let Remedy::RemoveLink(slot, ifindex) = finding.remedy else { continue };
         let stray = is_stray(node, &mut socket, slot, ifindex)?;
         if stray {
             names.push(slot.host_ifname());
         }
-        fates.push((finding.clone(), if stray { done(&finding.remedy) } else { Fate::Gone }));
+        outcomes.push((
+            finding.clone(),
+            if stray { done(&finding.remedy) } else { RepairOutcome::Gone },
+        ));
     }
     remove_links_named(&names)?;
-    Ok(fates)
+    Ok(outcomes)
 }
 
 /// Whether an interface is still what it was seen to be.
@@ -152,7 +159,7 @@ fn is_stray(
     socket: &mut RouteSocket,
     slot: SlotId,
     ifindex: u32,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     if node.store.read(|transaction| transaction.slot(slot))?.is_some() {
         return Ok(false);
     }
@@ -168,14 +175,14 @@ fn is_stray(
 }
 
 /// Lets go of namespaces that are kept for slots that are not on record.
-pub(super) fn release_namespaces(node: &Node, due: Vec<Finding>) -> Fates {
+pub(super) fn release_namespaces(node: &Node, due: Vec<Finding>) -> Outcomes {
     super::each(due, |remedy| {
         let Remedy::ReleaseNamespace(slot) = remedy else { return Ok(None) };
         if node.store.read(|transaction| transaction.slot(*slot))?.is_some() {
             return Ok(None);
         }
-        let Some(hidden) = node.hidden_existing()? else { return Ok(None) };
-        hidden.enter(|inside| inside.release(*slot))??;
+        let Some(netns_store) = node.existing_netns_store()? else { return Ok(None) };
+        netns_store.enter(|inside| inside.release(*slot))??;
         Ok(Some("let the namespace go".to_owned()))
     })
 }

@@ -162,7 +162,7 @@ fn nothing_of_a_damaged_record_is_touched() {
 #[test]
 fn nothing_is_concluded_from_what_cannot_be_seen() {
     let mut seen = node(at_work());
-    seen.namespaces = Namespaces::Elsewhere;
+    seen.namespaces = Namespaces::WrongMountNamespace;
     assert_eq!(found(&seen), []);
 }
 

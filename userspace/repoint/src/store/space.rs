@@ -1,4 +1,4 @@
-//! Room in the file of an environment.
+//! Space in the file of an environment.
 //!
 //! LMDB writes changed pages elsewhere, so that deleting takes pages, too: where the file system is
 //! full, or the map, nothing could be deleted any more. So the file is longer than what is used of
@@ -24,7 +24,7 @@ const UNWRITTEN: u64 = 16;
 
 /// What is known of the room in an environment's file.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Space {
     /// Length of the file when it was looked at last, bytes. It never becomes shorter.
     length: u64,
     /// Size of a page, bytes.
@@ -33,7 +33,7 @@ pub(super) struct Room {
     map: u64,
 }
 
-impl Room {
+impl Space {
     /// The room in an environment that was just opened, whose file has this length. Its tail may be
     /// lost: reading behind the end would kill the process (`SIGBUS`), reading zeros is an error.
     pub(super) fn of(
@@ -44,17 +44,17 @@ impl Room {
         advice: &'static str,
     ) -> Result<Self, StoreError> {
         let stat = environment.stat().map_err(failed)?;
-        let mut room = Self { length, page: stat.page_size().into(), map: map as u64 };
-        let used = room.used(environment)?;
-        if length + UNWRITTEN * room.page < used {
+        let mut space = Self { length, page: stat.page_size().into(), map: map as u64 };
+        let used = space.used(environment)?;
+        if length + UNWRITTEN * space.page < used {
             let path = path.to_owned();
             return Err(StoreError::Truncated { path, length, used, advice });
         }
         if length < used {
             file.set_len(used).map_err(|source| no_space(path, source))?;
-            room.length = used;
+            space.length = used;
         }
-        Ok(room)
+        Ok(space)
     }
 
     /// Ensures that more can be written without the reserve. The caller holds the lock.

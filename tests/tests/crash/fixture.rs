@@ -33,13 +33,13 @@ pub fn executable(name: &str) -> PathBuf {
 
 /// A node, and the network that a scenario is about.
 #[derive(Debug)]
-pub struct Ground<'a> {
+pub struct Fixture<'a> {
     pub node: &'a Node,
     pub network: Network,
     configuration: Value,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> Fixture<'a> {
     /// For the calling thread, which is on the node.
     pub fn new(node: &'a Node, change: fn(&mut Value)) -> Result<Self> {
         let mut configuration = json!({

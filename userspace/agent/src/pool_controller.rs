@@ -1,4 +1,4 @@
-//! The keeper: deletes what no container may have again, and fills and drains pools.
+//! The pool controller: deletes what no container may have again, and fills and drains pools.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,10 +12,10 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     ipam::Reserved,
-    node::{LifecycleError, Node, now, reserved_addresses},
+    node::{Node, NodeError, now, reserved_addresses},
     pool::{
-        Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_RETIRED, Plan, Reason, delete_oldest,
-        demanded, plan, refill, resume_scrubbing, retire, supply,
+        Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_EVICTED, Plan, Reason, delete_oldest,
+        demanded, evictions, plan, refill, resume_scrubbing, supply,
     },
     retire::{dirty_slots, scrub},
     store::{Pool, PoolId, SlotState},
@@ -34,9 +34,9 @@ const TOGETHER: Duration = Duration::from_millis(200);
 /// How long a pool that cannot be filled is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// What the keeper remembers from round to round.
+/// What the pool controller remembers from round to round.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct PoolController {
     node: Arc<Node>,
     journal: Journal,
     pools: HashMap<PoolId, Memory>,
@@ -59,9 +59,9 @@ struct Memory {
     reserved: Vec<(IpAddr, Reserved)>,
 }
 
-impl Keeper {
+impl PoolController {
     /// `uplink` reports that the uplink may have changed.
-    pub(crate) fn new(node: Arc<Node>, uplink: Arc<UplinkChange>) -> Result<Self, LifecycleError> {
+    pub(crate) fn new(node: Arc<Node>, uplink: Arc<UplinkChange>) -> Result<Self, NodeError> {
         resume_scrubbing(&node)?;
         Ok(Self {
             journal: Journal::new(&node)?,
@@ -74,10 +74,10 @@ impl Keeper {
     }
 }
 
-impl Keeper {
+impl PoolController {
     /// Whether a round can wait, for what comes meanwhile to be done together: the last one was a
     /// moment ago and left nothing to do, and every pool has half of its warm slots.
-    fn can_wait(&self) -> Result<bool, LifecycleError> {
+    fn can_wait(&self) -> Result<bool, NodeError> {
         if self.more || self.last.elapsed() >= TOGETHER {
             return Ok(false);
         }
@@ -90,8 +90,8 @@ impl Keeper {
     }
 }
 
-impl Worker for Keeper {
-    const NAME: &'static str = "keeper";
+impl Worker for PoolController {
+    const NAME: &'static str = "pool controller";
 
     /// On a thread of its own, because it goes in and out of namespaces.
     fn round(&mut self) -> Option<Instant> {
@@ -111,7 +111,7 @@ impl Worker for Keeper {
                 .join()
         });
         let more = done.unwrap_or_else(|_| {
-            warn!("a round of the keeper ended early");
+            warn!("a round of the pool controller ended early");
             false
         });
         log_failure("read the journal", self.journal.log(&self.node));
@@ -123,13 +123,13 @@ impl Worker for Keeper {
 
 /// Deletes slots that came back and that no container may have again. Says whether there are more than
 /// are deleted at a time.
-fn delete_unwanted(node: &Node) -> Result<bool, LifecycleError> {
+fn delete_unwanted(node: &Node) -> Result<bool, NodeError> {
     let (_, mut unwanted) = dirty_slots(node)?;
     let more = unwanted.len() > MOST_DELETED;
     unwanted.truncate(MOST_DELETED);
     if !unwanted.is_empty() {
         scrub(node, &unwanted)?;
-        failpoint::hit("keeper:deleted");
+        failpoint::hit("controller:deleted");
         debug!("deleted {} slots that no container may have again", unwanted.len());
     }
     Ok(more)
@@ -139,7 +139,7 @@ fn delete_unwanted(node: &Node) -> Result<bool, LifecycleError> {
 fn look_after_pools(
     node: &Node,
     memories: &mut HashMap<PoolId, Memory>,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     let pools = node.store.read(|transaction| transaction.pools())?;
     memories.retain(|id, _| pools.iter().any(|(known, _)| known == id));
     let mut more = false;
@@ -166,7 +166,7 @@ fn look_after(
     pool: &Pool,
     memory: &mut Memory,
     counted: u64,
-) -> Result<bool, LifecycleError> {
+) -> Result<bool, NodeError> {
     let interval = memory.looked.elapsed();
     memory.looked = Instant::now();
     memory.demand.observe(counted.saturating_sub(memory.counted), interval);
@@ -177,18 +177,18 @@ fn look_after(
     let policy = pool.policy();
     let (supply, parked) = node.stock(pool)?;
     let plan = plan(&policy, supply, &mut memory.demand, interval);
-    let retirements = retire(&parked, now(), &policy, plan.evict());
-    log_retired(id, &node.retire(&retirements)?);
+    let evictions = evictions(&parked, now(), &policy, plan.evict());
+    log_evicted(id, &node.evict_slots(&evictions)?);
     drain(node, id, pool, &plan)?;
     let count = to_build(node, pool, &plan)?;
     build(node, id, pool, memory, count)?;
-    Ok(count == MOST_BUILT || plan.drain == MOST_DRAINED || retirements.len() == MOST_RETIRED)
+    Ok(count == MOST_BUILT || plan.drain == MOST_DRAINED || evictions.len() == MOST_EVICTED)
 }
 
-fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), LifecycleError> {
+fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), NodeError> {
     if plan.drain > 0 {
         let number = delete_oldest(node, pool.key, SlotState::Warm, plan.drain)?;
-        failpoint::hit("keeper:drained");
+        failpoint::hit("controller:drained");
         let warm = pool.policy().warm;
         info!(
             "pool {id}: deleted {number} warm slots: it is to keep {warm} ready (demand included)"
@@ -199,7 +199,7 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), Lifec
 
 /// How many slots to build. There may be as many as there is room for now: taking others down took
 /// time, in which ADDs may have built some.
-fn to_build(node: &Node, pool: &Pool, plan: &Plan) -> Result<u32, LifecycleError> {
+fn to_build(node: &Node, pool: &Pool, plan: &Plan) -> Result<u32, NodeError> {
     if plan.lack == 0 {
         return Ok(0);
     }
@@ -214,7 +214,7 @@ fn build(
     pool: &Pool,
     memory: &mut Memory,
     count: u32,
-) -> Result<(), LifecycleError> {
+) -> Result<(), NodeError> {
     if count == 0 {
         return Ok(());
     }
@@ -228,7 +228,7 @@ fn build(
     let slots = refill(node, id, pool, count).inspect_err(|_| {
         memory.until = Some(Instant::now() + AFTER_FAILURE);
     })?;
-    failpoint::hit("keeper:built");
+    failpoint::hit("controller:built");
     let (number, took) = (slots.len(), began.elapsed());
     memory.demand.built(u32::try_from(number).unwrap_or(u32::MAX), took);
     info!("pool {id}: built {number} slots in {took:?}, {:.1} ADD/s", memory.demand.rate());
@@ -237,7 +237,7 @@ fn build(
 
 /// Logs which addresses of a pool's ranges no slot gets, when they are others than before: the operator
 /// counts on them.
-fn log_reserved(id: &PoolId, conf: &NetConf, memory: &mut Memory) -> Result<(), LifecycleError> {
+fn log_reserved(id: &PoolId, conf: &NetConf, memory: &mut Memory) -> Result<(), NodeError> {
     let reserved = reserved_addresses(conf)?;
     if memory.reserved != reserved {
         for (address, what) in &reserved {
@@ -249,9 +249,9 @@ fn log_reserved(id: &PoolId, conf: &NetConf, memory: &mut Memory) -> Result<(), 
 }
 
 /// Logs how many parked slots were deleted, for which reasons.
-fn log_retired(id: &PoolId, retired: &[Reason]) {
+fn log_evicted(id: &PoolId, evicted: &[Reason]) {
     let mut numbers: BTreeMap<Reason, usize> = BTreeMap::new();
-    for reason in retired {
+    for reason in evicted {
         *numbers.entry(*reason).or_default() += 1;
     }
     for (reason, number) in numbers {

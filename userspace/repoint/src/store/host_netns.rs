@@ -6,10 +6,10 @@ use crate::netns::NetnsInode;
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// Refuses another namespace than the one where slots on record were built.
-    pub fn check_home(&self, here: NetnsInode) -> Result<(), StoreError> {
+    pub fn check_host_netns(&self, here: NetnsInode) -> Result<(), StoreError> {
         match self.home()? {
             Some(home) if home != encode(here) && self.any_slot(|_| true)? => {
-                Err(StoreError::Elsewhere { home, here: encode(here) })
+                Err(StoreError::WrongNetns { home, here: encode(here) })
             }
             _ => Ok(()),
         }
@@ -24,8 +24,8 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 impl Write<'_> {
     /// Records where a slot is about to be built; refuses another namespace than that of those on
     /// record.
-    pub fn record_home(&mut self, here: NetnsInode) -> Result<(), StoreError> {
-        self.check_home(here)?;
+    pub fn record_host_netns(&mut self, here: NetnsInode) -> Result<(), StoreError> {
+        self.check_host_netns(here)?;
         let (recorded, here) = (self.home()?, encode(here));
         if recorded.as_ref() == Some(&here) {
             return Ok(());
@@ -49,7 +49,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let [one, other] = [1, 2].map(|inode| NetnsInode { device: 4, inode });
-        let settle = |here| store.write(|transaction| transaction.record_home(here));
+        let settle = |here| store.write(|transaction| transaction.record_host_netns(here));
         // Without a slot nothing is anywhere.
         settle(one).unwrap();
         settle(other).unwrap();
@@ -60,8 +60,8 @@ mod tests {
             Ok(slot)
         });
         settle(other).unwrap();
-        assert!(matches!(settle(one), Err(StoreError::Elsewhere { .. })));
-        let check = |here| store.read(|transaction| transaction.check_home(here));
+        assert!(matches!(settle(one), Err(StoreError::WrongNetns { .. })));
+        let check = |here| store.read(|transaction| transaction.check_host_netns(here));
         assert!(check(one).is_err() && check(other).is_ok());
         store.write(|transaction| transaction.forget(slot.as_ref().unwrap(), 0)).unwrap();
         check(one).unwrap();

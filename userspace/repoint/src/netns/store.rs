@@ -37,7 +37,7 @@ use super::{MountNamespace, Netns, NetnsError, NetnsInode, bind, kind_of, own};
 use crate::{
     boot::boot_id,
     failpoint,
-    lock::{Lock, LockError, PATIENCE},
+    lock::{LOCK_TIMEOUT, Lock, LockError},
     model::SlotId,
     private::{self, PrivateError},
     threads::{self, ThreadError},
@@ -50,7 +50,7 @@ const PIN: &str = "ns";
 
 /// What is wrong with the keeping place.
 #[derive(Debug, thiserror::Error)]
-pub enum HiddenError {
+pub enum NetnsStoreError {
     /// A system call failed.
     #[error("cannot {what} {path}: {call}: {source}")]
     Call {
@@ -75,7 +75,7 @@ pub enum HiddenError {
          {home}; run it where the container runtime runs (without PrivateTmp= and the like; in a pod with \
          hostPID and through nsenter --target 1 --mount)"
     )]
-    Elsewhere {
+    WrongMountNamespace {
         /// The pin's path.
         path: PathBuf,
         /// Device and inode number of the mount namespace in which it was made.
@@ -95,7 +95,7 @@ pub enum HiddenError {
     Thread(#[from] ThreadError),
 }
 
-impl HiddenError {
+impl NetnsStoreError {
     fn call<E: Into<io::Error>>(
         what: &'static str,
         path: &Path,
@@ -108,7 +108,7 @@ impl HiddenError {
 
 /// The slots' namespaces, kept out of the node's mount table.
 #[derive(Debug)]
-pub struct HiddenNamespaces {
+pub struct NetnsStore {
     pin: File,
     path: PathBuf,
 }
@@ -116,9 +116,9 @@ pub struct HiddenNamespaces {
 /// The root of the place where the namespaces are, open: what is in it can be opened from anywhere,
 /// and no thread goes there.
 #[derive(Debug)]
-pub struct Door(File);
+pub struct NetnsDirectory(File);
 
-impl Door {
+impl NetnsDirectory {
     /// Opens the namespace of a slot.
     pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsError> {
         Netns::open_in(self.0.as_fd(), Path::new(&slot.to_string()))
@@ -138,27 +138,27 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Inside(());
 
-impl HiddenNamespaces {
-    /// The keeping place, if there is one; [`HiddenError::Elsewhere`] where it is another mount
+impl NetnsStore {
+    /// The keeping place, if there is one; [`NetnsStoreError::WrongMountNamespace`] where it is another mount
     /// namespace's.
-    pub fn open_existing(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+    pub fn open_existing(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         let path = pin_path(run_dir);
         let pin = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(HiddenError::call("open", &path, "open"))?,
+            opened => opened.map_err(NetnsStoreError::call("open", &path, "open"))?,
         };
-        let found = kind_of(&pin).map_err(HiddenError::call("look at", &path, "fstatfs"))?;
+        let found = kind_of(&pin).map_err(NetnsStoreError::call("look at", &path, "fstatfs"))?;
         if found == Some(CloneFlags::CLONE_NEWNS) {
             return Ok(Some(Self { pin, path }));
         }
-        check_home(pin, path).map(|()| None)
+        check_host_netns(pin, path).map(|()| None)
     }
 
     /// The keeping place, made where there is none, and in the place of one that was made for another
     /// mount namespace than the runtimes'.
-    pub fn open(run_dir: &Path) -> Result<Self, HiddenError> {
+    pub fn open(run_dir: &Path) -> Result<Self, NetnsStoreError> {
         let is_there = || match Self::open_existing(run_dir) {
-            Err(HiddenError::Elsewhere { home, .. }) if is_of_init(&home) => Ok(None),
+            Err(NetnsStoreError::WrongMountNamespace { home, .. }) if is_of_init(&home) => Ok(None),
             found => found,
         };
         if let Some(existing) = is_there()? {
@@ -171,15 +171,15 @@ impl HiddenNamespaces {
         pin_new(run_dir)?;
         let path = pin_path(run_dir);
         Self::open_existing(run_dir)?.ok_or_else(|| {
-            HiddenError::call("find", &path, "open")(io::Error::from(io::ErrorKind::NotFound))
+            NetnsStoreError::call("find", &path, "open")(io::Error::from(io::ErrorKind::NotFound))
         })
     }
 
     /// The keeping place, if there is one for this mount namespace; one that counts is made in the place of
     /// one that was made for another mount namespace than the runtimes'.
-    pub fn open_own(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+    pub fn open_own(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         match Self::open_existing(run_dir) {
-            Err(HiddenError::Elsewhere { .. }) => Self::open(run_dir).map(Some),
+            Err(NetnsStoreError::WrongMountNamespace { .. }) => Self::open(run_dir).map(Some),
             found => found,
         }
     }
@@ -187,7 +187,7 @@ impl HiddenNamespaces {
     /// The keeping place, for the agent, which may have been started anywhere: made only where it was for
     /// this mount namespace and lost its pin, or where runtimes are. A plugin or the CLI makes it as they
     /// record a pool.
-    pub fn open_for_agent(run_dir: &Path) -> Result<Option<Self>, HiddenError> {
+    pub fn open_for_agent(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         if let Some(existing) = Self::open_existing(run_dir)? {
             return Ok(Some(existing));
         }
@@ -198,7 +198,7 @@ impl HiddenNamespaces {
     }
 
     /// Unmounts the keeping place: the namespaces in it go with it, unless they are in use.
-    pub fn remove(run_dir: &Path) -> Result<(), HiddenError> {
+    pub fn remove(run_dir: &Path) -> Result<(), NetnsStoreError> {
         let folder = run_dir.join(FOLDER);
         if !folder.exists() {
             return Ok(());
@@ -206,49 +206,49 @@ impl HiddenNamespaces {
         let _lock = lock(run_dir)?;
         for path in [folder.join(PIN), folder.clone()] {
             unmount_all(&path)?;
-            failpoint::hit("hidden:unmounted");
+            failpoint::hit("netns-store:unmounted");
         }
-        fs::remove_dir_all(&folder).map_err(HiddenError::call("remove", &folder, "rmdir"))
+        fs::remove_dir_all(&folder).map_err(NetnsStoreError::call("remove", &folder, "rmdir"))
     }
 
     /// Inode number of the mount namespace, as in `/proc/PID/ns/mnt`.
-    pub fn inode(&self) -> Result<NetnsInode, HiddenError> {
+    pub fn inode(&self) -> Result<NetnsInode, NetnsStoreError> {
         let metadata = self.pin.metadata();
-        let metadata = metadata.map_err(HiddenError::call("look at", &self.path, "fstat"))?;
+        let metadata = metadata.map_err(NetnsStoreError::call("look at", &self.path, "fstat"))?;
         Ok(NetnsInode::of(&metadata))
     }
 
     /// Calls `work` with the calling thread where the namespaces are.
     ///
     /// The thread shares its root and working directory with no other afterwards, and its working
-    /// directory is `/`. After [`HiddenError::Return`] it is still inside and must not go on.
-    pub fn enter<T>(&self, work: impl FnOnce(&Inside) -> T) -> Result<T, HiddenError> {
+    /// directory is `/`. After [`NetnsStoreError::Return`] it is still inside and must not go on.
+    pub fn enter<T>(&self, work: impl FnOnce(&Inside) -> T) -> Result<T, NetnsStoreError> {
         let path = Path::new(own("/proc/self/ns/mnt", "/proc/thread-self/ns/mnt"));
-        let home = File::open(path).map_err(HiddenError::call("open", path, "open"))?;
+        let home = File::open(path).map_err(NetnsStoreError::call("open", path, "open"))?;
         let entered = match setns(&self.pin, CloneFlags::CLONE_NEWNS) {
             // Threads that share `fs_struct` cannot change the mount namespace (mntns_install).
             Err(nix::Error::EINVAL) => unshare(CloneFlags::CLONE_FS)
                 .and_then(|()| setns(&self.pin, CloneFlags::CLONE_NEWNS)),
             other => other,
         };
-        entered.map_err(HiddenError::call("enter", &self.path, "setns"))?;
+        entered.map_err(NetnsStoreError::call("enter", &self.path, "setns"))?;
         let value = work(&Inside(()));
         setns(&home, CloneFlags::CLONE_NEWNS)
-            .map_err(|errno| HiddenError::Return { source: errno.into() })?;
+            .map_err(|errno| NetnsStoreError::Return { source: errno.into() })?;
         Ok(value)
     }
 
     /// Opens the place, by a thread that goes there: the calling one stays where it is.
-    pub fn door(&self) -> Result<Door, HiddenError> {
+    pub fn door(&self) -> Result<NetnsDirectory, NetnsStoreError> {
         let root = Path::new("/");
         let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
         let enter = || self.enter(|_| open());
         let opened = threads::run(enter)??;
-        opened.map(Door).map_err(HiddenError::call("open", root, "open"))
+        opened.map(NetnsDirectory).map_err(NetnsStoreError::call("open", root, "open"))
     }
 
     /// Opens the namespace of a slot.
-    pub fn netns(&self, slot: SlotId) -> Result<Netns, HiddenError> {
+    pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsStoreError> {
         Ok(self.enter(|inside| inside.netns(slot))??)
     }
 }
@@ -263,32 +263,32 @@ impl Inside {
 
     /// Keeps a namespace as a slot's. What another slot of this number left, before a reboot of the
     /// database, is covered by it.
-    pub fn keep(&self, slot: SlotId, netns: &Netns) -> Result<(), HiddenError> {
+    pub fn keep(&self, slot: SlotId, netns: &Netns) -> Result<(), NetnsStoreError> {
         let path = path_of(slot);
         drop(private::file(OpenOptions::new().create(true).append(true), &path)?);
         failpoint::hit("keep:file");
-        bind(netns.as_fd(), &path).map_err(HiddenError::call("mount", &path, "move_mount"))
+        bind(netns.as_fd(), &path).map_err(NetnsStoreError::call("mount", &path, "move_mount"))
     }
 
     /// Lets go of a slot's namespace: it ends when nothing else holds it. Well, too, where there is
     /// none.
-    pub fn release(&self, slot: SlotId) -> Result<(), HiddenError> {
+    pub fn release(&self, slot: SlotId) -> Result<(), NetnsStoreError> {
         let path = path_of(slot);
         unmount_all(&path)?;
         failpoint::hit("let-go:unmounted");
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(HiddenError::call("remove", &path, "unlink")),
+            removed => removed.map_err(NetnsStoreError::call("remove", &path, "unlink")),
         }
     }
 
     /// What is kept.
-    pub fn kept(&self) -> Result<Kept, HiddenError> {
+    pub fn kept(&self) -> Result<Kept, NetnsStoreError> {
         let root = Path::new("/");
-        let entries = fs::read_dir(root).map_err(HiddenError::call("list", root, "open"))?;
+        let entries = fs::read_dir(root).map_err(NetnsStoreError::call("list", root, "open"))?;
         let mut kept = Kept::default();
         for entry in entries {
-            let entry = entry.map_err(HiddenError::call("list", root, "getdents"))?;
+            let entry = entry.map_err(NetnsStoreError::call("list", root, "getdents"))?;
             let name = entry.file_name();
             let Some(slot) = name.to_str().and_then(|name| name.parse().ok()) else {
                 kept.strange.push(name.to_string_lossy().into_owned());
@@ -299,7 +299,7 @@ impl Inside {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 found => {
                     let path = entry.path();
-                    let found = found.map_err(HiddenError::call("look at", &path, "stat"))?;
+                    let found = found.map_err(NetnsStoreError::call("look at", &path, "stat"))?;
                     kept.slots.insert(slot, NetnsInode::of(&found));
                 }
             }
@@ -312,10 +312,10 @@ impl Inside {
 ///
 /// It is free where it was made for this mount namespace and lost its pin, where its mount namespace was
 /// of another boot, and where no task is in that one any more.
-fn is_others(line: &str) -> Result<bool, HiddenError> {
+fn is_others(line: &str) -> Result<bool, NetnsStoreError> {
     let path = Path::new("/proc/self/ns/mnt");
     let own = MountNamespace::current();
-    let own = own.map_err(HiddenError::call::<io::Error>("look at", path, "stat"))?;
+    let own = own.map_err(NetnsStoreError::call::<io::Error>("look at", path, "stat"))?;
     // A line that names none was not written whole: its maker was killed.
     let Some(home) = MountNamespace::read(line) else { return Ok(false) };
     if home.is(&own) || !home.is_of_boot(&boot_id().unwrap_or_default()) {
@@ -324,24 +324,28 @@ fn is_others(line: &str) -> Result<bool, HiddenError> {
     let tasks = Path::new("/proc");
     let found = home.find();
     let found =
-        found.map_err(HiddenError::call::<io::Error>("look for tasks in", tasks, "open"))?;
+        found.map_err(NetnsStoreError::call::<io::Error>("look for tasks in", tasks, "open"))?;
     Ok(found.is_some() || !home.is_in_sight())
 }
 
 /// The mount namespace for which slots' namespaces are kept, if it is another than this process's and
 /// tasks are in it.
-pub fn foreign_home(run_dir: &Path) -> Result<Option<MountNamespace>, HiddenError> {
-    match HiddenNamespaces::open_existing(run_dir) {
-        Err(HiddenError::Elsewhere { home, .. }) => Ok(MountNamespace::read(&home)),
+pub fn foreign_mount_namespace(run_dir: &Path) -> Result<Option<MountNamespace>, NetnsStoreError> {
+    match NetnsStore::open_existing(run_dir) {
+        Err(NetnsStoreError::WrongMountNamespace { home, .. }) => Ok(MountNamespace::read(&home)),
         found => found.map(|_| None),
     }
 }
 
 /// Refuses a pin that was made in another mount namespace in which tasks are.
-fn check_home(mut file: File, path: PathBuf) -> Result<(), HiddenError> {
+fn check_host_netns(mut file: File, path: PathBuf) -> Result<(), NetnsStoreError> {
     let mut line = String::new();
-    file.read_to_string(&mut line).map_err(HiddenError::call("read", &path, "read"))?;
-    if is_others(&line)? { Err(HiddenError::Elsewhere { path, home: line }) } else { Ok(()) }
+    file.read_to_string(&mut line).map_err(NetnsStoreError::call("read", &path, "read"))?;
+    if is_others(&line)? {
+        Err(NetnsStoreError::WrongMountNamespace { path, home: line })
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether this process is in the mount namespace of the node's first process, where runtimes are: a pin
@@ -363,59 +367,59 @@ fn pin_path(run_dir: &Path) -> PathBuf {
 
 /// Keeps two from making the keeping place.
 fn lock(run_dir: &Path) -> Result<Lock, LockError> {
-    Lock::exclusive(&run_dir.join("mnt.lock"), PATIENCE)
+    Lock::exclusive(&run_dir.join("mnt.lock"), LOCK_TIMEOUT)
 }
 
 /// Unmounts whatever is mounted at a path, layer by layer.
-fn unmount_all(path: &Path) -> Result<(), HiddenError> {
+fn unmount_all(path: &Path) -> Result<(), NetnsStoreError> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
             // Not a mount point, or not there.
             Err(nix::Error::EINVAL | nix::Error::ENOENT) => return Ok(()),
-            Err(errno) => return Err(HiddenError::call("unmount", path, "umount2")(errno)),
+            Err(errno) => return Err(NetnsStoreError::call("unmount", path, "umount2")(errno)),
         }
     }
 }
 
 /// Removes the file of a pin: the kernel unmounts what other mount namespaces have on it
 /// (`detach_mounts`), so that a process there does not go on with a place that counts no more.
-fn remove_foreign(folder: &Path) -> Result<(), HiddenError> {
+fn remove_foreign(folder: &Path) -> Result<(), NetnsStoreError> {
     let pin = folder.join(PIN);
     match fs::remove_file(&pin) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(HiddenError::call("remove", &pin, "unlink")(error))
+            Err(NetnsStoreError::call("remove", &pin, "unlink")(error))
         }
         _ => {
-            failpoint::hit("hidden:removed");
+            failpoint::hit("netns-store:removed");
             Ok(())
         }
     }
 }
 
 /// Makes a mount namespace and mounts its file as the pin.
-fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
+fn pin_new(run_dir: &Path) -> Result<(), NetnsStoreError> {
     let folder = run_dir.join(FOLDER);
     unmount_all(&folder.join(PIN))?;
     unmount_all(&folder)?;
     remove_foreign(&folder)?;
     private::folder(&folder)?;
-    failpoint::hit("hidden:folder");
+    failpoint::hit("netns-store:folder");
     let none = None::<&str>;
-    let made = HiddenError::call("mount", &folder, "mount");
+    let made = NetnsStoreError::call("mount", &folder, "mount");
     mount(Some(&folder), &folder, none, MsFlags::MS_BIND, none).map_err(made)?;
-    failpoint::hit("hidden:bound");
-    let made = HiddenError::call("make private", &folder, "mount");
+    failpoint::hit("netns-store:bound");
+    let made = NetnsStoreError::call("make private", &folder, "mount");
     mount(none, &folder, none, MsFlags::MS_PRIVATE, none).map_err(made)?;
-    failpoint::hit("hidden:private");
+    failpoint::hit("netns-store:private");
     let pin = folder.join(PIN);
     let mut file = private::file(OpenOptions::new().create(true).truncate(true).write(true), &pin)?;
-    let own = MountNamespace::current().map_err(HiddenError::call("look at", &pin, "stat"))?;
+    let own = MountNamespace::current().map_err(NetnsStoreError::call("look at", &pin, "stat"))?;
     let written = file.write_all(own.line().as_bytes());
-    written.map_err(HiddenError::call("write", &pin, "write"))?;
-    failpoint::hit("hidden:home");
+    written.map_err(NetnsStoreError::call("write", &pin, "write"))?;
+    failpoint::hit("netns-store:home");
     mount_new_namespace(&folder, &pin)?;
-    failpoint::hit("hidden:pinned");
+    failpoint::hit("netns-store:pinned");
     Ok(())
 }
 
@@ -425,8 +429,8 @@ fn pin_new(run_dir: &Path) -> Result<(), HiddenError> {
 /// and takes their age from numbers that each processor has a supply of (`gen_cookie_next`): one that another
 /// processor made may look older than it is, while that which made ours has only higher ones left.
 /// The node's first mount namespace is older than all; a container's is not.
-fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), HiddenError> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(HiddenError::call(
+fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), NetnsStoreError> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(NetnsStoreError::call(
         "choose a processor for",
         folder,
         "sched_getaffinity",
@@ -434,15 +438,15 @@ fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), HiddenError> {
     let numbers = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
     for cpu in [None].into_iter().chain(numbers.map(Some)) {
         let mounted = with_new_mount_namespace(folder, cpu, |namespace| {
-            bind(namespace.as_fd(), pin).map_err(HiddenError::call("mount", pin, "move_mount"))
+            bind(namespace.as_fd(), pin).map_err(NetnsStoreError::call("mount", pin, "move_mount"))
         });
         match mounted {
-            Err(HiddenError::Call { ref source, .. })
+            Err(NetnsStoreError::Call { ref source, .. })
                 if source.raw_os_error() == Some(libc::ELOOP) => {}
             other => return other,
         }
     }
-    Err(HiddenError::call("mount", pin, "move_mount")(nix::Error::ELOOP))
+    Err(NetnsStoreError::call("mount", pin, "move_mount")(nix::Error::ELOOP))
 }
 
 /// Has a thread make a mount namespace, on a processor of choice if any, and calls `pin` with it
@@ -450,8 +454,8 @@ fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), HiddenError> {
 fn with_new_mount_namespace(
     folder: &Path,
     cpu: Option<usize>,
-    pin: impl FnOnce(File) -> Result<(), HiddenError>,
-) -> Result<(), HiddenError> {
+    pin: impl FnOnce(File) -> Result<(), NetnsStoreError>,
+) -> Result<(), NetnsStoreError> {
     let (ready, is_ready) = mpsc::channel();
     let (done, is_done) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -466,24 +470,24 @@ fn with_new_mount_namespace(
         let thread = is_ready.recv().map_err(|_| ThreadError::Ended)??;
         let path = PathBuf::from(format!("/proc/self/task/{thread}/ns/mnt"));
         let pinned =
-            File::open(&path).map_err(HiddenError::call("open", &path, "open")).and_then(pin);
+            File::open(&path).map_err(NetnsStoreError::call("open", &path, "open")).and_then(pin);
         drop(done);
         pinned
     })
 }
 
 /// Keeps the calling thread on one processor.
-fn stay_on(cpu: usize, folder: &Path) -> Result<(), HiddenError> {
+fn stay_on(cpu: usize, folder: &Path) -> Result<(), NetnsStoreError> {
     let mut set = CpuSet::new();
     set.set(cpu)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(HiddenError::call("choose a processor for", folder, "sched_setaffinity"))
+        .map_err(NetnsStoreError::call("choose a processor for", folder, "sched_setaffinity"))
 }
 
 /// Moves the calling thread into a new mount namespace that holds a tmpfs and nothing else: one
 /// that held copies of the node's mounts would keep their file systems busy.
-fn empty_mount_namespace(folder: &Path) -> Result<(), HiddenError> {
-    let call = |what, name| HiddenError::call::<nix::Error>(what, folder, name);
+fn empty_mount_namespace(folder: &Path) -> Result<(), NetnsStoreError> {
+    let call = |what, name| NetnsStoreError::call::<nix::Error>(what, folder, name);
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
         .map_err(call("make a mount namespace for", "unshare"))?;
@@ -505,11 +509,11 @@ mod tests {
     #[test]
     fn other_files_are_no_pin() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(HiddenNamespaces::open_existing(folder.path()).unwrap().is_none());
+        assert!(NetnsStore::open_existing(folder.path()).unwrap().is_none());
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let open = |line: &str| {
             fs::write(pin_path(folder.path()), line).unwrap();
-            HiddenNamespaces::open_existing(folder.path())
+            NetnsStore::open_existing(folder.path())
         };
         let own = MountNamespace::current().unwrap().line();
         // That of a namespace that ended, too.

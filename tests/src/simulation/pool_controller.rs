@@ -1,9 +1,9 @@
-//! The keeper's rounds on the virtual clock: the steps of `agent/keeper.rs`, in its order.
+//! The pool controller's rounds on the virtual clock: the steps of `agent/src/pool_controller.rs`, in its order.
 
 use std::time::Duration;
 
 use repoint::{
-    pool::{Demand, MOST_DRAINED, MOST_RETIRED, Plan, plan, retire},
+    pool::{Demand, MOST_DRAINED, MOST_EVICTED, Plan, evictions, plan},
     store::PoolPolicy,
 };
 
@@ -13,9 +13,9 @@ use super::{
     slots::{Number, Slots},
 };
 
-/// What the keeper remembers.
+/// What the pool controller remembers.
 #[derive(Debug, Default)]
-pub(super) struct Keeper {
+pub(super) struct PoolController {
     demand: Demand,
     /// ADDs that wanted a slot for anybody, since the last look.
     pub(super) demanded: u64,
@@ -26,7 +26,7 @@ pub(super) struct Keeper {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Work {
     /// Slots to take down.
-    pub(super) destroy: usize,
+    pub(super) delete_slots: usize,
     /// What was decided.
     plan: Plan,
     /// Whether to look again at once.
@@ -40,7 +40,7 @@ impl Work {
     }
 }
 
-impl Keeper {
+impl PoolController {
     /// Decides what is to be done to the pool.
     pub(super) fn look(
         &mut self,
@@ -53,16 +53,16 @@ impl Keeper {
         self.looked = now;
         self.demand.observe(std::mem::take(&mut self.demanded), interval);
         let plan = plan(policy, slots.supply(), &mut self.demand, interval);
-        let retired = retire_slots(slots, policy, &plan, now, measure);
+        let evicted = evict_slots(slots, policy, &plan, now, measure);
         let drained = slots.drain(plan.drain);
         measure.looked(plan.target, interval);
-        if retired < MOST_RETIRED {
+        if evicted < MOST_EVICTED {
             measure.limits(slots.parked());
         }
         Work {
-            destroy: retired + drained,
+            delete_slots: evicted + drained,
             plan,
-            more: retired == MOST_RETIRED || plan.drain == MOST_DRAINED,
+            more: evicted == MOST_EVICTED || plan.drain == MOST_DRAINED,
         }
     }
 
@@ -73,19 +73,19 @@ impl Keeper {
 }
 
 /// Takes out parked slots that are to be deleted; says how many.
-fn retire_slots(
+fn evict_slots(
     slots: &mut Slots,
     policy: &PoolPolicy,
     plan: &Plan,
     now: Moment,
     measure: &mut Measure,
 ) -> usize {
-    let retirements = retire(slots.parked(), now, policy, plan.evict());
-    for retirement in &retirements {
-        measure.retired(retirement, now);
-        if let Ok(slot) = Number::try_from(retirement.slot.0) {
-            slots.unpark(slot, retirement.since);
+    let evictions = evictions(slots.parked(), now, policy, plan.evict());
+    for eviction in &evictions {
+        measure.evicted(eviction, now);
+        if let Ok(slot) = Number::try_from(eviction.slot.0) {
+            slots.unpark(slot, eviction.since);
         }
     }
-    retirements.len()
+    evictions.len()
 }

@@ -25,7 +25,7 @@ use super::{Netns, NetnsInode};
 /// A namespace cannot be put on a path, or taken off.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} the slot's network namespace {path}: {call}: {source}")]
-pub struct StackError {
+pub struct BindError {
     what: &'static str,
     path: PathBuf,
     call: &'static str,
@@ -36,9 +36,9 @@ fn failed<E: Into<io::Error>>(
     what: &'static str,
     path: &Path,
     call: &'static str,
-) -> impl FnOnce(E) -> StackError {
+) -> impl FnOnce(E) -> BindError {
     let path = path.to_owned();
-    move |source| StackError { what, path, call, source: source.into() }
+    move |source| BindError { what, path, call, source: source.into() }
 }
 
 /// Mounts a namespace at a path, over what is there.
@@ -51,7 +51,7 @@ pub(super) fn bind(namespace: BorrowedFd<'_>, path: &Path) -> rustix::io::Result
 }
 
 /// Stacks a namespace on a path.
-pub fn stack(netns: &Netns, path: &Path) -> Result<(), StackError> {
+pub fn bind_over(netns: &Netns, path: &Path) -> Result<(), BindError> {
     use std::os::fd::AsFd as _;
     bind(netns.as_fd(), path).map_err(failed("mount", path, "move_mount"))
 }
@@ -61,7 +61,7 @@ pub fn stack(netns: &Netns, path: &Path) -> Result<(), StackError> {
 /// Exactly this one: a runtime unmounts once and unlinks, so that one mount less or more is its
 /// failure. It is named by a descriptor: if another process takes it off meanwhile, the kernel finds
 /// none in its place, and leaves what is beneath.
-pub fn pop(namespace: NetnsInode, path: &Path) -> Result<bool, StackError> {
+pub fn unbind(namespace: NetnsInode, path: &Path) -> Result<bool, BindError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened.map_err(failed("open", path, "open"))?,
