@@ -6,8 +6,7 @@ use clap::{Subcommand, value_parser};
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    model::Outcome,
-    model::{IfName, NetworkName, TemplateName},
+    model::{IfName, NetworkName, Outcome, TemplateName},
     node::{COOLDOWN_YIELDED, Node, record_pool},
     pool::{Supply, drain, supply},
     store::{Pool, PoolId, PoolOverride, PoolPolicy},

@@ -8,8 +8,9 @@ use crate::{
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     lock::LockError,
-    model::Decline,
-    model::{AttachmentId, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant},
+    model::{
+        AttachmentId, Decline, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant,
+    },
     netlink::NetlinkError,
     netns::{BindError, NetnsError, NetnsStoreError},
     private::PrivateError,

@@ -5,8 +5,7 @@ use super::{
     retention::{Eviction, Reason},
 };
 use crate::{
-    model::Outcome,
-    model::{PoolKey, SlotId},
+    model::{Outcome, PoolKey, SlotId},
     node::{Node, NodeError},
     retire::{ScrubLock, delete_slots},
     store::{Parked, Pool, PoolId, Prefix, Slot, SlotState, StoreError, Write},

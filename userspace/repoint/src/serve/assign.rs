@@ -3,12 +3,11 @@
 use super::{
     activate::activate,
     reclaim::Reclaim,
-    select::{Claim, SlotRequest, claim},
+    select::{SlotRequest, claim},
 };
 use crate::{
     conf::NetConf,
     failpoint,
-    model::SlotId,
     model::{Decline, Outcome},
     netns::{Netns, bind_over, guard},
     node::{
@@ -43,18 +42,14 @@ pub(crate) struct AssignedSlot {
 pub(crate) fn assign_waiting(
     node: &Node,
     wanted: &SlotRequest<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
 ) -> Result<Option<Result<AssignedSlot, Decline>>, NodeError> {
     let claimed = node.store.grow(|transaction| {
         let is_watched = now() < transaction.watched_until()?;
         Ok::<_, NodeError>((claim(transaction, wanted)?, is_watched))
     })?;
-    let (slot, outcome, is_watched) = match claimed {
-        (Claim::Slot(slot, outcome), is_watched) => (*slot, outcome, is_watched),
-        (Claim::None, _) => return Ok(None),
-    };
+    let (Some((slot, outcome)), is_watched) = claimed else { return Ok(None) };
     failpoint::hit("assign:claimed");
-    let activated = open(slot.id).and_then(|netns| {
+    let activated = wanted.opener.open(node, slot.id).and_then(|netns| {
         if !is_watched {
             // No agent vouches for it: what other programs did to the interface since is not known.
             ensure_carries(node, &slot)?;
@@ -77,11 +72,10 @@ pub(crate) fn assign(
     node: &Node,
     conf: &NetConf,
     wanted: &SlotRequest<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
 ) -> Result<Result<AssignedSlot, Decline>, NodeError> {
     let reclaim = Reclaim::new(node, conf);
     loop {
-        let built = match assign_waiting(node, wanted, open) {
+        let built = match assign_waiting(node, wanted) {
             Ok(None) => build(node, conf, wanted),
             Ok(Some(ready)) => return Ok(ready),
             Err(error) => Err(error),

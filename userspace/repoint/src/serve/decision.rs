@@ -1,8 +1,7 @@
 //! The decision about a container, in words.
 
 use crate::{
-    model::FunctionKey,
-    model::{Decline, Outcome},
+    model::{Decline, FunctionKey, Outcome},
     store::{Decision, Mode, Served},
 };
 

@@ -9,8 +9,7 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::{NodeAddresses, resolv_conf},
-    model::Decline,
-    model::{AttachmentId, NetnsPath, TemplateName},
+    model::{AttachmentId, Decline, NetnsPath, TemplateName},
     netns::Netns,
     node::{
         Node, NodeError, Request,

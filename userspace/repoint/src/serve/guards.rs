@@ -2,14 +2,30 @@
 
 use std::{fs, io, os::unix::process::parent_id, path::PathBuf};
 
-use super::container::ContainerNetns;
 use crate::{
     conf::IpamConf,
-    model::Decline,
-    model::NetnsPath,
-    netns::{NetnsStore, NetnsStoreError, guard},
+    model::{Decline, NetnsPath},
+    netns::{Netns, NetnsStore, NetnsStoreError, guard},
     node::{NodeError, Request},
 };
+
+/// The namespace that the runtime made, and our own.
+#[derive(Debug)]
+pub(crate) struct ContainerNetns {
+    pub(crate) own: Netns,
+    pub(crate) home: Netns,
+}
+
+pub(crate) fn container_netns(
+    request: &Request,
+) -> Result<(&NetnsPath, ContainerNetns), NodeError> {
+    let path = request.netns.as_ref().ok_or(NodeError::NoNetns)?;
+    let netns = ContainerNetns { own: Netns::open(path)?, home: Netns::current()? };
+    if netns.own.inode() == netns.home.inode() {
+        return Err(NodeError::OwnNetns { path: path.to_string() });
+    }
+    Ok((path, netns))
+}
 
 /// What was found out of a container that can have a slot.
 pub(crate) struct Guarded {

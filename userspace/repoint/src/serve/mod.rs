@@ -2,7 +2,6 @@
 
 mod activate;
 pub(crate) mod assign;
-pub(crate) mod container;
 mod decision;
 pub(crate) mod direct;
 pub(crate) mod guards;

@@ -2,14 +2,12 @@
 
 use super::{
     assign::{AssignedSlot, assign},
-    container::ContainerNetns,
-    guards::guard,
-    select::SlotRequest,
+    guards::{ContainerNetns, guard},
+    select::{NetnsOpener, SlotRequest},
 };
 use crate::{
     conf::User,
-    model::NetnsPath,
-    model::{Decline, Outcome},
+    model::{Decline, NetnsPath, Outcome},
     node::{
         Node, NodeError, Request,
         effective::{EffectivePool, effective_pool, pool_id},
@@ -62,12 +60,9 @@ pub(crate) fn reuse(
         user,
         path: Some(&guarded.path),
         sysctls: guarded.sysctls.as_deref(),
+        opener: NetnsOpener::Store(guarded.netns_store.as_ref()),
     };
-    let open = |slot| match &guarded.netns_store {
-        Some(netns_store) => Ok(netns_store.netns(slot)?),
-        None => Err(NodeError::NoNetnsStore),
-    };
-    match assign(node, conf, &wanted, &open)? {
+    match assign(node, conf, &wanted)? {
         Ok(assigned) => Ok(Reuse::Slot(Box::new(assigned))),
         Err(reason) => declined(node, &pool, reason),
     }

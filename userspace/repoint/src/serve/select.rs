@@ -5,9 +5,9 @@ use std::path::Path;
 use super::decision::decision;
 use crate::{
     conf::User,
-    model::{AttachmentId, SlotId},
-    model::{Decline, Outcome},
-    node::{NodeError, effective::EffectivePool, now},
+    model::{AttachmentId, Decline, Outcome, SlotId},
+    netns::{Netns, NetnsStore},
+    node::{Node, NodeError, effective::EffectivePool, now},
     pool::terms::EffectiveTerms,
     retire::tenants::ensure_tenant_room,
     store::{Mode, Prefix, Slot, SlotState, StoreError, Write},
@@ -27,6 +27,27 @@ pub(crate) struct SlotRequest<'a> {
     pub(crate) path: Option<&'a Path>,
     /// What sysctls the container's namespace has, where the runtime may have set some.
     pub(crate) sysctls: Option<&'a [u8]>,
+    /// How the slot's namespace is opened.
+    pub(crate) opener: NetnsOpener<'a>,
+}
+
+/// How a slot's namespace is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NetnsOpener<'a> {
+    /// From the namespace store, which the guards opened; none: the node has none yet.
+    Store(Option<&'a NetnsStore>),
+    /// From the directory that a long-lived process keeps open.
+    Directory,
+}
+
+impl NetnsOpener<'_> {
+    pub(crate) fn open(self, node: &Node, slot: SlotId) -> Result<Netns, NodeError> {
+        match self {
+            Self::Store(Some(store)) => Ok(store.netns(slot)?),
+            Self::Store(None) => Err(NodeError::NoNetnsStore),
+            Self::Directory => node.netns_from_directory(slot),
+        }
+    }
 }
 
 impl SlotRequest<'_> {
@@ -72,23 +93,14 @@ impl SlotRequest<'_> {
     }
 }
 
-/// What a claim came to.
-#[derive(Debug)]
-pub(super) enum Claim {
-    /// This slot is promised.
-    Slot(Box<Slot>, Outcome),
-    /// There is none.
-    None,
-}
-
 /// Promises a slot: one that the same function had, or another of its trust domain, or else one that
 /// nobody has used.
 pub(super) fn claim(
     transaction: &mut Write<'_>,
     wanted: &SlotRequest<'_>,
-) -> Result<Claim, NodeError> {
+) -> Result<Option<(Slot, Outcome)>, NodeError> {
     let Some((slot, outcome)) = find(transaction, wanted)? else {
-        return Ok(Claim::None);
+        return Ok(None);
     };
     transaction.attach(wanted.attachment, slot.id)?;
     // Its own slot counts already.
@@ -100,7 +112,7 @@ pub(super) fn claim(
         wanted.give(slot, outcome);
     })?;
     wanted.note(transaction, &slot, outcome)?;
-    Ok(Claim::Slot(Box::new(slot), outcome))
+    Ok(Some((slot, outcome)))
 }
 
 /// The slot that waits and that the container can have, if there is one, and how it is served so:

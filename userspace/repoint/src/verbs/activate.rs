@@ -14,8 +14,7 @@ use crate::{
     agent_socket,
     cni::CniResult,
     conf::{NetConf, User},
-    model::{AttachmentId, Mac, NetnsPath, SlotId},
-    model::{Decline, Outcome},
+    model::{AttachmentId, Decline, Mac, NetnsPath, Outcome, SlotId},
     netns::{Netns, NetnsStore, NetnsStoreError, guard},
     node::{
         Node, NodeError, Request,
@@ -25,9 +24,8 @@ use crate::{
     pool::{template_use::check_pool_use, terms::EffectiveTerms},
     serve::{
         assign::{AssignedSlot, assign, assign_waiting},
-        container::container_netns,
-        guards::{Guarded, guard, guard_request},
-        select::SlotRequest,
+        guards::{Guarded, container_netns, guard, guard_request},
+        select::{NetnsOpener, SlotRequest},
     },
     store::{Decision, Mode, Slot, StoreError},
 };
@@ -87,17 +85,18 @@ impl Node {
         let terms = EffectiveTerms::new(conf, &pool.policy, user)?;
         let path = path.map(resolve).transpose()?;
         let path = path.as_deref();
-        let wanted = SlotRequest { attachment, pool: &pool, terms, user, path, sysctls: None };
+        let opener = NetnsOpener::Directory;
+        let wanted =
+            SlotRequest { attachment, pool: &pool, terms, user, path, sysctls: None, opener };
         if wanted.terms.mode == Mode::None {
             return Err(wanted.declined(Decline::Asked));
         }
         let target = path.map(Target::create).transpose()?;
-        let open = |slot| self.netns_from_directory(slot);
         let assigned = if *prepared_only {
-            activate_ready(self, &wanted, &open)?
+            activate_ready(self, &wanted)?
         } else {
-            let assigned = assign(self, conf, &wanted, &open)
-                .map_err(|error| name_holders(self, conf, error))?;
+            let assigned =
+                assign(self, conf, &wanted).map_err(|error| name_holders(self, conf, error))?;
             assigned.map_err(|reason| wanted.declined(reason))?
         };
         if let Some(target) = target {
@@ -124,9 +123,8 @@ impl Node {
 pub(super) fn activate_ready(
     node: &Node,
     wanted: &SlotRequest<'_>,
-    open: &dyn Fn(SlotId) -> Result<Netns, NodeError>,
 ) -> Result<AssignedSlot, NodeError> {
-    match assign_waiting(node, wanted, open)? {
+    match assign_waiting(node, wanted)? {
         Some(assigned) => assigned.map_err(|reason| wanted.declined(reason)),
         None => Err(NodeError::NonePrepared { pool: wanted.pool.id.to_string() }),
     }
@@ -149,6 +147,7 @@ pub fn activate_request(request: &Request) -> Result<CniResult, NodeError> {
         user: &user,
         path: Some(path.as_path()),
         sysctls: None,
+        opener: NetnsOpener::Store(None),
     };
     if wanted.terms.mode == Mode::None {
         return Err(wanted.declined(Decline::Asked));
@@ -161,9 +160,8 @@ pub fn activate_request(request: &Request) -> Result<CniResult, NodeError> {
     let guarded = guarded.map_err(|reason| wanted.declined(reason))?;
     wanted.sysctls = guarded.sysctls.as_deref();
     wanted.path = Some(&guarded.path);
-    let netns_store = guarded.netns_store.as_ref();
-    let open = |slot| Ok(netns_store.ok_or(NodeError::NoNetnsStore)?.netns(slot)?);
-    let assigned = activate_ready(&node, &wanted, &open)?;
+    wanted.opener = NetnsOpener::Store(guarded.netns_store.as_ref());
+    let assigned = activate_ready(&node, &wanted)?;
     let result = prepared_result(&node, request, path, &assigned.slot);
     if result.is_err() {
         // Report the original error, not the error of the cleanup.

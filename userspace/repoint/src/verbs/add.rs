@@ -10,8 +10,8 @@ use crate::{
     node::{Node, NodeError, Request, effective::pool_template, holders::name_holders},
     serve::{
         assign::AssignedSlot,
-        container::{ContainerNetns, container_netns},
         direct::add_direct,
+        guards::{ContainerNetns, container_netns},
         plan::{Reuse, reuse},
         result::result,
     },

@@ -134,15 +134,16 @@ impl World {
             user: &user,
             path: None,
             sysctls: None,
+            opener: NetnsOpener::Directory,
         };
         let claimed = self.store.write(|transaction| claim(transaction, &wanted))?;
-        let Claim::Slot(slot, outcome) = claimed else { return Ok(None) };
+        let Some((slot, outcome)) = claimed else { return Ok(None) };
         self.store
             .write(|transaction| transaction.advance(slot.id, SlotState::Active, now(), |_| ()))
             .unwrap();
         self.running.push((attachment, slot.id));
         self.history.entry(slot.id).or_default().push(domain);
-        Ok(Some((*slot, outcome)))
+        Ok(Some((slot, outcome)))
     }
 
     fn stop(&mut self) {

@@ -1,5 +1,9 @@
 use super::*;
-use crate::{model::SlotId, netlink::Ipv6Settings, slot::Alias, slot::Owner};
+use crate::{
+    model::SlotId,
+    netlink::Ipv6Settings,
+    slot::{Alias, Owner},
+};
 
 fn slot() -> Slot {
     let mut slot = Slot::building(SlotId(7), "n".parse().unwrap(), "eth0".parse().unwrap(), 1);
