@@ -19,12 +19,12 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use repoint::{
     conf::NetConf,
-    model::SlotId,
+    model::{PoolId, SlotId},
     netlink::{RouteSocket, namespaces_alive, nsid_of},
     node::Node as Library,
     pool::{Order, prepare},
     retire::delete_slots,
-    store::{PoolId, Slot},
+    store::Slot,
 };
 use repoint_tests::{Node, wait};
 use serde_json::json;

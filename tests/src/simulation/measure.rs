@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use repoint::{
+    model::PoolPolicy,
     pool::{Eviction, Reason},
-    store::{Parked, PoolPolicy},
+    store::Parked,
 };
 
 use super::{Moment, nanoseconds, slots::Slots, trace::Trace};

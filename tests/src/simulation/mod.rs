@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use repoint::store::{PoolPolicy, Scope};
+use repoint::model::{PoolPolicy, Scope};
 
 pub mod costs;
 pub mod measure;

@@ -4,8 +4,8 @@ use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use repoint::{
+    model::Scope,
     pool::{MOST_BUILT, MOST_EVICTED, MOST_SCRUBBED},
-    store::Scope,
 };
 
 use super::{

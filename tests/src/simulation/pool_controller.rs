@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use repoint::{
+    model::PoolPolicy,
     pool::{Demand, MOST_DRAINED, MOST_EVICTED, Plan, evictions, plan},
-    store::PoolPolicy,
 };
 
 use super::{

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use repoint::store::Scope;
+use repoint::model::Scope;
 
 use super::{
     Scenario,

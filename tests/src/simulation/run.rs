@@ -12,8 +12,8 @@ use std::{
 };
 
 use repoint::{
+    model::{PoolPolicy, Scope},
     pool::{MOST_BUILT, MOST_SCRUBBED},
-    store::{PoolPolicy, Scope},
 };
 
 use super::{

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use repoint::{
-    model::SlotId,
+    model::{PoolPolicy, Scope, SlotId},
     pool::Supply,
-    store::{Parked, PoolPolicy, Scope},
+    store::Parked,
 };
 
 use super::Moment;

@@ -8,10 +8,9 @@ use nix::{
     libc,
 };
 use repoint::{
-    model::SlotId,
+    model::{Domain, SlotId},
     node::now,
     store::{
-        Domain,
         SlotState::{self, Active, Claimed, Dirty, Parked, Scrubbing},
         Store, StoreError,
     },

@@ -12,11 +12,11 @@ use std::{
 
 use repoint::{
     failpoint,
-    model::PoolKey,
+    model::{PoolKey, PoolPolicy},
     node::{Node, NodeError, mtu_of_pool, mtu_of_uplink, now, restore_node},
     pool::{delete_stale, resume_scrubbing},
     retire::{end_lingering, forget_old_connections},
-    store::{PoolPolicy, Slot},
+    store::Slot,
     verbs::follow_templates,
 };
 use tracing::{info, warn};
@@ -91,7 +91,7 @@ impl Housekeeping {
         }
         self.uplink = uplink;
         let mut pools: HashMap<PoolKey, Wants> = HashMap::new();
-        for (_, pool) in node.store.read(|transaction| transaction.pools())? {
+        for (_, pool) in node.pools()? {
             let mtu = settled.map(|uplink| mtu_of_pool(node, &pool, uplink)).transpose();
             let mtu = log_failure("find the MTU of a pool", mtu).flatten();
             pools.insert(pool.key, Wants { mtu, policy: pool.configured });
@@ -139,10 +139,7 @@ fn restore(node: &Node) -> Result<(), NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use repoint::{
-        model::SlotId,
-        store::{Domain, Scope},
-    };
+    use repoint::model::{Domain, Scope, SlotId};
 
     #[test]
     fn a_slot_is_stale_where_its_pool_or_its_domain_has_no_use_for_it() {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use repoint::{
-    model::Decline,
+    model::{Decision, Decline, Served},
     node::{Node, NodeError},
     serve::NO_POOL,
-    store::{Decision, Entry, Served},
+    store::Entry,
 };
 use tracing::{debug, info, warn};
 
@@ -56,14 +56,14 @@ impl Declined {
 impl Journal {
     /// Decisions that were made before now are nobody's news.
     pub(crate) fn new(node: &Node) -> Result<Self, NodeError> {
-        let last = node.store.read(|transaction| transaction.last_decision())?;
+        let last = node.last_decision()?;
         Ok(Self { last, declined: Declined::default() })
     }
 
     /// Logs the decisions since the last time: at level info where a pool could not serve, at debug
     /// otherwise.
     pub(crate) fn log(&mut self, node: &Node) -> Result<(), NodeError> {
-        let decisions = node.store.read(|transaction| transaction.decisions(self.last))?;
+        let decisions = node.decisions_after(self.last)?;
         for Entry { number, attachment, decision, .. } in decisions {
             let missed = number.saturating_sub(self.last + 1);
             if missed > 0 {

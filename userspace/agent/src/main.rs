@@ -331,7 +331,7 @@ async fn drain_log(node: &Arc<Node>) -> Result<Infallible, AgentError> {
 
 /// The slot with this interface, for the log of the programs: they know nothing but its index.
 fn slot_at(node: &Node, ifindex: u32) -> Option<String> {
-    let slots = node.store.read(|transaction| transaction.slots()).ok()?;
+    let slots = node.slots().ok()?;
     slots.iter().find(|slot| slot.host_ifindex == ifindex).map(Slot::described)
 }
 

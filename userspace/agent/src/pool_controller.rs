@@ -12,13 +12,14 @@ use repoint::{
     conf::{IpamConf, NetConf},
     failpoint,
     ipam::Reserved,
+    model::PoolId,
     node::{Node, NodeError, now, reserved_addresses},
     pool::{
         Demand, MOST_BUILT, MOST_DELETED, MOST_DRAINED, MOST_EVICTED, Plan, Reason, delete_oldest,
         demanded, evictions, plan, refill, resume_scrubbing, supply,
     },
     retire::{dirty_slots, scrub},
-    store::{Pool, PoolId, SlotState},
+    store::{Pool, SlotState},
 };
 use tracing::{debug, info, warn};
 
@@ -81,7 +82,7 @@ impl PoolController {
         if self.more || self.last.elapsed() >= TOGETHER {
             return Ok(false);
         }
-        for (_, pool) in self.node.store.read(|transaction| transaction.pools())? {
+        for (_, pool) in self.node.pools()? {
             if 2 * supply(&self.node, pool.key)?.warm < pool.policy().warm {
                 return Ok(false);
             }
@@ -140,7 +141,7 @@ fn look_after_pools(
     node: &Node,
     memories: &mut HashMap<PoolId, Memory>,
 ) -> Result<bool, NodeError> {
-    let pools = node.store.read(|transaction| transaction.pools())?;
+    let pools = node.pools()?;
     memories.retain(|id, _| pools.iter().any(|(known, _)| known == id));
     let mut more = false;
     for (id, pool) in pools {

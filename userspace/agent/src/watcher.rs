@@ -235,7 +235,7 @@ impl Watcher {
             return Ok(());
         }
         let until = now().saturating_add(u64::try_from(VOUCHED.as_nanos()).unwrap_or_default());
-        self.node.store.write(|transaction| transaction.put_watched_until(until))?;
+        self.node.vouch_until(until)?;
         self.beat = Some(Instant::now());
         failpoint::hit("watcher:beat");
         Ok(())
@@ -259,7 +259,7 @@ impl Watcher {
 
 /// Records that no agent vouches for slots any more.
 fn withdraw(node: &Node) -> Result<(), StoreError> {
-    node.store.write(|transaction| transaction.put_watched_until(0))
+    node.vouch_until(0)
 }
 
 /// Withdraws what the agent vouched for when it ends.

@@ -9,9 +9,11 @@ use std::{
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    model::{AttachmentId, ContainerId, FunctionKey, IfName, NetworkName, TemplateName, Tenant},
+    model::{
+        AttachmentId, ContainerId, Decision, FunctionKey, IfName, Mode, NetworkName, PoolId,
+        TemplateName, Tenant,
+    },
     node::{Node, NodeError},
-    store::{Decision, Mode, PoolId},
     verbs::ActivateRequest,
 };
 use serde::Serialize;
@@ -135,7 +137,7 @@ pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), Comman
     let conf = pool(&node, network.as_ref(), &ifname)?;
     let path = default_path(directories, &wanted.id);
     let attachment = AttachmentId { network: conf.name, container: wanted.id, ifname };
-    let had_slot = node.store.read(|transaction| transaction.attachment(&attachment))?.is_some();
+    let had_slot = node.slot_of(&attachment)?.is_some();
     node.park(&attachment)?;
     failpoint::hit("park:parked");
     match fs::remove_file(&path) {
@@ -161,7 +163,7 @@ pub(crate) fn pool(
     network: Option<&NetworkName>,
     ifname: &IfName,
 ) -> Result<NetConf, CommandError> {
-    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    let mut pools = node.pools()?;
     let is_meant =
         |id: &PoolId| id.ifname == *ifname && network.is_none_or(|network| *network == id.network);
     pools.retain(|(id, _)| is_meant(id));

@@ -42,7 +42,7 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
     let node = node::open(directories)?;
     let mut endpoints = node::maps(directories)?.endpoints()?;
     endpoints.sort_unstable_by_key(|(address, _)| *address);
-    let slots = node.store.read(|transaction| transaction.slots())?;
+    let slots = node.slots()?;
     let addresses = slots
         .iter()
         .flat_map(|slot| slot.addresses.iter().map(move |address| (address.addr(), slot)));

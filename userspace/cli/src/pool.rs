@@ -6,10 +6,10 @@ use clap::{Subcommand, value_parser};
 use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
-    model::{IfName, NetworkName, Outcome, TemplateName},
+    model::{IfName, NetworkName, Outcome, PoolId, PoolOverride, PoolPolicy, TemplateName},
     node::{COOLDOWN_YIELDED, Node, record_pool},
     pool::{Supply, drain, supply},
-    store::{Pool, PoolId, PoolOverride, PoolPolicy},
+    store::Pool,
     verbs::prepare_for,
 };
 use serde::Serialize;
@@ -128,7 +128,7 @@ pub(crate) fn run(
 /// none is without.
 fn meant(node: &Node, which: Which) -> Result<PoolId, CommandError> {
     let id = PoolId::from(which);
-    let mut pools = node.store.read(|transaction| transaction.pools())?;
+    let mut pools = node.pools()?;
     pools.retain(|(known, _)| (&known.network, &known.ifname) == (&id.network, &id.ifname));
     let is_named = id.template.is_some() || pools.iter().any(|(known, _)| *known == id);
     match pools.pop() {
@@ -138,7 +138,7 @@ fn meant(node: &Node, which: Which) -> Result<PoolId, CommandError> {
 }
 
 fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
-    let pool = node.store.read(|transaction| transaction.pool(id))?;
+    let pool = node.pool(id)?;
     pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
 }
 
@@ -169,17 +169,13 @@ fn change(
     id: &PoolId,
     change: impl Fn(PoolOverride) -> PoolOverride,
 ) -> Result<(), CommandError> {
-    let PoolPolicy { warm, max, .. } = node.store.write(|transaction| {
-        let pool = transaction.pool(id)?;
-        let mut pool = pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })?;
+    let changed = node.change_pool(id, |pool| {
         pool.set = change(pool.set);
-        let policy = pool.policy();
-        if policy.warm > policy.max {
-            return Err(CommandError::MoreWarmThanMax { warm: policy.warm, max: policy.max });
-        }
-        transaction.put_pool(id, &pool)?;
-        Ok(policy)
+        let PoolPolicy { warm, max, .. } = pool.policy();
+        if warm > max { Err(CommandError::MoreWarmThanMax { warm, max }) } else { Ok(()) }
     })?;
+    let PoolPolicy { warm, max, .. } =
+        changed.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })?;
     failpoint::hit("pool:set");
     repoint::agent_socket::notify(
         &node.directories.run,
@@ -215,7 +211,7 @@ pub(crate) fn ensure_all(
 
 fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {
     let pool = find(node, id)?;
-    node.store.write(|transaction| transaction.forget_pool(id))?;
+    node.forget_pool(id)?;
     failpoint::hit("pool:removed");
     let number = drain(node, pool.key)?;
     said(&format!("forgot pool {id}, deleted {number} slots"))
@@ -242,7 +238,7 @@ struct Row {
 }
 
 fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
-    let counters = node.store.read(|transaction| transaction.counters(id))?;
+    let counters = node.pool_counters(id)?;
     let (yielded, counters): (Vec<_>, Vec<_>) =
         counters.into_iter().partition(|(label, _)| label == COOLDOWN_YIELDED);
     let sum = |of: fn(Outcome) -> bool| {
@@ -272,7 +268,7 @@ fn row(node: &Node, id: &PoolId, pool: &Pool) -> Result<Row, CommandError> {
 fn list(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     let mut rows = Vec::new();
     let node = node::open(directories)?;
-    for (id, pool) in node.store.read(|transaction| transaction.pools())? {
+    for (id, pool) in node.pools()? {
         rows.push(row(&node, &id, &pool)?);
     }
     if as_json {

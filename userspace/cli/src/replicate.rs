@@ -191,10 +191,10 @@ fn source(node: &Node, conf: &NetConf, wanted: &Replicate) -> Result<Option<Slot
                 container: container.clone(),
                 ifname: wanted.which.interface.clone(),
             };
-            node.store.read(|transaction| transaction.attachment(&attachment))?
+            node.slot_of(&attachment)?
         }
     };
-    let found = id.map(|id| node.store.read(|t| t.slot(id))).transpose()?.flatten();
+    let found = id.map(|id| node.slot(id)).transpose()?.flatten();
     let name = || wanted.container.as_ref().map_or_else(String::new, ToString::to_string);
     found.map(Some).ok_or_else(|| CommandError::NoSlot {
         which: wanted.slot.map_or_else(name, |slot| slot.to_string()),

@@ -2,8 +2,9 @@
 
 use repoint::{
     conf::Directories,
+    model::{Decision, Hook, LinkLocal, LocalPath},
     retire::holders,
-    store::{Decision, Hook, LinkLocal, LocalPath, Slot, SlotState},
+    store::{Slot, SlotState},
     template::Digest,
 };
 use serde::Serialize;
@@ -90,7 +91,7 @@ impl From<Slot> for Row {
 /// Lists the slots on record.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     let node = node::open(directories)?;
-    let slots = node.store.read(|transaction| transaction.slots())?;
+    let slots = node.slots()?;
     let is_back = |slot: &&Slot| slot.state() == SlotState::Dirty && slot.container.is_none();
     let back: Vec<Slot> = slots.iter().filter(is_back).cloned().collect();
     let mut held = holders(&node, &back)?;

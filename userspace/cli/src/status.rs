@@ -31,7 +31,7 @@ pub(crate) fn run(directories: &Directories) -> Result<(), CommandError> {
             writeln!(out, "data plane: not loaded (the first ADD loads it, or `repoint load`)")?;
         }
     }
-    let slots = node.store.read(|transaction| transaction.slots())?;
+    let slots = node.slots()?;
     writeln!(out, "interfaces: {}", interfaces()?)?;
     writeln!(out, "slots:      {}", slots.len())?;
     for (network, states) in by_network(&slots) {

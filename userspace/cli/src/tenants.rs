@@ -5,7 +5,7 @@ use repoint::{
     model::Tenant,
     node::Node,
     retire::{Evicted, end_lingering},
-    store::{Lingering, StoreError},
+    store::Lingering,
 };
 use serde::Serialize;
 
@@ -41,9 +41,7 @@ pub(crate) fn list(directories: &Directories, as_json: bool) -> Result<(), Comma
 fn rows(node: &Node) -> Result<Vec<Row>, CommandError> {
     // What is gone by now is not listed.
     end_lingering(node)?;
-    let (tenants, lingering) = node.store.read(|transaction| {
-        Ok::<_, StoreError>((transaction.tenants()?, transaction.lingering()?))
-    })?;
+    let (tenants, lingering) = (node.tenants()?, node.lingering()?);
     let rows = tenants.into_iter().map(|(network, tenant, slots)| {
         let is_its = |one: &&Lingering| one.network == network && one.tenant == tenant;
         let lingering = lingering.iter().filter(is_its).count();
@@ -55,7 +53,7 @@ fn rows(node: &Node) -> Result<Vec<Row>, CommandError> {
 /// Makes sure that no container gets what a tenant had until now.
 pub(crate) fn evict(directories: &Directories, tenant: &Tenant) -> Result<(), CommandError> {
     let node = node::open(directories)?;
-    let known = node.store.read(|transaction| transaction.tenants())?;
+    let known = node.tenants()?;
     if !known.iter().any(|(_, known, _)| known == tenant) {
         return Err(CommandError::NoTenant { tenant: tenant.clone() });
     }

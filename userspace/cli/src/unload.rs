@@ -26,7 +26,7 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
         ensure_no_database_is_meant(directories, force)?;
     }
     if let Some(node) = node {
-        let slots = node.store.read(|transaction| transaction.slots())?;
+        let slots = node.slots()?;
         let used = slots.iter().filter(|slot| slot.container.is_some()).count();
         if used > 0 && !force {
             return Err(CommandError::InUse { slots: used });
@@ -68,7 +68,7 @@ fn take_down(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Result<(), Comman
         return Err(CommandError::Slot { slot: slot.id, reason: errors.join("; ") });
     }
     failpoint::hit("unload:torn-down");
-    node.store.write(|transaction| transaction.forget(slot, 0))?;
+    node.forget_slot(slot)?;
     failpoint::hit("unload:forgotten");
     Ok(())
 }

@@ -68,7 +68,7 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
 fn rows(directories: &Directories) -> Result<Vec<Row>, CommandError> {
     let node = node::open(directories)?;
     let drops = drops(&node::maps(directories)?)?;
-    let slots = node.store.read(|transaction| transaction.slots())?;
+    let slots = node.slots()?;
     let slots: HashMap<u64, Slot> = slots.into_iter().map(|slot| (slot.id.0, slot)).collect();
     let mut rows: Vec<_> = drops
         .into_iter()

@@ -13,8 +13,7 @@ use crate::{
         CniArgs,
         json::{KeyError, Object},
     },
-    model::{FunctionKey, InvalidValue, TemplateName, Tenant},
-    store::{Mode, Scope},
+    model::{FunctionKey, InvalidValue, Mode, Scope, TemplateName, Tenant},
 };
 
 /// What annotations of ours begin with.

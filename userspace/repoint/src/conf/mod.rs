@@ -41,8 +41,10 @@ use crate::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    model::{AttachmentId, IfName, Mac, NetworkName, PoolKey, TemplateName},
-    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
+    model::{
+        AttachmentId, Hook, IfName, LinkLocal, LocalPath, Mac, NetworkName, PoolKey, PoolPolicy,
+        TemplateName,
+    },
     template::MTU,
 };
 

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{Annotation, object, time::Lasting};
 use crate::{
     cni::json::{KeyError, Node, Object},
-    model::TemplateName,
-    store::{Mode, PoolPolicy},
+    model::{Mode, PoolPolicy, TemplateName},
 };
 
 /// Most slots that a node can be asked for: what the maps hold.

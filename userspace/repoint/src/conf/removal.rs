@@ -13,8 +13,7 @@ use crate::{
         CniVersion, Dns,
         json::{KeyError, Object},
     },
-    model::NetworkName,
-    store::{Hook, LinkLocal, LocalPath, PoolPolicy},
+    model::{Hook, LinkLocal, LocalPath, NetworkName, PoolPolicy},
 };
 
 impl NetConf {

@@ -1,10 +1,18 @@
 //! Names, numbers and outcomes that need neither the kernel nor the database.
 
+mod decision;
+mod domain;
 mod ids;
 mod outcome;
+mod path;
+mod pool;
 
+pub use decision::{Decision, Mode, Served};
+pub use domain::Domain;
 pub use ids::{
     AttachmentId, ContainerId, FunctionKey, Identity, IfName, InvalidValue, Mac, NetnsPath,
     NetworkName, PoolKey, SlotId, TemplateName, Tenant, host_prefix,
 };
 pub use outcome::{Decline, Outcome};
+pub use path::{Hook, LinkLocal, LocalPath};
+pub use pool::{PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};

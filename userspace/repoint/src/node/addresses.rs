@@ -8,8 +8,8 @@ use super::{error::NodeError, now};
 use crate::{
     conf::OwnIpam,
     ipam::{self, Availability, NodeAddresses, Pool},
-    model::SlotId,
-    store::{Access, Network, PoolId, Slot, StoreError, Transaction, Write},
+    model::{PoolId, SlotId},
+    store::{Access, Network, Slot, StoreError, Transaction, Write},
 };
 
 /// Name of the counter of addresses that were given before they had rested.

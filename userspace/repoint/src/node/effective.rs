@@ -5,8 +5,8 @@ use crate::{
     cni::CniArgs,
     conf::{IpamConf, NetConf, User},
     failpoint,
-    model::{IfName, PoolKey, TemplateName},
-    store::{Pool, PoolId, PoolOverride, PoolPolicy, StoredTemplate, TemplateOwner},
+    model::{IfName, PoolId, PoolKey, PoolOverride, PoolPolicy, TemplateName},
+    store::{Pool, StoredTemplate, TemplateOwner},
     template::{Digest, NodeContext, Template},
 };
 

@@ -7,6 +7,7 @@ pub(crate) mod effective;
 pub(crate) mod error;
 pub(crate) mod halves;
 pub(crate) mod holders;
+mod records;
 pub(crate) mod request;
 pub(crate) mod reserved;
 pub(crate) mod traffic;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     failpoint,
-    model::{Identity, SlotId},
+    model::{Identity, PoolId, SlotId},
     netns::{Netns, NetnsStore},
     node::{
         Node, NodeError,
@@ -21,7 +21,7 @@ use crate::{
     },
     retire::{connections::forget_connections, delete_slots},
     slot::{Built, Fingerprint, require_masquerade},
-    store::{Pool, PoolId, Slot, SlotState},
+    store::{Pool, Slot, SlotState},
     threads::{self, ThreadError},
 };
 

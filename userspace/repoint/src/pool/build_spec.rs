@@ -5,7 +5,7 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::NodeAddresses,
-    model::Identity,
+    model::{Identity, PoolId},
     netns::{Netns, NetnsInode, NetnsStore},
     node::{
         Node, NodeError,
@@ -18,7 +18,7 @@ use crate::{
         uplink_mtu,
     },
     slot::{BuildPermit, Builder, Built},
-    store::{PoolId, Slot, Write},
+    store::{Slot, Write},
     template::{NetworkConfig, NodeContext, Template},
 };
 

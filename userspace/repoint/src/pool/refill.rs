@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use crate::store::{PoolPolicy, SlotState};
+use crate::{model::PoolPolicy, store::SlotState};
 
 /// Time constants of the two average rates.
 const FAST: Duration = Duration::from_secs(1);

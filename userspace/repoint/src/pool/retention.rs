@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    model::SlotId,
-    store::{Parked, PoolPolicy},
+    model::{PoolPolicy, SlotId},
+    store::Parked,
 };
 
 /// Most slots evicted by one decision: they are taken down together, and meanwhile nothing is built.

@@ -5,10 +5,10 @@ use super::{
     retention::{Eviction, Reason},
 };
 use crate::{
-    model::{Outcome, PoolKey, SlotId},
+    model::{Outcome, PoolId, PoolKey, SlotId},
     node::{Node, NodeError},
     retire::{ScrubLock, delete_slots},
-    store::{Parked, Pool, PoolId, Prefix, Slot, SlotState, StoreError, Write},
+    store::{Parked, Pool, Prefix, Slot, SlotState, StoreError, Write},
 };
 
 /// How many slots of a pool are in which state, those of other configurations left out.
@@ -154,9 +154,9 @@ mod tests {
     use super::*;
     use crate::{
         conf::Directories,
+        model::{PoolOverride, PoolPolicy},
         node::now,
         pool::evictions,
-        store::{PoolOverride, PoolPolicy},
     };
 
     const SECOND: u64 = 1_000_000_000;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use crate::{
     conf::{Annotation, NetConf, User},
-    model::NetworkName,
+    model::{Domain, Mode, NetworkName, PoolPolicy},
     node::NodeError,
-    store::{Domain, Mode, PoolPolicy},
 };
 
 /// How a container is served.

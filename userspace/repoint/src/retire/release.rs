@@ -6,11 +6,11 @@ use crate::{
     conf::NetConf,
     datapath::Maps,
     failpoint,
-    model::NetnsPath,
+    model::{NetnsPath, SOFT_COOLDOWN},
     netns::{Netns, unbind},
     node::{Node, NodeError, Request, now},
     slot::{release_masquerade, remove_interface, remove_sources, withdraw},
-    store::{SOFT_COOLDOWN, Slot, SlotState},
+    store::{Slot, SlotState},
     threads::{self, ThreadError},
 };
 

@@ -3,10 +3,10 @@
 use crate::{
     conf::User,
     failpoint,
-    model::{NetworkName, Tenant},
+    model::{NetworkName, PoolPolicy, Tenant},
     netlink::{RouteSocket, namespaces_alive},
     node::{Node, NodeError},
-    store::{Access, Lingering, PoolPolicy, SlotState, Transaction},
+    store::{Access, Lingering, SlotState, Transaction},
 };
 
 /// Refuses a slot more to a tenant that has as many as it may have.

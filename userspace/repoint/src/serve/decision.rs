@@ -1,9 +1,6 @@
 //! The decision about a container, in words.
 
-use crate::{
-    model::{Decline, FunctionKey, Outcome},
-    store::{Decision, Mode, Served},
-};
+use crate::model::{Decision, Decline, FunctionKey, Mode, Outcome, Served};
 
 /// Why a network without a pool serves nobody from one.
 pub const NO_POOL: &str = "the network has no pool";

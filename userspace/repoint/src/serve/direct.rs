@@ -9,7 +9,7 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::{NodeAddresses, resolv_conf},
-    model::{AttachmentId, Decline, NetnsPath, TemplateName},
+    model::{AttachmentId, Decline, Mode, NetnsPath, TemplateName},
     netns::Netns,
     node::{
         Node, NodeError, Request,
@@ -28,7 +28,7 @@ use crate::{
     },
     retire::{connections::forget_connections, release::undo, tenants::ensure_tenant_room},
     slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Mode, Slot, SlotState},
+    store::{Slot, SlotState},
     template::{NetworkConfig, Operation, Template},
 };
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     conf::User,
-    model::{Decline, NetnsPath, Outcome},
+    model::{Decline, Mode, NetnsPath, Outcome},
     node::{
         Node, NodeError, Request,
         effective::{EffectivePool, effective_pool, pool_id},
@@ -16,7 +16,6 @@ use crate::{
         template_use::check_pool_use,
         terms::{EffectiveTerms, check_without_pool},
     },
-    store::Mode,
 };
 
 /// How an ADD goes on.

@@ -5,12 +5,12 @@ use std::path::Path;
 use super::decision::decision;
 use crate::{
     conf::User,
-    model::{AttachmentId, Decline, Outcome, SlotId},
+    model::{AttachmentId, Decline, Mode, Outcome, SlotId},
     netns::{Netns, NetnsStore},
     node::{Node, NodeError, effective::EffectivePool, now},
     pool::terms::EffectiveTerms,
     retire::tenants::ensure_tenant_room,
-    store::{Mode, Prefix, Slot, SlotState, StoreError, Write},
+    store::{Prefix, Slot, SlotState, StoreError, Write},
 };
 
 /// What a container wants of a pool.

@@ -17,13 +17,13 @@ use super::{
 use crate::{
     datapath::{DatapathError, Programs},
     failpoint,
-    model::Mac,
+    model::{Hook, Mac},
     netlink::{
         LinkChange, NetlinkError, Request, Route, RouteSocket, Veth, add_neighbour, add_route,
         assign, bring_up, change_link, configure_link, create_veth,
     },
     netns::{Netns, NetnsError},
-    store::{Hook, Slot},
+    store::Slot,
     template::{NetworkConfig, Sysctl, host_net},
 };
 

@@ -11,8 +11,8 @@ use repoint_common::{
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    model::Identity,
-    store::{LinkLocal, LocalPath, Slot},
+    model::{Identity, LinkLocal, LocalPath},
+    store::Slot,
 };
 
 /// Points the maps at a slot: packets to its addresses go to its interface, and both ways pass if

@@ -10,10 +10,10 @@ use crate::{
         detach_tcx, tcx_programs,
     },
     failpoint,
+    model::Hook,
     netlink::{
         Direction, NetlinkError, Request, RouteSocket, add_clsact, add_filter, filter_names,
     },
-    store::Hook,
 };
 
 /// Where each program belongs.

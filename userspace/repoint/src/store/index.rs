@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Domain, Slot, SlotState};
-use crate::model::{FunctionKey, PoolKey, SlotId, Tenant};
+use super::{Slot, SlotState};
+use crate::model::{Domain, FunctionKey, PoolKey, SlotId, Tenant};
 
 /// Length of a key.
 const LENGTH: usize = 1 + 16 + 8 + 8 + 8 + 8;

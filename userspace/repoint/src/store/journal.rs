@@ -1,10 +1,10 @@
 //! The last decisions about containers: a ring buffer, which does not grow when no agent reads it.
 
 use super::{
-    CodecError, Decision,
+    CodecError,
     codec::{Decoder, Encoder},
 };
-use crate::model::AttachmentId;
+use crate::model::{AttachmentId, Decision};
 
 /// How many there are at most.
 pub(super) const LENGTH: u64 = 1024;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{CodecError, Pool, PoolId, Slot, StoreError, index};
-use crate::model::{AttachmentId, ContainerId, SlotId, TemplateName};
+use super::{CodecError, Pool, Slot, StoreError, index};
+use crate::model::{AttachmentId, ContainerId, PoolId, SlotId, TemplateName};
 
 /// The attachment of a slot that `container` has.
 pub(super) fn attachment_of(slot: &Slot, container: &ContainerId) -> AttachmentId {

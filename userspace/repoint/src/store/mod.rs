@@ -8,15 +8,11 @@
 
 mod codec;
 mod cooldown;
-mod decision;
-mod domain;
 mod environment;
 mod host_netns;
 mod index;
 mod journal;
 mod keys;
-mod link_local;
-mod path;
 mod pool;
 mod prune;
 mod read;
@@ -26,18 +22,15 @@ mod survey;
 mod templates;
 mod tenants;
 mod transaction;
+mod values;
 mod watch;
 mod write;
 
 pub use codec::CodecError;
 pub use cooldown::Tracked;
-pub use decision::{Decision, Mode, Served};
-pub use domain::Domain;
 pub use index::{Parked, Prefix};
 pub use journal::Entry;
-pub use link_local::LinkLocal;
-pub use path::{Hook, LocalPath};
-pub use pool::{Pool, PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
+pub use pool::Pool;
 pub use record::{Network, Slot, SlotState};
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
 pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource, Templates};

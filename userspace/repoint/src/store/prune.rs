@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use lmdb::Database;
 
-use super::{Pool, PoolId, Slot, SlotState, StoreError, Transaction, Write};
+use super::{Pool, Slot, SlotState, StoreError, Transaction, Write};
+use crate::model::PoolId;
 
 /// The digest that stands for none.
 const NONE: [u8; 32] = [0; 32];

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Entry, Network, Parked, Pool, PoolId, Prefix, Slot, StoreError, index, journal,
+    Entry, Network, Parked, Pool, Prefix, Slot, StoreError, index, journal,
     keys::{
         address_key, attachment_key, counter_key, damaged_index, decode_pool, decode_slot, number,
         parse_address, parse_attachment, parse_pool, pool_key, slot_key, slot_number,
@@ -12,7 +12,7 @@ use super::{
     record::SlotState,
     transaction::{Entries, Transaction, meta},
 };
-use crate::model::{AttachmentId, NetworkName, PoolKey, SlotId};
+use crate::model::{AttachmentId, NetworkName, PoolId, PoolKey, SlotId};
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// The slot of this number.

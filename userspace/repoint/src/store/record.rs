@@ -6,14 +6,15 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Decision, Domain, Hook, LinkLocal, LocalPath, Mode, PoolId, StoreError,
+    StoreError,
     codec::{CodecError, Decoder, Encoder},
+    values::numbered,
 };
 use crate::{
     cni::PluginName,
     model::{
-        ContainerId, FunctionKey, Identity, IfName, Mac, NetworkName, PoolKey, SlotId,
-        TemplateName, Tenant,
+        ContainerId, Decision, Domain, FunctionKey, Hook, Identity, IfName, LinkLocal, LocalPath,
+        Mac, Mode, NetworkName, PoolId, PoolKey, SlotId, TemplateName, Tenant,
     },
     netns::NetnsInode,
 };
@@ -363,7 +364,7 @@ impl Slot {
             used: decoder.bool("use")?,
             function: decoder.option("function")?.map(str::parse).transpose()?,
             tenant: decoder.option("tenant")?.map(str::parse).transpose()?,
-            mode: Mode::from_number(decoder.u8("mode")?)?,
+            mode: numbered(&Mode::ALL, decoder.u8("mode")?, "mode")?,
             retain: decoder.bool("retention")?,
             idle_ttl: decoder.duration("idle time")?,
             created: decoder.u64("creation time")?,
@@ -373,9 +374,9 @@ impl Slot {
                 .bool("decision")?
                 .then(|| Decision::decode(&mut decoder))
                 .transpose()?,
-            link_local: LinkLocal::from_number(decoder.u8("link-local")?)?,
-            local_path: LocalPath::from_number(decoder.u8("local path")?)?,
-            hook: Hook::from_number(decoder.u8("hook")?)?,
+            link_local: numbered(&LinkLocal::ALL, decoder.u8("link-local")?, "link-local")?,
+            local_path: numbered(&LocalPath::ALL, decoder.u8("local path")?, "local path")?,
+            hook: numbered(&Hook::ALL, decoder.u8("hook")?, "hook")?,
             source_routed: decoder.bool("routing by source")?,
         };
         decoder.finish()?;

@@ -11,11 +11,11 @@ use std::{
 use lmdb::Database;
 
 use super::{
-    Pool, PoolId, Slot, StoreError, index,
+    Pool, Slot, StoreError, index,
     keys::{decode_pool, decode_slot, parse_address, parse_attachment, parse_pool, slot_number},
     transaction::{Transaction, meta},
 };
-use crate::model::{AttachmentId, SlotId};
+use crate::model::{AttachmentId, PoolId, SlotId};
 
 /// A table as it was copied: keys and values behind each other, so that copying allocates next to
 /// nothing.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ContainerId, Identity};
+use crate::model::{ContainerId, Hook, Identity, LinkLocal, LocalPath};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();

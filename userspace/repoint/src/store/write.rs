@@ -7,12 +7,13 @@ use std::{
 };
 
 use super::{
-    Decision, Entry, Network, Pool, PoolId, Slot, StoreError, index, journal,
+    Entry, Network, Pool, Slot, StoreError, index, journal,
     keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
     record::SlotState,
     tenants::charge,
     transaction::{Write, meta},
 };
+use crate::model::{Decision, PoolId};
 use crate::{
     boot::boot_id,
     model::{AttachmentId, Identity, NetworkName, SlotId},

@@ -16,14 +16,14 @@ use crate::{
     boot::boot_id,
     conf::Directories,
     datapath::{Maps, PinsSeen},
-    model::SlotId,
+    model::{Hook, SlotId},
     netlink::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{Kept, NetnsInode, NetnsStore, NetnsStoreError, guard},
     node::{NodeError, now},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
-    store::{Hook, Read, Slot, SlotState, Store, StoreError, Survey},
+    store::{Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
 };
 

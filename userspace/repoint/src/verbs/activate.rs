@@ -14,7 +14,7 @@ use crate::{
     agent_socket,
     cni::CniResult,
     conf::{NetConf, User},
-    model::{AttachmentId, Decline, Mac, NetnsPath, Outcome, SlotId},
+    model::{AttachmentId, Decision, Decline, Mac, Mode, NetnsPath, Outcome, SlotId},
     netns::{Netns, NetnsStore, NetnsStoreError, guard},
     node::{
         Node, NodeError, Request,
@@ -27,7 +27,7 @@ use crate::{
         guards::{Guarded, container_netns, guard, guard_request},
         select::{NetnsOpener, SlotRequest},
     },
-    store::{Decision, Mode, Slot, StoreError},
+    store::{Slot, StoreError},
 };
 
 /// A request to attach a container to a network's pool.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     failpoint,
-    model::{AttachmentId, IfName, TemplateName},
+    model::{AttachmentId, IfName, PoolId, TemplateName},
     node::{
         Node, NodeError,
         configuration::template_of,
@@ -19,7 +19,7 @@ use crate::{
     },
     pool::drain,
     slot::{Fingerprint, capture},
-    store::{Captured, Pool, PoolId, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource},
+    store::{Captured, Pool, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource},
     template::{Digest, NodeContext, Template},
 };
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{least, parse};
 use crate::{
     conf::{Annotation, ConfError, NetConf, User, UserError},
-    store::{Mode, Scope},
+    model::{Mode, Scope},
 };
 
 const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{FunctionKey, PoolKey, SlotId, Tenant},
+    model::{Domain, FunctionKey, PoolId, PoolKey, PoolPolicy, Scope, SlotId, Tenant},
     pool::terms::domain,
     retire::scrub::{park, waits_for_its_domain},
-    store::{Domain, Pool, PoolId, PoolPolicy, Scope, Store},
+    store::{Pool, Store},
 };
 
 /// Who asks, and for what.
@@ -80,7 +80,7 @@ impl World {
             template_owner: None,
             fingerprint: [0; 32],
             configured: policy,
-            set: crate::store::PoolOverride::default(),
+            set: crate::model::PoolOverride::default(),
         };
         let world = Self {
             _folder: folder,

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use super::super::{HookError, ours_by_tcx};
 use crate::{
-    model::Mac,
+    model::{Hook, Mac},
     netlink::{
         Direction, LinkInfo, NetlinkError, RouteSocket, attached_programs, find_links,
         interfaces_towards, permanent_neighbours,
     },
-    store::{Hook, Slot},
+    store::Slot,
 };
 
 /// What is seen of a slot's half on the node.

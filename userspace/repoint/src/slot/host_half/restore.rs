@@ -10,12 +10,12 @@ use super::{super::attach_by_tcx, Part, host_group};
 use crate::{
     datapath::{DatapathError, FROM_CONTAINER, Programs, TO_CONTAINER},
     failpoint,
-    model::Mac,
+    model::{Hook, Mac},
     netlink::{
         Direction, LinkChange, NetlinkError, Request, Route, RouteSocket, add_clsact,
         add_neighbour, addresses, change_link, delete_address, replace_filter, replace_route,
     },
-    store::{Hook, Slot},
+    store::Slot,
     template::host_net,
 };
 

@@ -9,11 +9,12 @@ use crate::{
     agent_socket,
     datapath::{self, Datapath, Programs},
     failpoint,
+    model::Hook,
     netlink::RouteSocket,
     node::{HalfFate, Node, NodeError, half_differs, repair_halves},
     private,
     slot::{attach_by_tcx, attach_filters, release_masquerade, require_masquerade},
-    store::{Hook, Slot, StoreError},
+    store::{Slot, StoreError},
 };
 
 pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {

@@ -4,8 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{CodecError, Decoder, Encoder};
-use crate::model::InvalidValue;
+use super::InvalidValue;
 
 /// How a container is to be served: annotation `repoint.dev/mode` (patent claim 1: reused or
 /// replicated).
@@ -34,13 +33,6 @@ impl Mode {
             Self::None => "none",
         }
     }
-
-    pub(super) fn from_number(number: u8) -> Result<Self, CodecError> {
-        Self::ALL
-            .get(usize::from(number))
-            .copied()
-            .ok_or_else(|| CodecError::Value { field: "mode", value: number.to_string() })
-    }
 }
 
 impl FromStr for Mode {
@@ -66,7 +58,8 @@ pub enum Served {
 }
 
 impl Served {
-    const ALL: [Self; 3] = [Self::Reused, Self::Replicated, Self::None];
+    /// Every one, in the order of its number in records.
+    pub const ALL: [Self; 3] = [Self::Reused, Self::Replicated, Self::None];
 
     /// As lists and logs have it.
     #[must_use]
@@ -91,23 +84,5 @@ pub struct Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.served.name(), self.reason)
-    }
-}
-
-impl Decision {
-    pub(super) fn encode(&self, encoder: &mut Encoder) {
-        encoder.u8(self.served as u8).text(self.reason.as_bytes());
-    }
-
-    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, CodecError> {
-        let number = decoder.u8("decision")?;
-        let served = Served::ALL.get(usize::from(number)).copied();
-        Ok(Self {
-            served: served.ok_or_else(|| CodecError::Value {
-                field: "decision",
-                value: number.to_string(),
-            })?,
-            reason: decoder.text("reason of the decision")?.to_owned(),
-        })
     }
 }

@@ -1,11 +1,10 @@
-//! Keys `localPath` and `hook` of a network's configuration.
+//! Keys `localPath`, `hook` and `linkLocal` of a network's configuration.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::codec::CodecError;
-use crate::model::InvalidValue;
+use super::InvalidValue;
 
 /// Which way packets between containers of the node take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
@@ -43,10 +42,6 @@ impl LocalPath {
             Self::Stack => "stack",
         }
     }
-
-    pub(super) fn from_number(number: u8) -> Result<Self, CodecError> {
-        numbered(&Self::ALL, number, "local path")
-    }
 }
 
 impl Hook {
@@ -61,15 +56,6 @@ impl Hook {
             Self::Tcx => "tcx",
         }
     }
-
-    pub(super) fn from_number(number: u8) -> Result<Self, CodecError> {
-        numbered(&Self::ALL, number, "hook")
-    }
-}
-
-fn numbered<T: Copy>(all: &[T], number: u8, field: &'static str) -> Result<T, CodecError> {
-    let found = all.get(usize::from(number)).copied();
-    found.ok_or_else(|| CodecError::Value { field, value: number.to_string() })
 }
 
 impl FromStr for LocalPath {
@@ -89,5 +75,43 @@ impl FromStr for Hook {
         let found = Self::ALL.into_iter().find(|known| known.name() == text);
         let why = "must be \"clsact\" or \"tcx\"";
         found.ok_or_else(|| InvalidValue::new("hook", text, why))
+    }
+}
+
+/// Whether a container's packets to link-local addresses may leave the node.
+///
+/// Those to an address of the node itself reach it either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkLocal {
+    /// They are dropped. A cloud's metadata service has a link-local address, and gives credentials of
+    /// the node to whatever asks.
+    #[default]
+    Deny,
+    /// They go where the node's routes send them.
+    Allow,
+}
+
+impl LinkLocal {
+    /// Both, in the order of their number in records.
+    pub const ALL: [Self; 2] = [Self::Deny, Self::Allow];
+
+    /// As configurations have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl FromStr for LinkLocal {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == text);
+        let why = "must be \"deny\" or \"allow\"";
+        found.ok_or_else(|| InvalidValue::new("linkLocal", text, why))
     }
 }

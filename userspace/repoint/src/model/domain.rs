@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    PoolPolicy, Scope,
-    codec::{CodecError, Decoder, Encoder},
-};
-use crate::model::{FunctionKey, Tenant};
+use super::{FunctionKey, PoolPolicy, Scope, Tenant};
 
 /// The users that may have one namespace, one after the other.
 ///
@@ -68,33 +64,6 @@ impl Domain {
             Self::Function(tenant, _) => is_known(tenant),
             Self::Tenant(tenant) => policy.scope >= Scope::Tenant && is_known(tenant),
             Self::Network => policy.scope >= Scope::Network,
-        }
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder) {
-        match self {
-            Self::Container => encoder.u8(0),
-            Self::Function(tenant, function) => encoder
-                .u8(1)
-                .option(tenant.as_ref().map(Tenant::as_str))
-                .text(function.as_str().as_bytes()),
-            Self::Tenant(tenant) => encoder.u8(2).option(tenant.as_ref().map(Tenant::as_str)),
-            Self::Network => encoder.u8(3),
-        };
-    }
-
-    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, CodecError> {
-        let tenant = |decoder: &mut Decoder<'_>| {
-            Ok::<_, CodecError>(
-                decoder.option("tenant of the domain")?.map(str::parse).transpose()?,
-            )
-        };
-        match decoder.u8("domain")? {
-            0 => Ok(Self::Container),
-            1 => Ok(Self::Function(tenant(decoder)?, decoder.name("function of the domain")?)),
-            2 => Ok(Self::Tenant(tenant(decoder)?)),
-            3 => Ok(Self::Network),
-            other => Err(CodecError::Value { field: "domain", value: other.to_string() }),
         }
     }
 }
