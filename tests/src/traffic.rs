@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long any one step may take: a SYN and its first two repetitions.
-const LIMIT: Duration = Duration::from_secs(4);
+const LIMIT: Duration = Duration::from_secs(15);
 /// How long an answer is awaited that must not come: a SYN and its first repetition.
 const SILENCE: Duration = Duration::from_millis(1500);
 /// Bytes sent each way over TCP: more than the window at the start of a connection.

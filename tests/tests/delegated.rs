@@ -1,16 +1,19 @@
 //! Address management by another plugin: Debian's `host-local`.
 #![cfg(test)]
 
-use std::{fs, path::Path};
+use std::{
+    fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
     Container, Netns, Node, Snapshot, command,
     dist::{self, REFERENCE_PLUGINS},
     example, missing,
     plugin::{Attachment, Network},
-    traffic,
+    traffic, wait,
 };
 use serde_json::{Value, json};
 
@@ -54,6 +57,56 @@ fn addresses_are_used_and_given_back() -> Result<()> {
         two.remove()?;
         ensure!(!addresses.iter().copied().any(is_reserved), "not all were given back");
         before.wait_until_restored(node.dirs())
+    })
+}
+
+/// The plugin that a killed ADD had called goes on, and reserves an address after the ADD's end: the DEL that
+/// follows waits for it, and takes the address back.
+#[test]
+fn a_del_takes_back_what_the_plugin_of_a_killed_add_reserves_later() -> Result<()> {
+    if skipped() {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        // The node has its folders.
+        let network = Network::new(&configuration(&node)?, dist::cni_path())?;
+        Container::add(&network, "before")?.remove()?;
+        let folder = node.dirs().run.with_extension("plugins");
+        let slow = folder.join("host-local");
+        let begun = folder.join("begun");
+        fs::create_dir(&folder)?;
+        let script = format!(
+            "#!/bin/sh\n[ $CNI_COMMAND = ADD ] && touch {} && sleep 1\nexec {REFERENCE_PLUGINS}/host-local\n",
+            begun.display()
+        );
+        fs::write(&slow, script)?;
+        fs::set_permissions(&slow, fs::Permissions::from_mode(0o755))?;
+        let path = format!("{}:{}", folder.display(), dist::cni_path());
+        let slow = Network::new(&configuration(&node)?, path)?;
+        let netns = Netns::create("one")?;
+        let attachment = Attachment::new("one", netns.path());
+        let call = slow.single("ADD", &attachment, None)?;
+        let mut add = call.command();
+        let add = add.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut add = add.spawn().context("start the plugin")?;
+        let mut stdin = add.stdin.take().context("no standard input")?;
+        stdin.write_all(call.input()).context("write the configuration")?;
+        drop(stdin);
+        wait::until(Duration::from_secs(10), "the IPAM plugin runs", || {
+            ensure!(begun.exists(), "it has not begun");
+            Ok(())
+        })?;
+        add.kill()?;
+        add.wait()?;
+        network.del(&attachment, None)?;
+        let left: Vec<_> = fs::read_dir(RESERVATIONS)?
+            .filter_map(|file| file.ok()?.file_name().into_string().ok())
+            .filter(|name| name.parse::<std::net::IpAddr>().is_ok())
+            .collect();
+        ensure!(left.is_empty(), "reserved still: {left:?}");
+        fs::remove_dir_all(&folder)?;
+        netns.remove()
     })
 }
 

@@ -3,8 +3,9 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 use repoint_tests::{
-    Agent, Container, Netns, Node, command,
+    Agent, Container, Netns, Node, cli, command,
     dist::{self, REFERENCE_PLUGINS},
     example, missing,
     plugin::{Attachment, Call, Network},
@@ -88,6 +89,36 @@ fn a_del_that_takes_the_addresses_of_an_add_detaches_it() -> Result<()> {
     })
 }
 
+/// An ADD is stopped before it makes the interface, a DEL deletes its record, and the ADD is killed once the
+/// interface is there: nothing but its name and group shows whose it is.
+#[test]
+fn an_interface_that_never_got_its_alias_is_swept() -> Result<()> {
+    let folder = dist::failpoints();
+    if missing([folder.join("repoint-cni")]) {
+        return Ok(());
+    }
+    let node = Node::new()?;
+    node.run(|| {
+        let mut configuration = example("conformance.json")?;
+        node.dirs().patch(&mut configuration);
+        let network = Network::new(&configuration, folder.display().to_string())?;
+        let netns = Netns::create("one")?;
+        let attachment = Attachment::new("one", netns.path());
+        let add = network.single("ADD", &attachment, None)?;
+        let points = "build:before-link=stop,build:link";
+        let held = Held::start(&add.variable("REPOINT_FAILPOINT", points))?;
+        network.del(&attachment, None)?;
+        held.be_killed()?;
+        let ours = || command::run("ip", ["-oneline", "link", "show", "group", "29296"]);
+        let left = ours()?;
+        ensure!(left.lines().count() == 1, "the interface was not left: {left}");
+        print!("{left}{}", cli::repoint(&node, &["sweep", "--grace", "0s"])?);
+        let left = ours()?;
+        ensure!(left.is_empty(), "the sweep left it: {left}");
+        netns.remove()
+    })
+}
+
 /// A call that is stopped. Dropping it kills it.
 struct Held(Child);
 
@@ -113,12 +144,23 @@ impl Held {
     }
 
     /// Has it go on, to its end.
-    fn go_on(mut self) -> Result<()> {
-        let pid = Pid::from_raw(self.0.id().try_into().context("a process id")?);
-        kill(pid, Signal::SIGCONT).context("have it go on")?;
-        let status = wait::until(SOON, "it ends", || self.0.try_wait()?.context("it runs still"))?;
+    fn go_on(self) -> Result<()> {
+        let status = self.resume()?;
         ensure!(status.success(), "it ended with {status}");
         Ok(())
+    }
+
+    /// Has it go on to a failpoint that kills it.
+    fn be_killed(self) -> Result<()> {
+        let status = self.resume()?;
+        ensure!(status.signal() == Some(Signal::SIGKILL as i32), "it ended with {status}");
+        Ok(())
+    }
+
+    fn resume(mut self) -> Result<ExitStatus> {
+        let pid = Pid::from_raw(self.0.id().try_into().context("a process id")?);
+        kill(pid, Signal::SIGCONT).context("have it go on")?;
+        wait::until(SOON, "it ends", || self.0.try_wait()?.context("it runs still"))
     }
 }
 

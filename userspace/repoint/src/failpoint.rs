@@ -9,7 +9,7 @@ mod control;
 
 /// Passes a point: kills or stops the process if the environment asks for it here.
 ///
-/// `REPOINT_FAILPOINT=NAME[#N][=stop]` names the point: SIGKILL, or SIGSTOP, when the process passes
+/// `REPOINT_FAILPOINT=NAME[#N][=stop],…` names points: SIGKILL, or SIGSTOP, when the process passes
 /// it for the N-th time, the first by default. `REPOINT_FAILPOINT_TRACE=FILE` has the name of each
 /// point that is passed appended to a file, a line each, that of the last one before it ends.
 #[cfg(feature = "failpoints")]

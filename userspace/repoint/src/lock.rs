@@ -15,13 +15,20 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::stat::{major, minor};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    sys::stat::{major, minor},
+};
 
 use crate::private::{self, PrivateError};
 
@@ -167,6 +174,54 @@ impl Lock {
             return Err(held(path, patience, &files.iter().collect::<Vec<_>>()));
         };
         Ok(Self(files.swap_remove(free)))
+    }
+}
+
+/// A lock on one byte of a file, which stays empty: as many locks as there are numbers.
+///
+/// It is the open file's (`F_OFD_SETLK`): a process that inherits the descriptor holds it as well, until it
+/// ends.
+#[derive(Debug)]
+pub struct ByteLock(File);
+
+impl ByteLock {
+    /// Takes the lock on a byte of the file at a path, which is made where there is none; none where it is
+    /// taken.
+    pub fn try_take(path: &Path, byte: u64) -> Result<Option<Self>, LockError> {
+        let file = open(path)?;
+        Ok(Self::try_lock(&file, path, byte)?.then_some(Self(file)))
+    }
+
+    /// The same, and waits for as long as `patience`.
+    pub fn take(path: &Path, byte: u64, patience: Duration) -> Result<Self, LockError> {
+        let file = open(path)?;
+        let taken = wait(patience, || Ok(Self::try_lock(&file, path, byte)?.then_some(())))?;
+        match taken {
+            Some(()) => Ok(Self(file)),
+            None => Err(held(path, patience, &[])),
+        }
+    }
+
+    fn try_lock(file: &File, path: &Path, byte: u64) -> Result<bool, LockError> {
+        #[expect(clippy::cast_possible_truncation, reason = "these constants are of one digit")]
+        let wanted = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: i64::try_from(byte).unwrap_or(i64::MAX - 1),
+            l_len: 1,
+            l_pid: 0,
+        };
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(errno) => Err(failed(path, "fcntl")(errno.into())),
+        }
+    }
+}
+
+impl AsFd for ByteLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -8,17 +8,26 @@ use std::{
 };
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 pub use super::execute::ExecuteError;
 use super::execute::{Finished, execute};
-use crate::cni::{
-    CniError, CniResult, CniVersion, ErrorCode, PluginName,
-    json::{KeyError, Node, Object},
-    result::ResultError,
+use crate::{
+    cni::{
+        CniError, CniResult, CniVersion, ErrorCode, PluginName,
+        json::{KeyError, Node, Object},
+        result::ResultError,
+    },
+    failpoint,
+    lock::{ByteLock, LOCK_TIMEOUT, LockError},
+    model::AttachmentId,
 };
 
 /// How long a plugin may take. The `dhcp` plugin by itself waits for a lease for 62 s.
 const LIMIT: Duration = Duration::from_secs(90);
+
+/// File in `runDir` of which bytes are locked. It stays empty.
+const LOCKS: &str = "ipam.lock";
 
 /// Most of a plugin's output that an error repeats, in characters.
 const LONGEST_SHOWN: usize = 300;
@@ -30,6 +39,26 @@ pub struct Delegate<'a> {
     version: CniVersion,
     variables: Vec<(&'static str, OsString)>,
     input: &'a [u8],
+    lock: Option<AttachmentLock>,
+}
+
+/// Where one call of a plugin for an attachment waits for another: a file, and the byte of the attachment.
+#[derive(Debug, Clone)]
+pub struct AttachmentLock {
+    path: PathBuf,
+    byte: u64,
+}
+
+impl AttachmentLock {
+    /// The lock of an attachment in a node's run folder; none where there is no such folder, and so no
+    /// other call.
+    #[must_use]
+    pub fn of(run_dir: &Path, attachment: &AttachmentId) -> Option<Self> {
+        let AttachmentId { network, container, ifname } = attachment;
+        let digest = Sha256::digest(format!("{network}/{container}/{ifname}"));
+        let byte = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes) >> 2);
+        run_dir.is_dir().then(|| Self { path: run_dir.join(LOCKS), byte })
+    }
 }
 
 /// A delegated plugin did not do its part.
@@ -49,6 +78,9 @@ pub enum DelegateError {
         /// The directories of `CNI_PATH`.
         path: Vec<PathBuf>,
     },
+    /// An earlier call for the same attachment has not ended.
+    #[error("an earlier call of an IPAM plugin for this attachment has not ended")]
+    Busy(#[from] LockError),
     /// It could not be run to its end.
     #[error("running {} for {command}", executable.display())]
     Execute {
@@ -102,7 +134,8 @@ impl DelegateError {
             {
                 ErrorCode::TRY_AGAIN_LATER
             }
-            Self::NotFound { .. } | Self::Execute { .. } | Self::Failed { .. } => {
+            Self::Busy(error) if error.is_held() => ErrorCode::TRY_AGAIN_LATER,
+            Self::Busy(_) | Self::NotFound { .. } | Self::Execute { .. } | Self::Failed { .. } => {
                 ErrorCode::DELEGATE_FAILURE
             }
         };
@@ -128,7 +161,14 @@ impl<'a> Delegate<'a> {
         let executable = candidates.into_iter().find(|candidate| candidate.is_file());
         let not_found = || DelegateError::NotFound { plugin: plugin.clone(), path: path.to_vec() };
         let executable = executable.ok_or_else(not_found)?;
-        Ok(Self { executable, version, variables, input })
+        Ok(Self { executable, version, variables, input, lock: None })
+    }
+
+    /// Has ADD and DEL wait for an earlier call for the same attachment: that goes on when the process that
+    /// made it is killed, and what it reserves then would belong to no attachment.
+    #[must_use]
+    pub fn locked(self, lock: Option<AttachmentLock>) -> Self {
+        Self { lock, ..self }
     }
 
     /// Has it allocate. After an error, [`Self::del`] is due (CNI spec, section 4).
@@ -185,7 +225,12 @@ impl<'a> Delegate<'a> {
     fn call(&self, command: &'static str, input: &[u8]) -> Result<Vec<u8>, DelegateError> {
         let mut variables = self.variables.clone();
         variables.push(("CNI_COMMAND", command.into()));
-        let finished = execute(&self.executable, &variables, input, LIMIT);
+        let lock = self.lock.as_ref().filter(|_| matches!(command, "ADD" | "DEL"));
+        let lock = lock
+            .map(|AttachmentLock { path, byte }| ByteLock::take(path, *byte, LOCK_TIMEOUT))
+            .transpose()?;
+        failpoint::hit("delegate:locked");
+        let finished = execute(&self.executable, &variables, input, lock.as_ref(), LIMIT);
         let finished = finished.map_err(|source| DelegateError::Execute {
             executable: self.executable.clone(),
             command,

@@ -13,14 +13,14 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, memfd_create},
-    io::Errno,
+    io::{Errno, FdFlags, fcntl_setfd},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
 /// Most of a plugin's standard output that is read, bytes. A result has some hundred.
 const MOST_OUTPUT: u64 = 1 << 20;
 
-use crate::netns::keep_to_this_process;
+use crate::{lock::ByteLock, netns::keep_to_this_process};
 
 /// What became of a process.
 #[derive(Debug)]
@@ -69,16 +69,21 @@ impl Drop for Guarded {
 ///
 /// Standard input and output are files in memory, not pipes: neither side can then block the other,
 /// and what the executable leaves running cannot keep us waiting. Should this process be killed,
-/// the executable still finds all its input and an output to write to, and ends by itself.
+/// the executable still finds all its input and an output to write to, and ends by itself. It inherits
+/// `lock`, and so holds that until it ends.
 pub(super) fn execute(
     executable: &Path,
     variables: &[(&'static str, OsString)],
     input: &[u8],
+    lock: Option<&ByteLock>,
     limit: Duration,
 ) -> Result<Finished, ExecuteError> {
     let mut output = File::from(memory_file("repoint-stdout")?);
     let stdout = output.try_clone().map_err(system("dup of a file in memory"))?;
     keep_to_this_process().map_err(system("close_range"))?;
+    if let Some(lock) = lock {
+        fcntl_setfd(lock, FdFlags::empty()).map_err(errno("fcntl of a lock's file"))?;
+    }
     let child = Command::new(executable)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(input_file(input)?)
@@ -140,7 +145,7 @@ mod tests {
 
     /// Runs a shell script, which is the shell's input.
     fn shell(script: &str, limit: Duration) -> Result<Finished, ExecuteError> {
-        execute(Path::new("/bin/sh"), &[("ANSWER", "42".into())], script.as_bytes(), limit)
+        execute(Path::new("/bin/sh"), &[("ANSWER", "42".into())], script.as_bytes(), None, limit)
     }
 
     const AMPLE: Duration = Duration::from_mins(1);

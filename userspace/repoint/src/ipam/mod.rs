@@ -13,7 +13,7 @@ pub mod resolv_conf;
 mod tests;
 
 pub use allocate::{AllocateError, Availability, Pool, allocate};
-pub use delegate::{Delegate, DelegateError};
+pub use delegate::{AttachmentLock, Delegate, DelegateError};
 pub use range::{Range, RangeError};
 pub use range_set::{RangeSet, RangeSetError};
 pub use reserved::{Block, NodeAddresses, Reserved, unusable};

@@ -76,6 +76,9 @@ pub enum NodeError {
     /// A folder or file of the node's is not its own.
     #[error(transparent)]
     Private(#[from] PrivateError),
+    /// A lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The container's namespace cannot be used.
     #[error(transparent)]
     Netns(#[from] NetnsError),

@@ -5,7 +5,7 @@ use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 use crate::{
     cni::{CniArgs, PluginName},
     conf::NetConf,
-    ipam::{Delegate, DelegateError},
+    ipam::{AttachmentLock, Delegate, DelegateError},
     model::{AttachmentId, NetnsPath},
 };
 
@@ -62,7 +62,9 @@ impl Request {
             ("CNI_ARGS", self.args.as_str().into()),
             ("CNI_PATH", joined(&self.cni_path)),
         ];
-        Delegate::find(plugin, &self.cni_path, self.conf.cni_version, variables, &self.input)
+        let version = self.conf.cni_version;
+        let found = Delegate::find(plugin, &self.cni_path, version, variables, &self.input)?;
+        Ok(found.locked(AttachmentLock::of(&self.conf.directories.run, &self.attachment)))
     }
 }
 

@@ -37,6 +37,12 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
             let is_foreign = view.foreign.contains_key(&link.ifindex);
             Some(if is_foreign { others(link, alias) } else { stray(view, link, alias) })
         }
+        // An interface gets its alias before it comes up, and after it is made.
+        (Some(slot), None) if in_group && link.alias.is_empty() && !link.up => {
+            let why = format!("slot {slot} is not on record, and the building of it was cut short");
+            let remedy = Remedy::RemoveLink(slot, link.ifindex);
+            Some(of_node(Kind::Link, &link.name, &why, remedy, When::Again))
+        }
         _ if in_group => foreign("it is in repoint's group, and not named as its interfaces are"),
         _ if view
             .seen

@@ -168,7 +168,8 @@ fn is_stray(
         link => {
             let link = link?;
             let own = |alias: Alias| alias.slot == slot && !alias.is_foreign_to(node.owner());
-            let is_its = Alias::read(&link.alias).is_some_and(own);
+            let is_unfinished = link.alias.is_empty() && !link.up;
+            let is_its = is_unfinished || Alias::read(&link.alias).is_some_and(own);
             Ok(link.ifindex == ifindex && is_its)
         }
     }

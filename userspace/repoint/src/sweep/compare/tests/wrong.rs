@@ -17,7 +17,7 @@ pub(super) fn entries(seen: &mut Observation) -> &mut Entries {
 }
 
 /// Garbage of every kind: what it is found as, and what is to be done about it.
-pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
+pub(super) const WRONG: [(&str, Kind, Change, Expected); 33] = [
     (
         "another boot",
         Kind::Boot,
@@ -223,6 +223,14 @@ pub(super) const WRONG: [(&str, Kind, Change, Expected); 32] = [
         |seen| {
             let alias = format!("repoint:n:{NOBODY}");
             seen.links.push(link(&NOBODY.host_ifname(), 4711, GROUP, &alias));
+        },
+        |_| Remedy::RemoveLink(NOBODY, 4711),
+    ),
+    (
+        "an interface without slot that never got its alias",
+        Kind::Link,
+        |seen| {
+            seen.links.push(LinkInfo { up: false, ..link(&NOBODY.host_ifname(), 4711, GROUP, "") });
         },
         |_| Remedy::RemoveLink(NOBODY, 4711),
     ),
