@@ -17,7 +17,7 @@ use crate::{
     wait,
 };
 
-/// How long any one step may take: a SYN and its first two repetitions.
+/// How long any one step may take, on a machine that does much else: a SYN and its first three repetitions.
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long an answer is awaited that must not come: a SYN and its first repetition.
 const SILENCE: Duration = Duration::from_millis(1500);

@@ -39,6 +39,8 @@ use crate::traffic::Host;
 const PACE: Duration = Duration::from_millis(5);
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(3);
+/// How long a connection may take to be made, on a machine that does much else.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Datagrams there and back before a mapping is left alone: the node's connection tracking takes it
 /// for a stream then.
 const EXCHANGES: u32 = 5;
@@ -191,8 +193,8 @@ fn pour(stream: &TcpStream) {
 }
 
 fn tcp_connect(name: &str, target: SocketAddr, kept: &mut Kept) -> Result<()> {
-    let mut stream =
-        TcpStream::connect_timeout(&target, LIMIT).with_context(|| format!("connect {target}"))?;
+    let mut stream = TcpStream::connect_timeout(&target, CONNECT)
+        .with_context(|| format!("connect {target}"))?;
     stream.set_read_timeout(Some(LIMIT)).context("set a time limit")?;
     let mut first = [0; 1];
     stream.read_exact(&mut first).context("receive")?;
