@@ -8,6 +8,7 @@ mod elf;
 mod harness;
 mod load;
 mod machine;
+mod package;
 mod paths;
 mod setup;
 mod test;

@@ -56,6 +56,11 @@ pub fn kernels() -> Result<PathBuf> {
     Ok(cache()?.join("kernels"))
 }
 
+/// Folder of Debian's daemons that the tests run: `$XDG_CACHE_HOME/repoint/daemons`.
+pub fn daemons() -> Result<PathBuf> {
+    Ok(cache()?.join("daemons"))
+}
+
 fn cache() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

@@ -1,7 +1,9 @@
-//! Network managers that run on the node, and take every interface for theirs.
+//! Daemons that manage the node's network, and take every interface and rule for theirs.
 
 use std::{
+    env,
     fs::{self, File},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -9,8 +11,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use repoint_tests::{missing, wait, with_pool};
-use serde_json::json;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use repoint_tests::{Pooled, command, missing, node::OUTSIDE, traffic, wait, with_pool};
+use serde_json::{Value, json};
 
 use super::{
     churn::{churn, wait_for_traffic},
@@ -19,12 +25,12 @@ use super::{
 
 /// Where Debian has systemd's network manager.
 const NETWORKD: &str = "/lib/systemd/systemd-networkd";
-/// Where it keeps what it knows, and its account.
+/// Where that keeps what it knows, and its account.
 const STATE: &str = "/run/systemd/netif";
 const ACCOUNT: &str = "systemd-network:systemd-network";
-/// Its log.
-const LOG: &str = "/run/networkd.log";
-/// How long it takes at most to have seen all interfaces.
+/// The log of the daemon.
+const LOG: &str = "/run/daemon.log";
+/// How long a daemon takes at most until it is ready, or has ended.
 const SOON: Duration = Duration::from_secs(10);
 /// How long containers come and go while it runs, and how often it begins anew meanwhile.
 const LONG: Duration = Duration::from_secs(3);
@@ -36,12 +42,36 @@ const CATCH_ALL: [&str; 2] = [
     "[Match]\nName=rp*\n[Link]\nMTUBytes=1400\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\n",
 ];
 
-/// systemd-networkd, without systemd and D-Bus. Dropping it kills it.
-struct Networkd(Child);
+/// A daemon that manages the node's network. Dropping it ends it.
+struct Daemon(Child);
 
-impl Networkd {
-    /// Starts it, and waits until it has seen all interfaces.
-    fn start(configuration: &str) -> Result<Self> {
+impl Daemon {
+    /// Starts a shell script that executes the daemon, in a mount namespace of its own, and waits until its
+    /// log says that it is ready.
+    fn start(script: &str, ready: &str) -> Result<Self> {
+        let log = File::create(LOG).context("create its log")?;
+        let process = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .env("SYSTEMD_LOG_TARGET", "console")
+            .env("SYSTEMD_LOG_LEVEL", "info")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("its log")?)
+            .stderr(log)
+            .spawn()
+            .context("start the daemon")?;
+        let mut daemon = Self(process);
+        wait::until(SOON, "the daemon is ready", || {
+            let log = read_log()?;
+            let ended = daemon.0.try_wait().context("wait for it")?;
+            ensure!(ended.is_none(), "it ended: {ended:?}: {log}");
+            ensure!(log.contains(ready), "{log}");
+            Ok(())
+        })?;
+        Ok(daemon)
+    }
+
+    /// systemd-networkd, without systemd and D-Bus.
+    fn networkd(configuration: &str) -> Result<Self> {
         for folder in
             [&format!("{STATE}/links"), &format!("{STATE}/leases"), "/run/systemd/network"]
         {
@@ -49,38 +79,110 @@ impl Networkd {
         }
         fs::write("/run/systemd/network/10-all.network", configuration)
             .context("configure networkd")?;
-        let log = File::create(LOG).context("create its log")?;
         // Where /sys can be written to, it waits for udev.
         let script = format!(
             "chown -R {ACCOUNT} {STATE} && mount -t sysfs -o ro sysfs /sys && exec {NETWORKD}"
         );
-        let process = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-            .env("SYSTEMD_LOG_TARGET", "console")
-            .env("SYSTEMD_LOG_LEVEL", "info")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("its log")?)
-            .stderr(log)
-            .spawn()
-            .context("start systemd-networkd")?;
-        let mut networkd = Self(process);
-        wait::until(SOON, "networkd has seen all interfaces", || {
-            let log = fs::read_to_string(LOG).context("read its log")?;
-            let ended = networkd.0.try_wait().context("wait for it")?;
-            ensure!(ended.is_none(), "it ended: {ended:?}: {log}");
-            ensure!(log.contains("Enumeration completed"), "{log}");
-            Ok(())
-        })?;
-        Ok(networkd)
+        Self::start(&script, "Enumeration completed")
+    }
+
+    /// FRR's zebra, below `root`. It wants to be of its group.
+    fn zebra(root: &Path) -> Result<Self> {
+        let (root, own) = (root.display(), "/run/zebra");
+        let script = format!(
+            "mkdir -p {own} && touch {own}/zebra.conf &&
+             {{ cat /etc/group; echo frrvty:x:64999:root; }} > {own}/group &&
+             mount --bind {own}/group /etc/group &&
+             LD_LIBRARY_PATH={root}/usr/lib/x86_64-linux-gnu/frr:{root}/usr/lib/x86_64-linux-gnu \
+             exec {root}/usr/lib/frr/zebra -u root -g root -f {own}/zebra.conf --vty_socket {own} \
+             -i {own}/pid -z {own}/zserv -A 127.0.0.1 --log stdout --log-level info"
+        );
+        Self::start(&script, "starting: vty")
+    }
+
+    /// Docker's daemon, below `root`.
+    fn dockerd(root: &Path) -> Result<Self> {
+        let (root, own) = (root.display(), "/run/dockerd");
+        let script = format!(
+            "PATH={root}/usr/sbin:{root}/usr/bin:$PATH \
+             exec dockerd --data-root {own}/data --exec-root {own}/exec --pidfile {own}/pid \
+             --host unix://{own}/socket --storage-driver vfs"
+        );
+        Self::start(&script, "API listen on")
     }
 }
 
-impl Drop for Networkd {
+impl Drop for Daemon {
+    /// Ends it as init does, so that it ends its own children.
     fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        if let Ok(pid) = self.0.id().try_into() {
+            kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
+        }
+        let ended = wait::until(SOON, "the daemon ends", || {
+            self.0.try_wait().context("wait for it")?.context("it runs still")
+        });
+        if ended.is_err() {
+            // It may have ended by now.
+            drop(self.0.kill());
+            drop(self.0.wait());
+        }
     }
+}
+
+fn read_log() -> Result<String> {
+    fs::read_to_string(LOG).context("read the daemon's log")
+}
+
+/// The folder of a daemon that `cargo xtask test` unpacked; none: the test is skipped, which this says.
+fn unpacked(name: &str, program: &str) -> Option<PathBuf> {
+    let folder = env::var_os("REPOINT_DAEMONS").map(|folder| Path::new(&folder).join(name));
+    let found = folder.filter(|folder| folder.join(program).exists());
+    if found.is_none() {
+        println!(
+            "skipped: {program} is not below $REPOINT_DAEMONS/{name} (cargo xtask test unpacks it)"
+        );
+    }
+    found
+}
+
+/// Containers come and go while a daemon is started again and again: each has traffic soon, and in the end
+/// every slot is whole.
+fn containers_come_and_go_beside(
+    pooled: &Pooled<'_>,
+    start: impl Fn(usize) -> Result<Daemon>,
+) -> Result<()> {
+    let agent = pooled.agent()?;
+    let lasting = pooled.add()?;
+    let ended = AtomicBool::new(false);
+    let (containers, longest) = thread::scope(|scope| {
+        let containers = scope.spawn(|| churn(pooled, &ended));
+        let managed = (0..TIMES).try_for_each(|number| {
+            let (daemon, begun) = (start(number)?, Instant::now());
+            while begun.elapsed() < LONG {
+                thread::park_timeout(LONG);
+            }
+            drop(daemon);
+            anyhow::Ok(())
+        });
+        ended.store(true, Ordering::Relaxed);
+        let counted = containers.join().map_err(|_| anyhow!("the churn panicked"))??;
+        managed.and(Ok(counted))
+    })?;
+    println!("{containers} containers, traffic after {longest:?} at most");
+    println!("{}", read_log()?);
+    wait_for_traffic(&lasting)?;
+    let outside = pooled.node().outside_host()?;
+    traffic::all(&lasting.host()?, &outside, &OUTSIDE)?;
+    let slots = pooled.slots()?;
+    let records = slots.iter().map(|slot| super::record(pooled, slot));
+    wait_until_whole(&records.collect::<Result<Vec<_>>>()?)?;
+    lasting.remove()?;
+    println!("{}", agent.log()?);
+    agent.stop()
+}
+
+fn pool() -> Value {
+    json!({ "warm": 6, "maxSlots": 32 })
 }
 
 /// It sets MTUs and sysctls, and drops what it did not configure, each time that it begins.
@@ -89,33 +191,38 @@ fn containers_have_traffic_while_systemd_networkd_manages_all_interfaces() -> Re
     if missing([NETWORKD]) {
         return Ok(());
     }
-    with_pool(&json!({ "warm": 6, "maxSlots": 32 }), |pooled| {
-        let agent = pooled.agent()?;
-        let lasting = pooled.add()?;
-        let ended = AtomicBool::new(false);
-        let (containers, longest) = thread::scope(|scope| {
-            let containers = scope.spawn(|| churn(pooled, &ended));
-            let managed = (0..TIMES).try_for_each(|number| {
-                let configuration = CATCH_ALL[number % CATCH_ALL.len()];
-                let (networkd, begun) = (Networkd::start(configuration)?, Instant::now());
-                while begun.elapsed() < LONG {
-                    thread::park_timeout(LONG);
-                }
-                drop(networkd);
-                anyhow::Ok(())
-            });
-            ended.store(true, Ordering::Relaxed);
-            let counted = containers.join().map_err(|_| anyhow!("the churn panicked"))??;
-            managed.and(Ok(counted))
-        })?;
-        println!("{containers} containers, traffic after {longest:?} at most");
-        println!("{}", fs::read_to_string(LOG).context("read networkd's log")?);
-        wait_for_traffic(&lasting)?;
-        let slots = pooled.slots()?;
-        let records = slots.iter().map(|slot| super::record(pooled, slot));
-        wait_until_whole(&records.collect::<Result<Vec<_>>>()?)?;
-        lasting.remove()?;
-        println!("{}", agent.log()?);
-        agent.stop()
+    with_pool(&pool(), |pooled| {
+        containers_come_and_go_beside(pooled, |number| {
+            Daemon::networkd(CATCH_ALL[number % CATCH_ALL.len()])
+        })
+    })
+}
+
+/// It reads all interfaces, addresses and routes, and deletes stale ones of its own.
+#[test]
+fn containers_have_traffic_while_zebra_manages_routes() -> Result<()> {
+    let Some(root) = unpacked("frr", "usr/lib/frr/zebra") else { return Ok(()) };
+    with_pool(&pool(), |pooled| containers_come_and_go_beside(pooled, |_| Daemon::zebra(&root)))
+}
+
+/// It replaces its rules each time that it begins, and drops forwarded packets of others. An operator lets
+/// slots' packets pass, as docs/install.md says.
+#[test]
+fn containers_have_traffic_while_docker_manages_rules() -> Result<()> {
+    let Some(root) = unpacked("docker", "usr/sbin/dockerd") else { return Ok(()) };
+    with_pool(&pool(), |pooled| {
+        drop(Daemon::dockerd(&root)?);
+        let dropped = command::run("iptables", ["-S", "FORWARD"])?;
+        ensure!(dropped.contains("-P FORWARD DROP"), "Docker drops nothing: {dropped}");
+        for direction in ["-i", "-o"] {
+            let rule = ["-I", "DOCKER-USER", direction, "rp+", "-j", "ACCEPT"];
+            command::run("iptables", rule)?;
+        }
+        containers_come_and_go_beside(pooled, |_| Daemon::dockerd(&root))?;
+        // It leaves its rules and its bridge.
+        for table in ["filter", "nat"] {
+            command::run("nft", ["delete", "table", "ip", table])?;
+        }
+        command::run("ip", ["link", "delete", "docker0"]).map(drop)
     })
 }

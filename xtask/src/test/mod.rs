@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all tests of the workspace, and one line that counts them.
 
+mod daemons;
 mod skips;
 mod tally;
 
@@ -67,6 +68,10 @@ fn suites(options: &Options) -> Command {
         .args(&options.filter);
     if options.whole {
         cargo.env("REPOINT_WHOLE", "1");
+    }
+    match daemons::ensure() {
+        Ok(folder) => drop(cargo.env("REPOINT_DAEMONS", folder)),
+        Err(error) => eprintln!("test: no daemons beside repoint: {error:#}"),
     }
     if let Some(suite) = conformance_suite() {
         cargo.env("REPOINT_CONFORMANCE", suite);

@@ -3,12 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{self, Command},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, tools};
+use crate::{command, package, tools};
 
 /// What names of images begin and end with: the generic ones, of all drivers.
 const PREFIX: &str = "linux-image-";
@@ -54,36 +54,15 @@ impl Kernel {
     }
 }
 
-/// Downloads a kernel and unpacks it, beside its place first: a process that is killed leaves nothing
-/// that another takes for a kernel.
+/// Downloads a kernel and unpacks it, with the index of its modules: Debian's packages make that when they
+/// are installed.
 fn unpack(package: &str, place: &Path) -> Result<()> {
-    let beside = place.with_file_name(format!("unpacking.{}", process::id()));
-    let root = beside.join("root");
-    fs::create_dir_all(&root).with_context(|| format!("create {}", root.display()))?;
-    eprintln!("vm: {package} is unpacked into {}", place.display());
-    let unpacked = unpack_beside(package, &beside, &root).and_then(|()| {
-        match fs::rename(&root, place) {
-            // Another process was faster.
-            Err(_) if place.exists() => Ok(()),
-            renamed => renamed.with_context(|| format!("move it to {}", place.display())),
-        }
-    });
-    fs::remove_dir_all(&beside).with_context(|| format!("remove {}", beside.display()))?;
-    unpacked
-}
-
-fn unpack_beside(package: &str, beside: &Path, root: &Path) -> Result<()> {
-    let remedy = "run `apt-get update` if apt knows a kernel that is not offered any more";
-    let mut download = Command::new("apt-get");
-    command::run(download.args(["download", package]).current_dir(beside), remedy)?;
-    let entries = fs::read_dir(beside).with_context(|| format!("read {}", beside.display()))?;
-    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let archive = files.find(|path| path.extension().is_some_and(|kind| kind == "deb"));
-    let archive = archive.with_context(|| format!("apt left nothing in {}", beside.display()))?;
-    command::run(Command::new("dpkg-deb").arg("--extract").arg(archive).arg(root), remedy)?;
-    let depmod = tools::find("depmod").context("depmod is not there")?;
-    // Debian's packages make the modules' index when they are installed.
-    command::run(Command::new(depmod).arg("--basedir").arg(root).arg(release(package)), remedy)
+    package::unpack(&[package], place, |root| {
+        let depmod = tools::find("depmod").context("depmod is not there")?;
+        let mut depmod = Command::new(depmod);
+        depmod.arg("--basedir").arg(root).arg(release(package));
+        command::run(&mut depmod, "install the package kmod")
+    })
 }
 
 /// The kernel's release, of its package's name.
