@@ -22,7 +22,7 @@ use crate::{
 const SLOT_VERSION: u8 = 5;
 const NETWORK_VERSION: u8 = 1;
 
-/// Where a slot is in its life. See `docs/internals.md` for the picture.
+/// Where a slot is in its life. See `docs/architecture.md` for the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotState {
