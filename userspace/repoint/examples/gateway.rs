@@ -27,12 +27,7 @@ use std::{
     process::Command,
 };
 
-use repoint::{
-    Node,
-    conf::{NetConf, User},
-    model::{AttachmentId, FunctionKey},
-    verbs::{ActivateRequest, Activation},
-};
+use repoint::{ActivateRequest, Activation, AttachmentId, FunctionKey, NetConf, Node, User};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);

@@ -1,7 +1,7 @@
 //! Sweeping: what is stale in the database, in the kernel or in the maps is found by comparing the
 //! three, and repaired.
 //!
-//! [`observe`] looks at a node once, [`compare`] says what is not as it should be, and [`Sweeper`] has
+//! [`observe()`] looks at a node once, [`compare()`] says what is not as it should be, and [`Sweeper`] has
 //! it repaired when it was seen twice. Nothing of a healthy node is ever a finding; what is not
 //! ours is reported and never touched.
 
