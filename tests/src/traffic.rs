@@ -17,8 +17,11 @@ use crate::{
     wait,
 };
 
-/// How long any one step may take, on a machine that does much else: a SYN and its first three repetitions.
-const LIMIT: Duration = Duration::from_secs(15);
+/// How long any one step may take.
+const LIMIT: Duration = Duration::from_secs(4);
+/// How long a connection may take to be made, on a machine that does much else: a SYN and its first three
+/// repetitions.
+const CONNECT: Duration = Duration::from_secs(15);
 /// How long an answer is awaited that must not come: a SYN and its first repetition.
 const SILENCE: Duration = Duration::from_millis(1500);
 /// Bytes sent each way over TCP: more than the window at the start of a connection.
@@ -116,7 +119,7 @@ impl TcpServer<'_> {
     /// A client connects to `target`, which may be another address than the server's own, sends data
     /// and gets them back. Gives the client's address as the server sees it.
     pub fn exchange(&self, client: &Host, target: SocketAddr) -> Result<SocketAddr> {
-        let stream = client.connect(target, wait::patient(LIMIT))?;
+        let stream = client.connect(target, wait::patient(CONNECT))?;
         let (accepted, peer) = wait::until(LIMIT, "accept a connection", || {
             self.listener.accept().with_context(|| format!("{} accepts", self.host.name))
         })?;
@@ -171,7 +174,19 @@ pub fn udp_is_refused(client: &Host, target: SocketAddr) -> Result<()> {
 
 /// One datagram from `client` to `server` at `address`, and one back.
 pub fn first_datagram(client: &Host, server: &Host, address: IpAddr) -> Result<()> {
+    first_datagram_within(LIMIT, client, server, address)
+}
+
+/// The same, of a datagram that arrives within `limit`: for what is tried again.
+pub fn first_datagram_within(
+    limit: Duration,
+    client: &Host,
+    server: &Host,
+    address: IpAddr,
+) -> Result<()> {
     let listening = server.bind_udp((address, 0).into())?;
+    let limit = Some(wait::patient(limit));
+    listening.set_read_timeout(limit).context("set a socket's time limit")?;
     let target = listening.local_addr().context("address of a socket")?;
     let socket = client.bind_udp(unspecified(address))?;
     socket.connect(target).with_context(|| format!("{}: route to {target}", client.name))?;

@@ -17,6 +17,8 @@ use crate::REPAIRED;
 const LONG: Duration = Duration::from_secs(12);
 /// How long the storm lasts at least.
 const STORM: Duration = Duration::from_secs(5);
+/// How long a datagram may take: the next one is tried then.
+const ONE_TRY: Duration = Duration::from_millis(200);
 /// Between two blows.
 const PAUSE: Duration = Duration::from_millis(1500);
 
@@ -38,11 +40,30 @@ fn blow(number: usize) {
 /// Traffic of a container within the time that an agent takes to repair.
 pub(crate) fn wait_for_traffic(container: &repoint_tests::Container<'_>) -> Result<Duration> {
     let (node, host, begun) = (Host::here("node")?, container.host()?, Instant::now());
-    wait::until(REPAIRED, "the container has traffic", || {
+    let had = wait::until(REPAIRED, "the container has traffic", || {
         let addresses = container.addresses()?;
-        addresses.iter().try_for_each(|own| traffic::first_datagram(&node, &host, *own))
-    })?;
+        addresses
+            .iter()
+            .try_for_each(|own| traffic::first_datagram_within(ONE_TRY, &node, &host, *own))
+    });
+    had.with_context(|| format!("{:?}: {}", container.addresses(), ways()))?;
     Ok(begun.elapsed())
+}
+
+/// The node's links, routes, neighbours and switches, for an error.
+fn ways() -> String {
+    let lists = [
+        "ip -oneline link show group 29296",
+        "ip route",
+        "ip -6 route show table all",
+        "ip neigh",
+        "sysctl -a --pattern ipv6.conf.rp.*(disable_ipv6|forwarding)",
+    ];
+    let list = |words: &str| {
+        let mut words = words.split(' ');
+        command::run(words.next().unwrap_or_default(), words).unwrap_or_else(|e| e.to_string())
+    };
+    lists.map(list).join("\n")
 }
 
 pub(crate) fn churn(pooled: &Pooled<'_>, ended: &AtomicBool) -> Result<(usize, Duration)> {

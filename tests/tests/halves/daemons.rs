@@ -42,6 +42,18 @@ const CATCH_ALL: [&str; 2] = [
     "[Match]\nName=rp*\n[Link]\nMTUBytes=1400\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\n",
 ];
 
+/// A system bus on which everything is allowed, and that starts nothing.
+const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen>
+<auth>EXTERNAL</auth><policy context="default"><allow send_destination="*" eavesdrop="true"/>
+<allow eavesdrop="true"/><allow own="*"/><allow user="*"/></policy></busconfig>"#;
+/// firewalld's zone for interfaces of slots.
+const TRUSTED: &str = r#"<?xml version="1.0" encoding="utf-8"?>
+<zone target="ACCEPT"><short>Trusted</short><interface name="rp+"/></zone>"#;
+/// Docker's rules.
+const DOCKER: &str = include_str!("docker.rules");
+
 /// A daemon that manages the node's network. Dropping it ends it.
 struct Daemon(Child);
 
@@ -100,6 +112,41 @@ impl Daemon {
         Self::start(&script, "starting: vty")
     }
 
+    /// A daemon that needs a system bus. `packages` lie over the machine's own files, and so find what they
+    /// depend on.
+    fn on_a_bus(packages: &Path, configure: &str, command: &str, ready: &str) -> Result<Self> {
+        fs::write("/run/bus.conf", BUS).context("configure the bus")?;
+        let packages = packages.display();
+        let script = format!(
+            "set -e; mkdir -p /run/overlay; mount -t tmpfs tmpfs /run/overlay; cd /run/overlay
+             mkdir upper work root packages; cp -a {packages}/. packages
+             mount -t overlay overlay -o lowerdir=packages:/,upperdir=upper,workdir=work root; cd root
+             mount -t proc proc proc; mount -t sysfs -o ro sysfs sys; mount --rbind /dev dev
+             mount -t tmpfs tmpfs run; mkdir -p run/dbus run/NetworkManager var/lib/NetworkManager
+             cp /run/bus.conf run; {configure}
+             exec chroot . /bin/sh -c '
+                 setpriv --pdeathsig KILL dbus-daemon --config-file=/run/bus.conf --nofork --nopidfile &
+                 while [ ! -S /run/dbus/system_bus_socket ]; do sleep 0.05; done; exec {command}'"
+        );
+        Self::start(&script, ready)
+    }
+
+    /// NetworkManager, which takes every interface for its own.
+    fn network_manager(packages: &Path) -> Result<Self> {
+        let configure = "mkdir -p etc/NetworkManager; printf '[main]\\nplugins=keyfile\\ndns=none\\n' \
+                         > etc/NetworkManager/NetworkManager.conf";
+        Self::on_a_bus(packages, configure, "NetworkManager --debug", "starting connection")
+    }
+
+    /// firewalld, whose trusted zone has the interfaces of slots.
+    fn firewalld(packages: &Path) -> Result<Self> {
+        let configure = format!(
+            "mkdir -p etc/firewalld/zones; echo '{TRUSTED}' > etc/firewalld/zones/trusted.xml"
+        );
+        let command = "firewalld --nofork --nopid --debug=2";
+        Self::on_a_bus(packages, &configure, command, "org.fedoraproject.FirewallD1")
+    }
+
     /// Docker's daemon, below `root`.
     fn dockerd(root: &Path) -> Result<Self> {
         let (root, own) = (root.display(), "/run/dockerd");
@@ -145,11 +192,20 @@ fn unpacked(name: &str, program: &str) -> Option<PathBuf> {
     found
 }
 
+/// Whether everything is asked for; else the test is skipped, which this says.
+fn is_whole() -> bool {
+    let is_whole = env::var_os("REPOINT_WHOLE").is_some();
+    if !is_whole {
+        println!("skipped: it is a part of `cargo xtask test --whole`");
+    }
+    is_whole
+}
+
 /// Containers come and go while a daemon is started again and again: each has traffic soon, and in the end
 /// every slot is whole.
 fn containers_come_and_go_beside(
     pooled: &Pooled<'_>,
-    start: impl Fn(usize) -> Result<Daemon>,
+    start: impl Fn(usize) -> Result<Option<Daemon>>,
 ) -> Result<()> {
     let agent = pooled.agent()?;
     let lasting = pooled.add()?;
@@ -193,7 +249,7 @@ fn containers_have_traffic_while_systemd_networkd_manages_all_interfaces() -> Re
     }
     with_pool(&pool(), |pooled| {
         containers_come_and_go_beside(pooled, |number| {
-            Daemon::networkd(CATCH_ALL[number % CATCH_ALL.len()])
+            Daemon::networkd(CATCH_ALL[number % CATCH_ALL.len()]).map(Some)
         })
     })
 }
@@ -202,13 +258,58 @@ fn containers_have_traffic_while_systemd_networkd_manages_all_interfaces() -> Re
 #[test]
 fn containers_have_traffic_while_zebra_manages_routes() -> Result<()> {
     let Some(root) = unpacked("frr", "usr/lib/frr/zebra") else { return Ok(()) };
-    with_pool(&pool(), |pooled| containers_come_and_go_beside(pooled, |_| Daemon::zebra(&root)))
+    with_pool(&pool(), |pooled| {
+        containers_come_and_go_beside(pooled, |_| Daemon::zebra(&root).map(Some))
+    })
 }
 
-/// It replaces its rules each time that it begins, and drops forwarded packets of others. An operator lets
-/// slots' packets pass, as docs/install.md says.
+/// It brings every interface up, asks for leases, and gives link-local addresses.
+#[test]
+fn containers_have_traffic_while_network_manager_manages_all_interfaces() -> Result<()> {
+    if !is_whole() {
+        return Ok(());
+    }
+    let Some(root) = unpacked("managers", "usr/sbin/NetworkManager") else { return Ok(()) };
+    with_pool(&pool(), |pooled| {
+        containers_come_and_go_beside(pooled, |_| Daemon::network_manager(&root).map(Some))
+    })
+}
+
+/// It replaces its rules each time that it begins.
+#[test]
+fn containers_have_traffic_while_firewalld_manages_rules() -> Result<()> {
+    if !is_whole() {
+        return Ok(());
+    }
+    let Some(root) = unpacked("managers", "usr/sbin/firewalld") else { return Ok(()) };
+    with_pool(&pool(), |pooled| {
+        containers_come_and_go_beside(pooled, |_| Daemon::firewalld(&root).map(Some))?;
+        let left = command::run("nft", ["list", "tables"])?;
+        // It removes them when it ends, unless it is killed.
+        ensure!(!left.contains("firewalld"), "{left}");
+        Ok(())
+    })
+}
+
+/// Docker drops forwarded packets of others. An operator lets slots' packets pass, as docs/install.md says.
+#[test]
+fn containers_have_traffic_while_dockers_rules_are_loaded() -> Result<()> {
+    with_pool(&pool(), |pooled| {
+        containers_come_and_go_beside(pooled, |_| {
+            command::run_with_input("iptables-restore", &[] as &[&str], DOCKER.as_bytes())?;
+            fs::write(LOG, "no daemon runs").context("write a log")?;
+            Ok(None)
+        })?;
+        remove_dockers_tables()
+    })
+}
+
+/// It replaces its rules each time that it begins.
 #[test]
 fn containers_have_traffic_while_docker_manages_rules() -> Result<()> {
+    if !is_whole() {
+        return Ok(());
+    }
     let Some(root) = unpacked("docker", "usr/sbin/dockerd") else { return Ok(()) };
     with_pool(&pool(), |pooled| {
         drop(Daemon::dockerd(&root)?);
@@ -218,11 +319,15 @@ fn containers_have_traffic_while_docker_manages_rules() -> Result<()> {
             let rule = ["-I", "DOCKER-USER", direction, "rp+", "-j", "ACCEPT"];
             command::run("iptables", rule)?;
         }
-        containers_come_and_go_beside(pooled, |_| Daemon::dockerd(&root))?;
-        // It leaves its rules and its bridge.
-        for table in ["filter", "nat"] {
-            command::run("nft", ["delete", "table", "ip", table])?;
-        }
+        containers_come_and_go_beside(pooled, |_| Daemon::dockerd(&root).map(Some))?;
+        remove_dockers_tables()?;
         command::run("ip", ["link", "delete", "docker0"]).map(drop)
     })
+}
+
+fn remove_dockers_tables() -> Result<()> {
+    let tables = ["filter", "nat"];
+    tables
+        .iter()
+        .try_for_each(|table| command::run("nft", ["delete", "table", "ip", table]).map(drop))
 }

@@ -69,7 +69,7 @@ fn suites(options: &Options) -> Command {
     if options.whole {
         cargo.env("REPOINT_WHOLE", "1");
     }
-    match daemons::ensure() {
+    match daemons::unpack() {
         Ok(folder) => drop(cargo.env("REPOINT_DAEMONS", folder)),
         Err(error) => eprintln!("test: no daemons beside repoint: {error:#}"),
     }

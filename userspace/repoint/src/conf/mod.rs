@@ -290,7 +290,7 @@ impl Directories {
         Ok(Self { state: path(conf, "stateDir", DIRECTORY)?.unwrap_or(read.state), ..read })
     }
 
-    /// Those where attachments are: what is in `stateDir`, templates, is of no attachment.
+    /// `runDir` and `bpfDir`. `stateDir` holds templates, which removing an attachment does not need.
     fn of_attachments(conf: &Object<'_>) -> Result<Self, KeyError> {
         let default = Self::default();
         Ok(Self {

@@ -239,7 +239,7 @@ impl NetnsStore {
     }
 
     /// Opens the place, by a thread that goes there: the calling one stays where it is.
-    pub fn door(&self) -> Result<NetnsDirectory, NetnsStoreError> {
+    pub fn directory(&self) -> Result<NetnsDirectory, NetnsStoreError> {
         let root = Path::new("/");
         let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
         let enter = || self.enter(|_| open());

@@ -55,7 +55,7 @@ pub struct Node {
     pub store: Store,
     is_agents: bool,
     /// The way to slots' namespaces of a program that activates more than one.
-    door: Mutex<Option<NetnsDirectory>>,
+    directory: Mutex<Option<NetnsDirectory>>,
     /// The templates, once they were asked for: a process opens them once.
     templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
@@ -72,8 +72,8 @@ impl Node {
 
     fn new(directories: &Directories, store: Store) -> Self {
         let directories = directories.clone();
-        let (door, templates, maps) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
-        Self { directories, store, is_agents: false, door, templates, maps }
+        let (directory, templates, maps) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
+        Self { directories, store, is_agents: false, directory, templates, maps }
     }
 
     /// The same for the agent, which does not decide where slots' namespaces are kept.
@@ -143,15 +143,15 @@ impl Node {
 
     /// Opens the namespace of a slot without going where it is: for a process that has threads.
     pub(crate) fn netns_from_directory(&self, slot: SlotId) -> Result<Netns, NodeError> {
-        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = door.as_ref().and_then(|door| door.netns(slot).ok()) {
+        let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = directory.as_ref().and_then(|directory| directory.netns(slot).ok()) {
             return Ok(opened);
         }
         // There was none, or the place that it leads to is no more the one that counts.
         let netns_store = self.existing_netns_store()?.ok_or(NodeError::NoNetnsStore)?;
-        let opened = netns_store.door()?;
+        let opened = netns_store.directory()?;
         let netns = opened.netns(slot)?;
-        *door = Some(opened);
+        *directory = Some(opened);
         Ok(netns)
     }
 

@@ -14,12 +14,13 @@ use crate::{
     store::{Slot, SlotState},
 };
 
-/// Parks a slot: no packet passes when this returns. Then it is for the agent to bring it back to what
-/// it was; where there is no agent, that is done here if nobody uses the namespace any more.
+/// Parks a slot: no packet passes when this returns. The agent scrubs it then; without an agent, this does,
+/// unless a process uses the namespace. Where the pins are lost, no map can be written: the programs that are
+/// attached pass packets until a sweep attaches new ones.
 ///
-/// Killed between two steps, it is done again from the beginning. A slot that is not yet handed
-/// over is deleted: who builds or claimed it may be about to mount it, and nobody else may get it. Says
-/// whether it was done: not where the slot has changed since it was read.
+/// If this is killed between two steps, the next DEL begins it again. A slot that is still being built or is
+/// claimed is deleted, because the ADD that owns it may still mount it. Returns false if the slot has changed
+/// since it was read.
 pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
     if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
         delete_slots(node, slice::from_ref(slot))?;

@@ -51,8 +51,8 @@ impl NetnsOpener<'_> {
 }
 
 impl SlotRequest<'_> {
-    /// Records on a slot whose it is from now on, and how that came about. The first use decides
-    /// whose namespace it is; a later one is of the same trust domain.
+    /// Writes the slot's new user, and the reason why it got this slot, into its record. The first use sets
+    /// the namespace's trust domain; a later one is of the same domain.
     pub(crate) fn give(&self, slot: &mut Slot, outcome: Outcome) {
         let function = self.user.function.as_ref();
         let was_own = (&slot.function, &slot.tenant) == (&self.user.function, &self.user.tenant);

@@ -166,7 +166,7 @@ impl Sweeper {
                 lost::spare_addresses(&seen, &node.store, self.patience.abandoned)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }
-            let outcomes = repairs.put_right(&look.due);
+            let outcomes = repairs.repair_due(&look.due);
             // What is gone by itself may have hidden something, as what was repaired may.
             let progress = outcomes.iter().any(|(_, outcome)| {
                 matches!(outcome, RepairOutcome::Done(_) | RepairOutcome::Gone)

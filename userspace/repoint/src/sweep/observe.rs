@@ -64,7 +64,7 @@ pub struct Observation {
     /// Sysctls of forwarding that are 0.
     pub not_forwarding: Vec<Forwarding>,
     /// Routes and neighbours of slots whose interfaces are there.
-    pub ways: HashMap<SlotId, SeenHalf>,
+    pub halves: HashMap<SlotId, SeenHalf>,
     /// What is pinned.
     pub pins: PinsSeen,
     /// Entries of the maps, where the data plane is whole.
@@ -123,9 +123,9 @@ pub struct NetnsFile {
 /// Looks at everything, without a database where there is none. On a thread of its own, since it goes
 /// in and out of namespaces.
 ///
-/// The kernel comes before the database: what is made in the kernel is on record before, so that
-/// something without a record is no newcomer. And slots' records are looked at before the kernel as
-/// well: of one that changed meanwhile nothing can be concluded.
+/// The kernel is read first, then the database. A record is always written before its kernel object, so an
+/// object without a record is stale. Slots' records are read once before the kernel as well: those that
+/// changed in between are skipped.
 pub fn observe(directories: &Directories, store: Option<&Store>) -> Result<Observation, NodeError> {
     threads::run(|| look(directories, store))?
 }
@@ -269,9 +269,7 @@ fn folder(path: &Path) -> Result<Vec<fs::DirEntry>, NodeError> {
 }
 
 impl Observation {
-    /// Looks whether the namespaces of slots in use are where their containers' are, and who uses
-    /// those that are not, or that have been on their way for long.
-    /// Slots whose programs are attached by tcx have none among the filters.
+    /// Looks at the programs of slots that are attached by tcx: those are not among the filters.
     fn look_at_tcx(&mut self) -> Result<(), NodeError> {
         let Some(pinned) = self.pins.programs else { return Ok(()) };
         for slot in self.records.slots.iter().filter(|slot| slot.hook == Hook::Tcx) {
@@ -282,6 +280,8 @@ impl Observation {
         Ok(())
     }
 
+    /// Looks whether the namespaces of slots in use are at their containers' paths, and which processes use
+    /// those that are not, or that have changed state for long.
     fn look_at_paths(&mut self, run: &Path) -> Result<(), NodeError> {
         let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;
@@ -308,15 +308,15 @@ impl Observation {
             |slot: &&Slot| slot.state().is_settled() && indices.contains(&slot.host_ifindex);
         let slots: Vec<&Slot> = self.records.slots.iter().filter(is_there).collect();
         let ways = look_at_ways(socket, &slots)?;
-        self.ways = slots.iter().map(|slot| slot.id).zip(ways).collect();
+        self.halves = slots.iter().map(|slot| slot.id).zip(ways).collect();
         Ok(())
     }
 }
 
 /// Who uses the namespaces of some slots, beside the mounts at their containers' paths.
 ///
-/// Of a slot's own namespace that is not kept for it nothing is said: it may be gone, and its number
-/// another's.
+/// Skips a slot whose namespace is no longer in the store: its inode number may belong to another namespace
+/// by now.
 pub(super) fn others_who_use(
     slots: &[&Slot],
     kept: &Kept,

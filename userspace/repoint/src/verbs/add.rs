@@ -22,9 +22,8 @@ use crate::{
 /// Attaches a container: its interface, addresses and routes are there when this returns, and
 /// nothing is left when it fails.
 ///
-/// It is ACTIVATE where a slot is at hand, PREPARE and ACTIVATE of one where none is and there may be
-/// one more, and otherwise what plugins do without slots: an interface in the container's own
-/// namespace.
+/// Takes a slot that waits, if there is one; else builds one, if the pool has room; else builds an interface
+/// in the container's own namespace.
 pub fn add(request: &Request) -> Result<CniResult, NodeError> {
     let (path, netns) = container_netns(request)?;
     let user = request.conf.pod(&request.args)?;

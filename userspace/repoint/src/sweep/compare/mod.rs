@@ -75,7 +75,7 @@ struct View<'a> {
     patience: &'a Patience,
     slots: HashMap<SlotId, &'a Slot>,
     links: HashMap<&'a str, &'a LinkInfo>,
-    /// Whose an address is on record; where two slots have it, whose it may be.
+    /// The slot to which the database assigns each address. If two slots list it, the one that may keep it.
     owners: HashMap<IpAddr, SlotId>,
     /// All who have an address.
     holders: HashSet<IpAddr>,
@@ -124,7 +124,7 @@ impl<'a> View<'a> {
     fn half(&self, slot: &Slot) -> Compared {
         let link = self.links.get(slot.id.host_ifname().as_str()).copied().cloned();
         let programs = self.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
-        let ways = self.seen.ways.get(&slot.id).cloned();
+        let ways = self.seen.halves.get(&slot.id).cloned();
         let seen = SeenHalf { link, programs, ..ways.unwrap_or_default() };
         compare_half(slot, &seen, self.seen.pins.programs)
     }

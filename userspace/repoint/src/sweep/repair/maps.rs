@@ -22,7 +22,7 @@ pub(super) fn is_of_maps(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Point(_) | Remedy::RemoveEndpoint(..) | Remedy::RemoveInterface(..))
 }
 
-pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Outcomes {
+pub(super) fn repair_due(node: &Node, due: Vec<Finding>) -> Outcomes {
     let maps = match node.maps() {
         Ok(Some(maps)) => maps,
         Ok(None) => return due.into_iter().map(|finding| (finding, RepairOutcome::Gone)).collect(),

@@ -71,112 +71,113 @@ impl<'a> Repairs<'a> {
         Ok(())
     }
 
-    /// Puts findings right: what others stand on comes first. On a thread of its own, since it goes
+    /// Repairs findings: what others stand on comes first. On a thread of its own, since it goes
     /// in and out of namespaces.
-    pub(super) fn put_right(&self, due: &[Finding]) -> Outcomes {
+    pub(super) fn repair_due(&self, due: &[Finding]) -> Outcomes {
         if due.is_empty() {
             return Vec::new();
         }
         let node = self.node;
-        threads::run(|| put_right(node, due.to_vec())).unwrap_or_else(|error| failed(due, error))
+        threads::run(|| repair_due(node, due.to_vec())).unwrap_or_else(|error| failed(due, error))
     }
 }
 
-/// A way of putting findings right.
-struct Way {
+/// A step of the repair.
+struct Step {
     /// Name of its failpoints, before and after.
     before: &'static str,
     after: &'static str,
     /// What it repairs.
-    puts_right: fn(&Remedy) -> bool,
-    put_right: fn(&Node, Vec<Finding>) -> Outcomes,
+    handles: fn(&Remedy) -> bool,
+    repair_due: fn(&Node, Vec<Finding>) -> Outcomes,
 }
 
-/// Every way, in their order.
-const WAYS: [Way; 11] = [
-    Way {
+/// Every step, in their order.
+const STEPS: [Step; 11] = [
+    Step {
         before: "sweep:boot",
         after: "sweep:boot-done",
-        puts_right: |remedy| matches!(remedy, Remedy::ForgetBoot),
-        put_right: |node, due| each(due, |_| records::forget_boot(node)),
+        handles: |remedy| matches!(remedy, Remedy::ForgetBoot),
+        repair_due: |node, due| each(due, |_| records::forget_boot(node)),
     },
-    Way {
+    Step {
         before: "sweep:pins",
         after: "sweep:pins-done",
-        puts_right: |remedy| matches!(remedy, Remedy::Reload | Remedy::ClearPins),
-        put_right: |node, due| each(due, |remedy| plane::pins(node, remedy)),
+        handles: |remedy| matches!(remedy, Remedy::Reload | Remedy::ClearPins),
+        repair_due: |node, due| each(due, |remedy| plane::pins(node, remedy)),
     },
-    Way {
+    Step {
         before: "sweep:records",
         after: "sweep:records-done",
-        puts_right: records::is_of_records,
-        put_right: records::put_right,
+        handles: records::is_of_records,
+        repair_due: records::repair_due,
     },
-    Way {
+    Step {
         before: "sweep:entries",
         after: "sweep:entries-done",
-        puts_right: maps::is_of_maps,
-        put_right: maps::put_right,
+        handles: maps::is_of_maps,
+        repair_due: maps::repair_due,
     },
-    Way {
+    Step {
         before: "sweep:filters",
         after: "sweep:filters-done",
-        puts_right: |remedy| matches!(remedy, Remedy::Attach(_)),
-        put_right: plane::attach,
+        handles: |remedy| matches!(remedy, Remedy::Attach(_)),
+        repair_due: plane::attach,
     },
-    Way {
+    Step {
         before: "sweep:slots",
         after: "sweep:slots-done",
-        puts_right: slots::is_of_slots,
-        put_right: slots::put_right,
+        handles: slots::is_of_slots,
+        repair_due: slots::repair_due,
     },
-    Way {
+    Step {
         before: "sweep:links",
         after: "sweep:links-done",
-        puts_right: |remedy| matches!(remedy, Remedy::RemoveLink(..)),
-        put_right: |node, due| slots::remove_links(node, &due),
+        handles: |remedy| matches!(remedy, Remedy::RemoveLink(..)),
+        repair_due: |node, due| slots::remove_links(node, &due),
     },
-    Way {
+    Step {
         before: "sweep:namespaces",
         after: "sweep:namespaces-done",
-        puts_right: |remedy| matches!(remedy, Remedy::ReleaseNamespace(_)),
-        put_right: slots::release_namespaces,
+        handles: |remedy| matches!(remedy, Remedy::ReleaseNamespace(_)),
+        repair_due: slots::release_namespaces,
     },
-    Way {
+    Step {
         before: "sweep:masquerade",
         after: "sweep:masquerade-done",
-        puts_right: |remedy| {
+        handles: |remedy| {
             matches!(remedy, Remedy::AddRule | Remedy::RemoveRule | Remedy::SwitchOn(_))
         },
-        put_right: |node, due| each(due, |remedy| plane::node(node, remedy)),
+        repair_due: |node, due| each(due, |remedy| plane::node(node, remedy)),
     },
-    Way {
+    Step {
         before: "sweep:halves",
         after: "sweep:halves-done",
-        puts_right: |remedy| matches!(remedy, Remedy::RestoreHalf(_)),
-        put_right: |node, due| plane::restore_halves(node, &due),
+        handles: |remedy| matches!(remedy, Remedy::RestoreHalf(_)),
+        repair_due: |node, due| plane::restore_halves(node, &due),
     },
-    Way {
+    Step {
         before: "sweep:files",
         after: "sweep:files-done",
-        puts_right: |remedy| matches!(remedy, Remedy::RemoveFile(_) | Remedy::RemoveSocket),
-        put_right: |node, due| each(due, |remedy| plane::file(node, remedy)),
+        handles: |remedy| matches!(remedy, Remedy::RemoveFile(_) | Remedy::RemoveSocket),
+        repair_due: |node, due| each(due, |remedy| plane::file(node, remedy)),
     },
 ];
 
-fn put_right(node: &Node, mut due: Vec<Finding>) -> Outcomes {
+fn repair_due(node: &Node, mut due: Vec<Finding>) -> Outcomes {
     let mut outcomes = Vec::with_capacity(due.len());
-    for way in &WAYS {
+    for step in &STEPS {
         let (some, others): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|finding| (way.puts_right)(&finding.remedy));
+            due.into_iter().partition(|finding| (step.handles)(&finding.remedy));
         due = others;
         if some.is_empty() {
             continue;
         }
-        failpoint::hit(way.before);
-        outcomes.extend((way.put_right)(node, some));
-        failpoint::hit(way.after);
+        failpoint::hit(step.before);
+        outcomes.extend((step.repair_due)(node, some));
+        failpoint::hit(step.after);
     }
+    outcomes.extend(due.into_iter().map(|finding| (finding, RepairOutcome::Left)));
     outcomes
 }
 

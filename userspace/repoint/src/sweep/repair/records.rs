@@ -21,7 +21,7 @@ pub(super) fn is_of_records(remedy: &Remedy) -> bool {
     )
 }
 
-pub(super) fn put_right(node: &Node, mut due: Vec<Finding>) -> Outcomes {
+pub(super) fn repair_due(node: &Node, mut due: Vec<Finding>) -> Outcomes {
     // What is to be recorded may stand where something is to be forgotten first.
     due.sort_by_key(|finding| {
         matches!(finding.remedy, Remedy::RecordAttachment(_) | Remedy::RecordAddress(..))

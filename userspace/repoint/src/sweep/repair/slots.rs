@@ -17,7 +17,7 @@ pub(super) fn is_of_slots(remedy: &Remedy) -> bool {
     matches!(remedy, Remedy::Delete(_) | Remedy::Resume(_) | Remedy::Scrub(_))
 }
 
-pub(super) fn put_right(node: &Node, due: Vec<Finding>) -> Outcomes {
+pub(super) fn repair_due(node: &Node, due: Vec<Finding>) -> Outcomes {
     let mut outcomes = Vec::with_capacity(due.len());
     let (deleted, others): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|finding| matches!(finding.remedy, Remedy::Delete(_)));

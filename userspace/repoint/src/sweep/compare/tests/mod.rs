@@ -101,7 +101,7 @@ fn make(seen: &mut Observation, slot: &Slot) {
     seen.attached.insert(index, [Some(1), Some(2)]);
     let number = slot.addresses.len();
     let (routes, neighbours) = (vec![Some(index); number], vec![Some(slot.mac); number]);
-    seen.ways.insert(slot.id, SeenHalf { routes, neighbours, ..SeenHalf::default() });
+    seen.halves.insert(slot.id, SeenHalf { routes, neighbours, ..SeenHalf::default() });
     let identity = identity(slot);
     let entries = seen.entries.as_mut().unwrap();
     entries.interfaces.insert(index, interface_of(slot, identity));
