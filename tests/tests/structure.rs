@@ -83,11 +83,11 @@ fn folders_use_only_what_stands_below_them() -> Result<()> {
     for (place, folder) in ORDER.iter().enumerate() {
         for (path, code) in sources(&library.join(folder))? {
             let above = ORDER[place + 1..].iter();
-            let uses = named(&code);
-            let used: Vec<_> =
-                above.filter(|above| uses.iter().any(|used| used == *above)).collect();
-            if !used.is_empty() {
-                wrong.push(format!("{}: {used:?}", path.display()));
+            let named = named(&code);
+            let upward: Vec<_> =
+                above.filter(|above| named.iter().any(|name| name == *above)).collect();
+            if !upward.is_empty() {
+                wrong.push(format!("{}: {upward:?}", path.display()));
             }
         }
     }
