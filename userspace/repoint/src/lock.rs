@@ -180,7 +180,7 @@ impl Lock {
 /// A lock on one byte of a file, which stays empty: as many locks as there are numbers.
 ///
 /// It is the open file's (`F_OFD_SETLK`): a process that inherits the descriptor holds it as well, until it
-/// ends.
+/// ends, or until this is dropped.
 #[derive(Debug)]
 pub struct ByteLock(File);
 
@@ -203,20 +203,27 @@ impl ByteLock {
     }
 
     fn try_lock(file: &File, path: &Path, byte: u64) -> Result<bool, LockError> {
-        #[expect(clippy::cast_possible_truncation, reason = "these constants are of one digit")]
-        let wanted = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: i64::try_from(byte).unwrap_or(i64::MAX - 1),
-            l_len: 1,
-            l_pid: 0,
-        };
-        match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&range(libc::F_WRLCK, byte, 1))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(errno) => Err(failed(path, "fcntl")(errno.into())),
         }
     }
+}
+
+impl Drop for ByteLock {
+    /// Unlocks the file: to close it here would leave the lock to a process that inherited it.
+    fn drop(&mut self) {
+        fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK, 0, 0))).ok();
+    }
+}
+
+/// A range of bytes of a file; a length of 0 is all behind its beginning.
+fn range(kind: i32, start: u64, length: i64) -> libc::flock {
+    #[expect(clippy::cast_possible_truncation, reason = "these constants are of one digit")]
+    let (l_type, l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
+    let l_start = i64::try_from(start).unwrap_or(i64::MAX - 1);
+    libc::flock { l_type, l_whence, l_start, l_len: length, l_pid: 0 }
 }
 
 impl AsFd for ByteLock {

@@ -226,9 +226,14 @@ impl<'a> Delegate<'a> {
         let mut variables = self.variables.clone();
         variables.push(("CNI_COMMAND", command.into()));
         let lock = self.lock.as_ref().filter(|_| matches!(command, "ADD" | "DEL"));
-        let lock = lock
+        let taken = lock
             .map(|AttachmentLock { path, byte }| ByteLock::take(path, *byte, LOCK_TIMEOUT))
-            .transpose()?;
+            .transpose();
+        let lock = match taken {
+            // What an earlier call left running may hold it for ever: DEL has waited long enough.
+            Err(error) if error.is_held() && command == "DEL" => None,
+            taken => taken?,
+        };
         failpoint::hit("delegate:locked");
         let finished = execute(&self.executable, &variables, input, lock.as_ref(), LIMIT);
         let finished = finished.map_err(|source| DelegateError::Execute {

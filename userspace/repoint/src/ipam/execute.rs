@@ -189,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn what_it_leaves_running_does_not_keep_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = ByteLock::try_take(&path, 7).unwrap().unwrap();
+        let script = "sleep 600 & echo $!";
+        let shell = Path::new("/bin/sh");
+        let finished = execute(shell, &[], script.as_bytes(), Some(&lock), AMPLE).unwrap();
+        assert!(ByteLock::try_take(&path, 7).unwrap().is_none());
+        drop(lock);
+        assert!(ByteLock::try_take(&path, 7).unwrap().is_some());
+        let left = String::from_utf8(finished.output).unwrap();
+        assert!(Command::new("kill").arg(left.trim()).status().unwrap().success());
+    }
+
+    #[test]
     fn what_it_leaves_running_is_not_waited_for() {
         let began = Instant::now();
         let finished = shell("sleep 600 & echo $!", AMPLE).unwrap();
