@@ -28,10 +28,10 @@ const OPERATIONS: [Command; 4] = [
     Command::Operation(Operation::Replicate),
 ];
 
-/// The interface in a container where none is named, of the operations that can do without.
+/// The interface in a container where the call names none, for operations that allow that.
 const INTERFACE: &str = "eth0";
 
-/// A call that failed, and the version of the protocol in which to say so.
+/// A failed call, and the protocol version of its answer.
 #[derive(Debug)]
 pub struct Failure {
     version: CniVersion,
@@ -92,7 +92,7 @@ pub fn answer(
     }
 }
 
-/// Executes a verb on a configuration whose version has it.
+/// Executes a verb, if the configuration's version has it.
 fn configured<T>(
     command: Command,
     input: Vec<u8>,
@@ -105,8 +105,8 @@ fn configured<T>(
         .map_err(|error| Failure { version, error })
 }
 
-/// The answer to VERSION. It returns the version that was asked in, known or not; a caller that
-/// gives none, or no JSON at all, still learns which there are.
+/// The answer to VERSION. It returns the caller's version, known or not. A caller that gives no
+/// version, or no JSON at all, still gets the supported versions.
 fn versions(input: &[u8]) -> String {
     let document = Document::parse(input).ok();
     let given = document.as_ref().and_then(Document::cni_version_text);
@@ -207,7 +207,7 @@ fn purpose(command: Command) -> Purpose {
     }
 }
 
-/// The parameters are looked at before the configuration's keys, as libcni does.
+/// Builds the request. Checks the parameters before the configuration's keys, as libcni does.
 fn request(
     verb: AttachmentVerb,
     environment: &Environment<'_>,

@@ -1,6 +1,6 @@
 //! The parameters of a call: variables whose names begin with `CNI_` (CNI spec, section 2).
 //!
-//! A variable that is empty counts as missing: libcni sets those that a verb has no use for so.
+//! An empty variable counts as missing, because libcni sets variables to nothing that a verb does not need.
 
 use std::{env, ffi::OsString, path::PathBuf, str::FromStr};
 
@@ -38,7 +38,7 @@ pub enum AttachmentVerb {
 }
 
 impl AttachmentVerb {
-    /// Whether it removes an attachment: it succeeds with whatever it has no use for.
+    /// Whether it removes an attachment. Such a verb ignores errors in variables that it does not need.
     const fn removes(self) -> bool {
         matches!(self, Self::Del | Self::Park)
     }
@@ -62,13 +62,13 @@ pub enum NetworkVerb {
     Status,
 }
 
-/// A variable is not as it must be.
+/// A variable is missing or wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// The call names no verb.
     #[error("CNI_COMMAND is missing or empty: it must be {COMMANDS}")]
     NoCommand,
-    /// The call names a verb that there is not.
+    /// The call names an unknown verb.
     #[error("CNI_COMMAND is {given:?}: it must be {COMMANDS}")]
     UnknownCommand {
         /// What was given.
@@ -198,7 +198,7 @@ impl<'a> Environment<'a> {
         value.transpose().map_err(|source| EnvironmentError::Invalid { variable, source })
     }
 
-    /// `CNI_NETNS`. DEL and PARK do without, whatever is wrong with it.
+    /// `CNI_NETNS`. DEL and PARK take a wrong value as missing.
     pub fn netns(&self, verb: AttachmentVerb) -> Result<Option<NetnsPath>, EnvironmentError> {
         match self.checked_netns(verb) {
             Err(_) if verb.removes() => Ok(None),
@@ -220,7 +220,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// `CNI_ARGS`. DEL and PARK only hand it on, whatever is wrong with it.
+    /// `CNI_ARGS`. DEL and PARK pass it on without a check.
     pub fn args(&self, verb: AttachmentVerb) -> Result<CniArgs, EnvironmentError> {
         if verb.removes() {
             let given = (self.variable)("CNI_ARGS").unwrap_or_default();

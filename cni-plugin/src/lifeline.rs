@@ -1,8 +1,8 @@
-//! The last words of a process that cannot go on: a CNI error on standard output, whatever ends it.
+//! The last answer of a process that cannot go on: a CNI error on standard output.
 //!
-//! By default each of these ends a process without a word: a signal of the kernel's, where the stack cannot
-//! grow or a file would be too large, memory that is refused, and a panic. What was begun is on record, for
-//! the DEL that follows a failed ADD.
+//! By default each of these ends a process without an answer: a signal of the kernel where the
+//! stack cannot grow or a file would be too large, a refused allocation, and a panic. What was
+//! begun is on record, for the DEL that follows a failed ADD.
 
 use std::{panic, ptr};
 

@@ -29,15 +29,15 @@ use repoint::{cni::CniVersion, slot};
 use dispatch::{Failure, answer};
 use environment::{Command, Environment, EnvironmentError};
 
-/// More than a configuration commonly has, bytes: it is then read by one call.
+/// Buffer for standard input, bytes. Configurations are commonly smaller, so that one call reads them.
 const COMMON_INPUT: usize = 4096;
 /// Longest standard input that is read, bytes: a GC of ten thousand attachments has one.
 const MOST_INPUT: u64 = 4 << 20;
 
-/// What the C library calls, in the place of the standard library's own `main`, which costs 60 µs
-/// of the 400 that any executable does: it reads `/proc/self/maps` to find the stack's guard page,
-/// and sets up a stack for the handler that would report its overflow. `SIGPIPE` keeps its default,
-/// too: a plugin whose runtime is gone ends by it.
+/// Entry point that the C library calls instead of the standard library's own `main`. That one
+/// costs 60 µs of the 400 µs that any executable takes: it reads `/proc/self/maps` to find the
+/// stack's guard page, and sets up a stack for the handler that would report its overflow.
+/// `SIGPIPE` keeps its default, too, so that it ends a plugin whose runtime is gone.
 #[cfg(not(test))]
 #[expect(unsafe_code, reason = "the C library finds it by this name")]
 // SAFETY: no other `main` is linked: `no_main` keeps the compiler from making one.
@@ -102,7 +102,7 @@ fn run() -> Result<Option<String>, Failure> {
         command => command?,
     };
     let stdin = io::stdin().lock();
-    // Nobody types the one key that VERSION may be given.
+    // VERSION reads no terminal: an operator does not type the one key that it may be given.
     let input =
         if command == Command::Version && stdin.is_terminal() { Vec::new() } else { read(stdin)? };
     answer(command, &environment, input)

@@ -20,7 +20,7 @@ const SPACE: usize = 1 << 32;
 const LESS_SPACE: usize = 1 << 26;
 /// Least address space that is tried, in bytes.
 const LEAST_SPACE: usize = 1 << 20;
-/// What is had at once, in bytes, rather than page by page as it is touched: what an ADD takes.
+/// Bytes that are populated at once, rather than page by page: what an ADD takes.
 const AT_ONCE: usize = 160 << 10;
 /// Blocks begin at multiples of this, `max_align_t`'s alignment, and have a header of this size that
 /// holds their length.
@@ -32,7 +32,7 @@ static START: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
 /// Where the next block begins.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
-/// Where memory begins that nobody has used: it is zero.
+/// Where memory begins that no block has used: it is zero.
 static UNUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// The piece's first byte, or null where the kernel gives none.
@@ -117,7 +117,7 @@ fn header(block: *mut c_void) -> *mut usize {
 /// Whether a block of `old` bytes was the last, and is one of `new` bytes now; 0: it is gone.
 fn move_end(block: *mut c_void, old: usize, new: usize) -> bool {
     let block = block as usize;
-    // What was used may be handed out again, and is not zero then.
+    // Used memory may be handed out again, and is not zero then.
     UNUSED.fetch_max(block + old, Ordering::AcqRel);
     let limit = END.load(Ordering::Acquire);
     block + new <= limit

@@ -32,9 +32,9 @@ struct Message {
 
 const _: () = assert!(size_of::<Message>() == 28);
 
-/// Answers the question for the gateway; all else is dropped, after it was learned from.
+/// Answers a request for the gateway; learns from all else, and drops it.
 ///
-/// Who asks need not be the slot's own address: the answer goes to nobody else.
+/// The sender's address need not be the slot's own: the answer goes only to this container.
 #[inline(never)]
 pub fn answer(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let message: Message = packet.load(ethernet::LENGTH)?;

@@ -20,7 +20,7 @@ struct Message {
 
 /// Turns the request at `offset` into its reply; the IP header has the reply's addresses already.
 ///
-/// They change nothing of the checksum, which source and destination enter alike.
+/// Exchanging source and destination does not change the checksum, which both enter alike.
 pub fn answer<const REQUEST: u8, const REPLY: u8>(
     packet: &Packet,
     frame: &ethernet::Header,

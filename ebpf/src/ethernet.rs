@@ -45,7 +45,7 @@ impl Header {
         self.destination[0] & 1 == 1
     }
 
-    /// Whether a station of a container's may send this: from one station, which is not the gateway.
+    /// Whether a container may use the source: one station, not the gateway.
     pub fn has_station_source(&self) -> bool {
         self.source[0] & 1 == 0 && self.source != [0; 6] && self.source != GATEWAY_MAC
     }
@@ -72,7 +72,7 @@ pub fn readdress(packet: &Packet, container: Mac) -> Result<(), Reason> {
     packet.store(0, &[container, GATEWAY_MAC], 0)
 }
 
-/// Addresses a frame that is to reach a container to the station that is there now.
+/// Addresses a frame to the station that the container uses now.
 pub fn correct_destination(packet: &Packet, station: Mac) -> Result<(), Reason> {
     packet.store(0, &station, 0)
 }

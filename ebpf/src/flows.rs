@@ -22,7 +22,7 @@ static STACK_FLOWS: LruHashMap<FlowKey, Flow, MAX_ENTRIES> = LruHashMap::new();
 /// a slot of this node sent it.
 pub fn remember<H: Ip>(packet: &Packet, header: &H) {
     let from = packet.came_by();
-    // Of the node itself, or by the uplink.
+    // The packet is the node's own, or came by the uplink.
     if from == 0 || !interfaces::is_slot(from) || H::endpoint(header.source()).is_none() {
         return;
     }
@@ -31,7 +31,7 @@ pub fn remember<H: Ip>(packet: &Packet, header: &H) {
     note(&key(packet, H::mapped(header.source()), Ports::NONE));
 }
 
-/// Whether a packet that a slot sends to another answers what came by the host stack.
+/// Whether a packet between slots answers one from the host stack.
 pub fn is_answer<H: Ip>(packet: &Packet, header: &H) -> bool {
     is_set(settings::STACK_FLOWS) && is_known_answer(packet, header)
 }
@@ -54,7 +54,7 @@ fn is_known(key: &FlowKey) -> bool {
 }
 
 fn note(key: &FlowKey) {
-    // An update of an element may take another's place.
+    // An update of an element may push out another.
     if is_known(key) {
         return;
     }

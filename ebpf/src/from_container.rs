@@ -32,16 +32,16 @@
 //! | 25 | that cannot be rewritten | drop, `unwritable` |
 //! | 26 | any other | to the endpoint's interface, `redirected` |
 //!
-//! 3: which other Ethernet address a container has is its own affair, because nobody else is on its
-//! link: chained plugins change it, and guests behind a tap have one of their own. A packet that
-//! passes 13 teaches the programs where to address frames to ([`learned`]).
+//! 3: a container may use any other Ethernet address, because no other station is on its link: chained
+//! plugins change it, and guests behind a tap have one of their own. From a packet that passes 13 the
+//! programs learn where to address frames to ([`learned`]).
 //!
-//! 6, 10 and 15: the gateway's addresses are configured on no interface, so nobody else would answer.
-//! Slots have permanent neighbour entries for it; guests have none, and containers may flush theirs.
+//! 6, 10 and 15: the gateway's addresses are configured on no interface, so no host would answer. Slots
+//! have permanent neighbour entries for it; guests have none, and containers may flush theirs.
 //!
-//! 11 and 12 come before 13, because the kernel of a container that comes up sends such packets from
-//! the unspecified address in all honesty (duplicate address detection, multicast listener reports):
-//! these are no forgeries, and are not logged as such.
+//! 11 and 12 come before 13, because the kernel of a container that comes up sends such packets from the
+//! unspecified address (duplicate address detection, multicast listener reports). These are no forgeries,
+//! and the programs do not log them as such.
 //!
 //! 16: no host owns these addresses, the gateway's included, so the host stack would send such a
 //! packet on by the node's default route.

@@ -54,17 +54,18 @@ pub trait Ip: Sized {
     /// Takes one from [`Self::hops_left`] in the packet, which must have more than one.
     fn take_hop(&self, packet: &Packet) -> Result<(), Reason>;
 
-    /// Where what the packet carries begins, if that is a message of TCP, UDP, SCTP or ICMP in one piece.
+    /// Where the payload begins. None unless the packet carries an unfragmented message of TCP, UDP, SCTP
+    /// or ICMP.
     fn payload(&self, packet: &Packet) -> Option<Payload> {
         self.payload_behind(packet, OFFSET)
     }
 
-    /// The same, of a packet that another one holds at `offset`.
+    /// Like [`Self::payload`], for a packet that another one holds at `offset`.
     fn payload_at(packet: &Packet, offset: u32) -> Option<Payload> {
         packet.load::<Self>(offset).ok()?.payload_behind(packet, offset)
     }
 
-    /// The same, of this header, which is at `offset`.
+    /// Like [`Self::payload`], for this header, which is at `offset`.
     fn payload_behind(&self, packet: &Packet, offset: u32) -> Option<Payload>;
 
     /// An address as an IPv6 address: IPv4 as an IPv4-mapped one.

@@ -1,7 +1,7 @@
 //! Log records of what ought not to happen: forged and broken packets.
 //!
-//! Each CPU writes one record of a kind a second at most: the counters have the numbers, and who
-//! floods the node with such packets shall not flood its log as well.
+//! Each CPU writes one record of a kind a second at most. The counters have the numbers, and a container
+//! that floods the node with such packets must not flood its log as well.
 
 use aya_ebpf::{btf_maps::PerCpuArray, helpers::bpf_ktime_get_coarse_ns, macros::btf_map};
 use aya_log_ebpf::{debug, warn};

@@ -16,7 +16,7 @@ pub enum Fit {
 
 /// Compares a packet, or the segments of a super-packet, with an interface's MTU.
 ///
-/// `bpf_redirect_peer` compares nothing: whatever it gets, it hands over.
+/// `bpf_redirect_peer` compares nothing: it delivers a packet of any size.
 pub fn compare(packet: &Packet, ifindex: u32) -> Fit {
     // In: 0, which stands for the packet's own length. Out: the MTU.
     let mut length = 0;

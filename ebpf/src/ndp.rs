@@ -58,11 +58,11 @@ const _: () = {
     assert!(size_of::<Advertisement>() == ANSWER as usize);
 };
 
-/// Answers the solicitation for the gateway; all else is dropped, after it was learned from.
+/// Answers a solicitation for the gateway; learns from all else, and drops it.
 ///
-/// The packet is neighbour discovery with a header that was checked. Who asks need not be the slot's
-/// own address, as the answer goes to nobody else; a guest asks from its link-local one. What comes
-/// from the unspecified address looks for duplicates of an address that it wants.
+/// The packet is neighbour discovery with a header that was checked. The sender's address need not be the
+/// slot's own, because the answer goes only to this container; a guest asks from its link-local address.
+/// A packet from the unspecified address looks for duplicates of an address that its sender wants.
 #[inline(never)]
 pub fn answer(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let header: ipv6::Header = packet.load(ip::OFFSET)?;

@@ -62,7 +62,7 @@ impl Packet {
         unsafe { (*self.context.skb.skb).gso_size != 0 }
     }
 
-    /// Reads a header; the packet ends before it does: [`Reason::Truncated`].
+    /// Reads a header; [`Reason::Truncated`] if the packet ends before it does.
     ///
     /// `T` must be valid for any bytes.
     pub fn load<T>(&self, offset: u32) -> Result<T, Reason> {
@@ -81,7 +81,7 @@ impl Packet {
         if answer == 0 { Ok(()) } else { Err(Reason::Unwritable) }
     }
 
-    /// Has the kernel take the packet for one that is for the interface's own station.
+    /// Makes the kernel treat the packet as addressed to this station.
     pub fn address_to_host(&self) -> Result<(), Reason> {
         self.context.change_type(PACKET_HOST).map_err(|_| Reason::Unwritable)
     }

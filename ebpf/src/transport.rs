@@ -22,7 +22,7 @@ const ICMPV6_ECHO: [u8; 2] = [128, 129];
 const ICMP_LENGTH: u32 = 8;
 const ICMP_IDENTIFIER: u32 = 4;
 
-/// Where the payload of an IP packet begins that is in one piece.
+/// Where the payload of an unfragmented IP packet begins.
 #[derive(Clone, Copy)]
 pub struct Payload {
     /// Its protocol.
@@ -44,7 +44,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Of packets without any: fragments, and what begins with extension headers.
+    /// Ports of packets without any: fragments, and packets with extension headers.
     pub const NONE: Self = Self { protocol: 0, own: [0; 2], peer: [0; 2] };
 
     const fn swapped(self) -> Self {
@@ -52,13 +52,13 @@ impl Ports {
     }
 }
 
-/// Those of a packet to a slot.
+/// Ports of a packet to a slot.
 pub fn ports<H: Ip>(packet: &Packet, header: &H) -> Ports {
     header.payload(packet).map_or(Ports::NONE, |payload| read(packet, payload))
 }
 
-/// Those that a packet to the slot had that this one, which the slot sends, answers: with ports the other
-/// way round, or with an ICMP error about it.
+/// Ports of the packet that this packet of the slot answers. An answer has the ports the other way round,
+/// or is an ICMP error about that packet.
 pub fn ports_of_answer<H: Ip>(packet: &Packet, header: &H) -> Ports {
     let Some(payload) = header.payload(packet) else { return Ports::NONE };
     if !is_error(packet, payload) {

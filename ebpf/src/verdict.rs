@@ -36,10 +36,10 @@ pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
 
 /// Names the interface whose peer is to receive the packet, past the host stack.
 ///
-/// It happens after the program: when that interface goes in between, the kernel drops the packet,
-/// and `redirected` has counted it.
+/// The kernel redirects the packet after the program has returned. If that interface goes in between, the
+/// kernel drops the packet, though `redirected` has counted it.
 pub fn redirect(ifindex: u32) -> Reason {
-    // SAFETY: takes numbers only. It can but return `TC_ACT_REDIRECT`, flags being 0.
+    // SAFETY: takes numbers only. It always returns `TC_ACT_REDIRECT`, as the flags are 0.
     unsafe { bpf_redirect_peer(ifindex, 0) };
     Reason::Redirected
 }

@@ -37,13 +37,13 @@ impl Agent {
         Self::await_socket(node, Self::spawn(node, &[], &[])?)
     }
 
-    /// The same, with so long between two of its sweeps.
+    /// Like [`Self::start`], with `interval` between two sweeps.
     pub fn start_sweeping(node: &Node, interval: Duration) -> Result<Self> {
         let interval = format!("{}ms", interval.as_millis());
         Self::await_socket(node, Self::spawn(node, &["--sweep-interval", &interval], &[])?)
     }
 
-    /// The same, with another filter of what it logs: `RUST_LOG`.
+    /// Like [`Self::start`], with another log filter (`RUST_LOG`).
     pub fn start_logging(node: &Node, filter: &str) -> Result<Self> {
         Self::await_socket(node, Self::spawn(node, &[], &[("RUST_LOG", filter)])?)
     }
@@ -61,7 +61,8 @@ impl Agent {
         Self::spawn_command(command, node, &[], &[])
     }
 
-    /// Starts an agent by another program that is to end by itself without success; what it said.
+    /// Starts an agent by another program; returns the agent's log. The agent must end by itself without
+    /// success.
     pub fn fail_by(node: &Node, program: &[&str]) -> Result<String> {
         Self::spawn_by(node, program)?.fails()
     }
@@ -81,8 +82,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts an agent that is to end by itself, gives it time to, and returns what it said; fails
-    /// when it succeeds.
+    /// Starts an agent that must end by itself without success; returns its log.
     pub fn fail(node: &Node) -> Result<String> {
         Self::spawn(node, &[], &[])?.fails()
     }
@@ -96,8 +96,8 @@ impl Agent {
         self.log()
     }
 
-    /// Starts two at once, of which one must end by itself without success; gives the other, and what
-    /// the one said.
+    /// Starts two agents at once, of which one must fail. Returns the agent that runs, and the log of the
+    /// one that ended by itself.
     pub fn race(node: &Node) -> Result<(Self, String)> {
         let (mut one, mut other) = (Self::spawn(node, &[], &[])?, Self::spawn(node, &[], &[])?);
         let status = wait::until(LIMIT, "one of two agents ends", || {

@@ -1,10 +1,10 @@
 //! The benchmark: what a network costs a container, as the runtime that waits for it sees it.
 //!
-//! Measurements of whole processes, from before they are made to after their end: [`latency`] of
-//! one call on a quiet node, [`burst`]s of calls at once, [`growth`] of ADD with the number of
-//! attachments on a node, and [`density`]: the same with the number of slots that wait; and of
-//! [`library`] calls, which need no process. All contestants take turns within one run, in nodes of
-//! their own; nothing is compared with a figure of another day.
+//! Measurements of whole processes, from before they are made to after their end: [`latency`] of one call
+//! on a quiet node, [`burst`]s of calls at once, [`growth`] of ADD with the number of attachments on a
+//! node, and [`density`]: the same with the number of slots that wait; and of [`library`] calls, which
+//! need no process. All contestants take turns within one run, in nodes of their own; no figure is
+//! compared with that of another day.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ fn round_trips(all: &[Contestant]) -> Result<round_trips::RoundTrips> {
     round_trips::run(find(all, name).with_context(|| format!("no contestant {name}"))?)
 }
 
-/// With what [`density`] is measured with.
+/// Measures replication with the contestant of [`density`], if the plan has that.
 fn replication(
     all: &[Contestant],
     plan: &Plan,

@@ -17,7 +17,7 @@ pub struct Pool {
     /// The stored template that its slots are made from.
     #[serde(default)]
     pub template: Option<String>,
-    /// Slots that are ready for anybody.
+    /// Slots that are ready for any container.
     pub warm: u32,
     /// Slots that wait for their function.
     pub parked: u32,
@@ -58,7 +58,7 @@ pub struct Slot {
     pub state: String,
     /// Its network.
     pub network: String,
-    /// Who has it.
+    /// The container that has it.
     pub container: Option<String>,
     /// Its interface on the node.
     pub host_ifname: String,
@@ -71,10 +71,10 @@ pub struct Slot {
     pub netns: Option<std::path::PathBuf>,
     /// Inode number of its namespace.
     pub netns_inode: Option<u64>,
-    /// Whom it waits for, or who has it.
+    /// The function that it waits for, or that has it.
     #[serde(default)]
     pub function: Option<String>,
-    /// Whose function that is.
+    /// The tenant of that function.
     #[serde(default)]
     pub tenant: Option<String>,
     /// The stored template that it was made from.
@@ -95,7 +95,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// How its last user was served; nothing, where nobody had it.
+    /// How its last user was served; nothing if it had none.
     #[must_use]
     pub fn served(&self) -> &str {
         self.decision.as_ref().map_or("", |decision| decision.served.as_str())

@@ -46,13 +46,13 @@ where
 
 /// Runs a command to its end with `input` on standard input; any exit status is a success here.
 ///
-/// One that takes longer than a minute is killed.
+/// It kills a command that takes longer than a minute.
 pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<Output> {
     output_signalled(command, input, &[(patient(LIMIT), Signal::SIGKILL)])
 }
 
-/// The same for one that is sent these signals, each when it has run for this time since the one
-/// before.
+/// Like [`output_with_input`], but sends the command these signals. It sends each signal this long after
+/// the one before.
 pub fn output_signalled(
     command: &mut Command,
     input: &[u8],

@@ -78,7 +78,7 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// What a node has where nothing else is said.
+    /// The uplink of a node for which a test names none.
     pub const FIRST: Self = Self {
         name: "uplink",
         mtu: 1500,
@@ -87,7 +87,7 @@ impl Uplink {
         outside_v4: Ipv4Addr::new(198, 51, 100, 1),
         outside_v6: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1),
     };
-    /// One that has nothing in common with it.
+    /// An uplink that has nothing in common with [`Self::FIRST`].
     pub const SECOND: Self = Self {
         name: "wan0",
         mtu: 1420,
@@ -110,7 +110,7 @@ impl Uplink {
     }
 }
 
-/// Folders of the machine that a node has empty ones of.
+/// Folders of the machine that are empty in a node.
 const FRESH: [&str; 2] = ["/run", "/var/lib"];
 const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 
@@ -125,7 +125,7 @@ pub struct Node {
 }
 
 /// The plugin's folders, as a network configuration names them. They are not the defaults, so that a
-/// plugin that does not heed the configuration is found out.
+/// plugin that ignores the configuration fails the tests.
 #[derive(Debug, Clone)]
 pub struct Dirs {
     /// `runDir`: the state environment, locks.
@@ -235,7 +235,8 @@ impl Node {
         let Uplink { name, mtu, node_v4, node_v6, outside_v4, outside_v6 } = self.uplink;
         // An interface of a smaller MTU has no IPv6 (RFC 8200), and takes no word of it.
         let has_ipv6 = has_ipv6() && mtu >= 1280;
-        // In a message of its own: the kernel takes an interface up first, which gives it an address.
+        // This needs a message of its own: in one message the kernel brings the interface up first, which
+        // gives it an address.
         let quiet = if has_ipv6 { " addrgenmode none" } else { "" };
         self.outside(|| {
             ip_batch(&format!(

@@ -24,7 +24,7 @@ use crate::{
 pub const NAME: &str = "functions";
 /// The capability by which runtimes pass a pod's annotations.
 pub const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
-/// The tenant whose functions they are where a test names none.
+/// Tenant of the functions where a test names none.
 pub const TENANT: &str = "acme";
 /// Where its configuration is, for the CLI.
 const CONFIGURATION: &str = "/run/functions.json";
@@ -40,8 +40,8 @@ pub struct Pooled<'a> {
     containers: AtomicU32,
 }
 
-/// Makes a node and a network with this pool, runs `test` in the node's namespaces, and sees that
-/// `repoint unload` leaves nothing then. It refuses to go while there is a container or an agent:
+/// Makes a node and a network with this pool, and runs `test`. The test runs in the node's namespaces.
+/// Afterwards `repoint unload` must leave nothing. It refuses while there is a container or an agent:
 /// `test` ends those that it started.
 pub fn with_pool(pool: &Value, test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> {
     with_network(Uplink::FIRST, |configuration| configuration["pool"] = pool.clone(), test)
@@ -253,7 +253,7 @@ impl<'a> Pooled<'a> {
         cli::slot_of(self.node, &container.attachment().container_id)
     }
 
-    /// Fails unless ADDs came out as often, each way, as `expected` says, and no other way.
+    /// Fails unless the ADDs by outcome are exactly those of `expected`.
     pub fn ensure_adds(&self, expected: &[(&str, u64)]) -> Result<()> {
         let found = self.pool()?.adds;
         let found: Vec<(&str, u64)> =

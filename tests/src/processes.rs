@@ -84,7 +84,7 @@ struct Process {
 }
 
 impl Process {
-    /// None when it has ended, or is a zombie: its parent has only to take notice.
+    /// Reads a running process. None if it has ended, or is a zombie that its parent has only to reap.
     fn read(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name, in parentheses, may hold spaces and parentheses (proc_pid_stat(5)).

@@ -1,8 +1,8 @@
 //! The whole state of a node, comparable: "afterwards nothing is left" is an equality of snapshots.
 //!
-//! A snapshot is a set of facts by kind, each a line that a person can read. What time alone changes
-//! (counters, neighbours that were learnt, lifetimes) is left out; so is what belongs to the node as
-//! a whole and not to any attachment: the BPF file system, programs and empty maps, the database.
+//! A snapshot is a set of facts by kind, each a line that a person can read. It leaves out what time
+//! alone changes (counters, learned neighbours, lifetimes), and what belongs to the node as a whole and
+//! not to any attachment: the BPF file system, programs and empty maps, the database.
 
 mod kernel;
 mod whole;
@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::{command, dist, folder, node::Dirs, pins, wait};
 
-/// Namespaces, and with them their links, are taken down by the kernel some time after their last
-/// user.
+/// Longest wait for the kernel to take down ended namespaces. It does so, and removes their links, some
+/// time after their last user.
 const SETTLING: Duration = Duration::from_secs(15);
 
 /// What was seen at one moment.
@@ -49,9 +49,9 @@ impl Snapshot {
         ])))
     }
 
-    /// The same, and all else that repoint may leave on a node, also of what belongs to the node as
-    /// a whole: the place of slots' namespaces, pins, files, every record of the database, sysctls
-    /// and processes. For nodes on which nothing is meant to happen meanwhile.
+    /// Like [`Self::take`], with all else that repoint may leave on a node. That includes what belongs to
+    /// the node as a whole: the namespace store, pins, files, every record of the database, sysctls and
+    /// processes. For nodes on which nothing is meant to happen meanwhile.
     pub fn take_whole(dirs: &Dirs) -> Result<Self> {
         let mut snapshot = Self::take(dirs)?;
         snapshot.0.extend(whole::facts(dirs)?);
@@ -83,7 +83,7 @@ impl Snapshot {
         })
     }
 
-    /// What `later` has and this has not, and the other way round, a line each; empty when nothing.
+    /// What only one of this snapshot and `later` has, a line each; empty if they are equal.
     #[must_use]
     pub fn difference(&self, later: &Self) -> String {
         let mut text = String::new();
@@ -126,8 +126,8 @@ fn records(dirs: &Dirs) -> Result<BTreeSet<String>> {
     let text = command::run(&cli.to_string_lossy(), arguments)?;
     let mut slots: Vec<Value> = serde_json::from_str(&text).context("output of `repoint slots`")?;
     for slot in slots.iter_mut().filter_map(Value::as_object_mut) {
-        // Times of day are made out of the boot's clock at each call, some microseconds apart; and what
-        // holds a slot is no record.
+        // The CLI computes times of day from the boot's clock at each call, some microseconds apart; and
+        // what holds a slot is no record.
         slot.retain(|key, _| !["changed", "created", "heldBy"].contains(&key.as_str()));
     }
     Ok(slots.iter().map(ToString::to_string).collect())

@@ -1,5 +1,4 @@
-//! Trust domains, as the documentation says which container is in which, and the namespaces that their
-//! containers had.
+//! Trust domains as the documentation describes them, and their containers' namespaces.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-/// Whose containers share a trust domain, from the narrowest on: key `pool.scope`.
+/// Which containers share a trust domain, from the narrowest on: key `pool.scope`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Those of one function of a tenant.
@@ -121,8 +120,8 @@ impl History {
         self.0.is_empty()
     }
 
-    /// Fails if a namespace had users of two domains. Gives how often one had another user of its
-    /// domain, by what that is a domain of.
+    /// Fails if a namespace had users of two domains. Returns how often a namespace had another user of
+    /// its domain, by the kind of domain.
     pub fn ensure_one_domain_each(&self) -> Result<BTreeMap<&'static str, usize>> {
         let mut again = BTreeMap::new();
         for (cookie, users) in &self.0 {

@@ -28,7 +28,7 @@ pub fn run(command: &mut Command, remedy: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end without a word, and gives its standard output.
+/// Runs a command to its end without printing it; returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let line = shell_line(command);
     let output = command

@@ -13,8 +13,8 @@ use crate::command;
 /// What may be wrong where a download fails.
 const REMEDY: &str = "run `apt-get update` if apt knows a package that is not offered any more";
 
-/// Downloads packages and unpacks them into one folder, which `finish` completes: beside its place first, so
-/// that a process that is killed leaves nothing that another takes for whole.
+/// Downloads packages and unpacks them into one folder, which `finish` completes. It works beside the
+/// folder's place first, so that a killed process leaves nothing that another takes for complete.
 pub fn unpack(
     packages: &[&str],
     place: &Path,

@@ -61,7 +61,7 @@ pub const FLAG_STACK: u16 = 1;
 pub struct Endpoint {
     /// Interface index of the slot's host-side veth.
     pub ifindex: u32,
-    /// What policy speaks of; 0: parked, every packet is dropped.
+    /// The network's identity; 0: parked, every packet is dropped.
     pub identity: u32,
     /// The container's own Ethernet address.
     pub mac: Mac,

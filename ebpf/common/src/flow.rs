@@ -11,8 +11,8 @@ pub const MAP: &str = "stack_flows";
 /// Most elements; a new one then takes the place of one that no packet has used for long.
 pub const MAX_ENTRIES: usize = 65_536;
 
-/// A flow, as the slot sees it that did not open it; or with ports and protocol zero, any flow between
-/// this slot and the peer, which fragments go by.
+/// A flow, as seen by the slot that did not open it. With ports and protocol zero it is any flow between
+/// this slot and the peer, for fragments.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {

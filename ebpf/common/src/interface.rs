@@ -1,4 +1,4 @@
-//! Map `interfaces`: who is behind a host-side veth, against which its packets are checked.
+//! Map `interfaces`: the slot behind a host-side veth, to check packets.
 
 use crate::mac::Mac;
 
@@ -32,7 +32,7 @@ pub struct InterfaceKey {
 pub struct Interface {
     /// Number of the slot in the database.
     pub slot: u64,
-    /// What policy speaks of; 0: parked, every packet is dropped.
+    /// The network's identity; 0: parked, every packet is dropped.
     pub identity: u32,
     /// `FLAG_…`, or'ed.
     pub flags: u32,

@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The programs that are measured.
 
 use std::path::{Path, PathBuf};
 
@@ -116,9 +116,9 @@ fn ours(dirs: &Dirs) -> [Contestant; 6] {
         merge(&mut configuration, keys);
         Contestant::new(name, dist::plugin(), Some(configuration))
     };
-    // Each ADD takes a slot that nobody has used; the agent builds another one.
+    // Each ADD takes a slot that has had no user; the agent builds another one.
     let pool = json!({ "warm": FEW_SLOTS, "maxSlots": FEW_SLOTS, "scope": "function" });
-    // None is ready for anybody: the function's own slot is all there is.
+    // No slot is warm: the function's own slot is all there is.
     let own = json!({ "warm": 0, "maxSlots": 1 });
     let function = json!({
         "cni": { "repoint.dev/tenant": "bench", "repoint.dev/function": "bench" }

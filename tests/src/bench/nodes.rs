@@ -45,7 +45,7 @@ impl Nodes {
         self.pooled.as_ref().map(|(_, node)| node)
     }
 
-    /// Ends the agent, which must have fared well, and releases the nodes.
+    /// Ends the agent, which must exit with success, and releases the nodes.
     pub fn end(self) -> Result<()> {
         self.pooled.map_or(Ok(()), |(agent, node)| node.run(|| agent.stop()))
     }

@@ -1,7 +1,7 @@
 //! Slots that no container may have again: deleted after their use, and others built.
 //!
 //! Containers that name no function start at a steady rate, and then many at once. Each has a trust
-//! domain of its own, so each takes a slot that nobody has used.
+//! domain of its own, so each takes a slot that has had no user.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,9 @@
-//! TCP round trips between two slots of one node: what the flow memory (map `stack_flows`) costs packets
-//! that it is not about.
+//! TCP round trips between two slots of one node. They show what the flow memory (map `stack_flows`)
+//! costs packets of other flows.
 //!
-//! One connection and one byte each way, again and again. The memory is in use, or it is not; both take
-//! turns, so that a pair is of the same moment. A third one goes through the host stack.
+//! One connection and one byte each way, again and again. Measurements with the memory in use and without
+//! alternate, so that both of a pair are of the same moment. A third connection goes through the host
+//! stack.
 
 use std::{
     io::{Read as _, Write as _},

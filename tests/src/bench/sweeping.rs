@@ -35,7 +35,7 @@ pub struct Sweeping {
     pub longest: Duration,
     /// Its time on a CPU, the kernel's part included.
     pub cpu: Summary,
-    /// The longest time of each sweep that nobody could write to the database.
+    /// Longest time for which each sweep blocked the database's writers.
     pub locked: Summary,
     /// The longest of these.
     #[serde(rename = "longest_locked_us", serialize_with = "microseconds")]

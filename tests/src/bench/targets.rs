@@ -84,7 +84,7 @@ const MISSES: f64 = 1.0;
 const DENSE: f64 = 1.15;
 /// Limit of a sweep of healthy slots, milliseconds.
 const SWEEP: f64 = 500.0;
-/// Limit of the time that nobody can write to the database for it, milliseconds.
+/// Limit of the time that a sweep blocks the database's writers, milliseconds.
 const HOLD: f64 = 5.0;
 /// Limit of ADD beside sweeps against ADD without.
 const BESIDE_SWEEPS: f64 = 1.3;

@@ -56,8 +56,8 @@ impl Timed {
         Self { program: program.into(), arguments, ..self }
     }
 
-    /// Makes it in the calling thread's namespaces. Gives the time from before the process is made
-    /// until it has ended and nobody holds its output any more, which is what libcni waits for.
+    /// Makes it in the calling thread's namespaces. Gives the time from before the process is made until
+    /// it has ended and no process holds its output any more, which is what libcni waits for.
     ///
     /// Standard input is a pipe that holds all of it from the start.
     pub fn run(&self) -> Result<Duration> {

@@ -55,7 +55,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Counts while nobody writes, as every reader of ours does.
+    /// Counts under the readers' lock, so that no process writes meanwhile.
     fn read(folder: &Path) -> Result<Self> {
         let data = File::open(folder.join(DATA)).context("open its file")?;
         data.lock_shared().context("lock it")?;

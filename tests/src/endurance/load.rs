@@ -33,7 +33,7 @@ pub const FUNCTIONS: usize = 3;
 pub const NOBODYS: usize = 20;
 /// One in so many containers talks: with the one before it, and with the outside.
 pub const TALKATIVE: usize = 100;
-/// Slots of the pool while nobody wants any: more than demand asks for.
+/// Slots of the pool without demand: more than demand asks for.
 pub const SLOTS: usize = 32;
 /// How long slots wait for their functions, seconds.
 pub const IDLE: u32 = 2;
@@ -42,8 +42,8 @@ const TRACKED: &str = "2";
 /// A stored template, written again and again.
 const TEMPLATE: &str = "endurance";
 
-/// The pool. Slots wait for their functions, some at a time, are deleted, and others are built in
-/// their place; when no container came for a while, only those are left that no container has had.
+/// The pool. Some slots wait for their functions, until the agent deletes them and builds others in their
+/// place. When no container has come for a while, only slots are left that have had no user.
 #[must_use]
 pub fn pool() -> Value {
     json!({

@@ -76,7 +76,7 @@ pub(crate) struct Run {
 
 fn endure(pooled: &Pooled<'_>, agent: &Agent, stretches: usize, stretch: usize) -> Result<Run> {
     let load = Load::new(pooled)?;
-    // What is kept from the first container on is no growth.
+    // What the node keeps from the first container on is no growth.
     let warm_up = load.run(stretch)?;
     let before = place::outcomes(pooled)?;
     let (first, mut census) = Sample::take(pooled, agent.pid(), (0, &warm_up), None)?;

@@ -1,4 +1,4 @@
-//! What can be counted on a node: each number is the same whenever nobody has a slot.
+//! Counts on a node, each the same whenever no container has a slot.
 
 use std::{
     collections::BTreeMap,
@@ -79,10 +79,10 @@ fn kernel() -> Result<Vec<Reading>> {
     ])
 }
 
-/// Namespaces that are kept for slots, and the mounts of that place.
+/// Namespaces in the namespace store, and the store's mounts.
 fn keeping_place(run_dir: &Path) -> Result<Vec<Reading>> {
     let (kept, mounts) = in_thread(|| {
-        // There is no /proc.
+        // The store has no /proc.
         let proc = File::open("/proc").context("open /proc")?;
         let place = NetnsStore::open_existing(run_dir)?;
         let place = place.context("there is no place where slots' namespaces are kept")?;
@@ -116,7 +116,8 @@ fn files(folder: &Path) -> Result<usize> {
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", folder.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // Locks of build permits, one for each build at a time: made when first as many are built at once.
+        // Lock files of build permits, one for each build at a time. A file appears when so many builds
+        // first run at once.
         if name.starts_with("build.") {
             continue;
         }

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Census(Vec<Reading>);
 
 impl Census {
-    /// Counts when every slot waits, twice the same.
+    /// Counts when every slot waits, until two counts agree.
     pub fn take(pooled: &Pooled<'_>, agent: u32) -> Result<Self> {
         until_at_rest(pooled)?;
         let mut last = Self(place::exact(pooled, agent)?);
@@ -55,7 +55,7 @@ impl Census {
         })
     }
 
-    /// What is another number in `later`, in words; empty when nothing is.
+    /// The numbers that differ in `later`, in words; empty if none does.
     #[must_use]
     pub fn difference(&self, later: &Self) -> String {
         let of = |census: &Self| -> BTreeMap<String, f64> {
@@ -88,7 +88,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Reads everything, once the numbers are what they were `before`, or will not be.
+    /// Reads everything, once the numbers are as `before` or the wait is over.
     pub fn take(
         pooled: &Pooled<'_>,
         agent: u32,
@@ -116,8 +116,8 @@ impl Sample {
     }
 }
 
-/// Waits until the pool has the slots that it keeps for anybody, and no others, and the kernel has taken
-/// down the namespaces of those that were deleted.
+/// Waits until the pool has its warm slots, and no others. It also waits until the kernel has taken down
+/// the namespaces of deleted slots.
 fn until_at_rest(pooled: &Pooled<'_>) -> Result<()> {
     let begun = Instant::now();
     wait::until(PATIENCE, "every slot waits", || {

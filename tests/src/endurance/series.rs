@@ -24,7 +24,7 @@ pub struct Series {
     /// How fast it rises over the second half: the median of the slopes between any two readings
     /// (Theil and Sen), which a few outliers do not move; in its unit, for a thousand pairs.
     pub slope: f64,
-    /// By what part of its level, the median, the line through the second half rises; percent.
+    /// Rise of the line through the second half, in percent of the median.
     pub drift: f64,
     /// Whether it is flat.
     pub flat: bool,

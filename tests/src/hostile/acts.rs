@@ -149,7 +149,7 @@ impl Attacker {
     }
 
     fn enter(&self, name: &str) -> Result<()> {
-        // Only the thread that carries out orders, which is the one that starts others.
+        // This moves only the thread that carries out orders, which is the one that starts others.
         setns(self.get(name)?, CloneFlags::CLONE_NEWNET).context("setns(CLONE_NEWNET)")
     }
 

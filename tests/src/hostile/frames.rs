@@ -1,4 +1,4 @@
-//! Ethernet frames that lie about who sends them, and sockets that see frames.
+//! Ethernet frames with a false sender, and sockets that see frames.
 
 use std::{
     io,
@@ -93,13 +93,13 @@ fn link_address(interface: &str) -> Result<LinkAddr> {
     address.with_context(|| format!("no interface {interface}"))
 }
 
-/// Whom frames lie about.
+/// The container that frames lie about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Victim {
     pub(super) v4: Ipv4Addr,
     pub(super) v6: Ipv6Addr,
     pub(super) mac: [u8; 6],
-    /// Whom datagrams in its name go to.
+    /// Destination of datagrams in its name.
     pub(super) peer: Ipv4Addr,
     /// The gateway's hardware address.
     pub(super) gateway: [u8; 6],
@@ -160,7 +160,7 @@ fn datagram(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
 }
 
 /// An unsolicited neighbour advertisement with an overriding claim (RFC 4861, 4.4); the mark is in an
-/// option that nobody knows.
+/// option that no receiver knows.
 fn advertisement(victim: &Victim, own: [u8; 6]) -> Vec<u8> {
     let everybody = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
     let words = u8::try_from((2 + MARK.len()).div_ceil(8)).unwrap_or_default();

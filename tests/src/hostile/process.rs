@@ -88,19 +88,19 @@ impl Process {
         self.child.id()
     }
 
-    /// Whose process it is.
+    /// Name of the party that the process belongs to.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Has an order carried out, whatever comes of it.
+    /// Sends an order; returns the reply, whatever it is.
     pub fn order(&self, order: &str) -> Result<Reply> {
         self.control.send(order, &[]).with_context(|| format!("{}: {order}", self.name))?;
         self.receive()
     }
 
-    /// Has an order carried out that must succeed.
+    /// Sends an order that must succeed; returns what there is to report.
     pub fn must(&self, order: &str) -> Result<String> {
         match self.order(order)? {
             Reply::Done(text) => Ok(text),

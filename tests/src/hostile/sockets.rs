@@ -234,7 +234,7 @@ pub fn fast_open_key(host: &Host) -> Result<String> {
     })
 }
 
-/// Takes a flow label for itself alone, for as long as anybody may (RFC 3697's linger time).
+/// Takes an exclusive flow label, for the longest linger time of RFC 3697.
 fn flow_label(kept: &mut Kept) -> Result<()> {
     let socket = UdpSocket::bind("[::]:0").context("bind UDP")?;
     let destination = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1).octets();

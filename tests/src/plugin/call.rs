@@ -64,7 +64,7 @@ impl Call {
         self.variable("CNI_PATH", path)
     }
 
-    /// Replaces standard input by what need not be JSON.
+    /// Replaces standard input by bytes that need not be JSON.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
@@ -78,7 +78,7 @@ impl Call {
         self
     }
 
-    /// The process that it would be, without standard input.
+    /// The command that the call runs, without standard input.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.plugin);
@@ -97,8 +97,8 @@ impl Call {
         self.run_signalled(&[(patient(LIMIT), Signal::SIGKILL)])
     }
 
-    /// The same, but it is sent these signals, each when it has run for this time since the one
-    /// before.
+    /// Like [`Self::run`], but sends the process these signals. It sends each signal this long after the
+    /// one before.
     pub fn run_signalled(&self, signals: &[(Duration, Signal)]) -> Result<Outcome> {
         let mut command = self.command();
         let start = Instant::now();

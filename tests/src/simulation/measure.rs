@@ -21,7 +21,7 @@ const POINTS: u64 = 300;
 pub enum Served {
     /// With a slot that its trust domain had before.
     Reused,
-    /// With a slot that nobody had before.
+    /// With a slot that had no user before.
     Warm,
     /// With one that was built while it waited.
     Built,
@@ -34,7 +34,7 @@ pub enum Served {
 pub struct Point {
     /// In all states.
     pub held: u32,
-    /// Ready for anybody.
+    /// Ready for any container.
     pub ready: u32,
 }
 

@@ -1,8 +1,8 @@
 //! The simulation: the policies of pools against traces of invocations, on a virtual clock.
 //!
-//! What decides is the real thing ([`repoint::pool`]), called as the pool controller calls it. What is
-//! decided upon is a model of a node (`run`), with what things cost there as measured (`costs`).
-//! A run is the same each time: traces come from a fixed seed.
+//! The policies are the real code ([`repoint::pool`]), called as the pool controller calls it. The node
+//! is a model (`run`) with measured costs (`costs`). A run is the same each time: traces come from a
+//! fixed seed.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A trace, with a used slot going to those that `scope` says.
+    /// A trace, and a pool whose used slots go to containers of `scope`.
     fn of(trace: Trace, scope: Scope) -> Self {
         let policy = PoolPolicy { warm: 8, max: 512, scope, ..PoolPolicy::default() };
         let narrow = PoolPolicy {
@@ -63,8 +63,8 @@ impl Scenario {
     }
 }
 
-/// Every trace, with the widest and with the narrowest scope: a used slot goes to anybody, or to its
-/// own function only. Traces without an end of their own last so long.
+/// Every trace, with the widest and with the narrowest scope. A used slot goes to any container, or only
+/// to its own function. Traces without an end of their own last for `length`.
 #[must_use]
 pub fn scenarios(length: Duration) -> Vec<Scenario> {
     [Scope::Network, Scope::Function]

@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct PoolController {
     demand: Demand,
-    /// ADDs that wanted a slot for anybody, since the last look.
+    /// ADDs that wanted a warm slot, since the last look.
     pub(super) demanded: u64,
     looked: Moment,
 }

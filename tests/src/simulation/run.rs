@@ -30,7 +30,7 @@ use super::{
 enum Event {
     /// A function stops, and its container's network is deleted.
     Stop(Number, User),
-    /// The pool controller begins a round, unless it has begun one since this was its next.
+    /// The pool controller begins a round. It does not if it has begun one since this one was planned.
     Wake { round: u64 },
     /// The pool controller has deleted some slots that no container may have again.
     Deleted(usize),
@@ -50,10 +50,11 @@ struct Run<'a> {
     now: Moment,
     slots: Slots,
     measure: Measure,
-    /// What is to come, the earliest first, and of one moment in the order in which it was planned.
+    /// Planned events, the earliest first. Events of one moment are in the order in which they were
+    /// planned.
     events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
     planned: u64,
-    /// Until when slots are being built that were asked for.
+    /// When the builder has built all slots that were asked for.
     builder: Moment,
     controller: PoolController,
     /// Rounds that the pool controller has begun.
@@ -182,7 +183,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// When a slot can be begun that is asked for at a moment.
+    /// When the build of a slot can begin, if requested at a moment.
     fn turn_to_build(&mut self, asked: Moment) -> Moment {
         let begun = self.builder.max(asked);
         self.builder = begun + nanoseconds(costs::BUILD_EACH);

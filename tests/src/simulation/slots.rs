@@ -13,7 +13,7 @@ use super::Moment;
 /// Number of a slot.
 pub(super) type Number = usize;
 
-/// Who uses a slot, or used it last: tenant, and function if the container has one.
+/// The present or last user of a slot: tenant, and function if any.
 pub(super) type User = (u32, Option<u32>);
 
 /// A slot that came back.
@@ -28,7 +28,7 @@ pub(super) struct Dirty {
 pub(super) enum Claim {
     /// Its trust domain had it before.
     Reused(Number),
-    /// Nobody had it before.
+    /// It had no user before.
     Warm(Number),
 }
 
@@ -50,13 +50,13 @@ fn number(parked: &Parked) -> Number {
 /// All slots of the pool.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// Ready for anybody, as the index has them: by time.
+    /// Ready for any container, by time, as in the index.
     warm: BTreeSet<(Moment, Number)>,
     /// Waiting for a function, likewise: by [`key`].
     parked: Vec<Parked>,
     /// Waiting to be scrubbed.
     pub(super) dirty: VecDeque<Dirty>,
-    /// Who used each slot last, by its number.
+    /// The last user of each slot, by the slot's number.
     users: Vec<User>,
     /// In all states.
     total: u32,
@@ -96,9 +96,9 @@ impl Slots {
         self.total
     }
 
-    /// A slot for a container that starts, in the order of `serve/select.rs`: one of its own
-    /// function, one that a container without a function left to its trust domain, one that nobody has
-    /// used, one of another function of the domain.
+    /// A slot for a container that starts, in the order of `serve/select.rs`: one of its own function,
+    /// one that a container without a function left to its trust domain, one that has had no user, one of
+    /// another function of the domain.
     pub(super) fn claim(&mut self, user: User, policy: &PoolPolicy) -> Option<Claim> {
         let (tenant, function) = (name(user.0), name(user.1));
         let may_have = |parked: &Parked| match policy.scope {

@@ -1,4 +1,4 @@
-//! Traces: who starts when, and for how long.
+//! Traces: which functions start when, and for how long.
 
 use std::{f64::consts::TAU, time::Duration};
 
@@ -51,11 +51,11 @@ pub struct Trace {
     pub starts: Vec<Start>,
     /// When it ends.
     pub until: Duration,
-    /// What of it is drawn.
+    /// The part of its time that is drawn.
     pub drawn: (Duration, Duration),
 }
 
-/// Every trace; those without an end of their own last so long.
+/// Every trace. Traces without an end of their own last for `length`.
 #[must_use]
 pub fn all(length: Duration) -> [Trace; 7] {
     [
@@ -122,7 +122,7 @@ fn diurnal(length: Duration) -> Trace {
     Trace::of(length, "diurnal", text, starts)
 }
 
-/// Nobody comes twice.
+/// No function comes twice.
 fn one_shot(length: Duration) -> Trace {
     let mut draw = Draw::new(length);
     let mut next = 0;
@@ -137,7 +137,7 @@ fn one_shot(length: Duration) -> Trace {
     Trace::of(length, ONE_SHOT, "50 starts a second, each of another function", starts)
 }
 
-/// Containers that name no function: nothing of them is used twice where the scope is `function`.
+/// Containers that name no function. With scope `function`, no slot of theirs is used twice.
 fn anonymous(length: Duration) -> Trace {
     let mut draw = Draw::new(length);
     let starts = draw.starts(|_| 50.0, 50.0, |_| (0, None));
@@ -197,8 +197,8 @@ impl Draw {
         LASTS.mul_f64(self.exponential())
     }
 
-    /// Independent starts, `rate` of them a second at a time in seconds, which is
-    /// `highest` at most, by tenants and functions that `who` names.
+    /// Independent starts, by tenants and functions that `who` chooses. `rate` gives the starts a second
+    /// at a time in seconds, `highest` at most.
     fn starts(
         &mut self,
         rate: impl Fn(f64) -> f64,
@@ -211,7 +211,7 @@ impl Draw {
             if at >= self.length.as_secs_f64() {
                 return starts;
             }
-            // Of starts at the highest rate, as many are kept as the rate is of it.
+            // Of starts at the highest rate, keep the share that the present rate is of it.
             if self.rng.f64() * highest <= rate(at) {
                 let (tenant, function) = who(&mut self.rng);
                 let at = QUIET + Duration::from_secs_f64(at);

@@ -50,8 +50,8 @@ fn kept(run: &Path) -> Result<BTreeSet<String>> {
     Ok(slots.into_keys().map(|slot| slot.to_string()).chain(strange).collect())
 }
 
-/// Files and folders below a folder, but for lock files: those stay, so that nobody locks one that
-/// was replaced.
+/// Files and folders below a folder, but for lock files. Lock files stay, so that no process locks one
+/// that was replaced.
 fn files(top: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for name in folder::names(top)? {

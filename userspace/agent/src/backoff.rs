@@ -14,7 +14,7 @@ const LASTING: Duration = Duration::from_secs(1);
 /// before. It stays below the 5 s within which repairs are promised.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// After how long without a repair all is forgotten.
+/// Time without a repair after which the agent forgets all repairs.
 const PEACE: Duration = Duration::from_mins(2);
 
 /// What was repaired, how often, and when it may be repaired again.
@@ -71,7 +71,7 @@ impl<K: Eq + Hash> Backoff<K> {
         fight.last = now;
         if fight.in_a_row < AT_ONCE {
             fight.wait = Duration::ZERO;
-            // One that comes back every few seconds is reported now and then.
+            // A fault that comes back every few seconds is reported at every `AT_ONCE` repairs.
             let is_often = fight.repairs >= AT_ONCE && fight.repairs.is_multiple_of(AT_ONCE);
             let within = now.duration_since(fight.first);
             return is_often.then_some(Undone { repairs: fight.repairs, within, wait: fight.wait });

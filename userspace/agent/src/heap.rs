@@ -2,15 +2,16 @@
 
 use std::{env, io::Error, os::unix::process::CommandExt as _, process::Command};
 
-/// glibc reads it as a process begins: how many heaps it makes for threads that allocate at the same
-/// time (`mallopt(3)`).
+/// Variable that limits glibc's heaps. glibc reads it when a process begins: it says how many heaps
+/// glibc makes for threads that allocate at the same time (`mallopt(3)`).
 const HEAPS: &str = "MALLOC_ARENA_MAX";
 
 /// Ensures that the process has one heap, unless its environment says otherwise.
 ///
-/// The agent's work is done by threads that live for a round. glibc gives those that meet heaps of their
-/// own, 16 of them on two processors, each of which keeps what it once had: after 20,000 containers 10
-/// MiB, and rising, instead of 4. So the agent executes itself once more, as the same process.
+/// The agent works in threads that live for a round. glibc gives threads that allocate at the same
+/// time heaps of their own, 16 of them on two processors. Each heap keeps the memory that it once
+/// had: after 20,000 containers the agent has 10 MiB, and rising, instead of 4. Therefore the agent
+/// executes itself once more, as the same process.
 ///
 /// # Errors
 /// Where that fails; the agent can go on as it is.

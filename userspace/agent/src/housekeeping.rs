@@ -1,5 +1,5 @@
-//! What is reconciled now and then: what was built from what is configured no more, and what killed
-//! processes left. What is stale otherwise is for the sweeper, which looks less often.
+//! Periodic housekeeping: deletes slots of outdated configurations, and clears what killed
+//! processes left. The sweeper, which looks less often, repairs what else is stale.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::worker::log_failure;
 
-/// How often it is looked.
+/// Interval of housekeeping.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether the uplink, or what leads there, may have changed since the pools were compared with it.
@@ -56,7 +56,7 @@ impl Housekeeping {
         Self { last: None, change, uplink: None }
     }
 
-    /// Looks, if it is time. What fails is logged, and keeps nothing else from being done.
+    /// Does the housekeeping, if it is due. A step that fails is logged, and does not stop the others.
     pub(crate) fn look(&mut self, node: &Node) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             if self.change.take() {
@@ -79,11 +79,11 @@ impl Housekeeping {
         failpoint::hit("controller:lingering");
     }
 
-    /// Deletes waiting slots of which no pool has any use: it is built from something else now, or has
-    /// another MTU or a narrower scope.
+    /// Deletes waiting slots that no pool can use. Their pool builds from something else now, or
+    /// has another MTU or a narrower scope.
     fn delete_stale(&mut self, node: &Node) -> Result<(), NodeError> {
         let uplink = mtu_of_uplink()?;
-        // A route that is gone for a moment, or another for a moment, says nothing of the next slots.
+        // A route that is gone or different for a moment does not count: two looks must see the same MTU.
         let settled = uplink.filter(|_| self.uplink == uplink);
         if uplink.is_some() && settled.is_none() {
             // The next round looks again.
@@ -107,11 +107,11 @@ impl Housekeeping {
     }
 }
 
-/// What slots a pool wants.
+/// What a pool requires of its slots.
 struct Wants {
     /// Their MTU, bytes, where it is known.
     mtu: Option<u32>,
-    /// Who shares a trust domain.
+    /// The policy that defines the trust domains.
     policy: PoolPolicy,
 }
 
@@ -122,13 +122,13 @@ impl Wants {
     }
 }
 
-/// Whether no container would get a slot that waits.
+/// Whether no container would get the slot.
 fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
     slot.owns_netns && !pools.get(&slot.pool).is_some_and(|pool| pool.wants(slot))
 }
 
-/// Restores forwarding and the masquerade rule, if slots need them. The watcher does so as soon as the
-/// kernel reports a change; this is for what it does not report.
+/// Restores forwarding and the masquerade rule, if slots need them. The watcher does so as soon as
+/// the kernel reports a change. This covers changes that the kernel does not report.
 fn restore(node: &Node) -> Result<(), NodeError> {
     for lack in restore_node(node)? {
         warn!("{lack}: restored it");

@@ -1,5 +1,5 @@
-//! Logging how containers were served: plugins note it in the database, which costs an ADD less than
-//! to wake anybody.
+//! Logs how containers were served. Plugins record it in the database, which costs an ADD less than
+//! a notification.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use repoint::{
 };
 use tracing::{debug, info, warn};
 
-/// How often it is a warning that pools do not serve, at most.
+/// Least time between two warnings that pools decline ADDs.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// What was logged last.
@@ -25,11 +25,11 @@ pub(crate) struct Journal {
     declined: Declined,
 }
 
-/// ADDs that pools did not serve, since the last warning of such.
+/// ADDs that pools declined since the last warning.
 #[derive(Debug, Default)]
 struct Declined {
     warned: Option<Instant>,
-    /// How many, by why.
+    /// Number of ADDs by reason.
     reasons: BTreeMap<String, u64>,
 }
 
@@ -38,7 +38,7 @@ impl Declined {
         *self.reasons.entry(decision.reason.clone()).or_default() += 1;
     }
 
-    /// What there is to warn of at this moment.
+    /// The warning that is due now, if any.
     fn due(&mut self, now: Instant) -> Option<String> {
         let is_quiet = self.warned.is_some_and(|warned| now.duration_since(warned) < QUIET);
         if is_quiet || self.reasons.is_empty() {
@@ -54,7 +54,7 @@ impl Declined {
 }
 
 impl Journal {
-    /// Decisions that were made before now are nobody's news.
+    /// A journal of the decisions from now on.
     pub(crate) fn new(node: &Node) -> Result<Self, NodeError> {
         let last = node.last_decision()?;
         Ok(Self { last, declined: Declined::default() })

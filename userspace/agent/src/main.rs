@@ -1,7 +1,7 @@
 //! `repoint-agent`: the daemon beside the plugin. ADD and DEL never wait for it.
 //!
-//! It keeps pools of slots filled, brings back what was used, drains what the eBPF programs log into
-//! `tracing`, and ensures that the data plane is loaded before the first container asks.
+//! It keeps pools filled, scrubs slots that came back, hands the log of the eBPF programs to
+//! `tracing`, and loads the data plane before the first container needs it.
 #![forbid(unsafe_code)]
 
 mod backoff;
@@ -100,7 +100,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// `several_heaps`: why the process has not one heap. `place`: where it went, if it did.
+/// Runs the agent. `several_heaps` is the error that kept the process from having one heap. `place`
+/// is the mount namespace that the agent entered, if it did.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(
     arguments: &Arguments,
@@ -156,7 +157,7 @@ async fn run(arguments: &Arguments) -> Result<(), AgentError> {
     }
 }
 
-/// Manages the node as long as its database is the one that plugins use; says why it is not.
+/// Manages the node while plugins use its database. Returns why they no longer do.
 async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError> {
     let _only = only_agent(&arguments.run_dir)?;
     let directories = Directories {
@@ -188,15 +189,16 @@ async fn look_after_node(arguments: &Arguments) -> Result<StoreError, AgentError
         ended = watch(watcher, &node, [&for_controller, &for_sweeper], &uplink) => ended,
         ended = sweep => match ended {},
     };
-    // What a worker is at would be of no record, and no sweep of the next database would expect it.
+    // Waits for the workers. No record would have what they still build, and no sweep of the next
+    // database would expect it.
     while Arc::strong_count(&node) > 1 {
         tokio::time::sleep(WORKER_INTERVAL).await;
     }
     ended
 }
 
-/// Returns when the agent is in another mount namespace than the one for which slots' namespaces are kept:
-/// it may have been started before there was any.
+/// Returns when the namespace store is for another mount namespace than the agent's. The agent may
+/// have started before there was a store.
 async fn leave_wrong_place(run_dir: &Path) -> AgentError {
     loop {
         tokio::time::sleep(place::INTERVAL).await;
@@ -217,8 +219,7 @@ async fn leave_wrong_place(run_dir: &Path) -> AgentError {
     }
 }
 
-/// Keeps a second agent out, for as long as the lock is held. A runtime directory that is not there
-/// is made.
+/// Takes the lock that keeps out a second agent. Makes the run directory if it is missing.
 fn only_agent(run_dir: &Path) -> Result<Flock<File>, AgentError> {
     let path = run_dir.join("agent.lock");
     private::folder(run_dir)?;
@@ -229,7 +230,7 @@ fn only_agent(run_dir: &Path) -> Result<Flock<File>, AgentError> {
     })
 }
 
-/// Listens for plugins. The socket of an agent that was killed is in the way.
+/// Listens for plugins, after it has removed the socket of a killed agent.
 fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     let path = agent_socket::path(run_dir);
     let failed = |source| AgentError::Listen { path: path.clone(), source };
@@ -244,8 +245,8 @@ fn listen(run_dir: &Path) -> Result<UnixDatagram, AgentError> {
     Ok(socket)
 }
 
-/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only. A socket that
-/// is removed is made again: plugins would not find the agent.
+/// Wakes the workers whenever a plugin or the CLI sends something; returns on failure only. Makes a
+/// removed socket again, because plugins would not find the agent.
 async fn hear(
     mut socket: UnixDatagram,
     run_dir: &Path,
@@ -269,7 +270,7 @@ async fn hear(
             }
         }
         warn!("{} was removed, and is made again: plugins did not find the agent", path.display());
-        // What plugins left meanwhile.
+        // The workers handle what plugins left meanwhile.
         workers.into_iter().for_each(Notify::notify_one);
     }
 }
@@ -300,7 +301,7 @@ fn log_message(message: &[u8]) {
     }
 }
 
-/// Reads the programs' log, that of new ones when they are `reloaded`; returns on failure only.
+/// Reads the programs' log, and the log of new programs once they are `reloaded`. Returns on failure only.
 async fn drain_logs(node: &Arc<Node>, reloaded: &Notify) -> Result<StoreError, AgentError> {
     loop {
         tokio::select! {
@@ -329,7 +330,7 @@ async fn drain_log(node: &Arc<Node>) -> Result<Infallible, AgentError> {
     }
 }
 
-/// The slot with this interface, for the log of the programs: they know nothing but its index.
+/// The slot with this interface, for the programs' log, which has only the index.
 fn slot_at(node: &Node, ifindex: u32) -> Option<String> {
     let slots = node.slots().ok()?;
     slots.iter().find(|slot| slot.host_ifindex == ifindex).map(Slot::described)

@@ -1,7 +1,8 @@
 //! Where the agent works: in the mount namespace of the runtimes, whatever starts it.
 //!
-//! A unit with `PrivateTmp=` and the like, or a container, has a mount namespace of its own, from which
-//! slots' namespaces are not reached. A plugin or the CLI has recorded for which one they are kept.
+//! A unit with `PrivateTmp=` and the like, or a container, has a mount namespace of its own, from
+//! which the agent cannot reach slots' namespaces. A plugin or the CLI has recorded for which mount
+//! namespace the store is.
 
 use std::{
     env, fs, io,
@@ -13,16 +14,16 @@ use std::{
 
 use repoint::netns::{MountNamespace, NetnsStoreError, foreign_mount_namespace};
 
-/// How often it is looked whether the agent is in the wrong place.
+/// Interval of the check whether the agent is in the wrong mount namespace.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why the agent cannot work where the runtimes are.
+/// Why the agent cannot work in the runtimes' mount namespace.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlaceError {
-    /// Where that is cannot be found out.
+    /// The runtimes' mount namespace cannot be determined.
     #[error("cannot find out where slots' namespaces are kept: {0}")]
     Unknown(#[from] NetnsStoreError),
-    /// No task is seen in it.
+    /// The agent sees no task in that mount namespace.
     #[error(
         "slots' namespaces are kept for another mount namespace than the agent's, and no process of it is \
          seen in /proc: run the agent without a mount namespace of its own (PrivateTmp=, PrivateMounts=, \
@@ -46,7 +47,8 @@ pub(crate) enum PlaceError {
     OtherFolder { path: PathBuf, run_dir: PathBuf },
 }
 
-/// Moves this process, which has one thread, to where the runtimes are; says by which task's file.
+/// Moves this process, which has one thread, into the runtimes' mount namespace. Returns the task's
+/// file by which it entered.
 pub(crate) fn enter(run_dir: &Path) -> Result<Option<PathBuf>, PlaceError> {
     let Some(home) = foreign_mount_namespace(run_dir)? else { return Ok(None) };
     let path = home.find().ok().flatten().ok_or(PlaceError::Unseen)?;

@@ -29,7 +29,7 @@ use crate::{
     worker::{Worker, log_failure},
 };
 
-/// For how long slots that came back are gathered, where that is no hurry: deleted together they cost
+/// How long slots that came back are gathered, where there is no hurry. Deleted together they cost
 /// half of what they cost one by one.
 const TOGETHER: Duration = Duration::from_millis(200);
 /// How long a pool that cannot be filled is left alone.
@@ -54,7 +54,7 @@ struct Memory {
     /// ADDs that were counted at the last look.
     counted: u64,
     looked: Instant,
-    /// Until when it is left alone, since building failed.
+    /// Until when the controller leaves the pool alone, because building failed.
     until: Option<Instant>,
     /// Addresses of its ranges that no slot gets, as they were logged last.
     reserved: Vec<(IpAddr, Reserved)>,
@@ -76,8 +76,8 @@ impl PoolController {
 }
 
 impl PoolController {
-    /// Whether a round can wait, for what comes meanwhile to be done together: the last one was a
-    /// moment ago and left nothing to do, and every pool has half of its warm slots.
+    /// Whether a round can wait, to do more work together. The last round was a moment ago and left
+    /// nothing to do, and every pool has half of its warm slots.
     fn can_wait(&self) -> Result<bool, NodeError> {
         if self.more || self.last.elapsed() >= TOGETHER {
             return Ok(false);
@@ -94,7 +94,7 @@ impl PoolController {
 impl Worker for PoolController {
     const NAME: &'static str = "pool controller";
 
-    /// On a thread of its own, because it goes in and out of namespaces.
+    /// Runs a round on a thread of its own, because it enters and leaves namespaces.
     fn round(&mut self) -> Option<Instant> {
         let can_wait = log_failure("look at the pools", self.can_wait());
         if can_wait == Some(true) {
@@ -122,8 +122,7 @@ impl Worker for PoolController {
     }
 }
 
-/// Deletes slots that came back and that no container may have again. Says whether there are more than
-/// are deleted at a time.
+/// Deletes returned slots that no container may have again. Returns whether some are left for the next round.
 fn delete_unwanted(node: &Node) -> Result<bool, NodeError> {
     let (_, mut unwanted) = dirty_slots(node)?;
     let more = unwanted.len() > MOST_DELETED;
@@ -136,7 +135,7 @@ fn delete_unwanted(node: &Node) -> Result<bool, NodeError> {
     Ok(more)
 }
 
-/// Reconciles every pool. Says whether one has more to do than is done at a time.
+/// Reconciles every pool. Returns whether work is left for the next round.
 fn look_after_pools(
     node: &Node,
     memories: &mut HashMap<PoolId, Memory>,
@@ -159,8 +158,8 @@ fn look_after_pools(
     Ok(more)
 }
 
-/// Reconciles one pool: some steps at a time, so that what came back is scrubbed in between, and what
-/// is built is ready soon.
+/// Reconciles one pool, some steps at a time. Slots that came back are scrubbed in between, and new
+/// slots are ready soon.
 fn look_after(
     node: &Node,
     id: &PoolId,
@@ -198,8 +197,8 @@ fn drain(node: &Node, id: &PoolId, pool: &Pool, plan: &Plan) -> Result<(), NodeE
     Ok(())
 }
 
-/// How many slots to build. There may be as many as there is room for now: taking others down took
-/// time, in which ADDs may have built some.
+/// Number of slots to build, within the room that the pool has now. ADDs may have built some while
+/// others were deleted.
 fn to_build(node: &Node, pool: &Pool, plan: &Plan) -> Result<u32, NodeError> {
     if plan.lack == 0 {
         return Ok(0);
@@ -221,7 +220,7 @@ fn build(
     }
     let conf = NetConf::recorded(&pool.conf)?;
     if matches!(conf.ipam, IpamConf::Delegated(_)) {
-        // Its ADDs are counted, and that is all there is of it.
+        // The pool of a network with an IPAM plugin only counts ADDs.
         return Ok(());
     }
     log_reserved(id, &conf, memory)?;
@@ -236,8 +235,8 @@ fn build(
     Ok(())
 }
 
-/// Logs which addresses of a pool's ranges no slot gets, when they are others than before: the operator
-/// counts on them.
+/// Logs which addresses of a pool's ranges no slot gets, when they have changed. The operator may
+/// count on them.
 fn log_reserved(id: &PoolId, conf: &NetConf, memory: &mut Memory) -> Result<(), NodeError> {
     let reserved = reserved_addresses(conf)?;
     if memory.reserved != reserved {

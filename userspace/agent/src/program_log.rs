@@ -31,15 +31,15 @@ pub struct LogReader {
     records: EbpfLogger<ToTracing>,
 }
 
-/// What a record calls the interface with this index; none: it is no slot's.
+/// Describes the slot with this interface index; none: no slot has it.
 type Name = Box<dyn Fn(u32) -> Option<String> + Send + Sync>;
 
 /// How the records of `ebpf/src/log.rs` begin.
 const INTERFACE: &str = "interface ";
 
 impl LogReader {
-    /// The log of the data plane below `bpf_dir`, if it is loaded. `name` describes the interface with
-    /// an index: programs know no more of it.
+    /// The log of the data plane below `bpf_dir`, if it is loaded. `name` describes the interface
+    /// with an index, because programs know only the index.
     pub fn open_existing(
         bpf_dir: &Path,
         name: impl Fn(u32) -> Option<String> + Send + Sync + 'static,
@@ -72,7 +72,7 @@ impl AsRawFd for LogReader {
     }
 }
 
-/// A logger of the crate `log`, which the reader of records wants, that makes `tracing` events.
+/// A logger of the crate `log` that makes `tracing` events. The reader of records needs such a logger.
 struct ToTracing(Name);
 
 impl Log for ToTracing {

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::worker::{Worker, log_failure};
 
-/// The first wait before a slot that is still in use is tried again; each is twice the one before.
+/// First wait before the retry of a slot in use. Each wait is twice the one before.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
@@ -46,7 +46,7 @@ impl Scrubber {
 impl Worker for Scrubber {
     const NAME: &'static str = "scrubber";
 
-    /// On a thread of its own, because it goes in and out of namespaces.
+    /// Runs a round on a thread of its own, because it enters and leaves namespaces.
     fn round(&mut self) -> Option<Instant> {
         let (node, retries) = (&self.node, &mut self.retries);
         let work = || log_failure("scrub slots", scrub_dirty(node, retries));
@@ -60,8 +60,8 @@ impl Worker for Scrubber {
     }
 }
 
-/// Scrubs slots that came back, those that were in use a moment ago when their time has come. Says
-/// whether there are more than are scrubbed at a time.
+/// Scrubs slots that came back. A slot that was in use waits for its retry. Returns whether some
+/// are left for the next round.
 fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool, NodeError> {
     let (dirty, _) = dirty_slots(node)?;
     retries.retain(|id, _| dirty.iter().any(|slot| slot.id == *id));
@@ -89,8 +89,8 @@ fn scrub_dirty(node: &Node, retries: &mut HashMap<SlotId, Retry>) -> Result<bool
     Ok(more)
 }
 
-/// Logs what became of a slot that came back. What happens at every stop is no news: runtimes set `lo`
-/// down, plugins of the chain leave sysctls, and processes end after DEL.
+/// Logs what became of a slot that came back. Repairs after every stop are logged at level debug:
+/// runtimes set `lo` down, plugins of the chain leave sysctls, and processes end after DEL.
 fn log_outcome(slot: &str, outcome: &ScrubOutcome) {
     match outcome {
         ScrubOutcome::Ready { repaired } if repaired.is_empty() => debug!("{slot} is parked"),

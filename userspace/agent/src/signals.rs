@@ -1,4 +1,4 @@
-//! Signals that other daemons know and this one has no use for: by default each would end it silently.
+//! Signals that the agent only logs: by default each would end it silently.
 
 use std::io;
 
@@ -26,7 +26,7 @@ impl Harmless {
         })
     }
 
-    /// Logs each that comes. SIGHUP asks daemons to read their configuration again: every round reads
+    /// Logs each signal. SIGHUP asks daemons to read their configuration again: every round reads
     /// pools and their configuration from the database.
     pub(crate) async fn log(mut self) {
         loop {

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 /// Findings of a kind that are logged by their names.
 const NAMED: usize = 5;
 
-/// How long a sweep that is asked for waits, for what else happens to be swept with it.
+/// How long a requested sweep waits, so that it covers what else changes.
 const GATHER: Duration = Duration::from_secs(1);
 
 /// Sweeps a node at once, then every `interval`, and soon after it is `wanted`; never returns.
@@ -54,7 +54,8 @@ pub(crate) async fn sweep(
     }
 }
 
-/// Logs repairs each time, as warnings, the first of a kind by their names; what is left, or waits, once.
+/// Logs every repair as a warning, the first of a kind by name. Findings that are left or wait are
+/// logged once.
 fn log(report: &Report) {
     let Report { outcomes, looked, locked, took } = report;
     debug!(
@@ -79,7 +80,8 @@ fn log(report: &Report) {
     }
 }
 
-/// A repair is a warning: something was broken. Not so what a reboot, and an agent that ended, leave.
+/// Logs a repair as a warning, because something was broken. What a reboot or an ended agent leaves
+/// is logged at level info.
 fn log_repair(kind: Kind, text: &str) {
     if matches!(kind, Kind::Boot | Kind::File) {
         info!("sweep: {text}");

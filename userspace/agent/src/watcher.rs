@@ -33,14 +33,14 @@ use crate::{
 };
 use changes::Changes;
 
-/// For how long the agent vouches for slots, and how often it says so. A plugin takes an agent that
-/// has said nothing for longer for dead.
+/// How long the agent vouches for slots, and how often it renews that. If the agent has not renewed
+/// it for this long, a plugin takes the agent for dead.
 const VOUCHED: Duration = Duration::from_secs(3);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long notifications are gathered after a round that had something to do.
 const GATHER: Duration = Duration::from_millis(50);
-/// How many times as long as its last round took of the CPU the watcher rests: this bounds the
-/// cost of a storm of notifications.
+/// The watcher rests this many times the CPU time of its last round. This bounds the cost of a
+/// storm of notifications.
 const REST: u32 = 9;
 /// Notifications read in a round.
 const MOST_READ: usize = 20_000;
@@ -60,7 +60,7 @@ pub(crate) struct Watcher {
     later: HashMap<SlotId, Instant>,
     slots: Backoff<SlotId>,
     needs: Backoff<NodeLack>,
-    /// When the node's part is looked at again, where it could not be restored.
+    /// When the watcher looks at the node's part again, after it could not restore it.
     node_later: Option<Instant>,
     /// When the agent vouched last; none: it does not.
     beat: Option<Instant>,
@@ -76,12 +76,12 @@ pub(crate) struct Round {
     earliest: Option<Instant>,
     /// Whether the uplink, or what leads there, may have changed.
     uplink: bool,
-    /// Whether a slot's interface is gone or another's, which is the sweep's.
+    /// Whether a slot's interface is gone or another's, which a sweep handles.
     sweep: bool,
 }
 
 impl Watcher {
-    /// Hears of all that comes from now on, and begins with a look at everything.
+    /// A watcher of all changes from now on. It begins with a look at everything.
     pub(crate) fn new(node: Arc<Node>) -> Result<Self, NetlinkError> {
         Ok(Self {
             node,
@@ -138,7 +138,7 @@ impl Watcher {
         }
         let everything = self.changes.is_everything();
         if everything {
-            // Nobody knows what is damaged, and looking takes a while.
+            // The agent does not know what is damaged, and looking takes a while.
             self.withdraw()?;
         }
         let mut ids = self.changes.candidates(&self.node)?;
@@ -148,7 +148,8 @@ impl Watcher {
         self.changes.keep(&waiting.unsettled);
         for some in waiting.settled.chunks(BATCH) {
             if let Err(error) = self.repair_some(some, round) {
-                // Nothing is known of them: they are looked at again, and nobody vouches for them.
+                // The state of these slots is unknown: the watcher looks again, and does not vouch
+                // until then.
                 self.later.extend(some.iter().map(|slot| (slot.id, now + BEAT)));
                 return Err(error);
             }
@@ -206,7 +207,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Counts a repair, and reports who undoes it where it was made too often.
+    /// Counts a repair, and reports which program undoes it, where it was made too often.
     fn note(
         &mut self,
         slot: &Slot,
@@ -268,7 +269,7 @@ struct Vouched(Arc<Node>);
 
 impl Drop for Vouched {
     fn drop(&mut self) {
-        // Else it passes by itself.
+        // If this fails, the vouching ends by itself after `VOUCHED`.
         drop(withdraw(&self.0));
     }
 }
@@ -300,13 +301,13 @@ fn often(undone: &Undone) -> String {
     if wait.is_zero() { undone } else { format!("{undone}; the next repair waits {wait:?}") }
 }
 
-/// What this thread took of the CPU.
+/// CPU time of this thread.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
-/// Watches the node; returns on failure, or when the database is another one. The pool controller is notified where
-/// the uplink may have changed, the sweeper where a sweep is due.
+/// Watches the node; returns on failure, or when the database is another one. Notifies the pool
+/// controller where the uplink may have changed, and the sweeper where a sweep is due.
 pub(crate) async fn watch(
     mut watcher: Watcher,
     node: &Arc<Node>,

@@ -1,4 +1,4 @@
-//! What the agent does in rounds: whenever it is notified, and now and then.
+//! The agent's workers, which run in rounds: when they are notified, and at intervals.
 
 use std::{
     sync::Arc,
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::AgentError;
 
-/// How long a worker rests that is not notified: an ADD that was served notifies nobody.
+/// How long a worker rests without a notification. A hit sends none.
 const REST: Duration = Duration::from_millis(200);
 
 /// One of the agent's workers. Each has a thread of its own, so that none waits for another.
@@ -22,8 +22,8 @@ pub(crate) trait Worker: Send + 'static {
     /// What it is called in errors.
     const NAME: &'static str;
 
-    /// Does what there is to do. What fails is logged and tried again. Says when there will be
-    /// something to do without a notification.
+    /// Does what there is to do. What fails is logged and tried again. Returns when there will be
+    /// work without a notification.
     fn round(&mut self) -> Option<Instant>;
 }
 

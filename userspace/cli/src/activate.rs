@@ -141,7 +141,7 @@ pub(crate) fn park(directories: &Directories, wanted: Park) -> Result<(), Comman
     node.park(&attachment)?;
     failpoint::hit("park:parked");
     match fs::remove_file(&path) {
-        // One that was killed in its midst has parked it, and left the file.
+        // A `park` that was killed has parked the slot, and left the file.
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if !had_slot {
@@ -157,7 +157,7 @@ fn default_path(directories: &Directories, container: &ContainerId) -> PathBuf {
     directories.run.join("netns").join(container.as_str())
 }
 
-/// The configuration of the network that is meant: the only one that has a pool, where none is named.
+/// The configuration of the named network, or of the only one with a pool.
 pub(crate) fn pool(
     node: &Node,
     network: Option<&NetworkName>,

@@ -25,8 +25,8 @@ pub(crate) fn read(directories: &Directories, file: &Path) -> Result<NetConf, Co
     Ok(conf)
 }
 
-/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it. What
-/// is no list is passed as it is: the library names what it is.
+/// Our plugin's configuration out of a list, with the list's name and version, as runtimes pass it.
+/// Other text is passed on unchanged, and the library reports what is wrong with it.
 fn network(text: &[u8], file: &Path) -> Result<Vec<u8>, CommandError> {
     let mut document: Map<String, Value> = serde_json::from_slice(text).unwrap_or_default();
     let Some(Value::Array(plugins)) = document.remove("plugins") else {

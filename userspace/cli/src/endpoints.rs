@@ -37,7 +37,7 @@ fn row(address: IpAddr, endpoint: Endpoint, slot: Option<&Slot>) -> Row {
     }
 }
 
-/// Lists the addresses in the maps, and whose they are.
+/// Lists the addresses in the maps, each with its slot.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     let node = node::open(directories)?;
     let mut endpoints = node::maps(directories)?.endpoints()?;

@@ -55,7 +55,7 @@ fn is_not_found(error: &CommandError) -> bool {
 
 /// Whether the kernel refused a permission, or a folder is another user's.
 fn is_not_permitted(error: &CommandError) -> bool {
-    // It hides behind errors that are transparent.
+    // Transparent errors hide this one.
     if matches!(error, CommandError::Lifecycle(error) if error.is_foreign()) {
         return true;
     }

@@ -1,4 +1,4 @@
-//! `repoint`: what an operator does with a node, and what he sees of it.
+//! `repoint`: the operator's commands for a node.
 #![forbid(unsafe_code)]
 
 mod activate;
@@ -162,7 +162,7 @@ fn main() -> ExitCode {
 
 /// Prints what is wrong with the command line, or the help that it asks for.
 fn misused(error: &clap::Error) -> ExitCode {
-    // Where that cannot be printed, the status still says it.
+    // If the message cannot be printed, the exit status still reports the error.
     error.print().ok();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,

@@ -134,7 +134,7 @@ pub(crate) enum CommandError {
     Json(#[from] serde_json::Error),
 }
 
-/// The library's error in the words of this program: the verbs and annotations of CNI are not its own.
+/// The library's error in the CLI's words, without CNI verbs and annotations.
 fn as_command(error: &NodeError) -> String {
     match error {
         NodeError::NonePrepared { pool } => format!(

@@ -85,7 +85,7 @@ impl From<Which> for PoolId {
     }
 }
 
-/// Does what is asked for.
+/// Runs `repoint pool`.
 pub(crate) fn run(
     directories: &Directories,
     action: Option<Action>,
@@ -124,8 +124,8 @@ pub(crate) fn run(
     }
 }
 
-/// The pool that is meant: the only one of the network and interface, where no template is named and
-/// none is without.
+/// The pool that the arguments name. If no template is named and the pool without one does not
+/// exist, this is the only pool of the network and interface.
 fn meant(node: &Node, which: Which) -> Result<PoolId, CommandError> {
     let id = PoolId::from(which);
     let mut pools = node.pools()?;
@@ -142,8 +142,8 @@ fn find(node: &Node, id: &PoolId) -> Result<Pool, CommandError> {
     pool.ok_or_else(|| CommandError::NoPool { pool: id.to_string() })
 }
 
-/// Records a pool as a file configures it, on a node that is made where there is none; says which pool:
-/// the network may name a template.
+/// Records a pool as a file configures it, and makes the node if there is none. Returns which pool,
+/// because the network may name a template.
 fn configure(
     directories: &Directories,
     id: &PoolId,
@@ -197,7 +197,7 @@ fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError
     ensure_all(&id.network, built.len(), count)
 }
 
-/// Fails where fewer slots were built than asked for, which only addresses that run out can cause.
+/// Fails if fewer slots were built than asked for. Only a lack of addresses causes that.
 pub(crate) fn ensure_all(
     network: &NetworkName,
     built: usize,

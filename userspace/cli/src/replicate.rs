@@ -36,11 +36,11 @@ pub(crate) struct Which {
 }
 
 impl Which {
-    /// The node: made where a file configures a network, and else there already.
+    /// Opens the node. A file that configures a network may make it; otherwise it must exist.
     fn node(&self, directories: &Directories) -> Result<Node, CommandError> {
         match &self.config {
             Some(file) => {
-                // It may be another node's, on which nothing is to be made.
+                // The file may be for another node, which must not be made here.
                 config::read(directories, file)?;
                 Ok(Node::open(directories)?)
             }

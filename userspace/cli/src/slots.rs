@@ -43,7 +43,7 @@ struct Row {
     /// Digest of the template, stored or not.
     template_digest: String,
     mode: &'static str,
-    /// Whose namespace it is; none: no container has had it.
+    /// The trust domain of its namespace; none: no container has had it.
     domain: Option<String>,
     /// What still uses the namespace of a slot that came back, so that it is not ready.
     held_by: Option<String>,

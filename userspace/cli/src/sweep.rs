@@ -79,8 +79,8 @@ pub(crate) fn run(directories: &Directories, wanted: &Sweep) -> Result<ExitCode,
     })
 }
 
-/// Refuses a run folder that is not there, unless a look finds what a node of that folder left: then
-/// the folder was removed, and is not misspelt.
+/// Fails if the run directory is missing, unless a look finds what its node left. Then the
+/// directory was removed, and is not misspelt.
 fn ensure_something_is_left(directories: &Directories, wanted: &Sweep) -> Result<(), CommandError> {
     let left = Sweeper::new(Patience::new(wanted.grace)).dry_run(directories)?;
     if left.outcomes.iter().all(|outcome| matches!(outcome.outcome, RepairOutcome::Left)) {

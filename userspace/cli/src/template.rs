@@ -88,7 +88,7 @@ pub(crate) struct Confirm {
     other: Option<TemplateName>,
 }
 
-/// Does what is asked for.
+/// Runs `repoint template`.
 pub(crate) fn run(
     directories: &Directories,
     action: Option<Action>,
@@ -138,7 +138,7 @@ struct Row {
     stored: u64,
     /// Whether all containers may use it.
     confirmed: bool,
-    /// Otherwise, whose alone.
+    /// Otherwise, the only function and tenant that may use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     function: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +207,7 @@ fn show(directories: &Directories, name: &TemplateName) -> Result<(), CommandErr
     Ok(())
 }
 
-/// Whether a template is confirmed, and whose it is if not.
+/// Whether a template is confirmed, and its owner if not.
 fn state(source: &TemplateSource) -> String {
     let Some(owner) = source.owner() else {
         return "yes".to_owned();
@@ -215,7 +215,7 @@ fn state(source: &TemplateSource) -> String {
     format!("no: of a container of {owner}")
 }
 
-/// Shows what a container changed, and confirms the template where that was seen.
+/// Shows what a container changed, and confirms the template if the operator has seen that.
 fn confirm(directories: &Directories, asked: &Confirm) -> Result<(), CommandError> {
     let Confirm { name, digest, yes, other } = asked;
     let found = find(directories, name)?;
@@ -224,7 +224,7 @@ fn confirm(directories: &Directories, asked: &Confirm) -> Result<(), CommandErro
     }
     let shown = digest.unwrap_or(found.digest);
     if found.source == TemplateSource::Confirmed && other.is_none() && shown == found.digest {
-        // Its pools follow it, also where the process was killed that confirmed it.
+        // Its pools follow it, even if the process that confirmed it was killed.
         confirm_template(&Node::open(directories)?, name, shown)?;
         return said(&format!("nothing to do: template {name} is confirmed"));
     }
@@ -245,8 +245,7 @@ fn confirm(directories: &Directories, asked: &Confirm) -> Result<(), CommandErro
     said(&format!("template {other} is {}, digest {shown}", put.name()))
 }
 
-/// Prints how a template differs from what its network's configuration made, and from the one whose
-/// place it is to take.
+/// Prints how a template differs from its network's configuration, and from the template that it replaces.
 fn print_changes(
     directories: &Directories,
     name: &TemplateName,

@@ -47,8 +47,8 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
     said(&format!("removed what was in {run} and {bpf}"))
 }
 
-/// Refuses folders that look misspelt: with nothing in them, or with a data plane and no database of the
-/// containers that use it, unless the operator insists.
+/// Fails if the folders are missing, because their names may be misspelt. A data plane without a
+/// database of its containers fails, too, unless the operator insists.
 fn ensure_no_database_is_meant(directories: &Directories, force: bool) -> Result<(), CommandError> {
     let Directories { run, bpf, .. } = directories;
     let (run_dir, bpf_dir) = (run.clone(), bpf.clone());

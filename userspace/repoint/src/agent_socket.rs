@@ -1,7 +1,7 @@
 //! The agent's socket: how plugins and the CLI notify the agent.
 //!
-//! One datagram on a socket in `runDir`. Nobody waits for an answer: that it can be sent says that
-//! there is an agent, and what it is about stands in the database.
+//! A notification is one datagram on a socket in `runDir`. Its sender waits for no answer: if it can send
+//! the datagram, an agent listens. The agent finds the details in the database.
 
 use std::{
     os::{fd::AsRawFd as _, unix::net::UnixDatagram},
@@ -25,8 +25,9 @@ pub fn path(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
 }
 
-/// Notifies the agent, with a line for its log, or an empty one where the journal has the decision.
-/// Returns whether an agent listens.
+/// Notifies the agent; returns whether an agent listens.
+///
+/// `message` is a line for the agent's log, or empty where the journal has the decision.
 #[expect(clippy::must_use_candidate, reason = "whether anybody listens matters to few")]
 pub fn notify(run_dir: &Path, message: &str) -> bool {
     let Ok(socket) = UnixDatagram::unbound() else {
@@ -38,7 +39,7 @@ pub fn notify(run_dir: &Path, message: &str) -> bool {
     let message = &message.as_bytes()[..message.len().min(LONGEST)];
     match sendto(socket.as_raw_fd(), message, &agent, MsgFlags::MSG_DONTWAIT) {
         Ok(_) => true,
-        // Its queue is full: it has notifications to read.
+        // The agent's queue is full: the agent has notifications to read.
         Err(errno) => errno == Errno::EAGAIN,
     }
 }

@@ -1,5 +1,7 @@
-//! Which boot of the machine a database is of: what it describes ends with the boot, and its file
-//! should, too, but `runDir` need not be a tmpfs.
+//! The boot of the machine that a database belongs to.
+//!
+//! A database describes kernel objects, which end with the boot. Its file should end as well, but
+//! `runDir` need not be a tmpfs.
 
 use std::fs::{self, File};
 
@@ -16,9 +18,9 @@ pub fn boot_id() -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether what is in a file may be of another boot: on a tmpfs it cannot be.
+/// Whether a file may be of another boot: on a tmpfs it cannot.
 ///
-/// Asking that costs 0.4 µs, and reading the number of the boot 4 to 15 µs.
+/// This check costs 0.4 µs; reading the number of the boot costs 4 to 15 µs.
 #[must_use]
 pub fn may_be_of_another(file: &File) -> bool {
     !fstatfs(file).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)

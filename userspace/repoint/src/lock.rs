@@ -1,15 +1,16 @@
-//! Locks of files (`flock(2)`), with a deadline: who holds one may be stopped, by a signal, a debugger
-//! or the freezer of its cgroup, and nobody is to wait for that for ever.
+//! Locks of files (`flock(2)`), with a deadline.
 //!
-//! A blocking flock has no deadline, and only a signal's handler gets a thread out of it. So it is tried
-//! again and again: at once, then behind all others that want to run (its holder keeps it for
-//! microseconds, if it gets to run), then after naps that grow with the time waited. Two hundred processes
-//! at one lock are through as soon as they are with a blocking one.
+//! A signal, a debugger or the freezer of its cgroup may stop the process that holds a lock. Without a
+//! deadline other processes would wait for ever.
 //!
-//! Who waits has no place in a queue. The kernel gives none for a blocking flock either: it lets readers
-//! in beside readers while a writer waits. Readers cannot keep a writer out for long: to open the
-//! database is to have it alone for a moment, and a process that has it open reads with one thread at a
-//! time.
+//! A blocking flock has no deadline, and only a signal handler interrupts it. So a process tries the lock
+//! again and again: at once, then after yielding the CPU (the holder keeps the lock for microseconds, if
+//! it gets to run), then after naps that grow with the time waited. Two hundred processes at one lock
+//! finish as soon as with a blocking flock.
+//!
+//! Waiting processes form no queue. A blocking flock has no queue either: the kernel lets readers in
+//! beside readers while a writer waits. Readers cannot keep a writer out for long: a process locks the
+//! database exclusively when it opens it, and reads with one thread at a time after that.
 
 use std::{
     fmt,
@@ -32,24 +33,30 @@ use nix::{
 
 use crate::private::{self, PrivateError};
 
-/// For how long a lock is waited for: less than runtimes give a call.
+/// How long a process waits for a lock: less than runtimes' timeouts for a call.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often others are let run before the first nap.
+/// How often a thread yields the CPU before its first nap.
 const YIELDS: u32 = 8;
-/// The first naps.
+/// The shortest nap.
 const SHORTEST_NAP: Duration = Duration::from_micros(50);
-/// The longest within the first second: where a lock is hardly ever free, who naps for longer does not
-/// meet that moment.
+/// The longest nap within the first second.
+///
+/// Where a lock is rarely free, a process with longer naps misses the moment at which it is.
 const LONGEST_NAP: Duration = Duration::from_millis(1);
-/// Later a nap may be the time waited divided by this: a holder is stopped, and hundreds may wait.
+/// Later naps are at most the time waited divided by this.
+///
+/// The holder is probably stopped then, and hundreds of processes may wait.
 const LATE_SHARE: u32 = 1000;
-/// A nap is the time waited so far divided by this: so much later than possible it is over at most.
+/// A nap is the time waited so far divided by this.
+///
+/// The nap thus delays a process by at most that share of its waiting time.
 const SHARE: u32 = 8;
-/// What a nap counts for at most. One that took longer was not waiting: we were stopped ourselves, and
-/// the holder of the lock perhaps with us.
+/// The most that one nap adds to the time waited.
+///
+/// A longer nap means that this process was stopped, perhaps together with the lock's holder.
 const LONGEST_COUNTED: Duration = Duration::from_millis(100);
 
-/// A file's lock cannot be had.
+/// Why a file's lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// A system call failed.
@@ -65,27 +72,27 @@ pub enum LockError {
     /// The file is not the node's own.
     #[error(transparent)]
     Private(#[from] PrivateError),
-    /// Others hold it for too long.
+    /// Other processes hold the lock for too long.
     #[error("cannot lock {path}: it was not free for {} s: {}", waited.as_secs(), reported(path, holders))]
     Held {
         /// The file.
         path: PathBuf,
-        /// For how long it was waited for.
+        /// How long this process waited.
         waited: Duration,
-        /// Who holds it, as far as that can be seen.
+        /// The processes that hold it, as far as the kernel lists them.
         holders: Vec<Holder>,
     },
 }
 
 impl LockError {
-    /// Whether others hold it.
+    /// Whether other processes hold the lock.
     #[must_use]
     pub const fn is_held(&self) -> bool {
         matches!(self, Self::Held { .. })
     }
 }
 
-/// What is known of the holders, and what a person can do.
+/// Describes the holders, and what a person can do.
 fn reported(path: &Path, holders: &[Holder]) -> String {
     let Some(first) = holders.first() else {
         return format!("see `fuser -v {}` for who holds it, and end that", path.display());
@@ -98,7 +105,7 @@ fn reported(path: &Path, holders: &[Holder]) -> String {
 /// A process that holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
     /// Its command, as `/proc/PID/comm` has it.
     pub command: String,
@@ -117,20 +124,21 @@ impl fmt::Display for Holder {
 /// A way of holding a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// With others that hold it so.
+    /// Together with other shared holders.
     Shared,
     /// Alone.
     Exclusive,
 }
 
-/// Takes the lock of an open file, which `path` names in errors; it is the open file's, until that is
-/// unlocked or closed.
+/// Takes the lock of an open file, which `path` names in errors.
+///
+/// The lock belongs to the open file description until that is unlocked or closed.
 pub fn take(file: &File, path: &Path, kind: Kind, patience: Duration) -> Result<(), LockError> {
     let taken = wait(patience, || Ok(try_take(file, path, kind)?.then_some(())))?;
     taken.ok_or_else(|| held(path, patience, &[file]))
 }
 
-/// Takes the lock of an open file if it is free; says whether it was.
+/// Takes the lock of an open file if it is free; returns whether it was.
 fn try_take(file: &File, path: &Path, kind: Kind) -> Result<bool, LockError> {
     let tried = match kind {
         Kind::Shared => file.try_lock_shared(),
@@ -143,19 +151,19 @@ fn try_take(file: &File, path: &Path, kind: Kind) -> Result<bool, LockError> {
     }
 }
 
-/// A lock that is held alone, until this is dropped.
+/// An exclusive lock, held until this value is dropped.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "it is held, not looked at")] File);
 
 impl Lock {
-    /// Takes the lock of the file at a path, which is made where there is none.
+    /// Takes the lock of a file; makes a missing file.
     pub fn exclusive(path: &Path, patience: Duration) -> Result<Self, LockError> {
         let file = open(path)?;
         take(&file, path, Kind::Exclusive, patience)?;
         Ok(Self(file))
     }
 
-    /// Takes the lock of any of the files at these paths.
+    /// Takes the lock of the first file that is free.
     pub fn any(paths: &[PathBuf], patience: Duration) -> Result<Self, LockError> {
         let mut files: Vec<File> = Vec::new();
         let free = wait(patience, || {
@@ -177,22 +185,24 @@ impl Lock {
     }
 }
 
-/// A lock on one byte of a file, which stays empty: as many locks as there are numbers.
+/// A lock on one byte of a file.
 ///
-/// It is the open file's (`F_OFD_SETLK`): a process that inherits the descriptor holds it as well, until it
-/// ends, or until this is dropped.
+/// The file stays empty, and has a lock for each number. The lock belongs to the open file description
+/// (`F_OFD_SETLK`): a process that inherits the descriptor holds the lock as well, until that process ends
+/// or this value is dropped.
 #[derive(Debug)]
 pub struct ByteLock(File);
 
 impl ByteLock {
-    /// Takes the lock on a byte of the file at a path, which is made where there is none; none where it is
-    /// taken.
+    /// Takes the lock on a byte of a file; none where it is taken.
+    ///
+    /// Makes a missing file.
     pub fn try_take(path: &Path, byte: u64) -> Result<Option<Self>, LockError> {
         let file = open(path)?;
         Ok(Self::try_lock(&file, path, byte)?.then_some(Self(file)))
     }
 
-    /// The same, and waits for as long as `patience`.
+    /// Takes the lock on a byte of a file; waits up to `patience`.
     pub fn take(path: &Path, byte: u64, patience: Duration) -> Result<Self, LockError> {
         let file = open(path)?;
         let taken = wait(patience, || Ok(Self::try_lock(&file, path, byte)?.then_some(())))?;
@@ -212,13 +222,13 @@ impl ByteLock {
 }
 
 impl Drop for ByteLock {
-    /// Unlocks the file: to close it here would leave the lock to a process that inherited it.
+    /// Unlocks the file: closing it alone would leave the lock to a process that inherited it.
     fn drop(&mut self) {
         fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK, 0, 0))).ok();
     }
 }
 
-/// A range of bytes of a file; a length of 0 is all behind its beginning.
+/// A range of bytes of a file; length 0 reaches to the end.
 fn range(kind: i32, start: u64, length: i64) -> libc::flock {
     #[expect(clippy::cast_possible_truncation, reason = "these constants are of one digit")]
     let (l_type, l_whence) = (kind as libc::c_short, libc::SEEK_SET as libc::c_short);
@@ -247,7 +257,7 @@ fn held(path: &Path, waited: Duration, files: &[&File]) -> LockError {
     LockError::Held { path: path.to_owned(), waited, holders }
 }
 
-/// Calls `attempt` until it has something, for as long as `patience`.
+/// Calls `attempt` until it returns something, for up to `patience`.
 fn wait<T>(
     patience: Duration,
     mut attempt: impl FnMut() -> Result<Option<T>, LockError>,
@@ -273,7 +283,7 @@ fn wait<T>(
     }
 }
 
-/// Who holds a file's lock, by the kernel's table of locks.
+/// The holders of a file's lock, by the kernel's table of locks.
 fn holders(table: &str, file: &File) -> Vec<Holder> {
     let Ok(found) = file.metadata() else { return Vec::new() };
     let (major, minor) = (major(found.dev()), minor(found.dev()));
@@ -282,8 +292,10 @@ fn holders(table: &str, file: &File) -> Vec<Holder> {
     pids.map(holder).collect()
 }
 
-/// Whose a line of the table is, if it is of a lock that is held on the file in this place; those who
-/// wait have an arrow (`lock_get_status` in `fs/locks.c`).
+/// The holder's process id, from a line about the file at `place`.
+///
+/// None for other files, and for waiting processes: their lines have an arrow (`lock_get_status` in
+/// `fs/locks.c`).
 fn pid(line: &str, place: &str) -> Option<u32> {
     let mut words = line.split_whitespace().skip(1);
     let [kind, _advisory, _access, pid, at] = std::array::from_fn(|_| words.next());
@@ -293,7 +305,7 @@ fn pid(line: &str, place: &str) -> Option<u32> {
 fn holder(pid: u32) -> Holder {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let command = read("comm").trim_end().to_owned();
-    // The command stands before it in brackets, and may hold any.
+    // The command stands before the state, in brackets, and may itself hold brackets.
     let stat = read("stat");
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     Holder { pid, command, stopped: matches!(state, Some('T' | 't')) }
@@ -337,7 +349,7 @@ mod tests {
         });
     }
 
-    /// Whichever is given back first.
+    /// The waiting call gets the lock that is released first.
     #[test]
     fn who_waits_for_any_gets_the_one_that_is_given_back() {
         let folder = tempfile::tempdir().unwrap();

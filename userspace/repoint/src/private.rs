@@ -1,8 +1,8 @@
 //! The node's own folders (0700) and files (0600), whatever the umask.
 //!
-//! A process that can open a file, for reading alone, can lock it (`flock(2)`), and keep every ADD of
-//! the node waiting. Rights are set by the process that makes a folder or file, and checked by every
-//! process that uses one: an older build, or an operator, may have made it with wider ones.
+//! A process that can open a file, even for reading alone, can lock it (`flock(2)`), and keep every ADD
+//! of the node waiting. The process that makes a folder or file sets its rights. Every process that uses
+//! it checks them: an older build, or an operator, may have made it with wider rights.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
@@ -19,11 +19,11 @@ use nix::unistd::geteuid;
 const FOLDER: u32 = 0o700;
 /// Rights of a file.
 const FILE: u32 = 0o600;
-/// Rights of folders that are missing above one of ours.
+/// Rights of missing folders above the node's own, which are made.
 const ABOVE: u32 = 0o755;
 /// All rights of a file mode.
 const RIGHTS: u32 = 0o7777;
-/// Folders of the system's, which other programs need as they are.
+/// System folders, whose rights other programs need as they are.
 const SHARED: [&str; 7] =
     ["/var/cache", "/var/lib", "/var/run", "/var/tmp", "/dev/shm", "/sys/fs", "/sys/fs/bpf"];
 
@@ -63,9 +63,9 @@ impl PrivateError {
     }
 }
 
-/// Makes a folder, and the folders above it, where it is missing; sees that it is the user's alone.
+/// Makes a missing folder and its parents; restricts it to the user.
 ///
-/// Rights of a folder of the system's, such as `/run`, stay as they are.
+/// The rights of a system folder, such as `/run`, stay as they are.
 pub fn folder(path: &Path) -> Result<(), PrivateError> {
     if existing(path)? {
         return Ok(());
@@ -77,13 +77,13 @@ pub fn folder(path: &Path) -> Result<(), PrivateError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(failed("mkdir", path)(error));
         }
-        // By this process, or another one.
+        // This process made the folder, or another process did meanwhile.
         _ => {}
     }
     existing(path).map(drop)
 }
 
-/// Sees that a folder is the user's alone, where there is one; reports whether there is.
+/// Restricts an existing folder to the user; reports whether there is one.
 pub fn existing(path: &Path) -> Result<bool, PrivateError> {
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -99,9 +99,9 @@ pub fn existing(path: &Path) -> Result<bool, PrivateError> {
     Ok(true)
 }
 
-/// Opens a file, which `options` may have made, and sees that it is the user's alone.
+/// Opens a file, and restricts it to the user; `options` may make it.
 pub fn file(options: &mut OpenOptions, path: &Path) -> Result<File, PrivateError> {
-    // A link leads to a file that is not ours to change.
+    // A symbolic link may lead to a file of another program.
     let file = options.mode(FILE).custom_flags(libc::O_NOFOLLOW).open(path);
     let file = file.map_err(failed("open", path))?;
     let found = file.metadata().map_err(failed("fstat", path))?;
@@ -112,7 +112,7 @@ pub fn file(options: &mut OpenOptions, path: &Path) -> Result<File, PrivateError
     Ok(file)
 }
 
-/// Takes a socket's rights from all but the user.
+/// Restricts a socket to the user.
 pub fn socket(path: &Path) -> Result<(), PrivateError> {
     fs::set_permissions(path, Permissions::from_mode(FILE)).map_err(failed("chmod", path))
 }
@@ -126,7 +126,7 @@ fn check_owner(found: &Metadata, path: &Path) -> Result<(), PrivateError> {
 }
 
 fn is_shared(path: &Path) -> bool {
-    // The root and what stands in it.
+    // The root directory and its entries.
     path.components().count() <= 2 || SHARED.iter().any(|shared| path == Path::new(shared))
 }
 

@@ -1,4 +1,6 @@
-//! Threads, where the kernel may refuse one more: `std::thread::Scope::spawn` panics there.
+//! Starts threads, and reports an error where the kernel refuses another thread.
+//!
+//! `std::thread::Scope::spawn` panics there.
 
 use std::{
     io,
@@ -19,7 +21,7 @@ pub enum ThreadError {
     Ended,
 }
 
-/// Has a thread of its own do some work, and waits for it.
+/// Runs `work` in a new thread, and waits for it.
 pub fn run<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ThreadError> {
     thread::scope(|scope| spawn(scope, work)?.join().map_err(|_| ThreadError::Ended))
 }

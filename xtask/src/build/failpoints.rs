@@ -10,7 +10,7 @@ const EXECUTABLES: [(&str, &str); 3] = [
     ("repoint-agent", "repoint-agent"),
     ("repoint-cni", "repoint-cni"),
 ];
-/// A text that only they hold: the name of the variable that they heed.
+/// A text that only these executables hold: the variable that they read.
 const MARK: &[u8] = b"REPOINT_FAILPOINT";
 
 /// Builds them in the profile of tests, whose dependencies are compiled anyway, and puts them into
@@ -24,7 +24,7 @@ pub fn build() -> Result<()> {
             .args(["rustc", "--package", package, "--bin", name, "--features", "failpoints"])
             .arg("--target-dir")
             .arg(&folder)
-            // Nobody debugs them, and each is a hundred megabytes with it.
+            // The tests need no debug information, with which each executable is a hundred megabytes.
             .args(["--", "-C", "strip=debuginfo"]);
         command::run(&mut cargo, "the lines above say why the executables do not build")?;
         let built = folder.join("debug").join(name);

@@ -1,8 +1,8 @@
 //! A compiler for executables that are linked with musl.
 //!
-//! glibc asks the processor for its caches by some twenty `cpuid` instructions when a program
-//! starts, and each leaves a virtual machine: 280 of the 410 µs that a program costs there which
-//! does nothing. musl asks nothing.
+//! glibc asks the processor for its caches by some twenty `cpuid` instructions when a program starts, and
+//! each leaves a virtual machine: 280 of the 410 µs that a program that does nothing costs there. musl
+//! asks nothing.
 
 use std::{
     env::consts::ARCH,

@@ -16,8 +16,8 @@ pub fn install(packages: &[&str]) -> Result<()> {
             packages.join(" ")
         );
     }
-    // One source of packages that does not answer does not end this: the installation says
-    // which package cannot be had.
+    // A package source that does not answer is no error yet: the installation reports which package is
+    // not available.
     if let Err(error) = command::run(&mut non_interactive(&apt_get, &["update"]), "going on") {
         eprintln!("setup: {error:#}");
     }
@@ -38,7 +38,7 @@ fn non_interactive(apt_get: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// What someone without apt can do.
+/// Advice for a machine without apt.
 fn elsewhere(packages: &[&str]) -> String {
     format!(
         "there is no apt-get here; install by hand what Debian calls\n  {}\n\

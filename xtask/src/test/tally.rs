@@ -27,9 +27,8 @@ impl fmt::Display for Failure {
 
 /// How many tests passed, failed and were skipped.
 ///
-/// Skipped are those that libtest ignores, and those that pass having printed
-/// `skipped: <reason>`: libtest has no word for a test that finds out at run time that it cannot
-/// run here.
+/// A test counts as skipped if libtest ignores it, or if it passes and has printed `skipped: <reason>`:
+/// libtest has no word for a test that finds out at run time that it cannot run here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Tests that ran and passed.
@@ -46,7 +45,7 @@ pub struct Tally {
     section: Section,
     /// The test whose output the next line belongs to.
     current: String,
-    /// Tests of this report that say themselves that they were skipped; libtest calls them passed.
+    /// Tests of this report that printed that they were skipped; libtest counts them as passed.
     skipped_themselves: u64,
 }
 

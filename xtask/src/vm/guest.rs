@@ -44,14 +44,15 @@ impl Guest<'_> {
         let mut guest = self.command(vng, &script.0);
         let line = command::shell_line(&guest);
         eprintln!("+ {line}");
-        // The console comes out of either, by what they are. A file would be opened anew, and emptied.
+        // vng writes the console to either, depending on what they are. It would open a file anew, and
+        // empty it.
         let (reader, writer) = io::pipe().context("make a pipe")?;
         guest
             .stdin(Stdio::null())
             .stdout(writer.try_clone().context("share a pipe")?)
             .stderr(writer);
         let mut child = guest.spawn().with_context(|| format!("`{line}` does not start"))?;
-        // With it go the pipe's ends on this side.
+        // This closes the pipe's writing ends on this side.
         drop(guest);
         let status = pass_on(reader);
         child.wait().with_context(|| format!("wait for `{line}`"))?;
@@ -59,7 +60,7 @@ impl Guest<'_> {
     }
 
     fn command(&self, vng: &Path, script: &Path) -> Command {
-        // It ends the whole process group: QEMU as well.
+        // `timeout` ends the whole process group, QEMU included.
         let mut guest = Command::new("timeout");
         guest.arg(format!("{}m", self.minutes)).arg(vng);
         guest.arg("--run").arg(&self.kernel.image);

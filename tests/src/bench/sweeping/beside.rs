@@ -1,5 +1,4 @@
-//! ADDs while nobody sweeps, while the agent does as it always does, and while one sweep follows the
-//! other.
+//! ADDs without sweeps, beside the agent's ordinary sweeps, and beside sweeps without end.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -38,7 +37,7 @@ const WARM_UP: usize = 20;
 /// ADDs, each served from the pool, and the program that does nothing, which takes turns with them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Beside {
-    /// While nobody sweeps.
+    /// Without sweeps.
     pub alone: Calls,
     /// Beside the agent's ordinary sweeps.
     pub ordinary: Calls,

@@ -20,7 +20,7 @@ pub(super) struct Process {
     pub wall: Duration,
     /// Time on a CPU, of all processes that this one has waited for meanwhile.
     pub cpu: Duration,
-    /// The longest time that nobody could write to the database.
+    /// The longest time in which no process could write to the database.
     pub locked: Duration,
     /// How many findings it reported.
     pub findings: usize,

@@ -1,4 +1,4 @@
-//! What the kernel reported and was not looked at yet.
+//! Changes that the kernel reported and the watcher has not looked at yet.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,12 +14,12 @@ use repoint::{
     slot::NodeLack,
 };
 
-/// Changed things that are remembered one by one: where there are more, everything is looked at.
+/// Most changes that are remembered one by one. Beyond that, the watcher looks at everything.
 const MOST: usize = 8192;
 /// What the names of repoint's own programs begin with.
 const OWN: &str = "repoint";
-/// Largest number of a process (`PID_MAX_LIMIT`). The kernel gives a process's second socket a netlink
-/// port beyond it, which says nothing.
+/// Largest number of a process (`PID_MAX_LIMIT`). The kernel gives a process's second socket a
+/// netlink port beyond it, which does not name the process.
 const LARGEST_PROCESS: u32 = 1 << 22;
 /// Programs that are remembered by name.
 const MOST_KNOWN: usize = 256;
@@ -38,17 +38,17 @@ pub(super) struct Changes {
     slots: HashSet<SlotId>,
     /// Slots of the interfaces that were seen.
     known: HashMap<u32, SlotId>,
-    /// Who changed an interface last, where the kernel says so.
+    /// Netlink port that changed a slot's interface last, where the kernel reports it.
     by: HashMap<SlotId, u32>,
     by_interface: HashMap<u32, u32>,
     /// Names of programs that were seen, by their netlink ports.
     names: HashMap<u32, String>,
-    /// Who changed nftables last.
+    /// Process that changed nftables last, and its name.
     firewall: Option<(u32, String)>,
 }
 
 impl Changes {
-    /// Everything, as for one who has seen nothing yet.
+    /// The changes of a new watcher: everything may have changed.
     pub(super) fn of_everything() -> Self {
         Self { everything: true, node: true, uplink: true, ..Self::default() }
     }
@@ -75,7 +75,7 @@ impl Changes {
                         self.slots.insert(slot);
                     }
                 }
-                // One that was a slot's may have another name now.
+                // An interface that was a slot's may have another name now.
                 None if self.known.contains_key(&ifindex) => self.touch(ifindex, by),
                 None => self.uplink = true,
             },
@@ -84,7 +84,7 @@ impl Changes {
                 if let Some(ifindex) = oif {
                     self.touch(ifindex, by);
                 }
-                // Of an interface that is not a slot's it may lead away from one.
+                // A route of another interface may lead away from a slot's.
                 let is_own = oif.is_some_and(|oif| self.known.contains_key(&oif));
                 self.addresses.extend(host.filter(|_| !is_own));
             }
@@ -132,7 +132,7 @@ impl Changes {
         self.everything || !self.slots.is_empty() || !self.interfaces.is_empty()
     }
 
-    /// The slots that are to be looked at, and no longer remembered then.
+    /// Takes the slots to look at, and forgets them.
     pub(super) fn candidates(&mut self, node: &Node) -> Result<HashSet<SlotId>, NodeError> {
         self.by.clear();
         let mut candidates = std::mem::take(&mut self.slots);
@@ -161,7 +161,7 @@ impl Changes {
         self.slots.extend(slots);
     }
 
-    /// Who changed a slot's interface last, in words.
+    /// Describes which program changed a slot's interface last.
     pub(super) fn who_changed_slot(&self, slot: SlotId) -> String {
         match self.by.get(&slot) {
             None => "the kernel does not say which program changed it".to_owned(),
@@ -172,7 +172,7 @@ impl Changes {
         }
     }
 
-    /// Who took away what slots need, in words: of sysctls the kernel does not say it.
+    /// Describes which program removed what slots need. The kernel does not report it for sysctls.
     pub(super) fn who_changed(&self, lack: NodeLack) -> String {
         match &self.firewall {
             Some((pid, name)) if lack == NodeLack::Masquerade => {

@@ -1,4 +1,4 @@
-//! `CNI_ARGS`, and addresses that are asked for by name.
+//! `CNI_ARGS`, and requested addresses.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -55,8 +55,9 @@ pub enum ArgsError {
 }
 
 impl CniArgs {
-    /// A text that is only handed on: what is wrong with it is not looked for, and it asks for no
-    /// address.
+    /// Wraps a text that is only passed on.
+    ///
+    /// The text is not checked, and requests no address.
     #[must_use]
     pub fn unchecked(text: impl Into<String>) -> Self {
         Self { text: text.into(), ip: None }
@@ -110,8 +111,9 @@ impl FromStr for CniArgs {
     }
 }
 
-/// What stands between semicolons. Nothing between two of them is no error: scripts that join
-/// pairs leave one at the end.
+/// The texts between semicolons, without empty ones.
+///
+/// An empty text is no error: scripts that join pairs leave a semicolon at the end.
 fn pairs(text: &str) -> impl Iterator<Item = &str> {
     text.split(';').filter(|pair| !pair.is_empty())
 }

@@ -45,7 +45,7 @@ impl ErrorCode {
     pub const DELEGATE_FAILURE: Self = Self(103);
     /// CHECK found the attachment changed.
     pub const CHECK_FAILED: Self = Self(104);
-    /// ACTIVATE found nothing that was prepared.
+    /// ACTIVATE found no prepared slot.
     pub const NONE_PREPARED: Self = Self(105);
     /// PREPARE or REPLICATE would make more slots than the pool may have.
     pub const POOL_FULL: Self = Self(106);
@@ -72,7 +72,9 @@ impl CniError {
         Self { code, msg: msg.into(), details: String::new() }
     }
 
-    /// An error whose details are those of its sources that its own text does not include.
+    /// An error with the texts of its sources as details.
+    ///
+    /// The details leave out a source that the error's own text includes.
     #[must_use]
     pub fn from_error(code: ErrorCode, error: &dyn Error) -> Self {
         let msg = error.to_string();
@@ -96,7 +98,7 @@ impl CniError {
         document.to_string()
     }
 
-    /// Reads what another plugin printed.
+    /// Reads an error that another plugin printed.
     pub fn read(error: &Object<'_>) -> Result<Self, KeyError> {
         let text = |key| {
             let node = error.get(key);

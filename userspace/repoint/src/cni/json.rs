@@ -13,7 +13,7 @@ use crate::model::InvalidValue;
 /// Longest text of a value that an error repeats, in characters.
 const LONGEST_SHOWN: usize = 80;
 
-/// A key whose value is not what it must be.
+/// A key that is missing, or has a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// A required key is not there.
@@ -154,7 +154,7 @@ impl<'a> Node<'a> {
             .map_err(|error| self.bad_value(format!("{error}; it must be {expected}")))
     }
 
-    /// The value as a text whose type says itself what is wrong with it.
+    /// The value as a `T`, with an error that describes the text.
     pub fn checked<T>(&self, expected: &'static str) -> Result<T, KeyError>
     where
         T: FromStr<Err = InvalidValue>,
@@ -214,7 +214,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// What the value is, to be put after it; null says that itself.
+/// The kind of the value, to print after it; empty for null.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "",

@@ -6,14 +6,14 @@ use ipnet::IpNet;
 
 use super::json::{KeyError, Object};
 
-/// What is right for `dst`.
+/// The expected form of `dst`, for errors.
 const DESTINATION: &str = "a prefix such as \"0.0.0.0/0\" or \"fd00::/8\"";
-/// What is right for `gw`.
+/// The expected form of `gw`, for errors.
 const GATEWAY: &str = "an address such as \"10.1.0.1\"";
 
-/// What is right for `routes`.
+/// The expected form of `routes`, for errors.
 pub(crate) const ROUTES: &str = "a list of routes such as [{\"dst\": \"0.0.0.0/0\"}]";
-/// What is right for an element of `routes`.
+/// The expected form of an element of `routes`, for errors.
 pub(crate) const ROUTE: &str = "a route such as {\"dst\": \"0.0.0.0/0\"}";
 
 /// A route in the container (CNI spec, section 5, `routes`).
@@ -21,9 +21,9 @@ pub(crate) const ROUTE: &str = "a route such as {\"dst\": \"0.0.0.0/0\"}";
 /// The keys after `gw` are of version 1.1.0; a 0 means "not given", but for `scope`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Where to.
+    /// The destination prefix.
     pub dst: IpNet,
-    /// By way of; the network's gateway where it is not given.
+    /// The next hop; the network's gateway where it is not given.
     pub gw: Option<IpAddr>,
     /// Largest packet on the route, bytes.
     pub mtu: Option<u32>,

@@ -21,20 +21,22 @@ const IPAM: &str = "address management such as {\"ranges\": [[{\"subnet\": \"10.
 const TYPE: &str = "\"repoint\" or the name of an executable such as \"host-local\"";
 const RESOLV_CONF: &str = "an absolute path such as \"/etc/resolv.conf\"";
 
-/// Who gives addresses.
+/// The address management of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IpamConf {
     /// This plugin: `ipam.type` is `repoint` or absent.
     Own(OwnIpam),
-    /// Another plugin, which knows the other keys of `ipam`.
+    /// Another plugin, which reads the other keys of `ipam`.
     Delegated(PluginName),
 }
 
 /// The keys of this plugin's own address management, which are those of the `host-local` plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnIpam {
-    /// A container gets one address of each: `runtimeConfig.ipRanges`, then the range that
-    /// `ipam.subnet` describes, then `ipam.ranges`. They share no address.
+    /// The range sets; a container gets one address of each.
+    ///
+    /// They are `runtimeConfig.ipRanges`, then the range that `ipam.subnet` describes, then
+    /// `ipam.ranges`. The sets share no address.
     pub range_sets: Vec<RangeSet>,
     /// Routes in the container: `ipam.routes`.
     pub routes: Vec<Route>,

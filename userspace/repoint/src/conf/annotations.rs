@@ -1,9 +1,9 @@
-//! Who is to use a slot, and what he asks for.
+//! The user of a slot, and what the user asks for.
 //!
-//! A runtime says so by annotations of the pod (capability `io.kubernetes.cri.pod-annotations`),
-//! others by `CNI_ARGS` or `args.cni`; of each, the first of these that says something counts, and
-//! the network's configuration where none does. Pods are annotated by tenants, whom the
-//! configuration says what they may ask for; the other two are the node's own.
+//! A runtime passes the pod's annotations (capability `io.kubernetes.cri.pod-annotations`); other
+//! callers use `CNI_ARGS` or `args.cni`. Of each property the first value in this order counts, and
+//! the network's configuration where there is none. Tenants write annotations, so the configuration
+//! limits them. `CNI_ARGS` and `args.cni` are the node's own.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -16,22 +16,22 @@ use crate::{
     model::{FunctionKey, InvalidValue, Mode, Scope, TemplateName, Tenant},
 };
 
-/// What annotations of ours begin with.
+/// Prefix of repoint's annotations.
 const PREFIX: &str = "repoint.dev/";
-/// What stands for the tenant where none is named: the pod's namespace.
+/// The pod's namespace: the tenant where the call names none.
 const POD_NAMESPACE: &str = "K8S_POD_NAMESPACE";
 /// The pod's name.
 const POD_NAME: &str = "K8S_POD_NAME";
-/// Whether keys of `CNI_ARGS` that nobody knows are no error (CNI conventions, `CNI_ARGS`).
+/// Makes unknown keys of `CNI_ARGS` no error (CNI conventions, `CNI_ARGS`).
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
 /// The address asked for.
 const IP: &str = "IP";
-/// Names in `CNI_ARGS` that count, beside annotations and [`IP`].
+/// Known names in `CNI_ARGS`, beside annotations and [`IP`].
 const ARGS: [&str; 3] = [POD_NAMESPACE, POD_NAME, IGNORE_UNKNOWN];
 /// The capability by which a runtime passes a pod's annotations.
 pub(super) const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 
-/// What can be asked for.
+/// A property that a pod or a caller can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Annotation {
     /// How the container is served.
@@ -44,14 +44,14 @@ pub enum Annotation {
     Template,
     /// How long the slot waits for its function afterwards.
     IdleTtl,
-    /// Whom the slot may be given to afterwards, and whose slot the container may get.
+    /// How wide the container's trust domain is.
     Scope,
     /// How many slots PREPARE and REPLICATE make. Not for pods.
     Count,
 }
 
 impl Annotation {
-    /// Those that a pod can have.
+    /// The annotations that a pod can have.
     pub const ALL: [Self; 6] =
         [Self::Mode, Self::Function, Self::Tenant, Self::Template, Self::IdleTtl, Self::Scope];
 
@@ -86,24 +86,24 @@ impl fmt::Display for Annotation {
     }
 }
 
-/// Who is to use a slot, and what he asks for.
+/// The user of a slot, and what the user asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
     /// The function.
     pub function: Option<FunctionKey>,
     /// The tenant.
     pub tenant: Option<Tenant>,
-    /// How he is to be served; none: as the network does.
+    /// How to serve the container; none: as the network's configuration says.
     pub mode: Option<Mode>,
-    /// The stored template that his slot is made from; none: what the network has.
+    /// The stored template that the slot is made from; none: the network's.
     pub template: Option<TemplateName>,
-    /// How long his slot waits for him; none: as the network's slots do.
+    /// How long the slot waits for its function; none: as the network's slots do.
     pub idle_ttl: Option<Duration>,
-    /// Whom his slot may be given to, and whose slots he may get; none: as in the network.
+    /// How wide the container's trust domain is; none: as the network's.
     pub scope: Option<Scope>,
 }
 
-/// What was asked for cannot be had.
+/// Why a request of the user cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     /// A value in the configuration, or an annotation, is not of its form.
@@ -117,7 +117,7 @@ pub enum UserError {
         /// What is wrong with it.
         source: InvalidValue,
     },
-    /// There is nothing of this name.
+    /// A name in `CNI_ARGS` is unknown.
     #[error(
         "CNI_ARGS: {name} is not known: it must be repoint.dev/mode, function, tenant, template, idle-ttl, scope or count"
     )]
@@ -125,12 +125,12 @@ pub enum UserError {
         /// The name.
         name: String,
     },
-    /// A name is known but for a letter or its case.
+    /// A name differs from a known name by a letter or case.
     #[error("CNI_ARGS: {name} is not known: correct it to {known}, or set IgnoreUnknown=1")]
     Misspelt {
         /// The name.
         name: String,
-        /// What was meant.
+        /// The known name that it resembles.
         known: &'static str,
     },
     /// The network does not let pods use the template.
@@ -143,7 +143,7 @@ pub enum UserError {
         /// What the pod asks for.
         template: TemplateName,
     },
-    /// The network does not let pods ask for it.
+    /// The network does not let pods set this annotation.
     #[error(
         "annotation {annotation}={value} is not allowed in this network: \
          remove it, or have it listed in key pool.annotations of the network's configuration"
@@ -156,15 +156,17 @@ pub enum UserError {
     },
 }
 
-/// Who uses a slot, as far as the configuration says. An error in it counts only where the user is
-/// asked for: a container that could not be attached for it can be detached.
+/// The user of a slot, as far as the configuration describes it.
+///
+/// An error in it fails only calls that need the user. DEL still detaches the container of an ADD that
+/// failed for this error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     annotations: Result<User, KeyError>,
     args: Result<Given, KeyError>,
 }
 
-/// What the node says: a user, and how many slots to make.
+/// The node's own values: a user, and the number of slots to make.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Given {
     user: User,
@@ -189,15 +191,17 @@ impl Named {
         Ok(Self { annotations, args })
     }
 
-    /// The same of a pod. Programs between the kubelet and a plugin hand on what pods say by
-    /// `CNI_ARGS` and `args.cni` as well (Multus: `cni-args`), so a template is the pod's word there.
+    /// The user of a pod, which may name only listed templates.
+    ///
+    /// Programs between the kubelet and a plugin also pass a pod's values in `CNI_ARGS` and `args.cni`
+    /// (Multus: `cni-args`). A template that these name may therefore be the pod's choice.
     pub(super) fn pod(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
         let user = self.user(conf, args)?;
         check_listed(conf, user.template.as_ref())?;
         Ok(user)
     }
 
-    /// With what `CNI_ARGS` says, and what follows from the pod.
+    /// The user by annotations, `CNI_ARGS`, `args.cni` and the pod's names.
     pub(super) fn user(&self, conf: &PoolConf, args: &CniArgs) -> Result<User, UserError> {
         let (annotations, configured) = (self.annotations.clone()?, self.args.clone()?.user);
         let node = given_by_args(args)?.user.or(configured).or(User {
@@ -229,7 +233,9 @@ fn check_listed(conf: &PoolConf, template: Option<&TemplateName>) -> Result<(), 
 }
 
 impl User {
-    /// A pod may ask for what the network allows, and say what is so anyway.
+    /// Refuses annotations that the network does not allow.
+    ///
+    /// A pod may always repeat the node's own value.
     fn check(&self, conf: &PoolConf, node: &Self) -> Result<(), UserError> {
         let [pods, nodes] = [self, node].map(Self::asked);
         for ((annotation, asked), (_, known)) in pods.into_iter().zip(nodes) {
@@ -242,7 +248,7 @@ impl User {
         Ok(())
     }
 
-    /// What this one says, and what the other does where this one says nothing.
+    /// The values of `self`, and those of `other` where `self` has none.
     fn or(self, other: Self) -> Self {
         Self {
             function: self.function.or(other.function),
@@ -270,8 +276,10 @@ impl User {
     }
 }
 
-/// Reads what an object asks for. A name of ours that is not known is an error: a misspelt scope
-/// would let others have a slot that was meant to be the function's alone.
+/// Reads the requests of an object.
+///
+/// An unknown name of repoint's is an error: with a misspelt scope, other functions could get a slot
+/// that was meant for one function alone.
 fn given(object: &Object<'_>, by_node: bool) -> Result<Given, KeyError> {
     let known = |name: &str| {
         name.parse::<Annotation>().is_ok() || (by_node && name == Annotation::Count.name())
@@ -296,7 +304,7 @@ fn given(object: &Object<'_>, by_node: bool) -> Result<Given, KeyError> {
     Ok(Given { user, count: count.map(|node| node.integer(COUNTS)).transpose()? })
 }
 
-/// How many slots can be asked for at a time.
+/// Numbers of slots that one call can ask for.
 const COUNTS: std::ops::RangeInclusive<u32> = 0..=65_536;
 
 fn value<T>(object: &Object<'_>, annotation: Annotation) -> Result<Option<T>, KeyError>
@@ -322,7 +330,7 @@ fn given_by_args(args: &CniArgs) -> Result<Given, UserError> {
     Ok(Given { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
 }
 
-/// Refuses a name in `CNI_ARGS` that is one of ours, or nearly so, and is not known.
+/// Refuses unknown and misspelt names of repoint's in `CNI_ARGS`.
 fn check_arg(name: &str) -> Result<(), UserError> {
     if name.parse::<Annotation>().is_ok() || name == Annotation::Count.name() {
         return Ok(());
@@ -331,7 +339,7 @@ fn check_arg(name: &str) -> Result<(), UserError> {
         return Err(UserError::Unknown { name: name.to_owned() });
     }
     let is_ip = name != IP && name.eq_ignore_ascii_case(IP);
-    // Of two letters, one is too little to show what was meant.
+    // `IP` has two letters: a name that is one letter off may be any other name.
     match spelling::nearest(name, &ARGS).first().copied().or(is_ip.then_some(IP)) {
         Some(known) => Err(UserError::Misspelt { name: name.to_owned(), known }),
         None => Ok(()),

@@ -7,7 +7,7 @@ use crate::{
     model::{AttachmentId, NetworkName},
 };
 
-/// The spec's key, and the one that libcni sends besides.
+/// The spec's key, and the key that libcni sends as well.
 pub(super) const KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 const LIST: &str = "a list such as [{\"containerID\": \"a1\", \"ifname\": \"eth0\"}]";
 const CONTAINER: &str = "a container id such as \"a1\"";

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::{ConfError, wrong_document};
 use crate::cni::{CniVersion, json::Object};
 
-/// The JSON of a configuration, before its keys are looked at: errors about them are to be
-/// printed in the version that it names.
+/// The JSON of a configuration, before its keys are checked.
+///
+/// The plugin prints errors about keys in the version that the JSON names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document(Arc<Value>);
 
@@ -39,7 +40,7 @@ impl Document {
         self.0.get("cniVersion")?.as_str()
     }
 
-    /// The JSON text without what is one call's or one attachment's alone.
+    /// The JSON text without the keys of one call or attachment.
     #[must_use]
     pub fn common(&self) -> Vec<u8> {
         const OWN: [&str; 5] = [

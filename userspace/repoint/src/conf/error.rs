@@ -13,7 +13,7 @@ pub enum ConfError {
     NotJson {
         /// What it is.
         what: String,
-        /// Where it is not, and why.
+        /// Where the JSON is wrong, and why.
         source: serde_json::Error,
     },
     /// It is another document.

@@ -1,8 +1,7 @@
 //! A plugin's network configuration, as it comes on standard input (CNI spec, section 1).
 //!
-//! Every key that is known is checked: a wrong type or value is an error that names the key by its
-//! path, and so is a key that is known but for a letter or its case. Other keys are accepted. `null` is
-//! a key that is not there, and so is an empty text.
+//! Every known key is checked. A wrong type or value is an error that names the key by its path, and so
+//! is a misspelt key. Other keys are accepted. `null` and an empty text count as an absent key.
 
 mod addresses;
 mod annotations;
@@ -50,23 +49,28 @@ use crate::{
 
 /// Smallest MTU with which the kernel lets an interface have IPv6 (RFC 8200, section 5), bytes.
 pub const LEAST_MTU_V6: u32 = 1280;
-/// Builds at a time where the configuration does not say how many: the kernel makes interfaces
-/// one at a time (RTNL), so a few builds keep it busy and more only wait for each other.
+/// Concurrent builds where the configuration gives no number.
+///
+/// The kernel makes interfaces one at a time (RTNL): a few builds keep it busy, and more only wait for
+/// each other.
 const CONCURRENT_BUILDS: u32 = 2;
-/// Most builds at a time that can be asked for.
+/// Most concurrent builds that a configuration can ask for.
 const MOST_CONCURRENT_BUILDS: u32 = 256;
 
 /// What a configuration is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To attach a container, or to check one that is: every key counts.
+    /// To attach a container, or to check an attached container: every key counts.
     Attachment,
     /// To prepare for containers: every key counts but `prevResult`, which is one attachment's.
     Network,
-    /// To remove attachments: only those keys count that say which, and where they are on record.
-    /// The others have their defaults, whatever stands there.
+    /// To remove attachments: only keys that identify them and their database count.
+    ///
+    /// All other keys have their defaults, whatever their values.
     Removal,
-    /// To go on with what an ADD has put on record: it was checked then, by the rules of its time.
+    /// To continue with a configuration that an ADD recorded.
+    ///
+    /// That ADD checked it, by the rules of its version.
     Recorded,
 }
 
@@ -91,14 +95,15 @@ pub struct NetConf {
     pub directories: Directories,
     /// How many slots are built at a time when none is ready: key `maxConcurrentBuilds`.
     pub max_concurrent_builds: u32,
-    /// Policy of the pool of prepared slots: key `pool`. None: slots are built when they are asked
-    /// for.
+    /// Policy of the network's pool: key `pool`. None: no slot is built ahead of time.
     pub pool: Option<PoolPolicy>,
-    /// What else is said of the pool, also of one that an operator sets up.
+    /// The pool's other keys.
+    ///
+    /// They also count for a pool that an operator sets up.
     pub pool_conf: PoolConf,
     /// Address management: key `ipam`.
     pub ipam: IpamConf,
-    /// What the runtime asks of this attachment's interface: key `runtimeConfig.mac`.
+    /// The MAC address that the runtime requests: key `runtimeConfig.mac`.
     pub mac: Option<Mac>,
     /// The result of the plugins before this one, and on CHECK of ADD: key `prevResult`. Read of an
     /// attachment only.
@@ -215,31 +220,35 @@ impl NetConf {
         self.mac.is_some() || self.runtime_ranges || !self.requested_addresses(args).is_empty()
     }
 
-    /// Who is to use the slot, and what he asks for: annotations of the pod, then `CNI_ARGS`, then
-    /// `args.cni`.
+    /// The slot's user, and what the user asks for.
+    ///
+    /// The pod's annotations count first, then `CNI_ARGS`, then `args.cni`.
     pub fn user(&self, args: &CniArgs) -> Result<User, UserError> {
         self.user.user(&self.pool_conf, args)
     }
 
-    /// The same of a pod: what names a template, wherever it stands, may be the pod's word.
+    /// The user of a pod, which may name only listed templates.
     pub fn pod(&self, args: &CniArgs) -> Result<User, UserError> {
         self.user.pod(&self.pool_conf, args)
     }
 
-    /// How many slots are asked for, of PREPARE and REPLICATE: `CNI_ARGS`, then `args.cni`.
+    /// How many slots PREPARE or REPLICATE makes: `CNI_ARGS`, then `args.cni`.
     pub fn count(&self, args: &CniArgs) -> Result<Option<u32>, UserError> {
         self.user.count(args)
     }
 
-    /// The configuration's JSON text without what is one call's or one attachment's alone: what a
-    /// pool's slots are built from when nobody calls.
+    /// The JSON text without the keys of one call or attachment.
+    ///
+    /// The agent builds a pool's slots from it.
     #[must_use]
     pub fn common(&self) -> Vec<u8> {
         self.document.common()
     }
 
-    /// What the slots of an interface of this name are built from: the configuration, or with it a
-    /// stored template of this name and digest.
+    /// Digest of what a pool's slots are built from.
+    ///
+    /// It covers the interface's name, the configuration, and the name and digest of the stored template,
+    /// if there is one.
     #[must_use]
     pub fn pool_key(
         &self,
@@ -260,8 +269,10 @@ impl NetConf {
         key
     }
 
-    /// DNS settings of the result: the configuration's, or else those of address management; the
-    /// runtime's in place of either, list by list.
+    /// DNS settings of the result.
+    ///
+    /// The configuration's settings count, or else those of address management. The runtime's lists
+    /// replace theirs, list by list.
     #[must_use]
     pub fn resolve_dns(&self, from_ipam: Dns) -> Dns {
         let base = if self.dns.is_empty() { from_ipam } else { self.dns.clone() };
@@ -301,7 +312,7 @@ impl Directories {
     }
 }
 
-/// Key `bpfDir`. The kernel keeps names with a dot to itself on a BPF file system.
+/// Reads key `bpfDir`: the kernel reserves names with a dot on a BPF file system.
 fn bpf_dir(conf: &Object<'_>) -> Result<Option<PathBuf>, KeyError> {
     let found = path(conf, "bpfDir", DIRECTORY)?;
     let below = found.as_deref().and_then(|path| path.strip_prefix("/sys/fs/bpf").ok());

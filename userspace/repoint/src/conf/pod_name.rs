@@ -1,17 +1,20 @@
-//! From a pod's name to its function's.
+//! Derives a function's name from a pod's name.
 
-/// The letters that Kubernetes generates names from (`k8s.io/apimachinery/pkg/util/rand`): no vowels,
-/// and nothing that looks like another.
+/// The characters of generated names (`k8s.io/apimachinery/pkg/util/rand`).
+///
+/// Kubernetes leaves out vowels, and characters that look alike.
 const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// Length of what is generated for a pod.
+/// Length of the suffix that Kubernetes generates for a pod.
 const SUFFIX: usize = 5;
-/// Lengths of the hash of a ReplicaSet's pod template: 32 bits in ten letters, without leading ones
-/// that are zero.
+/// Lengths of the hash of a ReplicaSet's pod template.
+///
+/// The hash is a 32-bit number in decimal, without leading zeros, with one letter for each digit.
 const HASH: std::ops::RangeInclusive<usize> = 6..=10;
 
-/// The name that a pod was given by its Deployment, ReplicaSet, DaemonSet, Job, CronJob or
-/// StatefulSet: the pod's name without what these append. A pod that was named by hand keeps its
-/// name, unless its last part happens to be of the generated form.
+/// The function's name: the pod's name without the suffixes of its owner.
+///
+/// A Deployment, ReplicaSet, DaemonSet, Job, CronJob or StatefulSet appends these suffixes. A pod that
+/// a person named keeps its name, unless its last part happens to have the generated form.
 pub(super) fn function(pod: &str) -> &str {
     let Some(owner) = without(pod, |part| part.len() == SUFFIX && is_generated(part)) else {
         // A StatefulSet counts its pods.
@@ -23,7 +26,9 @@ pub(super) fn function(pod: &str) -> &str {
         .unwrap_or(owner)
 }
 
-/// The name without its last part, if that is as it should be and something is left.
+/// The name without its last part, if `is_appended` accepts that part.
+///
+/// None where nothing would be left.
 fn without(name: &str, is_appended: impl Fn(&str) -> bool) -> Option<&str> {
     let (rest, part) = name.rsplit_once('-')?;
     (!rest.is_empty() && is_appended(part)).then_some(rest)

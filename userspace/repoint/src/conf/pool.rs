@@ -8,7 +8,7 @@ use crate::{
     model::{Mode, PoolPolicy, TemplateName},
 };
 
-/// Most slots that a node can be asked for: what the maps hold.
+/// Most slots that a configuration can ask for: the maps hold no more.
 const MOST_SLOTS: u32 = 65_536;
 /// Slots kept ready where the configuration does not say how many.
 const WARM: u32 = 8;
@@ -22,22 +22,24 @@ const SCOPE: &str = "\"function\", \"tenant\" or \"network\"";
 const ANNOTATION: &str = "an annotation such as \"repoint.dev/mode\"";
 const POD_NAME: &str = "podName";
 
-/// What a network's configuration says of its pool, beside the policy.
+/// The keys of a network's pool beside those of its policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PoolConf {
-    /// How containers are served that ask for nothing else: key `pool.mode`.
+    /// The mode of containers that ask for none: key `pool.mode`.
     pub mode: Mode,
-    /// The stored template that slots are made from, where a container names none: key
-    /// `pool.template`. None: what the configuration says.
+    /// The stored template for containers that name none: key `pool.template`.
+    ///
+    /// None: the configuration alone describes the slots.
     pub template: Option<TemplateName>,
-    /// The stored templates that pods may name beside that one: key `pool.templates`.
+    /// Further stored templates that pods may name: key `pool.templates`.
     pub templates: Vec<TemplateName>,
     /// Where a function's name comes from if none is given: key `pool.functionFrom`.
     pub function_from: Option<FunctionSource>,
     /// What a pod may ask for by annotation: key `pool.annotations`.
     pub annotations: Allowed,
-    /// Whether sysctls that are set in the namespace before ADD are to be looked for and copied:
-    /// key `pool.checkSysctls`. None: if the runtime is one that is known to set some.
+    /// Whether ADD copies sysctls that the runtime set before: key `pool.checkSysctls`.
+    ///
+    /// None: ADD does so if the runtime is known to set sysctls.
     pub check_sysctls: Option<bool>,
 }
 
@@ -61,7 +63,7 @@ pub enum FunctionSource {
 pub struct Allowed(Vec<Annotation>);
 
 impl Default for Allowed {
-    /// All but the tenant: a pod that could name its tenant could be another's.
+    /// All annotations but the tenant: a pod that names its tenant could name another's.
     fn default() -> Self {
         Self(Annotation::ALL.into_iter().filter(|known| *known != Annotation::Tenant).collect())
     }
@@ -101,13 +103,15 @@ pub(super) fn policy(conf: &Object<'_>) -> Result<Option<PoolPolicy>, KeyError> 
     }))
 }
 
-/// Key `pool.cooldown` by itself: all that is of use of a pool when an attachment is removed.
+/// Reads key `pool.cooldown` alone.
+///
+/// Removing an attachment needs no other key of the pool.
 pub(super) fn cooldown(conf: &Object<'_>) -> Option<Duration> {
     let pool = object(conf, "pool").ok().flatten()?;
     pool.text("cooldown").and_then(|node| time(&node, TIME).ok())
 }
 
-/// What it says beside the policy.
+/// Reads the keys that are not part of the policy.
 pub(super) fn read(conf: &Object<'_>) -> Result<PoolConf, KeyError> {
     let Some(pool) = object(conf, "pool")? else {
         return Ok(PoolConf::default());

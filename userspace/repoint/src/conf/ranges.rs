@@ -15,7 +15,7 @@ use crate::{
 
 const RANGE: &str = "a range such as {\"subnet\": \"10.1.0.0/16\"}";
 const RANGES: &str = "a list of ranges such as [{\"subnet\": \"10.1.0.0/16\"}]";
-/// What is right for a list of range sets.
+/// The expected form of a list of range sets, for errors.
 pub(super) const SETS: &str = "a list of lists of ranges such as [[{\"subnet\": \"10.1.0.0/16\"}]]";
 const SUBNET: &str = "a prefix such as \"10.1.0.0/16\" or \"fd00:1::/64\"";
 const ADDRESS: &str = "an address such as \"10.1.0.5\"";
@@ -24,7 +24,7 @@ const ADDRESS: &str = "an address such as \"10.1.0.5\"";
 #[derive(Debug)]
 pub(super) struct RangeSets {
     version: CniVersion,
-    /// Whether a subnet may have addresses that do not work: on record it may.
+    /// Whether the configuration is on record: a subnet may then have unusable addresses.
     recorded: bool,
     sets: Vec<RangeSet>,
 }
@@ -42,7 +42,7 @@ impl RangeSets {
         self.sets
     }
 
-    /// A list of sets, which are lists of ranges.
+    /// Reads a list of sets, each of them a list of ranges.
     pub(super) fn read_list(&mut self, node: &Node<'_>) -> Result<(), KeyError> {
         node.items(SETS)?.try_for_each(|set| {
             let read = |item: Node<'_>| self.range(&item.object(RANGE)?);
@@ -51,8 +51,9 @@ impl RangeSets {
         })
     }
 
-    /// A single range, whose keys stand in `ipam` itself. Without `subnet` there is none, whatever
-    /// stands beside it, as for host-local.
+    /// Reads a single range, whose keys stand in `ipam` itself.
+    ///
+    /// Without `subnet` there is no range, as for host-local.
     pub(super) fn read_shorthand(&mut self, ipam: &Object<'_>) -> Result<(), KeyError> {
         for key in ["rangeStart", "rangeEnd", "gateway"] {
             address(ipam, key)?;

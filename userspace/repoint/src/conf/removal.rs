@@ -1,8 +1,8 @@
-//! What DEL, PARK and GC read of a configuration.
+//! The keys of a configuration that DEL, PARK and GC read.
 //!
-//! A runtime calls DEL until it succeeds, and keeps the container as long: a key that DEL has no use
-//! for must not be what it fails for (CNI spec, section 2, DEL). That is so above all after an ADD
-//! that failed for that key.
+//! A runtime repeats DEL until it succeeds, and keeps the container until then. DEL therefore ignores
+//! errors in keys that it does not use (CNI spec, section 2, DEL). ADD may have failed for just such a
+//! key.
 
 use super::{
     CONCURRENT_BUILDS, Directories, Document, IpamConf, NAME, NetConf, OwnIpam, PoolConf,
@@ -17,8 +17,10 @@ use crate::{
 };
 
 impl NetConf {
-    /// Reads the network's name, the node's directories, the lists of valid attachments, which plugin
-    /// gives addresses, and how long these rest. A plugin or a time that cannot be read is none.
+    /// Reads the keys that DEL, PARK and GC use.
+    ///
+    /// These are the network's name, the node's directories, the lists of valid attachments, the plugin
+    /// that gives addresses, and the cooldown. A plugin or cooldown that cannot be read counts as absent.
     pub(super) fn read_removal(
         document: &Document,
         conf: &Object<'_>,
@@ -53,7 +55,7 @@ impl NetConf {
     }
 }
 
-/// Who gives addresses: of another plugin its name, of this one nothing.
+/// The address management: another plugin's name, or this plugin without its ranges.
 fn ipam(conf: &Object<'_>) -> IpamConf {
     let ipam = object(conf, "ipam").ok().flatten();
     let plugin = ipam.and_then(|ipam| addresses::delegated(&ipam).ok().flatten());

@@ -84,7 +84,9 @@ pub(super) fn runtime_dns(runtime: &Object<'_>) -> Result<Dns, KeyError> {
     })
 }
 
-/// Name servers are addresses; a link-local one may name its interface after a `%`.
+/// Checks that each name server is an address.
+///
+/// A link-local address may name its interface after a `%`.
 fn check_servers(dns: &Object<'_>, key: &str) -> Result<(), KeyError> {
     let Some(node) = dns.get(key) else {
         return Ok(());

@@ -1,9 +1,9 @@
-//! Keys that are spelt almost right.
+//! Refuses misspelt keys.
 //!
-//! A key that is not known is another program's, and none of our business. One that differs from a
-//! known key by its case or by one letter is a mistake, which would be silent: `ipmasq` leaves a network
-//! without masquerade, `maxslots` a pool without its limit. The spec lets a plugin refuse fields that it
-//! does not know (section 1).
+//! An unknown key belongs to another program, and is ignored. A key that differs from a known key by case
+//! or by one letter is a mistake that would go unnoticed: `ipmasq` leaves a network without masquerade,
+//! `maxslots` a pool without its limit. The spec lets a plugin refuse fields that it does not know
+//! (section 1).
 
 use super::{addresses, annotations::CAPABILITY, attachments};
 use crate::cni::json::{KeyError, Node, Object};
@@ -31,7 +31,7 @@ const NETWORK: [&str; 21] = [
     attachments::KEYS[0],
     attachments::KEYS[1],
 ];
-/// Keys of the spec that are nearly known ones: `cniVersions` is a list's.
+/// Keys of the spec that resemble known keys: lists have `cniVersions`.
 const SPECS: [&str; 1] = ["cniVersions"];
 const POOL: [&str; 15] = [
     "warm",
@@ -72,11 +72,11 @@ const IPAM: [&str; 10] = [
 const RANGE: [&str; 4] = ["subnet", "rangeStart", "rangeEnd", "gateway"];
 const ROUTE: [&str; 7] = ["dst", "gw", "mtu", "advmss", "priority", "table", "scope"];
 
-/// Refuses keys of a configuration that are known but for their case or one letter. What is of a wrong
-/// type is passed over: it is refused where it is read.
+/// Refuses keys that differ from known keys by case or one letter.
 ///
-/// Annotations are looked at where they are read. `prevResult` is other plugins', and so is `ipam` where
-/// another plugin gives addresses.
+/// The check skips values of a wrong type, which the code that reads them refuses, and annotations, which
+/// have a check of their own. `prevResult` belongs to other plugins, and so does `ipam` where another
+/// plugin gives addresses.
 pub(super) fn check(conf: &Object<'_>) -> Result<(), KeyError> {
     check_keys(conf, &NETWORK)?;
     within(conf, "pool", |pool| check_keys(pool, &POOL))?;
@@ -94,7 +94,9 @@ pub(super) fn check(conf: &Object<'_>) -> Result<(), KeyError> {
     })
 }
 
-/// The same of the keys that say what GC is to leave: without them it removes nothing.
+/// Refuses misspelt keys of GC's lists of valid attachments.
+///
+/// Without these lists GC removes nothing.
 pub(super) fn check_removal(conf: &Object<'_>) -> Result<(), KeyError> {
     check_keys(conf, &attachments::KEYS)
 }
@@ -154,8 +156,9 @@ fn each_item(
     list.items("").map_or(Ok(()), |mut items| items.try_for_each(|item| in_object(&item, &check)))
 }
 
-/// The known names that another may be meant for: the one that it differs from by case, or else those
-/// that it differs from by one letter.
+/// The known names that a misspelt name may stand for.
+///
+/// These are the names that differ from it by case, or else those that differ by one letter.
 pub(super) fn nearest(given: &str, known: &[&'static str]) -> Vec<&'static str> {
     let mut near: Vec<_> = known.iter().copied().filter(|known| is_near(given, known)).collect();
     if near.iter().any(|known| known.eq_ignore_ascii_case(given)) {
@@ -164,8 +167,9 @@ pub(super) fn nearest(given: &str, known: &[&'static str]) -> Vec<&'static str> 
     near
 }
 
-/// Whether two names are not the same, but are so but for case, or for one letter: one more, one less,
-/// another one, or two that changed places.
+/// Whether two names differ by case alone, or by one letter.
+///
+/// That letter is added, missing or another, or two neighbours have changed places.
 pub(super) fn is_near(given: &str, known: &str) -> bool {
     let (given, known) = (given.as_bytes(), known.as_bytes());
     if given == known || given.len().abs_diff(known.len()) > 1 {

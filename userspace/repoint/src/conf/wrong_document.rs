@@ -1,11 +1,11 @@
-//! What was given in the place of a plugin's configuration.
+//! Describes documents that are not a plugin's configuration.
 
 use serde_json::{Map, Value};
 
-/// Most of a text that an error repeats, in characters.
+/// Longest text that an error repeats, in characters.
 const LONGEST_SHOWN: usize = 40;
 
-/// What a text is that is no JSON.
+/// Describes a text that is not JSON.
 pub(super) fn of_text(text: &[u8]) -> String {
     if text.starts_with(b"\xef\xbb\xbf") {
         return "begins with a byte order mark, which JSON has none of: save it without".to_owned();
@@ -40,7 +40,9 @@ fn shown(text: &str) -> String {
     format!("{begin:?}")
 }
 
-/// What a JSON document is that is no plugin's configuration; none where it may be one.
+/// Describes a JSON document that cannot be a plugin's configuration.
+///
+/// None where it may be one.
 pub(super) fn of_value(value: &Value) -> Option<String> {
     match value {
         Value::Object(map) => of_object(map),
@@ -53,7 +55,7 @@ pub(super) fn of_value(value: &Value) -> Option<String> {
     }
 }
 
-/// A configuration names its plugin. Without that, other keys show what it is.
+/// Describes an object that has no key `type`, by its other keys.
 fn of_object(map: &Map<String, Value>) -> Option<String> {
     let has = |key| map.get(key).is_some_and(|value| !value.is_null());
     if has("type") {

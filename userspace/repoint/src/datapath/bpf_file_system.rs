@@ -10,7 +10,7 @@ use nix::{
 use super::DatapathError;
 use crate::failpoint;
 
-/// Where the kernel has an empty folder for it, and everybody expects it.
+/// The usual mount point, for which the kernel has an empty folder.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
 
 /// Ensures that `folder` is on a BPF file system, or will be when it is created: mounts one at

@@ -39,7 +39,7 @@ pub enum DatapathError {
         /// The kernel's word.
         source: io::Error,
     },
-    /// A folder or pin could not be seen to.
+    /// An operation on a folder or pin failed.
     #[error("cannot {action} {path}: {}", cause(source), path = path.display())]
     Folder {
         /// What was tried.
@@ -52,13 +52,13 @@ pub enum DatapathError {
     /// A folder is not the node's own.
     #[error(transparent)]
     Private(#[from] PrivateError),
-    /// Who loads or unloads holds a lock, which cannot be had.
+    /// The lock for loading or unloading cannot be taken.
     #[error("cannot load or unload the data plane: {0}")]
     Lock(#[from] LockError),
     /// The embedded object was refused.
     #[error("cannot load the eBPF object: {}", cause(source))]
     Load {
-        /// By whom, and why.
+        /// What refused it, and why.
         source: Box<EbpfError>,
     },
     /// The embedded object is not the one that this code belongs to.
@@ -156,7 +156,7 @@ pub enum DatapathError {
     Entry {
         /// What was tried.
         action: &'static str,
-        /// Whose entry.
+        /// The entry's key.
         key: String,
         /// The map's name.
         map: &'static str,

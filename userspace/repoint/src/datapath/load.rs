@@ -22,23 +22,23 @@ use crate::{
 /// What `ebpf/` compiles to.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/repoint.bpf.o"));
 
-/// File in `runDir` that loaders lock. It stays: removing it would let in two.
+/// File in `runDir` that loaders lock. No process removes it: otherwise two loaders could hold the lock.
 const LOCK: &str = "load.lock";
 
 /// Loads the data plane unless another process has done so meanwhile.
 ///
-/// Everything is pinned in a folder of another name, which then gets its own: a loader that is
-/// killed leaves nothing that is taken for a loaded data plane, and the next one removes it.
+/// The loader pins everything in a folder of another name, and then renames the folder. What a killed
+/// loader leaves never counts as a loaded data plane, and the next loader removes it.
 pub fn load(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
     let _lock = lock(run_dir)?;
     let pins = Pins::below(bpf_dir);
     if pins.exist()? { Ok(()) } else { load_locked(bpf_dir, &pins) }
 }
 
-/// Loads a new data plane in the place of one that is not whole, or where there is none. Its maps are
-/// empty, and what is attached keeps the old one's until it is attached anew.
+/// Loads a new data plane in place of a missing or incomplete one. Its maps are empty. Attached programs
+/// keep the old maps until new ones are attached.
 ///
-/// Of one that is whole nothing is touched.
+/// The function does not touch a complete data plane.
 pub fn reload(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
     let _lock = lock(run_dir)?;
     let pins = Pins::below(bpf_dir);
@@ -53,7 +53,7 @@ pub fn reload(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
     load_locked(bpf_dir, &pins)
 }
 
-/// Removes what a loader or unloader left that was killed. One that is at it is waited for.
+/// Removes what a killed loader or unloader left. It waits for a process that is loading or unloading.
 pub fn clear_abandoned(bpf_dir: &Path, run_dir: &Path) -> Result<(), DatapathError> {
     let _lock = lock(run_dir)?;
     Pins::below(bpf_dir).clear_partial()
@@ -86,10 +86,10 @@ fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Removes all pins below `bpf_dir`, of this layout version, and the folders that are empty then,
-/// `bpf_dir` being the last. Says whether there were any.
+/// Removes all pins of this layout version below `bpf_dir`. It also removes the folders that are empty
+/// then, `bpf_dir` being the last. Returns whether there were any pins.
 ///
-/// What is attached stays attached, until its interface goes.
+/// Attached programs stay attached, until their interface goes.
 pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
     if !bpf_dir.try_exists().map_err(DatapathError::folder("look for", bpf_dir))? {
         return Ok(false);
@@ -116,7 +116,7 @@ fn lock(run_dir: &Path) -> Result<Lock, DatapathError> {
 
 fn load_object() -> Result<Ebpf, DatapathError> {
     EbpfLoader::new()
-        // The verifier's log is what explains a refusal; its statistics nobody reads here.
+        // The verifier's log explains a refusal; the program does not read the verifier's statistics.
         .verifier_log_level(VerifierLogLevel::DEBUG)
         .load(OBJECT)
         .map_err(|source| DatapathError::Load { source: Box::new(source) })

@@ -50,8 +50,8 @@ impl Maps {
         Ok(Pins::existing(bpf_dir)?.as_ref().map(Self::open))
     }
 
-    /// Inode number of the folder of pins below `bpf_dir`, if it is there: another one is another
-    /// data plane's.
+    /// Inode number of the folder of pins below `bpf_dir`, if it exists. Another number means another
+    /// data plane.
     pub fn folder(bpf_dir: &Path) -> Result<Option<u64>, DatapathError> {
         Pins::below(bpf_dir).inode()
     }
@@ -95,7 +95,7 @@ impl Maps {
         }
     }
 
-    /// All endpoints, IPv4 first, else in no order. Of those that come and go meanwhile, one may be
+    /// All endpoints, IPv4 first, else in no order. An endpoint that comes or goes meanwhile may be
     /// missing, or there twice.
     pub fn endpoints(&self) -> Result<Vec<(IpAddr, Endpoint)>, DatapathError> {
         let v4 = self.endpoints_v4.entries()?.into_iter();
@@ -142,8 +142,8 @@ impl Maps {
         self.interfaces.remove(&InterfaceKey { ifindex }, &format_args!("interface {ifindex}"))
     }
 
-    /// All interfaces' indices and records, in no order. Of those that come and go meanwhile, one
-    /// may be missing, or there twice.
+    /// All interfaces' indices and records, in no order. An interface that comes or goes meanwhile may be
+    /// missing, or there twice.
     pub fn interfaces(&self) -> Result<Vec<(u32, Interface)>, DatapathError> {
         let entries = self.interfaces.entries()?.into_iter();
         Ok(entries.map(|(key, interface)| (key.ifindex, interface)).collect())

@@ -77,8 +77,8 @@ impl<K: Pod, V: Pod> PinnedMap<K, V> {
         })
     }
 
-    /// All entries. One that is made meanwhile may be missing, and when one is removed meanwhile,
-    /// the kernel may begin again, and others come twice.
+    /// All entries. An entry that is made meanwhile may be missing. When an entry is removed meanwhile,
+    /// the kernel may begin again, so that other entries come twice.
     pub fn entries(&self) -> Result<Vec<(K, V)>, DatapathError> {
         self.with(|map| {
             let entries: Result<_, _> = map.iter().collect();

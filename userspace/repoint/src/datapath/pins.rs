@@ -56,8 +56,8 @@ impl Pins {
         &self.folder
     }
 
-    /// The folder while it is not whole: being filled, being emptied, or left by a process that was
-    /// killed over it.
+    /// The folder's path while the folder is incomplete. A process is filling or emptying it, or was
+    /// killed over that.
     pub fn partial(&self) -> PathBuf {
         // Not an extension: the BPF file system reserves names with a dot (bpf_lookup).
         self.folder.with_file_name(format!("v{LAYOUT_VERSION}-partial"))

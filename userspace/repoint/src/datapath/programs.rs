@@ -57,8 +57,8 @@ pub fn program_id(bpf_dir: &Path, name: &str) -> Result<Option<u32>, DatapathErr
     pins.map(|pins| open(pins.path(name)).map(|(_, id)| id)).transpose()
 }
 
-/// A program, and its number. By way of the number, and not by `SchedClassifier::from_pin`: that asks the kernel for
-/// all its BPF features first, which takes a hundred times as long.
+/// Opens a pinned program; returns it with its number. It does not use `SchedClassifier::from_pin`, which
+/// asks the kernel for all its BPF features first and takes a hundred times as long.
 fn open(path: PathBuf) -> Result<(ProgramFd, u32), DatapathError> {
     let info = ProgramInfo::from_pin(&path);
     info.and_then(|info| Ok((info.fd()?, info.id())))

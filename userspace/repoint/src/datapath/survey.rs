@@ -11,7 +11,7 @@ use super::{DatapathError, FROM_CONTAINER, Pins, TO_CONTAINER, load::is_loading,
 pub struct PinsSeen {
     /// What of this layout version is missing; none: the folder is not there at all.
     pub missing: Option<Vec<&'static str>>,
-    /// A folder that is not whole, and that nobody is loading into.
+    /// There is an incomplete folder, and no process is loading into it.
     pub abandoned: bool,
     /// Names of what else is there: other layout versions, and what is not ours.
     pub others: Vec<String>,

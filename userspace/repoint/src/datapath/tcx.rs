@@ -147,7 +147,7 @@ fn open(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads the attribute alone.
     let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut by_id) }?;
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel opened it for this call, and nobody else has it.
+    // SAFETY: the kernel opened it for this call, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -17,27 +17,28 @@ pub struct Pool<'a> {
     pub network: &'a NetworkName,
     /// A container gets one address of each.
     pub sets: &'a [RangeSet],
-    /// The address given last of each set: the search goes on after it, so that an address rests
-    /// for as long as possible before it is given again.
+    /// The address that each set gave last.
+    ///
+    /// The search continues after it, so that a released address rests for as long as possible.
     pub last: &'a [Option<IpAddr>],
-    /// What the node has of them itself.
+    /// Addresses of the node and of its routers.
     pub node: &'a NodeAddresses,
-    /// Whether an address that rests is given where no other is left.
+    /// Whether an address in cooldown is given where no other is left.
     pub cooldown_yields: bool,
 }
 
 /// Whether an address can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// It can.
+    /// The address can be given.
     Free,
-    /// It rests after its last use until this time.
+    /// The address is in cooldown until this time.
     CoolingDown(u64),
-    /// It is in use.
+    /// The address is in use.
     Taken,
 }
 
-/// No address can be had.
+/// Why an address cannot be allocated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllocateError {
     /// There is nothing to allocate from.
@@ -63,7 +64,7 @@ pub enum AllocateError {
         /// What else is in the ranges: repoint's own addresses and the node's.
         reserved: String,
     },
-    /// The address asked for belongs to no range.
+    /// The requested address belongs to no range.
     #[error("network {network} has no range with the requested address {address}, only {ranges}")]
     RequestedNotInRange {
         /// The network.
@@ -73,7 +74,7 @@ pub enum AllocateError {
         /// The network's ranges.
         ranges: String,
     },
-    /// Two addresses are asked for where there is one to give.
+    /// The call requests two addresses of one range set.
     #[error(
         "network {network} gives one address of {ranges}, but both {first} and {second} are requested"
     )]
@@ -82,22 +83,22 @@ pub enum AllocateError {
         network: NetworkName,
         /// The ranges.
         ranges: String,
-        /// The one.
+        /// The first requested address.
         first: IpAddr,
-        /// The other.
+        /// The second requested address.
         second: IpAddr,
     },
-    /// The address asked for is not a container's to have.
+    /// The requested address is reserved.
     #[error("the requested address {address} of network {network} is {reserved}: ask for another")]
     RequestedReserved {
         /// The network.
         network: NetworkName,
         /// The address.
         address: IpAddr,
-        /// Whose it is.
+        /// Why it is reserved.
         reserved: Reserved,
     },
-    /// The address asked for is another's.
+    /// The requested address is in use.
     #[error("the requested address {address} of network {network} is in use")]
     RequestedTaken {
         /// The network.
@@ -119,12 +120,14 @@ impl AllocateError {
     }
 }
 
-/// Chooses one address of each set of a pool: the requested one, where one of the set's is
-/// requested, or else the first free one after the last given. Where none is free and rests yield, it
-/// is the one whose rest ends first. A requested address need not have rested.
+/// Chooses one address of each set of a pool.
 ///
-/// `availability` is asked once where the next address is free, and for every address of a set only
-/// where none is.
+/// A requested address of the set comes first, even during its cooldown. Otherwise the search takes the
+/// first free address after the address given last. Where no address is free and cooldowns yield, it
+/// takes the address whose cooldown ends first.
+///
+/// The search calls `availability` once where the next address is free, and for every address of a set
+/// only where none is free.
 pub fn allocate<E: From<AllocateError>>(
     pool: &Pool<'_>,
     requested: &[IpAddr],
@@ -148,14 +151,14 @@ impl<'a> Pool<'a> {
         self.sets.iter().find_map(|set| set.range_of(address))
     }
 
-    /// Why no container may have the address, whichever range of the pool it is in.
+    /// Why the pool reserves the address, in any of its ranges.
     fn reserves(&self, address: IpAddr) -> Option<Reserved> {
         let mut ranges = self.sets.iter().flat_map(RangeSet::ranges);
         let by_range = ranges.find_map(|range| range.reserves(address));
         by_range.or_else(|| reserved::by_node(self.node, address))
     }
 
-    /// The one address of a set that is requested.
+    /// The requested address of a set, if there is one.
     fn requested_of<'s>(
         &self,
         set: &'s RangeSet,

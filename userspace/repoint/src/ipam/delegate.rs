@@ -26,13 +26,13 @@ use crate::{
 /// How long a plugin may take. The `dhcp` plugin by itself waits for a lease for 62 s.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// File in `runDir` of which bytes are locked. It stays empty.
+/// Lock file in `runDir`: calls lock single bytes of it. It stays empty.
 const LOCKS: &str = "ipam.lock";
 
 /// Most of a plugin's output that an error repeats, in characters.
 const LONGEST_SHOWN: usize = 300;
 
-/// Another plugin, and what it is called with: what this one was called with itself.
+/// Another plugin, which gets the parameters of the present call.
 #[derive(Debug)]
 pub struct Delegate<'a> {
     executable: PathBuf,
@@ -42,7 +42,9 @@ pub struct Delegate<'a> {
     lock: Option<AttachmentLock>,
 }
 
-/// Where one call of a plugin for an attachment waits for another: a file, and the byte of the attachment.
+/// The lock of an attachment: a file, and a byte of it.
+///
+/// A call of a delegated plugin waits there for an earlier call for the same attachment.
 #[derive(Debug, Clone)]
 pub struct AttachmentLock {
     path: PathBuf,
@@ -50,8 +52,9 @@ pub struct AttachmentLock {
 }
 
 impl AttachmentLock {
-    /// The lock of an attachment in a node's run folder; none where there is no such folder, and so no
-    /// other call.
+    /// The lock of an attachment in a node's run directory.
+    ///
+    /// None where that directory is missing, so that no other call can run.
     #[must_use]
     pub fn of(run_dir: &Path, attachment: &AttachmentId) -> Option<Self> {
         let AttachmentId { network, container, ifname } = attachment;
@@ -61,7 +64,7 @@ impl AttachmentLock {
     }
 }
 
-/// A delegated plugin did not do its part.
+/// Why a delegated plugin failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DelegateError {
     /// There is no list of directories to look in.
@@ -70,7 +73,7 @@ pub enum DelegateError {
         /// The plugin.
         plugin: PluginName,
     },
-    /// No directory holds it.
+    /// No directory of `CNI_PATH` holds the plugin.
     #[error("found no executable of the plugin {plugin}, which ipam.type names, in {path:?}")]
     NotFound {
         /// The plugin.
@@ -81,7 +84,7 @@ pub enum DelegateError {
     /// An earlier call for the same attachment has not ended.
     #[error("an earlier call of an IPAM plugin for this attachment has not ended")]
     Busy(#[from] LockError),
-    /// It could not be run to its end.
+    /// The plugin could not be run to its end.
     #[error("running {} for {command}", executable.display())]
     Execute {
         /// The executable.
@@ -91,10 +94,10 @@ pub enum DelegateError {
         /// Why.
         source: ExecuteError,
     },
-    /// It answered with an error.
+    /// The plugin answered with an error.
     #[error(transparent)]
     Refused(CniError),
-    /// It failed without saying why in the protocol's way.
+    /// The plugin failed without a CNI error.
     #[error("{} failed at {command} ({status}) and printed {output:?}", executable.display())]
     Failed {
         /// The executable.
@@ -106,7 +109,7 @@ pub enum DelegateError {
         /// What it printed.
         output: String,
     },
-    /// Its result cannot be used.
+    /// The plugin's result cannot be used.
     #[error("{} answered {command} with {output:?}", executable.display())]
     BadResult {
         /// The executable.
@@ -164,42 +167,49 @@ impl<'a> Delegate<'a> {
         Ok(Self { executable, version, variables, input, lock: None })
     }
 
-    /// Has ADD and DEL wait for an earlier call for the same attachment: that goes on when the process that
-    /// made it is killed, and what it reserves then would belong to no attachment.
+    /// Makes ADD and DEL wait for an earlier call for the attachment.
+    ///
+    /// A plugin continues when the process that called it is killed. An address that the plugin reserves
+    /// then would belong to no attachment.
     #[must_use]
     pub fn locked(self, lock: Option<AttachmentLock>) -> Self {
         Self { lock, ..self }
     }
 
-    /// Has it allocate. After an error, [`Self::del`] is due (CNI spec, section 4).
+    /// Calls ADD: the plugin allocates addresses.
+    ///
+    /// After an error the caller calls [`Self::del`] (CNI spec, section 4).
     pub fn add(&self) -> Result<CniResult, DelegateError> {
         let output = self.call("ADD", self.input)?;
         CniResult::from_json(&output, self.version)
             .map_err(|source| self.bad_result("ADD", &output, source))
     }
 
-    /// Has it release what the attachment holds.
+    /// Calls DEL: the plugin releases what the attachment holds.
     pub fn del(&self) -> Result<(), DelegateError> {
         self.call("DEL", self.input).map(drop)
     }
 
-    /// Has it check what the attachment holds.
+    /// Calls CHECK: the plugin checks what the attachment holds.
     pub fn check(&self) -> Result<(), DelegateError> {
         self.call("CHECK", self.input).map(drop)
     }
 
-    /// Has it release what no valid attachment holds. Nothing is done where it is too old to know
-    /// GC.
+    /// Calls GC: the plugin releases what no valid attachment holds.
+    ///
+    /// A plugin that is too old for GC is not called.
     pub fn gc(&self) -> Result<(), DelegateError> {
         self.call_latest("GC")
     }
 
-    /// Asks whether it can allocate. One that is too old to know STATUS can.
+    /// Calls STATUS: the plugin reports whether it can allocate.
+    ///
+    /// A plugin that is too old for STATUS counts as able to allocate.
     pub fn status(&self) -> Result<(), DelegateError> {
         self.call_latest("STATUS")
     }
 
-    /// Calls a verb that version 1.1.0 brought.
+    /// Calls a verb of version 1.1.0, if the plugin supports that version.
     fn call_latest(&self, command: &'static str) -> Result<(), DelegateError> {
         if !self.supports(CniVersion::V1_1_0)? {
             return Ok(());
@@ -207,12 +217,12 @@ impl<'a> Delegate<'a> {
         self.call(command, self.input).map(drop)
     }
 
-    /// Whether its answer to VERSION lists a version.
+    /// Whether the plugin's answer to VERSION lists a version.
     fn supports(&self, version: CniVersion) -> Result<bool, DelegateError> {
         let input = format!("{{\"cniVersion\":\"{}\"}}", self.version);
         let output = match self.call("VERSION", input.as_bytes()) {
             Ok(output) => output,
-            // It is of before 0.2.0, which brought VERSION.
+            // The plugin is older than 0.2.0, which added VERSION.
             Err(DelegateError::Refused(_)) => return Ok(false),
             Err(error) => return Err(error),
         };
@@ -221,7 +231,7 @@ impl<'a> Delegate<'a> {
         Ok(versions.iter().any(|supported| supported == version.as_str()))
     }
 
-    /// Runs it once; what it printed.
+    /// Runs the plugin once, and returns its output.
     fn call(&self, command: &'static str, input: &[u8]) -> Result<Vec<u8>, DelegateError> {
         let mut variables = self.variables.clone();
         variables.push(("CNI_COMMAND", command.into()));
@@ -230,7 +240,7 @@ impl<'a> Delegate<'a> {
             .map(|AttachmentLock { path, byte }| ByteLock::take(path, *byte, LOCK_TIMEOUT))
             .transpose();
         let lock = match taken {
-            // What an earlier call left running may hold it for ever: DEL has waited long enough.
+            // A process of an earlier call may hold the lock for ever: DEL continues without it.
             Err(error) if error.is_held() && command == "DEL" => None,
             taken => taken?,
         };
@@ -301,8 +311,10 @@ mod tests {
 
     use super::*;
 
-    /// A directory with an executable plugin `p`, a shell script. A child writes it: were it open
-    /// for writing here, another test's child could hold it open, and it could not be executed.
+    /// A directory with an executable plugin `p`, a shell script.
+    ///
+    /// A child process writes the file. If this process opened it for writing, a child of another
+    /// test could inherit the descriptor, and executing the file would fail.
     fn plugin(script: &str) -> TempDir {
         let directory = TempDir::new().unwrap();
         let write = "cat > \"$0\" && chmod 755 \"$0\"";

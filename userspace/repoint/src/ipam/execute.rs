@@ -22,7 +22,7 @@ const MOST_OUTPUT: u64 = 1 << 20;
 
 use crate::{lock::ByteLock, netns::keep_to_this_process};
 
-/// What became of a process.
+/// A process that has ended.
 #[derive(Debug)]
 pub(super) struct Finished {
     /// Its exit status.
@@ -48,7 +48,7 @@ pub enum ExecuteError {
     /// Its standard output is longer than any result.
     #[error("its standard output is longer than {0} bytes")]
     TooLong(u64),
-    /// It was killed, having taken too long.
+    /// It took too long, and was killed.
     #[error("it did not finish within {} s and was killed", .0.as_secs())]
     Timeout(Duration),
 }
@@ -64,13 +64,13 @@ impl Drop for Guarded {
     }
 }
 
-/// Runs an executable, with the given variables over this process's own environment, and with
-/// this process's standard error.
+/// Runs an executable to its end, or kills it after `limit`.
 ///
-/// Standard input and output are files in memory, not pipes: neither side can then block the other,
-/// and what the executable leaves running cannot keep us waiting. Should this process be killed,
-/// the executable still finds all its input and an output to write to, and ends by itself. It inherits
-/// `lock`, and so holds that until it ends.
+/// The executable inherits this process's standard error and environment; `variables` override the
+/// latter. Standard input and output are files in memory, not pipes: neither side can block the other,
+/// and a process that the executable leaves behind cannot delay the caller. If this process is killed,
+/// the executable still has all its input and an output to write to, and ends by itself. The executable
+/// inherits `lock`, and so holds the lock until it ends.
 pub(super) fn execute(
     executable: &Path,
     variables: &[(&'static str, OsString)],
@@ -94,7 +94,7 @@ pub(super) fn execute(
     Ok(Finished { status, output: content(&mut output)? })
 }
 
-/// Waits for a child's end, kills it after the time.
+/// Waits for a child's end, and kills the child after `limit`.
 fn wait(mut child: Guarded, limit: Duration) -> Result<ExitStatus, ExecuteError> {
     let pid = Pid::from_child(&child.0);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(errno("pidfd_open"))?;

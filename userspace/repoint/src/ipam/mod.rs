@@ -1,6 +1,6 @@
 //! Address management: this plugin's own, as pure functions, and by another plugin.
 //!
-//! What is taken is the caller's to know; nothing here keeps records.
+//! The caller knows which addresses are in use; this module keeps no records.
 
 pub mod allocate;
 pub mod delegate;

@@ -1,5 +1,4 @@
-//! Ranges of addresses, with the rules of the `host-local` plugin, whose configuration this
-//! plugin takes.
+//! Ranges of addresses, with the keys and rules of the `host-local` plugin.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
@@ -16,7 +15,7 @@ pub struct Range {
     bits: RangeInclusive<u128>,
 }
 
-/// A range that cannot be.
+/// Why a range is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// The subnet's address has bits beyond the prefix.
@@ -31,13 +30,13 @@ pub enum RangeError {
         /// Longest prefix that can be used.
         longest: u8,
     },
-    /// The first address is elsewhere.
+    /// The first address is outside the subnet.
     #[error("it is not in the subnet {subnet}")]
     StartOutside {
         /// The subnet.
         subnet: IpNet,
     },
-    /// The last address is elsewhere.
+    /// The last address is outside the subnet.
     #[error("it is not in the subnet {subnet}")]
     EndOutside {
         /// The subnet.
@@ -77,11 +76,11 @@ impl RangeError {
 }
 
 impl Range {
-    /// A range of a subnet.
+    /// Makes a range of a subnet.
     ///
-    /// Where they are not given: the first address is the one after the network's, the last is the
-    /// subnet's last (IPv4: the one before the broadcast address), and the gateway is the one after
-    /// the network's. The gateway is never handed out, but need not be in the subnet.
+    /// By default the first address follows the network address, the last address is the subnet's last
+    /// (IPv4: the address before the broadcast address), and the gateway follows the network address.
+    /// The gateway is never handed out, but need not be in the subnet.
     pub fn new(
         subnet: IpNet,
         start: Option<IpAddr>,
@@ -159,7 +158,7 @@ impl Range {
         self.subnet.addr().is_ipv4()
     }
 
-    /// Whether an address is in both.
+    /// Whether both ranges share an address.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.is_ipv4() == other.is_ipv4()
@@ -167,13 +166,15 @@ impl Range {
             && other.bits.start() <= self.bits.end()
     }
 
-    /// The addresses after one of the range's, in order; all where none is given.
+    /// The range's addresses after `address`, in order; all where it is none.
     pub(super) fn after(&self, address: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
         let next = address.map_or(Some(*self.bits.start()), |last| to_bits(last).checked_add(1));
         self.addresses(next.map_or(NOTHING, |next| next..=*self.bits.end()))
     }
 
-    /// The addresses up to one of the range's and with it, in order; nothing where none is given.
+    /// The range's addresses up to and with `address`, in order.
+    ///
+    /// Nothing where `address` is none.
     pub(super) fn up_to(&self, address: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
         self.addresses(address.map_or(NOTHING, |last| *self.bits.start()..=to_bits(last)))
     }
@@ -184,7 +185,7 @@ impl Range {
     }
 }
 
-/// A range of numbers without any.
+/// An empty range of numbers.
 const NOTHING: RangeInclusive<u128> = RangeInclusive::new(1, 0);
 
 fn check_subnet(subnet: IpNet) -> Result<(), RangeError> {
@@ -229,7 +230,7 @@ fn to_bits(address: IpAddr) -> u128 {
     }
 }
 
-/// The address of a number, of the family of another address.
+/// The address of a number, in the family of another address.
 fn from_bits(bits: u128, family: IpAddr) -> IpAddr {
     match (family, u32::try_from(bits)) {
         (IpAddr::V4(_), Ok(bits)) => IpAddr::V4(bits.into()),

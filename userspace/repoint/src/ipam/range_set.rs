@@ -4,11 +4,11 @@ use std::{fmt, net::IpAddr};
 
 use super::Range;
 
-/// Ranges of one family of which a container gets one address.
+/// Ranges of one family; a container gets one address of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSet(Vec<Range>);
 
-/// Ranges that cannot stand together.
+/// Why ranges cannot form a set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeSetError {
     /// No range at all.
@@ -20,9 +20,9 @@ pub enum RangeSetError {
     /// An address is in two ranges.
     #[error("the ranges {first} and {second} overlap")]
     Overlap {
-        /// The one.
+        /// The first range.
         first: String,
-        /// The other.
+        /// The second range.
         second: String,
     },
 }
@@ -63,8 +63,9 @@ impl RangeSet {
         self.0.iter().try_for_each(|range| check_apart(range, &other.0))
     }
 
-    /// Every address once, reserved ones included, in order, beginning after the given one if
-    /// that is in the set.
+    /// Every address of the set once, in order, reserved addresses included.
+    ///
+    /// The order begins after `last` if that is in the set.
     pub(super) fn addresses_after(
         &self,
         last: Option<IpAddr>,

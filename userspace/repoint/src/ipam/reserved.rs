@@ -10,15 +10,17 @@ use repoint_common::GATEWAY_V4;
 
 use super::RangeSet;
 
-/// A block of which no address works as a container's.
+/// A block whose addresses do not work in a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
     prefix: IpNet,
     what: &'static str,
 }
 
-/// The blocks. The others of the special registries (RFC 6890) work on a node: private and shared
-/// addresses, those for documentation, 240.0.0.0/4 without its last; IPv4's link-local ones too.
+/// Every block whose addresses do not work in a container.
+///
+/// The other blocks of the special-purpose registries (RFC 6890) work on a node: private, shared and
+/// documentation addresses, 240.0.0.0/4 without its last address, and IPv4 link-local addresses.
 const BLOCKS: [Block; 8] = [
     v4([0, 0, 0, 0], 8, "addresses of this network (RFC 1122)"),
     v4([127, 0, 0, 0], 8, "loopback addresses"),
@@ -44,7 +46,7 @@ const fn v6(words: [u16; 2], length: u8, what: &'static str) -> Block {
 }
 
 impl Block {
-    /// The block that a prefix has addresses of.
+    /// The block that a prefix overlaps.
     #[must_use]
     pub fn of(prefix: IpNet) -> Option<Self> {
         let overlaps =
@@ -52,7 +54,7 @@ impl Block {
         BLOCKS.into_iter().find(overlaps)
     }
 
-    /// The block of an address that no router has either.
+    /// The block of an address that a router cannot have either.
     #[must_use]
     pub fn of_router(address: IpAddr) -> Option<Self> {
         Self::of(address.into()).filter(|block| *block != LINK_LOCAL)
@@ -68,14 +70,14 @@ impl fmt::Display for Block {
 /// Addresses that the node has, and those of its routers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeAddresses {
-    /// Of its interfaces.
+    /// Addresses of its interfaces.
     pub own: Vec<IpAddr>,
-    /// Of the routers that its default routes lead to.
+    /// Addresses of the routers of its default routes.
     pub routers: Vec<IpAddr>,
 }
 
 impl NodeAddresses {
-    /// Those that are in a range.
+    /// Keeps the addresses that are in a range.
     #[must_use]
     pub fn within(mut self, sets: &[RangeSet]) -> Self {
         let is_within = |address: &IpAddr| sets.iter().any(|set| set.range_of(*address).is_some());
@@ -84,7 +86,9 @@ impl NodeAddresses {
         self
     }
 
-    /// Those that are in a range, and the containers' gateway if it is, with what they are.
+    /// The reserved addresses that are in a range, each with its reason.
+    ///
+    /// The containers' gateway is among them if it is in a range.
     #[must_use]
     pub fn reserved(&self, sets: &[RangeSet]) -> Vec<(IpAddr, Reserved)> {
         let gateway = [IpAddr::from(GATEWAY_V4)];
@@ -104,11 +108,11 @@ pub enum Reserved {
     Network,
     /// It is a subnet's broadcast address.
     Broadcast,
-    /// It is what every container has for a gateway.
+    /// It is the gateway of every container.
     ContainersGateway,
-    /// It is the node's.
+    /// It is an address of the node.
     Node,
-    /// It is of a router of the node's.
+    /// It is an address of a router of the node.
     Router,
 }
 
@@ -125,7 +129,7 @@ impl fmt::Display for Reserved {
     }
 }
 
-/// Why no container gets an address, whatever range it is in.
+/// Why the node reserves an address, in any range.
 pub(super) fn by_node(node: &NodeAddresses, address: IpAddr) -> Option<Reserved> {
     if address == IpAddr::from(GATEWAY_V4) {
         return Some(Reserved::ContainersGateway);
@@ -136,7 +140,7 @@ pub(super) fn by_node(node: &NodeAddresses, address: IpAddr) -> Option<Reserved>
     node.routers.contains(&address).then_some(Reserved::Router)
 }
 
-/// Why an address that another plugin gave is no container's.
+/// Why a container cannot have an address that another plugin gave.
 #[must_use]
 pub fn unusable(node: &NodeAddresses, address: IpAddr) -> Option<String> {
     let block = Block::of(address.into()).map(|block| format!("in {block}"));

@@ -24,7 +24,9 @@ pub fn read(path: &Path) -> Result<Dns, ResolvConfError> {
         .map_err(|source| ResolvConfError { path: path.to_owned(), source })
 }
 
-/// As host-local reads it: lists add up, the last `domain` counts, what is unknown is skipped.
+/// Parses the text as host-local does.
+///
+/// Lists add up, the last `domain` counts, and unknown lines are skipped.
 fn parse(text: &str) -> Dns {
     let mut dns = Dns::default();
     for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {

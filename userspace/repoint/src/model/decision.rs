@@ -11,10 +11,10 @@ use super::InvalidValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// With a configuration that is there already, its own first; or else as by [`Mode::Replicate`].
+    /// With an existing configuration, first its function's own; or else as [`Mode::Replicate`].
     #[default]
     Reuse,
-    /// With a new instance of the template, which nobody has used before.
+    /// With a new instance of the template, which no container has used.
     Replicate,
     /// In the container's own namespace.
     None,

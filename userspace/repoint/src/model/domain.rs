@@ -1,16 +1,16 @@
-//! Trust domains: whose containers may follow each other in one namespace.
+//! Trust domains: the containers that may have one namespace, one after the other.
 
 use std::fmt;
 
 use super::{FunctionKey, PoolPolicy, Scope, Tenant};
 
-/// The users that may have one namespace, one after the other.
+/// The containers that may have one namespace, one after the other.
 ///
-/// A slot's domain is recorded at its first use and never changes. What another domain gets is
+/// A slot's domain is recorded at its first use and never changes. A container of another domain gets
 /// another namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Domain {
-    /// One container: nobody follows it.
+    /// One container: no other container gets its namespace.
     Container,
     /// One function of a tenant.
     Function(Option<Tenant>, FunctionKey),
@@ -43,7 +43,7 @@ impl Domain {
         }
     }
 
-    /// Whether a container of the domain `next` may have what one of this domain had.
+    /// Whether a container of `next` may have a slot of this domain.
     #[must_use]
     pub fn admits(&self, next: &Self) -> bool {
         self.is_shared() && self == next
@@ -55,7 +55,9 @@ impl Domain {
         *self != Self::Container
     }
 
-    /// Whether a pool of this policy has such domains: one of a narrower scope does not.
+    /// Whether a pool of this policy can have this domain.
+    ///
+    /// A pool of a narrower scope cannot.
     #[must_use]
     pub fn is_within(&self, policy: &PoolPolicy) -> bool {
         let is_known = |tenant: &Option<Tenant>| tenant.is_some() || policy.share_without_tenant;

@@ -38,7 +38,7 @@ fn is_cni_word(text: &str) -> bool {
 const WORD: &str =
     "must start with a letter or digit and hold only letters, digits, '_', '.' and '-'";
 
-/// A text that `$wrong` finds nothing wrong with: it says what would be right otherwise.
+/// A text type; `$wrong` returns what is wrong with a text, if anything.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $what:literal, $wrong:path) => {
         $(#[$doc])*
@@ -106,7 +106,7 @@ text! {
     FunctionKey, "function", wrong_label
 }
 text! {
-    /// Name of a tenant: whom functions belong to. Free text.
+    /// Name of a tenant, to which functions belong. Free text.
     Tenant, "tenant", wrong_label
 }
 text! {
@@ -114,7 +114,9 @@ text! {
     TemplateName, "template name", wrong_template
 }
 
-/// Two of them and an interface name are a key of the database, which takes 511 bytes.
+/// What is wrong with a word of the CNI spec.
+///
+/// Two words and an interface name form a key of the database, of at most 511 bytes.
 fn wrong_word(text: &str) -> Option<&'static str> {
     match text {
         _ if !is_cni_word(text) => Some(WORD),
@@ -123,7 +125,9 @@ fn wrong_word(text: &str) -> Option<&'static str> {
     }
 }
 
-/// With a network and an interface it is a key of the database.
+/// What is wrong with a template's name.
+///
+/// Network, interface and template form a key of the database.
 fn wrong_template(text: &str) -> Option<&'static str> {
     match text {
         _ if !is_cni_word(text) => Some(WORD),
@@ -220,17 +224,18 @@ impl fmt::Display for SlotId {
     }
 }
 
-/// What the slots of a pool are built from, as a digest: a slot of another key is not what the
-/// configuration asks for. Zeros stand for no pool.
+/// Digest of what the slots of a pool are built from.
+///
+/// A slot of another key does not match the configuration. Zeros stand for no pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PoolKey(pub [u8; 16]);
 
-/// The number that policy speaks of; 0 means parked.
+/// The number that stands for a network in the maps; 0: parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity(pub u32);
 
 impl Identity {
-    /// Of a slot that is not in use: the programs drop what it sends and what is sent to it.
+    /// Identity of a slot that is not in use: the programs drop packets from and to it.
     pub const PARKED: Self = Self(0);
 }
 
@@ -293,7 +298,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// What a runtime knows an attachment by, within a network (CNI spec, section 2).
+/// Identifies an attachment on a node (CNI spec, section 2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AttachmentId {
     /// The network.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a container is not given a prepared slot.
+/// Why a container gets no slot of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decline {
     /// The mode is `none`.
@@ -13,16 +13,17 @@ pub enum Decline {
     PrevResult,
     /// The runtime asks for an address, a range or a MAC address of its own.
     Requested,
-    /// The path leads to a process, which is inside already and will not look at it again.
+    /// The path leads to a process, which stays in its present namespace.
     ProcessInside,
     /// The namespace is owned by another user namespace, which a slot's would not be.
     UserNamespace,
     /// The namespace holds another interface than `lo`.
     Interfaces,
-    /// IPv6 is switched off in the namespace, and the network gives IPv6 addresses: setting the same in
-    /// a slot's would take its addresses away.
+    /// IPv6 is disabled in the namespace, and the network gives IPv6 addresses.
+    ///
+    /// Disabling IPv6 in a slot's namespace as well would remove the slot's addresses.
     Ipv6Disabled,
-    /// This process is in another mount namespace than the one that has the slots' namespaces.
+    /// This process is in a mount namespace without the slots' namespaces.
     MountNamespace,
     /// The pool has as many slots as it may have, and none is free.
     Full,
@@ -90,7 +91,7 @@ impl fmt::Display for Decline {
 pub enum Outcome {
     /// By the slot that the same function had used.
     Reused,
-    /// By a slot that was ready for anybody whom the scope allows.
+    /// By a slot that was ready for any container within the scope.
     Warm,
     /// By a slot that was built for it, since none was ready.
     Built,
@@ -110,7 +111,7 @@ impl Outcome {
         }
     }
 
-    /// Whether nothing had to be built.
+    /// Whether a slot that waited served the ADD.
     #[must_use]
     pub const fn is_hit(self) -> bool {
         matches!(self, Self::Reused | Self::Warm)

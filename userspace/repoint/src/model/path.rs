@@ -85,7 +85,7 @@ impl FromStr for Hook {
 #[serde(rename_all = "lowercase")]
 pub enum LinkLocal {
     /// They are dropped. A cloud's metadata service has a link-local address, and gives credentials of
-    /// the node to whatever asks.
+    /// the node to any client.
     #[default]
     Deny,
     /// They go where the node's routes send them.

@@ -1,4 +1,4 @@
-//! Pools: their names, whom they are for, and how many slots they hold.
+//! Pools: their names, scopes and sizes.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -25,9 +25,10 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// Who shares a trust domain: whose containers may follow each other in one namespace.
+/// How wide a trust domain is.
 ///
-/// They are in order: a greater one lets more share one.
+/// The containers of a trust domain may have one namespace, one after the other. Scopes are ordered: a
+/// greater scope makes wider domains.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -67,23 +68,24 @@ impl FromStr for Scope {
     }
 }
 
-/// How many slots a pool holds, for whom, and for how long.
+/// The size, the scope and the times of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolPolicy {
-    /// Slots that should be ready for anybody at any time.
+    /// Slots to keep ready for any container.
     pub warm: u32,
     /// Most slots in all, those in use included.
     pub max: u32,
-    /// Who shares a trust domain.
+    /// How wide a trust domain is.
     pub scope: Scope,
     /// Whether containers without a tenant share a trust domain.
     pub share_without_tenant: bool,
-    /// Most slots that a tenant may have, with those in use and namespaces that outlive their slot;
-    /// none: as many as there may be.
+    /// Most slots that a tenant may have; none: no limit of its own.
+    ///
+    /// Slots in use count, and so do namespaces that outlive their slot.
     pub slots_per_tenant: Option<u32>,
-    /// Most slots that wait for one function of one tenant, likewise.
+    /// Most slots that wait for one function of one tenant; none: no limit.
     pub parked_per_function: Option<u32>,
-    /// Most slots that wait for functions of one tenant, likewise.
+    /// Most slots that wait for functions of one tenant; none: no limit.
     pub parked_per_tenant: Option<u32>,
     /// How long a slot waits for its function; none: for ever.
     pub idle_ttl: Option<Duration>,

@@ -58,8 +58,8 @@ pub fn add_filter(
     put_filter(ifindex, direction, program, name, NLM_F_EXCL)
 }
 
-/// Attaches a loaded program in the place of the one that is attached, if one is: no packet is seen
-/// by neither.
+/// Attaches a loaded program, and replaces the attached one, if any. No packet passes without a program
+/// meanwhile.
 #[must_use]
 pub fn replace_filter(
     ifindex: u32,
@@ -95,8 +95,8 @@ fn put_filter(
 /// Requests that are made at once: as many as their answers fit into a socket's buffer.
 const AT_ONCE: usize = 64;
 
-/// Numbers of the programs that are attached to interfaces, each in one direction, where ours are;
-/// none where none is, or the interface is gone.
+/// Number of the program at our filter of each interface and direction. None if there is no such program,
+/// or no such interface.
 pub fn attached_programs(
     socket: &mut RouteSocket,
     places: &[(u32, Direction)],
@@ -151,8 +151,8 @@ pub fn filters(
         .collect())
 }
 
-/// Names of all filters of an interface in one direction, in their order: of programs their own, of
-/// others their kind.
+/// Names of all filters of an interface in one direction, in their order. A program's filter has the
+/// program's name, any other filter its kind.
 pub fn filter_names(
     socket: &mut RouteSocket,
     ifindex: u32,

@@ -32,7 +32,8 @@ pub fn generic_message(family: u16, command: u8) -> UntypedMessage {
 
 /// Names and numbers of the families that network namespaces have.
 ///
-/// By a list of all: for a name that it does not know the kernel would call `modprobe`.
+/// The function lists all families: if asked for a name that it does not know, the kernel would call
+/// `modprobe`.
 pub fn families(socket: &mut UntypedSocket) -> Result<HashMap<String, u16>, NetlinkError> {
     let request = generic_message(CONTROLLER, GET_FAMILY);
     let families = socket.dump("list generic netlink families", &request)?;

@@ -80,7 +80,7 @@ fn end(name: &str, mac: Mac, mtu: u32) -> LinkMessage {
     message
 }
 
-/// What of a link is to be as given; none: it stays as it is.
+/// Changes of a link; none: the value stays as it is.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a setting of its own, and off by default"
@@ -142,13 +142,14 @@ fn no_link_local() -> AfSpecUnspec {
     AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])
 }
 
-/// Keeps a link that has IPv6 from getting a link-local address, and sets its alias, free text that
-/// says whose it is, where one is given. None where there is nothing to set.
+/// Switches off a link's link-local address, and sets its alias. The first is only for a link that has
+/// IPv6, the second only where an alias is given: free text that names the link's owner. None where there
+/// is nothing to set.
 ///
-/// Nobody would talk to the address, and making it sends router solicitations. This must be done
-/// before the link is up, and in a request of its own: the kernel takes it in none that creates a link,
-/// and in one that brings it up too it comes after (`do_setlink`). For a link without IPv6 the kernel
-/// refuses the whole request (`EAFNOSUPPORT`).
+/// No host would use the address, and making it sends router solicitations. The link must not be up yet,
+/// and the request must be a separate one: the kernel does not accept the setting in a request that
+/// creates a link, and applies it too late in one that also brings the link up (`do_setlink`). For a link
+/// without IPv6 the kernel refuses the whole request (`EAFNOSUPPORT`).
 #[must_use]
 pub fn configure_link(
     ifindex: u32,
@@ -174,8 +175,8 @@ pub fn kernel_has_ipv6() -> bool {
     *FOUND.get_or_init(|| Path::new("/proc/net/if_inet6").exists())
 }
 
-/// Has a link announce itself by a gratuitous ARP when its Ethernet address is changed (sysctl
-/// `arp_notify`): the programs learn from it where frames to the container go.
+/// Makes a link announce a changed Ethernet address by gratuitous ARP. The sysctl is `arp_notify`. The
+/// programs learn from the announcement where frames to the container go.
 #[must_use]
 pub fn announce_changes(ifindex: u32) -> Request<RouteNetlinkMessage> {
     let nested = |kind: u16, value: &[u8]| {
@@ -227,7 +228,7 @@ pub fn delete_group(group: u32) -> Request<RouteNetlinkMessage> {
     Request::new(what, RouteNetlinkMessage::DelLink(message), 0)
 }
 
-/// Fails with `ENODEV`, after it had its turn to change links.
+/// A request that waits for RTNL and then fails with `ENODEV`.
 #[must_use]
 pub fn delete_no_link() -> Request<RouteNetlinkMessage> {
     let mut message = LinkMessage::default();
@@ -346,7 +347,7 @@ pub fn peer_of(socket: &mut RouteSocket, name: &str) -> Result<Option<u32>, Netl
     }
 }
 
-/// Every link in the socket's namespace, also while links come and go: of such it may have one or not.
+/// Every link in the socket's namespace. A link that comes or goes meanwhile may be missing.
 pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
     let mut message = LinkMessage::default();
     message.attributes = vec![without_statistics()];
@@ -355,7 +356,7 @@ pub fn links(socket: &mut RouteSocket) -> Result<Vec<LinkInfo>, NetlinkError> {
         RouteNetlinkMessage::NewLink(message) => Some(link_info(message)),
         _ => None,
     };
-    // The kernel takes some 50 ms for thousands, and on a busy node one is made in that time.
+    // The kernel takes some 50 ms for thousands, and on a busy node a link is made in that time.
     socket.dump_changing("list interfaces", &message, wanted, |link: &LinkInfo| link.ifindex)
 }
 

@@ -1,7 +1,7 @@
 //! Netlink, blocking and in batches: many requests, one `sendmsg`, one answer.
 //!
-//! The plugin lives for a millisecond, so there is no runtime to wait in; and a batch of requests
-//! costs one system call to send and one to hear that the last of them went well.
+//! The plugin lives for a millisecond, so there is no runtime to wait in; and a batch of requests costs
+//! one system call to send and one to receive the acknowledgement of the last request.
 
 mod address;
 mod conntrack;

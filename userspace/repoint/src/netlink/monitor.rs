@@ -1,4 +1,4 @@
-//! Notifications of the kernel: what changes of links, addresses, routes, neighbours, filters, forwarding and
+//! The kernel's notifications about links, addresses, routes, neighbours, filters, forwarding and
 //! nftables.
 
 use std::{
@@ -115,7 +115,8 @@ pub enum Change {
     Missed,
 }
 
-/// A socket that hears notifications, in the network namespace in which it was opened.
+/// A socket that receives the notifications of one network namespace. That is the namespace in which it
+/// was opened.
 #[derive(Debug)]
 pub struct Monitor {
     raw: RawSocket,
@@ -123,12 +124,12 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Hears of links, IPv6 addresses, routes, neighbours, filters and forwarding.
+    /// Subscribes to links, IPv6 addresses, routes, neighbours, filters and forwarding.
     pub fn of_routes() -> Result<Self, NetlinkError> {
         Self::open(NETLINK_ROUTE, &ROUTE_GROUPS)
     }
 
-    /// Hears of nftables; none where the kernel has no netfilter over netlink.
+    /// Subscribes to nftables; none where the kernel has no netfilter over netlink.
     pub fn of_nftables() -> Result<Option<Self>, NetlinkError> {
         match Self::open(NETLINK_NETFILTER, &[NFTABLES_GROUP]) {
             Err(NetlinkError::Open(error))
@@ -143,7 +144,8 @@ impl Monitor {
     fn open(protocol: isize, groups: &[u32]) -> Result<Self, NetlinkError> {
         let mut raw = RawSocket::new(protocol).map_err(NetlinkError::Open)?;
         raw.bind(&SocketAddr::new(0, 0)).map_err(NetlinkError::Open)?;
-        // Needs CAP_NET_ADMIN. A smaller buffer costs looks at everything.
+        // Needs CAP_NET_ADMIN. With a smaller buffer more notifications are lost, each time at the cost
+        // of a look at everything.
         setsockopt(&raw, RcvBufForce, &BUFFER).ok();
         for group in groups {
             raw.add_membership(*group).map_err(NetlinkError::Open)?;
@@ -152,7 +154,7 @@ impl Monitor {
         Ok(Self { raw, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
-    /// Hands over what was reported since, up to `most` datagrams. Returns whether there may be more.
+    /// Passes on what the kernel has reported, up to `most` datagrams. Returns whether there may be more.
     pub fn drain(
         &mut self,
         most: usize,

@@ -11,7 +11,7 @@ use netlink_packet_route::{
 use super::{NetlinkError, Request, RouteSocket, link::family};
 use crate::model::Mac;
 
-/// Says for good which Ethernet address `address` has: no ARP, no neighbour discovery.
+/// Adds or replaces a permanent entry: no ARP, no neighbour discovery.
 #[must_use]
 pub fn add_neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> Request<RouteNetlinkMessage> {
     let mut message = NeighbourMessage::default();

@@ -1,4 +1,4 @@
-//! Netfilter's state of a whole namespace: what has a name in it, and tracked connections.
+//! Netfilter's state of a whole namespace: named objects and tracked connections.
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -98,7 +98,7 @@ impl NetfilterObject {
         Some((header[0], name.strip_suffix(&[0]).unwrap_or(name)))
     }
 
-    /// The kernel module that has them, where it is one.
+    /// The kernel module that has them, where they are not built in.
     #[must_use]
     pub fn module(self) -> &'static str {
         match self {
@@ -124,8 +124,7 @@ pub fn delete_nftables_tables(socket: &mut UntypedSocket) -> Result<(), NetlinkE
     ])
 }
 
-/// Forgets all tracked connections, and those expected of them. Well, too, where the kernel tracks
-/// none.
+/// Deletes all tracked connections and their expectations. It is not an error if the kernel tracks none.
 pub fn forget_connections(socket: &mut UntypedSocket) -> Result<(), NetlinkError> {
     let delete = UntypedMessage::new(DELETE_CONNECTIONS, &ALL_FAMILIES);
     match socket.execute(vec![Request::new("forget tracked connections", delete, 0)]) {

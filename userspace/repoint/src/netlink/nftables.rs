@@ -76,7 +76,7 @@ pub fn add_masquerade(
     )
 }
 
-/// Removes our table with all that is in it; well, too, where there is none.
+/// Removes our table with all that is in it. A missing table is not an error.
 pub fn remove_masquerade(socket: &mut NetfilterSocket) -> Result<(), NetlinkError> {
     let table = TableMessage { attributes: vec![TableAttribute::Name(TABLE.to_owned())] };
     let request = ("delete nftables table repoint", NfTablesMessage::DeleteTable(table), 0);

@@ -1,5 +1,5 @@
-//! Numbers that the calling thread's namespace has for other network namespaces (`ip netns
-//! list-id`): by them it sees which of those are alive, whatever keeps them.
+//! Numbers that the calling thread's namespace has for other network namespaces. They show which of those
+//! namespaces are alive, whatever keeps them (`ip netns list-id`).
 //!
 //! A number ends with the namespace that it stands for, which is when the last process, descriptor,
 //! socket and mount of it is gone, and not before: the kernel has no request that takes a number
@@ -17,10 +17,10 @@ use netlink_packet_route::{
 
 use super::{NetlinkError, Request, RouteSocket};
 
-/// Smallest number that a slot's namespace gets. The kernel counts up from 0 for namespaces that
-/// nobody gave a number, those of other plugins.
+/// Smallest number that a slot's namespace gets. The kernel counts up from 0 for namespaces without an
+/// assigned number, those of other plugins.
 const FIRST: i32 = 0x4000_0000;
-/// Numbers tried where one is another's: an older namespace of a database that was made anew.
+/// Numbers that are tried while one is taken. An older namespace has it, if the database was made anew.
 const ATTEMPTS: u32 = 16;
 /// Requests that are made at once: as many as their answers fit into a socket's buffer.
 const AT_ONCE: usize = 64;
@@ -29,8 +29,8 @@ const STRIDE: u64 = 0x0198_7fa1;
 
 /// A number for the namespace of a slot: later slots have smaller ones.
 ///
-/// The kernel looks for a namespace's number through all numbers, from the smallest up, each time
-/// that it describes a link whose peer is there (`__peernet2id`). The links that change are new.
+/// The kernel looks for a namespace's number through all numbers, from the smallest up, each time that it
+/// describes a link whose peer is there (`__peernet2id`). The links that change are those of new slots.
 #[must_use]
 pub fn nsid_of(slot: u64) -> i32 {
     let room = i64::from(i32::MAX) - i64::from(FIRST) + 1;
@@ -81,8 +81,8 @@ pub fn number_of(
 
 /// Those of the numbers whose namespaces are alive.
 ///
-/// Each is asked for: Linux 6.18 ends a list of all numbers after the first datagram, 1,158 of them,
-/// and reports no error (`rtnl_net_dumpid`).
+/// The function asks for each number: Linux 6.18 ends a list of all numbers after the first datagram,
+/// 1,158 of them, and reports no error (`rtnl_net_dumpid`).
 pub fn namespaces_alive(
     socket: &mut RouteSocket,
     numbers: &[i32],

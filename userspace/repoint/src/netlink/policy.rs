@@ -10,9 +10,9 @@ const MARK: u16 = 10;
 const SUPPRESSED_LENGTH: u16 = 14;
 const TABLE: u16 = 15;
 const MASK: u16 = 16;
-/// Attributes that choose packets by what a packet is not known to have: `FRA_DST`, `FRA_SRC`,
-/// `FRA_IIFNAME`, `FRA_FLOW`, `FRA_TUN_ID`, `FRA_OIFNAME`, `FRA_L3MDEV`, `FRA_UID_RANGE`,
-/// `FRA_IP_PROTO`, `FRA_SPORT_RANGE`, `FRA_DPORT_RANGE`, `FRA_DSCP` and `FRA_FLOWLABEL`.
+/// Attributes that select packets by properties that are unknown here: `FRA_DST`, `FRA_SRC`,
+/// `FRA_IIFNAME`, `FRA_FLOW`, `FRA_TUN_ID`, `FRA_OIFNAME`, `FRA_L3MDEV`, `FRA_UID_RANGE`, `FRA_IP_PROTO`,
+/// `FRA_SPORT_RANGE`, `FRA_DPORT_RANGE`, `FRA_DSCP` and `FRA_FLOWLABEL`.
 const SELECTORS: [u16; 13] = [1, 2, 3, 11, 12, 17, 19, 20, 22, 23, 24, 25, 26];
 /// `FR_ACT_TO_TBL`, `FR_ACT_GOTO` and `FR_ACT_NOP`; those above end the lookup.
 const LOOK_UP: u8 = 1;
@@ -25,7 +25,7 @@ const LOCAL: u32 = 255;
 /// Length of `struct fib_rule_hdr`.
 const HEADER: usize = 12;
 
-/// The packets of which the tables are wanted.
+/// The packets whose routing tables are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
     /// A packet of which nothing is known but that it leaves the node: it bears no mark.
@@ -41,7 +41,7 @@ pub(super) struct Rule {
     action: u8,
     table: u32,
     target: u32,
-    /// Whether an unmarked packet of which nothing is known comes under it.
+    /// Whether the rule applies to an unmarked packet of which nothing is known.
     plain: bool,
     /// Whether default routes of the table do not count.
     suppresses_default: bool,
@@ -79,7 +79,7 @@ impl Rule {
             }
         }
         let inverted = number(&header[8..])? & INVERT != 0;
-        // What is chosen by something unknown says nothing of other packets, inverted or not.
+        // A rule that selects by something unknown says nothing of other packets, inverted or not.
         rule.plain = !selects && (mark & bits == 0) != inverted;
         Some(rule)
     }

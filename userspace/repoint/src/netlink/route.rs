@@ -68,8 +68,8 @@ pub fn replace_route(ifindex: u32, route: &Route) -> Request<RouteNetlinkMessage
     request(ifindex, route, NLM_F_REPLACE)
 }
 
-/// Adds a route out of an interface behind those that there are to the destination: without a word
-/// about the interface, the first is taken.
+/// Adds a route out of an interface behind existing routes to the destination. A packet that is bound to
+/// no interface takes the first route.
 ///
 /// IPv6 has no such order: routes of one metric would share the load. The kernel refuses a second
 /// one there ([`NetlinkError::is_present`]).
@@ -203,8 +203,8 @@ const LOCAL_TABLE: u8 = 255;
 /// The IPv4 addresses of the interfaces in the current namespace, as the kernel's table of local routes
 /// has them.
 ///
-/// A dump of the addresses would look at every interface, 0.12 us of each, though slots' have none on
-/// the node; that of this one table has as many entries as there are addresses.
+/// A dump of the addresses would look at every interface, 0.12 us each, though slots' interfaces have
+/// none on the node. A dump of this one table has as many entries as there are addresses.
 pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
@@ -226,7 +226,8 @@ pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
     }
 }
 
-/// The address that a route of the local table is to; none of one to a prefix, or to broadcast.
+/// The destination of a route of the local table. None for a route to a prefix, or to a broadcast
+/// address.
 fn local_address(route: &RouteMessage) -> Option<IpAddr> {
     if route.header.kind != RouteType::Local || route.header.destination_prefix_length != 32 {
         return None;

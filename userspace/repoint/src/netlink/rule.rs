@@ -14,7 +14,7 @@ use crate::model::host_prefix;
 
 /// Priority of our rules: before the main table's.
 const PRIORITY: u32 = 0x7270;
-/// Which program made a rule: a number of `rtm_protocol` that nobody else has.
+/// Marks our rules: a number of `rtm_protocol` that no other program uses.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x72);
 
 /// Packets from an address are routed by a table.

@@ -23,8 +23,8 @@ const STATES_IN_REQUEST: std::ops::Range<usize> = 4..8;
 pub struct Connection {
     family: u8,
     id: [u8; 48],
-    /// Whether a process has the socket. None has one in `TIME_WAIT`, nor one that was closed and
-    /// that the kernel still has to say goodbye for.
+    /// Whether a process has the socket. No process has a connection in `TIME_WAIT`, nor a closed one
+    /// that the kernel still has to shut down.
     pub owned: bool,
 }
 
@@ -39,8 +39,9 @@ pub fn open_sock_diag() -> Result<Option<UntypedSocket>, NetlinkError> {
     }
 }
 
-/// Hands all TCP connections and listeners of both families to `visit`, which ends it by an error; the
-/// socket is of no more use then. Visits none where the kernel cannot list them.
+/// Passes all TCP connections and listeners of both families to `visit`. An error of `visit` ends the
+/// listing, and the socket is of no more use then. Where the kernel cannot list connections, the function
+/// visits none.
 pub fn each_tcp_connection<E>(
     socket: &mut UntypedSocket,
     mut visit: impl FnMut(Connection) -> Result<(), E>,
@@ -64,7 +65,7 @@ pub fn each_tcp_connection<E>(
     Ok(Ok(()))
 }
 
-/// Ends connections with no more than a reset to their peers. False: this kernel cannot.
+/// Ends connections with no more than a reset to their peers. Returns false if this kernel cannot.
 pub fn destroy_connections(
     socket: &mut UntypedSocket,
     connections: &[Connection],
@@ -74,7 +75,7 @@ pub fn destroy_connections(
         Request::new("end a TCP connection", message, 0)
     });
     let refusals = socket.execute_each(requests.collect())?;
-    // One that ended by itself meanwhile is no refusal.
+    // A connection that ended by itself meanwhile is no refusal.
     let mut refusals = refusals.into_iter().filter(|refusal| !refusal.is_absent()).peekable();
     match refusals.next_if(|refusal| !is_missing(refusal)) {
         Some(refusal) => Err(refusal),

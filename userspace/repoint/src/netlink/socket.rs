@@ -66,7 +66,7 @@ impl NetlinkError {
         }
     }
 
-    /// Whether the thing spoken of does not exist.
+    /// Whether the object of the request does not exist.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self.errno(), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH))
@@ -78,7 +78,7 @@ impl NetlinkError {
         self.errno() == Some(libc::EACCES)
     }
 
-    /// Whether the thing to be made exists.
+    /// Whether the object to be made exists already.
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.errno() == Some(libc::EEXIST)
@@ -102,7 +102,8 @@ impl<M> Request<M> {
         Self { message: message.into(), flags, what: what.to_string(), answered: true }
     }
 
-    /// A message that the kernel acknowledges in no version alike: the frame of a batch.
+    /// A message whose acknowledgement is not awaited. Kernel versions differ in how they acknowledge the
+    /// frame of a batch.
     #[must_use]
     pub fn unanswered(self) -> Self {
         Self { answered: false, ..self }
@@ -131,8 +132,8 @@ impl RouteSocket {
 }
 
 impl RouteSocket {
-    /// The same, for dumps that are to hold what the request's header names and nothing else, as of
-    /// one routing table.
+    /// Opens a socket whose dumps hold only what the request's header names. This is for requests such as
+    /// one for a single routing table.
     pub fn open_strict() -> Result<Self, NetlinkError> {
         let socket = Self::open()?;
         socket.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)?;
@@ -159,7 +160,7 @@ where
         Ok(Self { raw: socket, sequence: 0, buffer: Vec::new(), message: std::marker::PhantomData })
     }
 
-    /// Has the kernel heed what dumps ask for, beside the kind of object (`NETLINK_GET_STRICT_CHK`).
+    /// Makes the kernel apply the filters of dump requests (`NETLINK_GET_STRICT_CHK`).
     pub(super) fn check_strictly(&self) -> Result<(), NetlinkError> {
         self.raw.set_netlink_get_strict_chk(true).map_err(NetlinkError::Open)
     }
@@ -327,11 +328,12 @@ where
         }
     }
 
-    /// Asks for all objects of a table that may be so long, and change so often, that it does with
-    /// each reading. After some readings it is taken as all of them together saw it, each object as it
-    /// was seen last: what was there all the time is not missing, and what came or went meanwhile may
-    /// be there or not. Keeps of each object only what `wanted` makes of it, and distinguishes two
-    /// by their `key`.
+    /// Asks for all objects of a table that may change during every reading.
+    ///
+    /// After some readings the result is what all of them together saw, with each object as it was seen
+    /// last. An object that was there all the time is never missing; an object that came or went
+    /// meanwhile may be missing. The function keeps of each object only what `wanted` makes of it, and
+    /// identifies it by its `key`.
     pub fn dump_changing<T, K: Eq + Hash>(
         &mut self,
         what: &str,

@@ -2,8 +2,8 @@
 //!
 //! The kernel's own answer counts where a packet to the outside takes the default route. Where a more
 //! specific route covers the address that is asked for (hosts with BGP refuse packets to the
-//! documentation prefixes), or the kernel has no answer, the default route is looked for in the tables
-//! that the policy rules name.
+//! documentation prefixes), or the kernel has no answer, the program looks for the default route in the
+//! tables that the policy rules name.
 
 use std::{
     collections::HashSet,
@@ -163,7 +163,7 @@ impl Asked {
         Ok(found)
     }
 
-    /// The object that is asked for; none where the kernel has none, or would send no packet.
+    /// Asks for one object; none if the kernel has none, or would send no packet.
     fn find(
         &mut self,
         what: String,

@@ -37,8 +37,8 @@ pub fn xfrm_counts(socket: &mut UntypedSocket) -> Result<(u32, u32), NetlinkErro
     Ok((states, policies))
 }
 
-/// What holds for packets that no policy is for: `struct xfrm_userpolicy_default` (in, forwarded, out);
-/// none where the kernel has no such thing (before 5.14).
+/// Defaults for packets without a policy: `struct xfrm_userpolicy_default` (in, forwarded, out). None
+/// where the kernel has no such defaults (before 5.14).
 pub fn xfrm_defaults(socket: &mut UntypedSocket) -> Result<Option<[u8; 3]>, NetlinkError> {
     let request = UntypedMessage::new(GET_DEFAULTS, &[0; 3]);
     match socket.query(Request::new("ask for the default IPsec policy", request, 0)) {
@@ -47,8 +47,7 @@ pub fn xfrm_defaults(socket: &mut UntypedSocket) -> Result<Option<[u8; 3]>, Netl
     }
 }
 
-/// From which prefix lengths on policies are hashed (`ip xfrm policy set`): the attributes, as they
-/// are.
+/// Prefix lengths from which policies are hashed, as raw attributes (`ip xfrm policy set`).
 pub fn xfrm_thresholds(socket: &mut UntypedSocket) -> Result<Vec<Vec<u8>>, NetlinkError> {
     let request = UntypedMessage::new(GET_POLICIES, &u32::MAX.to_ne_bytes());
     let answer = socket.query(Request::new("ask how IPsec policies are hashed", request, 0))?;

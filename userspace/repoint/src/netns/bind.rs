@@ -1,8 +1,8 @@
-//! Putting a slot's namespace where a runtime looks for the container's, and taking it off again.
+//! Binding a slot's namespace over the one that a runtime made.
 //!
-//! The runtime made a namespace and a file at the path; the slot's is mounted over it, and later
-//! unmounted, and at no moment is there none: containerd runs the loopback plugin on the same path
-//! meanwhile, and fails the pod where it finds no namespace.
+//! The runtime makes a namespace and a file at the path. The plugin mounts the slot's namespace over it,
+//! and unmounts it later, so that the path always has a namespace: containerd runs the loopback plugin on
+//! the same path meanwhile, and fails the pod where it finds no namespace.
 
 use std::{
     fs::{self, File},
@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{Netns, NetnsInode};
 
-/// A namespace cannot be put on a path, or taken off.
+/// Why a namespace cannot be bound over a path, or unbound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} the slot's network namespace {path}: {call}: {source}")]
 pub struct BindError {
@@ -50,17 +50,17 @@ pub(super) fn bind(namespace: BorrowedFd<'_>, path: &Path) -> rustix::io::Result
     move_mount(mount, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// Stacks a namespace on a path.
+/// Binds a namespace over what is at a path.
 pub fn bind_over(netns: &Netns, path: &Path) -> Result<(), BindError> {
     use std::os::fd::AsFd as _;
     bind(netns.as_fd(), path).map_err(failed("mount", path, "move_mount"))
 }
 
-/// Takes a namespace off a path; says whether it was there.
+/// Unbinds a namespace from a path; returns whether it was there.
 ///
-/// Exactly this one: a runtime unmounts once and unlinks, so that one mount less or more is its
-/// failure. It is named by a descriptor: if another process takes it off meanwhile, the kernel finds
-/// none in its place, and leaves what is beneath.
+/// The function removes exactly this mount: a runtime unmounts once and unlinks, and fails with one mount
+/// less or more. A descriptor names the mount: if another process unmounts it meanwhile, the kernel finds
+/// no mount, and leaves what is beneath.
 pub fn unbind(namespace: NetnsInode, path: &Path) -> Result<bool, BindError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -1,4 +1,4 @@
-//! What a process that is executed is not to inherit.
+//! Keeping descriptors from programs that this process executes.
 
 use std::{
     io,
@@ -11,8 +11,8 @@ use std::{
 /// 5.11.
 const CLOEXEC: libc::c_uint = 1 << 2;
 
-/// Has all descriptors of this process but the standard ones closed in what it executes from now on.
-/// LMDB opens its data file without `O_CLOEXEC`, as callers might want to hand it on (`mdb_fopen`).
+/// Closes all but the standard descriptors in programs that this process executes. This holds from now
+/// on. LMDB opens its data file without `O_CLOEXEC`, as callers might want to hand it on (`mdb_fopen`).
 pub fn keep_to_this_process() -> io::Result<()> {
     let first: RawFd = io::stderr().as_raw_fd() + 1;
     // SAFETY: close_range(2) with this flag closes nothing, and reads and writes no memory of ours.

@@ -60,18 +60,18 @@ const MOST_LINKS: usize = 40;
 /// Longest file that is read whole, in bytes.
 const LONGEST: usize = 1024;
 
-/// Whether the namespace is mounted at the path, rather than reached through `/proc`: a process is
-/// inside already then, and does not look at the path again.
+/// Whether the namespace is mounted at the path, not reached through `/proc`. Behind a path of `/proc`, a
+/// process is inside already, and does not look at the path again.
 pub fn is_mount(path: &Path) -> io::Result<bool> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)?;
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Where a namespace that is at a path is mounted: there, or where the symbolic link leads that the
-/// path is. None: it is reached through `/proc`, as [`is_mount`] has it.
+/// Mount point of a namespace: its path, or a symbolic link's target. None: it is reached through
+/// `/proc`, as [`is_mount`] has it.
 ///
-/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open what it leads to. A link of
-/// `/proc` stands for an open file, which what is mounted over its path does not change.
+/// The kernel mounts over a link itself (`move_mount(2)`), and runtimes open the link's target. A link of
+/// `/proc` stands for an open file, which a mount over its path does not change.
 pub fn mount_point(path: &Path) -> io::Result<Option<Cow<'_, Path>>> {
     let mut point = Cow::Borrowed(path);
     for _ in 0..MOST_LINKS {
@@ -89,11 +89,12 @@ pub fn mount_point(path: &Path) -> io::Result<Option<Cow<'_, Path>>> {
     Err(Errno::LOOP.into())
 }
 
-/// Whether two network namespaces are owned by the same user namespace. An owner that we may not
-/// look at is another's.
+/// Whether two network namespaces are owned by the same user namespace. An owner that this process may
+/// not look at counts as another.
 ///
-/// Our own user namespace is not looked up in `/proc`, which takes 20 µs for a process that was not
-/// looked at before: a slot's namespace would be owned by it as the one is that we are in.
+/// The function does not look up this process's own user namespace in `/proc`, which takes 20 µs for a
+/// process that was not looked at before. The namespace that the process is in has the same owner as a
+/// slot's.
 pub fn have_same_owner(one: &Netns, other: &Netns) -> io::Result<bool> {
     Ok(match (owner(one)?, owner(other)?) {
         (Some(one), Some(other)) => one == other,
@@ -107,14 +108,14 @@ fn owner(netns: &Netns) -> io::Result<Option<NetnsInode>> {
     let Ok(owner) = (unsafe { ns_get_userns(netns.as_fd().as_raw_fd()) }) else {
         return Ok(None);
     };
-    // SAFETY: the request returned a new descriptor, which nobody else knows.
+    // SAFETY: the request returned a new descriptor, which no other code knows.
     let owner = File::from(unsafe { OwnedFd::from_raw_fd(owner) });
     Ok(Some(NetnsInode::of(&owner.metadata()?)))
 }
 
 /// Whether the namespace that the calling thread is in holds another interface than `lo`.
 ///
-/// Not by netlink: reading a file of `/proc` costs less than a socket and its answer.
+/// The function does not use netlink: reading a file of `/proc` costs less than a socket and its answer.
 pub fn holds_interfaces() -> io::Result<bool> {
     let mut buffer = [0; LONGEST];
     let path = own("/proc/self/net/dev", "/proc/thread-self/net/dev");
@@ -124,9 +125,9 @@ pub fn holds_interfaces() -> io::Result<bool> {
 /// The values of the sysctls that runtimes set, one a line, of the namespace that the calling
 /// thread is in.
 ///
-/// In a namespace in which nobody looked before, each costs 6 µs, and the kernel remembers it until
-/// the namespace ends; it finds it among those of all namespaces of this name, one after the other
-/// (`proc_sys_compare`). So this is for runtimes that set some.
+/// The first look at a sysctl in a namespace costs 6 µs, and the kernel keeps the sysctl until the
+/// namespace ends. It searches the sysctls of this name of all namespaces, one after the other
+/// (`proc_sys_compare`). So this is only for runtimes that set some.
 pub fn sysctls() -> io::Result<Vec<u8>> {
     let folder = open_folder()?;
     let mut buffer = [0; LONGEST];

@@ -1,5 +1,6 @@
-//! Network namespaces: making them, opening them by path, comparing them, working inside; where
-//! those of slots are kept, and how one is put in the place of a runtime's.
+//! Network namespaces: making them, opening them by path, comparing and entering them.
+//!
+//! The submodules keep the namespaces of slots, and bind one over a runtime's.
 #![expect(
     unsafe_code,
     reason = "the kind and the owner of a namespace are read by ioctls; close_range has no safe form"
@@ -80,7 +81,7 @@ pub enum NetnsError {
         /// Why not.
         source: io::Error,
     },
-    /// The way back is barred: the thread must do nothing more.
+    /// The thread cannot return to its namespace, and must do nothing more.
     #[error("cannot return from network namespace {path}: setns: {source}")]
     Return {
         /// The path.
@@ -90,7 +91,7 @@ pub enum NetnsError {
     },
 }
 
-/// What distinguishes one namespace from another, as long as either lives.
+/// Identifies a namespace while it lives; the kernel gives the numbers again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsInode {
     /// Device of the namespace file system.
@@ -100,7 +101,7 @@ pub struct NetnsInode {
 }
 
 impl NetnsInode {
-    /// The one that a file of the namespace file system is.
+    /// The identity of a namespace, from metadata of its file.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
@@ -126,7 +127,7 @@ impl Netns {
         Self::open_own(Path::new(own("/proc/self/ns/net", "/proc/thread-self/ns/net")))
     }
 
-    /// Makes a namespace, which lives as long as this does, or something is mounted or inside.
+    /// Makes a namespace. It lives as long as this value, a mount of it or a task inside.
     ///
     /// After [`NetnsError::Return`] the calling thread is inside and must not go on.
     pub fn create() -> Result<Self, NetnsError> {
@@ -167,7 +168,7 @@ impl Netns {
         Ok(Self { file, path: path.to_owned(), inode })
     }
 
-    /// What distinguishes it from others.
+    /// Device and inode number of the namespace.
     #[must_use]
     pub fn inode(&self) -> NetnsInode {
         self.inode
@@ -199,8 +200,8 @@ impl AsFd for Netns {
     }
 }
 
-/// The path of what is the calling thread's own: where it is the process's first, that of the
-/// process, for which the kernel makes three inodes less.
+/// Chooses the path of the calling thread's own namespace. For the first thread of a process it is the
+/// path of the process, for which the kernel makes three inodes less.
 fn own(process: &'static str, thread: &'static str) -> &'static str {
     if gettid() == getpid() { process } else { thread }
 }

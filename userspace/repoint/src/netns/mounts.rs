@@ -1,7 +1,7 @@
 //! Mount namespaces: which one this process is in, whether another is still there, and going there.
 //!
-//! The slots' namespaces are kept for one mount namespace, the runtimes'. The file beneath the pin names it
-//! (`netns_store.rs`), for processes that are in another.
+//! The namespace store belongs to one mount namespace, the runtimes'. The file beneath the store's pin
+//! names it (`store.rs`), for processes that are in another.
 
 use std::{
     fs::{self, File},
@@ -40,12 +40,12 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    /// The one that this process is in.
+    /// The mount namespace that this process is in.
     pub fn current() -> io::Result<Self> {
         Self::at(Path::new("/proc/self/ns/mnt"))
     }
 
-    /// The one of the process with number 1, as this process sees it.
+    /// The mount namespace of process 1, as this process sees it.
     pub fn of_init() -> io::Result<Self> {
         Self::at(Path::new("/proc/1/ns/mnt"))
     }
@@ -58,7 +58,7 @@ impl MountNamespace {
         Ok(Self { inode, boot: boot_id().unwrap_or_default(), number, pids })
     }
 
-    /// The one that a line names.
+    /// The mount namespace that a line names.
     pub(super) fn read(line: &str) -> Option<Self> {
         let mut fields = line.split(':');
         let device = fields.next()?.parse().ok()?;
@@ -91,19 +91,20 @@ impl MountNamespace {
         self.boot.is_empty() || boot.is_empty() || self.boot == boot
     }
 
-    /// Whether this process would find a task that is in it: it sees all of the node, or those that the
-    /// process saw that wrote the line. A container without `hostPID` sees its own.
+    /// Whether this process would find a task of the mount namespace. It would if it sees all tasks of
+    /// the node, or those that the process saw that wrote the line. A container without `hostPID` sees
+    /// only its own.
     #[must_use]
     pub fn is_in_sight(&self) -> bool {
         let own = fs::metadata("/proc/self/ns/pid").ok().map(|found| found.ino());
         own == Some(FIRST_PIDS) || own.is_some() && own == self.pids
     }
 
-    /// The file of this namespace by a task that is in it; none where no task is, so that it ended, or
-    /// nobody works in it.
+    /// The file of this namespace, by way of a task in it. None if no task is in it: it has ended, or no
+    /// process works in it.
     pub fn find(&self) -> io::Result<Option<PathBuf>> {
         for process in numbered(Path::new("/proc"))? {
-            // One that ends meanwhile is in none.
+            // A task that ends meanwhile is in no namespace.
             let own = process.join("ns/mnt");
             let tasks = numbered(&process.join("task")).unwrap_or_default();
             let all = tasks.into_iter().map(|task| task.join("ns/mnt"));

@@ -1,10 +1,10 @@
-//! Where the slots' namespaces are kept: in a mount namespace of their own.
+//! The namespace store: slots' namespaces, in a mount namespace of their own.
 //!
-//! A network namespace without a process lives as long as its file is mounted somewhere. Thousands
-//! of such mounts in the node's mount table would cost everybody who works with it: every `umount`
-//! takes 11 ms with 4,000 entries more, and runc, systemd and the kubelet read the table. So they
-//! are mounted in a namespace that holds nothing else, a tmpfs with one file for each slot, which
-//! is pinned by a mount of its own:
+//! A network namespace without a process lives as long as its file is mounted somewhere. Thousands of
+//! such mounts in the node's mount table would cost every program that works with it: every `umount`
+//! takes 11 ms with 4,000 entries more, and runc, systemd and the kubelet read the table. So the slots'
+//! namespaces are mounted in a mount namespace that holds nothing else, on a tmpfs with one file for each
+//! slot. A mount of its own pins this mount namespace:
 //!
 //! ```text
 //! <runDir>/mnt/        bind mount of itself, private: a mount namespace's file cannot be mounted
@@ -13,9 +13,9 @@
 //!   /<slot>            in there: a slot's network namespace
 //! ```
 //!
-//! The kernel copies the file of a mount namespace into no other (`copy_tree`), so that this is
-//! found in the mount namespace in which it was made and nowhere else. There, the file that the pin
-//! covers shows which one that is.
+//! The kernel copies the mount of a mount namespace's file into no other mount namespace (`copy_tree`),
+//! so that the pin exists only in the one in which it was made. In all others, the file that the pin
+//! covers names that one.
 
 use std::{
     collections::HashMap,
@@ -48,7 +48,7 @@ const FOLDER: &str = "mnt";
 /// The pin in it.
 const PIN: &str = "ns";
 
-/// What is wrong with the keeping place.
+/// What is wrong with the namespace store.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsStoreError {
     /// A system call failed.
@@ -87,7 +87,7 @@ pub enum NetnsStoreError {
     /// Its folder or file is not the node's own.
     #[error(transparent)]
     Private(#[from] PrivateError),
-    /// Who makes or removes the place holds a lock, which cannot be had.
+    /// The lock for making or removing the store cannot be taken.
     #[error("cannot make or remove the place of slots' namespaces: {0}")]
     Lock(#[from] LockError),
     /// A thread in the mount namespace cannot be started, or ended early.
@@ -113,8 +113,8 @@ pub struct NetnsStore {
     path: PathBuf,
 }
 
-/// The root of the place where the namespaces are, open: what is in it can be opened from anywhere,
-/// and no thread goes there.
+/// The store's root directory, open. Any thread can open the namespaces in it, and need not enter the
+/// store.
 #[derive(Debug)]
 pub struct NetnsDirectory(File);
 
@@ -125,22 +125,22 @@ impl NetnsDirectory {
     }
 }
 
-/// What is kept in the place where the namespaces are.
+/// The contents of the namespace store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// What is named for slots: namespaces, or files on which none is mounted.
+    /// Files named for slots: namespaces, or files on which none is mounted.
     pub slots: HashMap<SlotId, NetnsInode>,
-    /// Names of what is named otherwise.
+    /// Names of all other files.
     pub strange: Vec<String>,
 }
 
-/// Proof that the calling thread is where the namespaces are.
+/// Proof that the calling thread is inside the namespace store.
 #[derive(Debug)]
 pub struct Inside(());
 
 impl NetnsStore {
-    /// The keeping place, if there is one; [`NetnsStoreError::WrongMountNamespace`] where it is another mount
-    /// namespace's.
+    /// Opens the store, if there is one. The error is [`NetnsStoreError::WrongMountNamespace`] if the
+    /// store belongs to another mount namespace.
     pub fn open_existing(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         let path = pin_path(run_dir);
         let pin = match File::open(&path) {
@@ -154,8 +154,8 @@ impl NetnsStore {
         check_host_netns(pin, path).map(|()| None)
     }
 
-    /// The keeping place, made where there is none, and in the place of one that was made for another
-    /// mount namespace than the runtimes'.
+    /// Opens the store, and makes it if there is none. A new store also replaces one that was made for
+    /// another mount namespace than the runtimes'.
     pub fn open(run_dir: &Path) -> Result<Self, NetnsStoreError> {
         let is_there = || match Self::open_existing(run_dir) {
             Err(NetnsStoreError::WrongMountNamespace { home, .. }) if is_of_init(&home) => Ok(None),
@@ -175,8 +175,8 @@ impl NetnsStore {
         })
     }
 
-    /// The keeping place, if there is one for this mount namespace; one that counts is made in the place of
-    /// one that was made for another mount namespace than the runtimes'.
+    /// Opens the store, if there is one for this mount namespace. Like [`Self::open`], it replaces a
+    /// store that was made for another mount namespace than the runtimes'.
     pub fn open_own(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         match Self::open_existing(run_dir) {
             Err(NetnsStoreError::WrongMountNamespace { .. }) => Self::open(run_dir).map(Some),
@@ -184,9 +184,9 @@ impl NetnsStore {
         }
     }
 
-    /// The keeping place, for the agent, which may have been started anywhere: made only where it was for
-    /// this mount namespace and lost its pin, or where runtimes are. A plugin or the CLI makes it as they
-    /// record a pool.
+    /// Opens the store for the agent, which may run in any mount namespace. It makes the store only if
+    /// the old one was for this mount namespace and lost its pin, or if runtimes are in this mount
+    /// namespace. Otherwise a plugin or the CLI makes the store when it records a pool.
     pub fn open_for_agent(run_dir: &Path) -> Result<Option<Self>, NetnsStoreError> {
         if let Some(existing) = Self::open_existing(run_dir)? {
             return Ok(Some(existing));
@@ -197,7 +197,7 @@ impl NetnsStore {
         if lost || is_of_init(&line) { Self::open(run_dir).map(Some) } else { Ok(None) }
     }
 
-    /// Unmounts the keeping place: the namespaces in it go with it, unless they are in use.
+    /// Unmounts the store. The namespaces in it end, unless they are in use.
     pub fn remove(run_dir: &Path) -> Result<(), NetnsStoreError> {
         let folder = run_dir.join(FOLDER);
         if !folder.exists() {
@@ -218,7 +218,7 @@ impl NetnsStore {
         Ok(NetnsInode::of(&metadata))
     }
 
-    /// Calls `work` with the calling thread where the namespaces are.
+    /// Calls `work` with the calling thread inside the store.
     ///
     /// The thread shares its root and working directory with no other afterwards, and its working
     /// directory is `/`. After [`NetnsStoreError::Return`] it is still inside and must not go on.
@@ -238,7 +238,8 @@ impl NetnsStore {
         Ok(value)
     }
 
-    /// Opens the place, by a thread that goes there: the calling one stays where it is.
+    /// Opens the store's root directory, in a thread that enters the store. The calling thread stays
+    /// where it is.
     pub fn directory(&self) -> Result<NetnsDirectory, NetnsStoreError> {
         let root = Path::new("/");
         let open = || File::options().read(true).custom_flags(libc::O_PATH).open(root);
@@ -256,13 +257,13 @@ impl NetnsStore {
 impl Inside {
     /// Opens the namespace of a slot.
     ///
-    /// It is what the record says only if its inode number is: an empty file has another.
+    /// The namespace is the one on record only if its inode number is: an empty file has another.
     pub fn netns(&self, slot: SlotId) -> Result<Netns, NetnsError> {
         Netns::open_own(&path_of(slot))
     }
 
-    /// Keeps a namespace as a slot's. What another slot of this number left, before a reboot of the
-    /// database, is covered by it.
+    /// Keeps a namespace as a slot's. Its mount covers what an earlier slot of this number left, before
+    /// the database was made anew.
     pub fn keep(&self, slot: SlotId, netns: &Netns) -> Result<(), NetnsStoreError> {
         let path = path_of(slot);
         drop(private::file(OpenOptions::new().create(true).append(true), &path)?);
@@ -270,8 +271,8 @@ impl Inside {
         bind(netns.as_fd(), &path).map_err(NetnsStoreError::call("mount", &path, "move_mount"))
     }
 
-    /// Lets go of a slot's namespace: it ends when nothing else holds it. Well, too, where there is
-    /// none.
+    /// Releases a slot's namespace, which ends when nothing else holds it. A missing namespace is not an
+    /// error.
     pub fn release(&self, slot: SlotId) -> Result<(), NetnsStoreError> {
         let path = path_of(slot);
         unmount_all(&path)?;
@@ -282,7 +283,7 @@ impl Inside {
         }
     }
 
-    /// What is kept.
+    /// The contents of the store.
     pub fn kept(&self) -> Result<Kept, NetnsStoreError> {
         let root = Path::new("/");
         let entries = fs::read_dir(root).map_err(NetnsStoreError::call("list", root, "open"))?;
@@ -308,15 +309,16 @@ impl Inside {
     }
 }
 
-/// Whether a place is another mount namespace's, in which tasks are: as the file beneath the pin says.
+/// Whether the store belongs to another mount namespace that has tasks. `line` is the text of the file
+/// beneath the pin.
 ///
-/// It is free where it was made for this mount namespace and lost its pin, where its mount namespace was
-/// of another boot, and where no task is in that one any more.
+/// The store is free if it was made for this mount namespace and lost its pin, if its mount namespace was
+/// of another boot, or if no task is in that one any more.
 fn is_others(line: &str) -> Result<bool, NetnsStoreError> {
     let path = Path::new("/proc/self/ns/mnt");
     let own = MountNamespace::current();
     let own = own.map_err(NetnsStoreError::call::<io::Error>("look at", path, "stat"))?;
-    // A line that names none was not written whole: its maker was killed.
+    // A line that names none was not written whole: the process that wrote it was killed.
     let Some(home) = MountNamespace::read(line) else { return Ok(false) };
     if home.is(&own) || !home.is_of_boot(&boot_id().unwrap_or_default()) {
         return Ok(false);
@@ -328,8 +330,7 @@ fn is_others(line: &str) -> Result<bool, NetnsStoreError> {
     Ok(found.is_some() || !home.is_in_sight())
 }
 
-/// The mount namespace for which slots' namespaces are kept, if it is another than this process's and
-/// tasks are in it.
+/// The store's mount namespace, if it is not this process's and has tasks.
 pub fn foreign_mount_namespace(run_dir: &Path) -> Result<Option<MountNamespace>, NetnsStoreError> {
     match NetnsStore::open_existing(run_dir) {
         Err(NetnsStoreError::WrongMountNamespace { home, .. }) => Ok(MountNamespace::read(&home)),
@@ -348,9 +349,9 @@ fn check_host_netns(mut file: File, path: PathBuf) -> Result<(), NetnsStoreError
     }
 }
 
-/// Whether this process is in the mount namespace of the node's first process, where runtimes are: a pin
-/// that was made for another one (`home`) is in the wrong place. A container without `hostPID` has a
-/// first process of its own.
+/// Whether this process is in the first process's mount namespace. Runtimes are there, so that a pin that
+/// was made for another one (`home`) is in the wrong place. A container without `hostPID` has a first
+/// process of its own.
 fn is_of_init(home: &str) -> bool {
     let both = (MountNamespace::current(), MountNamespace::of_init());
     matches!(both, (Ok(own), Ok(init)) if own.is(&init))
@@ -365,7 +366,7 @@ fn pin_path(run_dir: &Path) -> PathBuf {
     run_dir.join(FOLDER).join(PIN)
 }
 
-/// Keeps two from making the keeping place.
+/// Takes the lock that keeps two processes from making the store.
 fn lock(run_dir: &Path) -> Result<Lock, LockError> {
     Lock::exclusive(&run_dir.join("mnt.lock"), LOCK_TIMEOUT)
 }
@@ -383,7 +384,7 @@ fn unmount_all(path: &Path) -> Result<(), NetnsStoreError> {
 }
 
 /// Removes the file of a pin: the kernel unmounts what other mount namespaces have on it
-/// (`detach_mounts`), so that a process there does not go on with a place that counts no more.
+/// (`detach_mounts`), so that no process there goes on with a store that is no longer valid.
 fn remove_foreign(folder: &Path) -> Result<(), NetnsStoreError> {
     let pin = folder.join(PIN);
     match fs::remove_file(&pin) {
@@ -425,10 +426,10 @@ fn pin_new(run_dir: &Path) -> Result<(), NetnsStoreError> {
 
 /// Makes a mount namespace and mounts its file.
 ///
-/// The kernel mounts only those that are younger than the one they are mounted in (`mnt_ns_loop`),
-/// and takes their age from numbers that each processor has a supply of (`gen_cookie_next`): one that another
-/// processor made may look older than it is, while that which made ours has only higher ones left.
-/// The node's first mount namespace is older than all; a container's is not.
+/// The kernel mounts the file of a mount namespace only in an older mount namespace (`mnt_ns_loop`). It
+/// takes the age from numbers of which each processor has a supply (`gen_cookie_next`), so that a mount
+/// namespace made by another processor may look older than it is. The processor that made ours has only
+/// higher numbers left. The node's first mount namespace is older than all; a container's is not.
 fn mount_new_namespace(folder: &Path, pin: &Path) -> Result<(), NetnsStoreError> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(NetnsStoreError::call(
         "choose a processor for",
@@ -484,8 +485,8 @@ fn stay_on(cpu: usize, folder: &Path) -> Result<(), NetnsStoreError> {
         .map_err(NetnsStoreError::call("choose a processor for", folder, "sched_setaffinity"))
 }
 
-/// Moves the calling thread into a new mount namespace that holds a tmpfs and nothing else: one
-/// that held copies of the node's mounts would keep their file systems busy.
+/// Moves the calling thread into a new mount namespace with only a tmpfs. Copies of the node's mounts
+/// would keep their file systems busy.
 fn empty_mount_namespace(folder: &Path) -> Result<(), NetnsStoreError> {
     let call = |what, name| NetnsStoreError::call::<nix::Error>(what, folder, name);
     let none = None::<&str>;
@@ -516,7 +517,7 @@ mod tests {
             NetnsStore::open_existing(folder.path())
         };
         let own = MountNamespace::current().unwrap().line();
-        // That of a namespace that ended, too.
+        // The line of a namespace that ended, too.
         for line in ["", "4:1", &own] {
             assert!(open(line).unwrap().is_none(), "{line}");
         }

@@ -15,8 +15,8 @@ use crate::{
 /// Name of the counter of addresses that were given before they had rested.
 pub const COOLDOWN_YIELDED: &str = "cooldown_yielded";
 
-/// Chooses addresses and records whose they are. A requested address need not have rested; others
-/// are given before that only if `cooldown_yields` and no other is left, which is counted.
+/// Chooses addresses and records them for the slot. A requested address needs no cooldown. Another
+/// address in cooldown is taken only if `cooldown_yields` and no other is left, and is counted.
 pub(crate) fn take_addresses(
     transaction: &mut Write<'_>,
     id: &PoolId,

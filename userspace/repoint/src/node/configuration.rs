@@ -22,7 +22,7 @@ pub(crate) fn template(conf: &NetConf, routes: &[Route]) -> Template {
         Operation::AssignAddress { from: AddressSource::Ipam },
         Operation::AddGateway,
     ];
-    // Of routes with one destination, table and metric the kernel has the first.
+    // The kernel keeps the first of several routes with one destination, table and metric.
     let key = |route: &Route| (route.dst.trunc(), route.table, route.priority);
     let is_first = |at: &usize| routes[..*at].iter().all(|other| key(other) != key(&routes[*at]));
     operations.extend((0..routes.len()).filter(is_first).map(|at| add_route(&routes[at])));
@@ -34,7 +34,7 @@ pub(crate) fn template(conf: &NetConf, routes: &[Route]) -> Template {
     Template { version: VERSION, origin: format!("network {}", conf.name), operations }
 }
 
-/// The template that a network's configuration amounts to where nobody else gives routes.
+/// The template of a network's configuration, without routes of a delegated IPAM plugin.
 pub(crate) fn template_of(conf: &NetConf) -> Template {
     match &conf.ipam {
         IpamConf::Own(own) => template(conf, &own.routes),
@@ -56,8 +56,8 @@ fn add_route(route: &Route) -> Operation {
     }
 }
 
-/// Neighbours of the network are reached through the gateway, as everything is. Last, so that a
-/// configured route to the same subnet is the one that counts.
+/// The route to the network's own subnets, through the gateway. It comes last, so that a configured
+/// route to the same subnet takes precedence.
 fn own_subnets() -> Operation {
     Operation::AddRoute {
         to: RouteTarget::OwnSubnets,
@@ -66,7 +66,7 @@ fn own_subnets() -> Operation {
     }
 }
 
-/// What a template means on this node, now, for these addresses.
+/// Instantiates a template for these addresses, with the MTU of the node's uplink.
 pub(crate) fn configuration(
     template: &Template,
     addresses: &[IpNet],
@@ -74,7 +74,7 @@ pub(crate) fn configuration(
     Ok(template.instantiate(&NodeContext { addresses: addresses.to_vec(), mtu: uplink_mtu()? }))
 }
 
-/// Refuses IPv6 addresses of a network to interfaces of this MTU, in bytes, where they cannot have any.
+/// Fails if interfaces of this MTU, in bytes, cannot have IPv6 addresses.
 pub(crate) fn ensure_ipv6(conf: &NetConf, mtu: u32) -> Result<(), NodeError> {
     let refuse = |why| NodeError::NoIpv6 { network: conf.name.clone(), why };
     NoIpv6::of(mtu).map(refuse).map_or(Ok(()), Err)

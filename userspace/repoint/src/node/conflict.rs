@@ -3,7 +3,8 @@
 use super::{Node, error::NodeError};
 use crate::store::{Access, Slot, Transaction};
 
-/// Why an ADD failed that had this slot: what it met is of no interest where a DEL caused it.
+/// The error of an ADD: `Conflict` if its slot has changed, else `met`. A DEL that deletes the slot
+/// makes later steps of ADD fail, so their errors do not matter.
 pub(crate) fn prefer_conflict(node: &Node, slot: &Slot, met: NodeError) -> NodeError {
     let unchanged = node.store.read(|transaction| ensure_unchanged(transaction, slot));
     match unchanged {
@@ -12,7 +13,7 @@ pub(crate) fn prefer_conflict(node: &Node, slot: &Slot, met: NodeError) -> NodeE
     }
 }
 
-/// Fails where a slot is not what ADD has made of it: a DEL came meanwhile, or a GC.
+/// Fails if a DEL or GC has changed the slot since ADD wrote it.
 pub(crate) fn ensure_unchanged<T: Access>(
     transaction: &Transaction<'_, T>,
     slot: &Slot,

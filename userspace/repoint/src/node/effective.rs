@@ -1,4 +1,4 @@
-//! The pool that counts for an attachment, and what is on record of it.
+//! The effective pool of an attachment, and its record.
 
 use super::{Node, configuration::template_of, error::NodeError};
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
     template::{Digest, NodeContext, Template},
 };
 
-/// A pool as it counts now.
+/// A pool as its configuration and an operator define it now.
 #[derive(Debug, Clone)]
 pub(crate) struct EffectivePool {
-    /// Which one.
+    /// Its network, interface name and stored template.
     pub(crate) id: PoolId,
     /// What its slots are built from.
     pub(crate) key: PoolKey,
@@ -21,7 +21,7 @@ pub(crate) struct EffectivePool {
     pub(crate) policy: PoolPolicy,
     /// The stored template that they are made from, if there is one: its digest.
     pub(crate) template: Option<[u8; 32]>,
-    /// Whose containers alone may use that template; none: all may.
+    /// The only function and tenant that may use that template; none: all may.
     pub(crate) template_owner: Option<TemplateOwner>,
 }
 
@@ -44,8 +44,8 @@ pub(crate) fn pool_id(conf: &NetConf, ifname: &IfName, user: &User) -> PoolId {
     PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: template.cloned() }
 }
 
-/// The pool of a user, if he has one: configured, or set up by an operator. What was configured
-/// anew is recorded, for the agent.
+/// The effective pool of this id, configured or set up by an operator. A new or changed
+/// configuration is recorded, because the agent reads pools from the database.
 pub(crate) fn effective_pool(
     node: &Node,
     conf: &NetConf,
@@ -74,7 +74,7 @@ pub(crate) fn effective_pool(
     };
     let pool = match recorded {
         Some(pool) if is_same(&pool) => pool,
-        // Its ranges are this attachment's alone.
+        // The configuration's ranges are for this attachment alone, so the pool keeps its record.
         Some(pool) if conf.asks_for_its_own(&CniArgs::default()) => pool,
         _ => record_pool(node, conf, id, configured)?,
     };
@@ -91,13 +91,13 @@ fn digest(pool: &Pool) -> Option<[u8; 32]> {
     (pool.template != [0; 32]).then_some(pool.template)
 }
 
-/// Whether a pool is there because of the configuration, and not because an operator wants it.
+/// Whether the configuration defines the pool, and no operator has set it.
 fn was_configured(pool: &Pool) -> bool {
     pool.set == PoolOverride::default()
         && NetConf::recorded(&pool.conf).is_ok_and(|conf| conf.pool.is_some())
 }
 
-/// Records what a pool's slots are built from from now on, and how many there should be.
+/// Records a pool's policy, and what its slots are built from.
 ///
 /// # Errors
 /// Where the pool is of a stored template, it must be stored on this node.
@@ -111,7 +111,7 @@ pub fn record_pool(
     put_pool(node, conf, id, configured, stored.as_ref())
 }
 
-/// The same, with the template at hand.
+/// As [`record_pool`], with the stored template already read.
 pub(crate) fn put_pool(
     node: &Node,
     conf: &NetConf,
@@ -149,15 +149,15 @@ pub(crate) fn put_pool(
     });
     failpoint::hit("pool:recorded");
     if recorded.is_ok() && !matches!(conf.ipam, IpamConf::Delegated(_)) {
-        // Here, since the agent may be in another mount namespace than the runtimes. Where that fails, the
-        // ADD is served without the pool, which says why.
+        // Creates the namespace store here, because the agent may be in another mount namespace
+        // than the runtimes. If that fails, ADD is served without the pool and records why.
         drop(node.netns_store());
     }
     recorded
 }
 
-/// Whether a pool was what the network had where it names no template, or another, and is not any
-/// more: its slots are to be deleted. What an operator has set stays.
+/// Whether the network's template was pool `other`'s, and is pool `id`'s now. Then the slots of
+/// `other` are to be deleted. A pool that an operator has set stays.
 fn is_superseded(other: &PoolId, pool: &Pool, id: &PoolId, conf: &NetConf) -> bool {
     let is_networks = |id: &PoolId, conf: &NetConf| id.template == conf.pool_conf.template;
     other != id

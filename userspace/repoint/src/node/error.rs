@@ -26,10 +26,10 @@ use crate::{
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// No address can be had.
+    /// No address can be allocated.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
-    /// No address can be had, because these slots have them.
+    /// No address can be allocated, because these slots have them.
     #[error("{error}: {holders}")]
     Held {
         /// What was lacking.
@@ -150,7 +150,7 @@ pub enum NodeError {
     /// What slots need of the node cannot be restored.
     #[error(transparent)]
     NodeNeeds(#[from] NodeNeedsError),
-    /// A namespace cannot be put in another's place, or taken from there.
+    /// A namespace cannot be bound over another, or unbound.
     #[error(transparent)]
     Stack(#[from] BindError),
     /// The container's namespace cannot be looked at.
@@ -192,7 +192,7 @@ pub enum NodeError {
         /// What is allowed.
         limit: String,
     },
-    /// Only a pool can serve so.
+    /// The requested mode needs a pool.
     #[error(
         "repoint.dev/mode={mode} cannot be had in network {network}, which has no pool: \
          set key `pool` in its configuration, or run `repoint pool set`"
@@ -203,10 +203,10 @@ pub enum NodeError {
         /// The mode.
         mode: &'static str,
     },
-    /// A template cannot be called so.
+    /// The template's name is invalid.
     #[error("name the template by repoint.dev/template: {0}")]
     TemplateName(#[source] InvalidValue),
-    /// A slot in a runtime's namespace has no fingerprint that it could be compared with.
+    /// A slot in its runtime's namespace has no fingerprint to compare with.
     #[error(
         "slot {slot} is in a namespace of its runtime's, where what was set since cannot be reported: \
          replicate the network's configuration, or a container that has a slot of a pool"
@@ -215,7 +215,7 @@ pub enum NodeError {
         /// The slot.
         slot: SlotId,
     },
-    /// What a slot's namespace was like when it was new is not on record.
+    /// The fingerprint of a slot is not on record.
     #[error("the fingerprint of slot {slot} is not on record")]
     NoFingerprint {
         /// The slot.
@@ -246,7 +246,7 @@ pub enum NodeError {
     NotConfirmed {
         /// Its name.
         name: TemplateName,
-        /// Whose container it was made of.
+        /// The function and tenant of the container that it was made of.
         owner: TemplateOwner,
     },
     /// The network gives IPv6 addresses that its interfaces cannot have.
@@ -263,7 +263,7 @@ pub enum NodeError {
         /// Its digest.
         digest: Digest,
     },
-    /// Nothing is at hand to be activated.
+    /// The pool has no slot that waits.
     #[error(
         "pool {pool} holds nothing inactive that could be activated here: PREPARE first, or ADD"
     )]
@@ -299,7 +299,7 @@ pub enum NodeError {
         /// How many of them are namespaces without a slot.
         lingering: usize,
     },
-    /// A function has no trust domain that something could be kept for.
+    /// The function has no trust domain, so no slot can wait for it.
     #[error(
         "network {network} keeps nothing for function {function} without a tenant: name the tenant, \
          or set key pool.shareWithoutTenant"
@@ -362,7 +362,7 @@ pub enum NodeError {
     /// A namespace's fingerprint cannot be taken.
     #[error(transparent)]
     Fingerprint(#[from] FingerprintError),
-    /// Who uses a namespace cannot be found out.
+    /// The users of a namespace cannot be determined.
     #[error(transparent)]
     Usage(#[from] UsageError),
     /// The data plane was unloaded.
@@ -388,7 +388,7 @@ pub enum NodeError {
         /// Why not.
         source: Box<BuildError>,
     },
-    /// Something of an attachment is left.
+    /// Part of an attachment or a slot could not be removed.
     #[error("cannot remove all of {what}: {first}{}", others(.rest))]
     Release {
         /// The attachment, or the slot.
@@ -436,7 +436,7 @@ pub enum NodeError {
         /// What differs.
         difference: String,
     },
-    /// CHECK could not look.
+    /// CHECK cannot inspect the slot, or finds a difference in it.
     #[error(transparent)]
     Inspect(#[from] InspectError),
 }
@@ -455,8 +455,8 @@ impl From<HookError> for NodeError {
 }
 
 impl NodeError {
-    /// Whether a slot could not be built because the node has something of its addresses, or of its
-    /// number, that is not on record.
+    /// Whether an unrecorded object on the node has the slot's addresses or number. Such an object
+    /// makes the build fail.
     pub(crate) fn meets_another_on_node(&self) -> bool {
         matches!(
             self,
@@ -464,7 +464,7 @@ impl NodeError {
         )
     }
 
-    /// The error as the protocol has it.
+    /// The error in the form of the CNI protocol.
     #[must_use]
     pub fn to_cni(&self) -> CniError {
         match self {

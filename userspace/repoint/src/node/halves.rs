@@ -1,4 +1,4 @@
-//! Slots' halves on the node, and what slots need of it: repaired where other programs changed them.
+//! Compares and repairs the host's halves of slots, and what slots need of the node.
 
 use std::{cell::Cell, mem, net::IpAddr, slice};
 
@@ -26,17 +26,17 @@ pub enum HalfFate {
     Differs(Vec<Part>, Option<NodeError>),
     /// Its interface is gone.
     Gone,
-    /// Its interface is another's.
+    /// Its interface differs in name, index or alias: it belongs to another slot or program.
     Strange,
     /// The slot has changed since it was read: it is deleted, or was given to a container. Its half may
     /// differ still.
     Changed,
-    /// One of its addresses is recorded for another slot, and the way there is that one's.
+    /// One of its addresses is recorded for another slot, and its route leads to that slot.
     Contested,
 }
 
-/// Compares the halves of slots, and repairs those that differ, as long as the slots stay as they
-/// were read. Returns what became of each, in their order.
+/// Compares the host's halves of slots, and repairs those that differ. A slot that has changed
+/// since it was read is left alone. Returns the result for each slot, in the order of `slots`.
 pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, NodeError> {
     let mut socket = RouteSocket::open()?;
     let programs = node.programs()?;
@@ -60,7 +60,7 @@ pub fn repair_halves(node: &Node, slots: &[Slot]) -> Result<Vec<HalfFate>, NodeE
     Ok(outcomes)
 }
 
-/// Looks at those that were restored: only a half that is whole again counts as restored.
+/// Compares restored halves again: only a half without differences counts as restored.
 fn look_again(
     socket: &mut RouteSocket,
     slots: &[Slot],
@@ -93,7 +93,8 @@ fn compare_all(
     Ok(pairs.map(|(slot, seen)| compare_half(slot, seen, numbers)).collect())
 }
 
-/// Whether a slot is as it was read. One that is deleted, or that another container has, is left alone.
+/// Whether a slot is unchanged since it was read. A slot that a DEL deletes, or that another
+/// container has, is left alone.
 fn is_unchanged(node: &Node, slot: &Slot) -> Result<bool, StoreError> {
     node.store.read(|transaction| Ok(transaction.unchanged(slot)?.is_some()))
 }
@@ -110,8 +111,7 @@ fn has_its_addresses(node: &Node, slot: &Slot) -> Result<bool, StoreError> {
     })
 }
 
-/// Makes sure that a slot carries packets: its half on the node is as it was built, and the node meets
-/// what it needs.
+/// Ensures that a slot carries packets: restores its host's half and what it needs of the node.
 pub(crate) fn ensure_carries(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     NodeNeeds::of(slot).restore(&node.directories.run)?;
     failpoint::hit("half:node-restored");
@@ -137,13 +137,13 @@ pub(crate) fn ensure_half(node: &Node, slot: &Slot) -> Result<Vec<Part>, NodeErr
     }
 }
 
-/// The error that a half was restored, and differs at once.
+/// The error for a half that differs again right after its repair.
 pub(crate) fn half_differs(slot: &Slot, parts: &[Part]) -> NodeError {
     let difference = parts_in_words(parts);
     NodeError::HalfDiffers { slot: slot.id, interface: slot.id.host_ifname(), difference }
 }
 
-/// Restores what slots on record need of the node, and returns what was lacking.
+/// Restores what recorded slots need of the node. Returns what was missing.
 pub fn restore_node(node: &Node) -> Result<Vec<NodeLack>, NodeError> {
     let needs = node.store.read(|transaction| {
         let needs = Cell::new(NodeNeeds::default());
@@ -158,12 +158,12 @@ pub fn restore_node(node: &Node) -> Result<Vec<NodeLack>, NodeError> {
     Ok(needs.restore(&node.directories.run)?)
 }
 
-/// Slots that are to be looked at.
+/// Slots to compare with the node.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// Those in a state in which slots stay, so that all that their records say must hold.
+    /// Slots in a settled state: the node must match all that their records say.
     pub settled: Vec<Slot>,
-    /// Those on their way to such a state.
+    /// Slots on their way to a settled state.
     pub unsettled: Vec<SlotId>,
 }
 
@@ -185,7 +185,7 @@ pub fn waiting_for_looks(
     })?)
 }
 
-/// Numbers of all slots on record but those that are being deleted.
+/// Numbers of all recorded slots, except those that are being deleted.
 pub fn slots_on_record(node: &Node) -> Result<Vec<SlotId>, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut ids = Vec::new();

@@ -12,10 +12,11 @@ use crate::{
 /// Containers that are named; of more, the number is.
 const NAMED: usize = 3;
 
-/// Adds to an error about addresses which slots have them. Another error stays as it is, and so does
-/// one of which that cannot be read.
+/// Adds the slots that have the addresses to an address error. Other errors stay unchanged, and so
+/// does an error whose slots cannot be read.
 ///
-/// It lists all slots: for an error that the caller gets, not for one that is tried again.
+/// The function reads all slots. It serves errors that go to the caller, not errors after which the
+/// caller tries again.
 pub(crate) fn name_holders(node: &Node, conf: &NetConf, error: NodeError) -> NodeError {
     let holders = match &error {
         NodeError::Allocate(AllocateError::Exhausted { .. }) => of_ranges(node, conf),

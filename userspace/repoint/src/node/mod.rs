@@ -43,7 +43,7 @@ use crate::{
     template::MTU,
 };
 
-/// MTU of a node that has no way out, bytes: Ethernet's.
+/// MTU of a node without an uplink, bytes: Ethernet's.
 const MTU_WITHOUT_UPLINK: u32 = 1500;
 
 /// An open node.
@@ -54,9 +54,9 @@ pub struct Node {
     /// Its database.
     pub store: Store,
     is_agents: bool,
-    /// The way to slots' namespaces of a program that activates more than one.
+    /// The open directory of slots' namespaces, for programs that activate several slots.
     directory: Mutex<Option<NetnsDirectory>>,
-    /// The templates, once they were asked for: a process opens them once.
+    /// The database of templates, opened at its first use and once a process.
     templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
     maps: Mutex<Option<(u64, Maps)>>,
@@ -76,7 +76,7 @@ impl Node {
         Self { directories, store, is_agents: false, directory, templates, maps }
     }
 
-    /// The same for the agent, which does not decide where slots' namespaces are kept.
+    /// The node for the agent, which never creates the namespace store.
     #[must_use]
     pub fn for_agent(self) -> Self {
         Self { is_agents: true, ..self }
@@ -89,7 +89,7 @@ impl Node {
         Ok(store.map(|store| Self::new(directories, store)))
     }
 
-    /// The same, to look at it: nothing in it is changed.
+    /// Opens a node that has a database, to read it: nothing in it is changed.
     pub fn look(directories: &Directories) -> Result<Option<Self>, NodeError> {
         let store = Store::look(&directories.run.join("state"))?;
         Ok(store.map(|store| Self::new(directories, store)))
@@ -147,7 +147,7 @@ impl Node {
         if let Some(opened) = directory.as_ref().and_then(|directory| directory.netns(slot).ok()) {
             return Ok(opened);
         }
-        // There was none, or the place that it leads to is no more the one that counts.
+        // No directory was open, or it leads to a namespace store that was replaced.
         let netns_store = self.existing_netns_store()?.ok_or(NodeError::NoNetnsStore)?;
         let opened = netns_store.directory()?;
         let netns = opened.netns(slot)?;
@@ -155,8 +155,8 @@ impl Node {
         Ok(netns)
     }
 
-    /// Calls `work` with the maps, where the data plane is loaded. They stay open, until another data
-    /// plane takes its place.
+    /// Calls `work` with the maps, if the data plane is loaded. The maps stay open until another
+    /// data plane replaces this one.
     pub(crate) fn with_maps<T>(
         &self,
         work: impl FnOnce(&Maps) -> Result<T, NodeError>,
@@ -172,14 +172,14 @@ impl Node {
         open.as_ref().map(|(_, maps)| work(maps)).transpose()
     }
 
-    /// Whose its slots are, as their interfaces say.
+    /// The owner of its slots, as the interfaces' aliases name it.
     #[must_use]
     pub fn owner(&self) -> Owner {
         Owner::of(&self.directories.run)
     }
 
-    /// Refuses to go on in another network namespace than the one where slots on record were built:
-    /// their interfaces seem to be gone there. Those of another boot are gone indeed.
+    /// Fails in another network namespace than the host netns of the recorded slots. Their interfaces
+    /// would seem to be gone there. Slots of another boot do not count: their interfaces are gone.
     pub fn ensure_host_netns(&self) -> Result<(), NodeError> {
         let here = Netns::current()?.inode();
         let (checked, boot) = self.store.read(|transaction| {
@@ -197,8 +197,8 @@ impl Node {
     }
 }
 
-/// The time as records of slots have it, in nanoseconds since the boot, suspension included. Nobody
-/// can set that clock: what is to last for a while does so whatever becomes of the time of day.
+/// The clock of slots' records, in nanoseconds since the boot, suspension included. No process can
+/// set this clock, so a change of the time of day does not affect periods.
 #[must_use]
 pub fn now() -> u64 {
     // The kernel has that clock always.
@@ -206,7 +206,8 @@ pub fn now() -> u64 {
     nanoseconds(since)
 }
 
-/// The time of day, in nanoseconds since the Unix epoch: of what outlives the boot, and for people.
+/// The time of day, in nanoseconds since the Unix epoch. It dates what outlives the boot, and what
+/// people read.
 #[must_use]
 pub fn time_of_day() -> u64 {
     nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
@@ -216,7 +217,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Largest packet that leaves the node whole, in bytes.
+/// MTU of the node's uplink, bytes; Ethernet's if there is no uplink.
 pub fn uplink_mtu() -> Result<u32, NodeError> {
     Ok(mtu_of_uplink()?.unwrap_or(MTU_WITHOUT_UPLINK))
 }

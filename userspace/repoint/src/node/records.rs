@@ -62,8 +62,7 @@ impl Node {
         self.store.write(|transaction| transaction.forget_pool(id))
     }
 
-    /// Tenants by network, each with the number of its slots, those included whose namespaces outlive
-    /// them.
+    /// Tenants by network, each with its number of slots. A deleted slot counts while its namespace lives on.
     pub fn tenants(&self) -> Result<Vec<(NetworkName, Tenant, u32)>, StoreError> {
         self.store.read(|transaction| transaction.tenants())
     }
@@ -83,8 +82,8 @@ impl Node {
         self.store.read(|transaction| transaction.decisions(number))
     }
 
-    /// Vouches for the host's half of every slot until this time, nanoseconds since the boot; 0: no
-    /// longer. ADD does not look itself until then.
+    /// Vouches for the host's half of every slot until this time, nanoseconds since the boot; 0
+    /// ends it. Until then ADD does not check the half itself.
     pub fn vouch_until(&self, until: u64) -> Result<(), StoreError> {
         self.store.write(|transaction| transaction.put_watched_until(until))
     }

@@ -52,7 +52,7 @@ impl Request {
         self.conf.requested_addresses(&self.args)
     }
 
-    /// The plugin that address management is delegated to, to be called with this request.
+    /// The IPAM plugin of the network, ready to be called with this request.
     pub fn delegate(&self, plugin: &PluginName) -> Result<Delegate<'_>, DelegateError> {
         let netns = self.netns.as_ref().map(|netns| netns.as_path().into());
         let variables = vec![
@@ -69,7 +69,7 @@ impl Request {
 }
 
 impl NetworkRequest {
-    /// The plugin that address management is delegated to, to be called with this request.
+    /// The IPAM plugin of the network, ready to be called with this request.
     pub fn delegate(&self, plugin: &PluginName) -> Result<Delegate<'_>, DelegateError> {
         let none = |name| (name, OsString::new());
         let mut variables =

@@ -1,4 +1,4 @@
-//! Addresses that the node has itself, and its routers: no container gets them.
+//! Addresses of the node and of its routers: no container gets them.
 
 use std::{
     fs, io,
@@ -15,8 +15,8 @@ use crate::{
 
 const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
 
-/// Which addresses of the network's ranges no container gets because the node has them itself, or its
-/// router, or all containers for a gateway.
+/// Addresses of the network's ranges that no container gets. The node or its router has them, or
+/// they are the containers' gateway.
 pub fn reserved_addresses(conf: &NetConf) -> Result<Vec<(IpAddr, Reserved)>, NodeError> {
     match &conf.ipam {
         IpamConf::Own(own) => Ok(node_addresses(&own.range_sets)?.reserved(&own.range_sets)),
@@ -24,8 +24,8 @@ pub fn reserved_addresses(conf: &NetConf) -> Result<Vec<(IpAddr, Reserved)>, Nod
     }
 }
 
-/// Those that are in these ranges. Looked for before an address is chosen, and not within the
-/// transaction that does: it asks the kernel.
+/// Addresses of the node and its routers within these ranges. The function asks the kernel, so the
+/// caller reads them before the transaction that chooses an address.
 pub(crate) fn node_addresses(sets: &[RangeSet]) -> Result<NodeAddresses, NodeError> {
     Ok(all()?.within(sets))
 }
@@ -36,8 +36,8 @@ fn all() -> Result<NodeAddresses, NodeError> {
     Ok(NodeAddresses { own, routers: default_routers(&mut RouteSocket::open()?)? })
 }
 
-/// The IPv6 addresses of the interfaces in the current namespace. The kernel keeps them in one table,
-/// and prints no other interface than those that have any; netlink looks at all.
+/// The IPv6 addresses of the interfaces in the current namespace. The kernel keeps them in one
+/// table and prints only interfaces that have an address. A netlink dump visits all interfaces.
 fn local_addresses_v6() -> Result<Vec<IpAddr>, NodeError> {
     match fs::read_to_string(IF_INET6) {
         Ok(table) => Ok(table.lines().filter_map(address_v6).collect()),

@@ -9,8 +9,8 @@ use crate::{
     store::Slot,
 };
 
-/// Points the maps at a slot that was built, while nobody can write to the database: should it have
-/// been deleted meanwhile, its addresses may be another's.
+/// Writes the map entries of a slot that was built. No process can write to the database meanwhile:
+/// after a DEL, another slot may have the addresses.
 pub(crate) fn enable_traffic(
     node: &Node,
     maps: &Maps,

@@ -25,12 +25,13 @@ use crate::{
     threads::{self, ThreadError},
 };
 
-/// Slots recorded in one transaction: it should not keep others from writing for long.
+/// Slots recorded in one transaction, which must not block other writers for long.
 const BATCH: u32 = 64;
-/// How often slots are built anew, with other addresses, because the node has something of the first.
+/// How often a build is tried again with other addresses, because an unrecorded object on the node
+/// has the first ones.
 pub(crate) const MOST_TRIES: u32 = 3;
-/// For how long an address is given to nobody of which the node has something that is not on record.
-/// What a lost database left is found by a sweep before.
+/// How long an address is not assigned after an unrecorded object on the node had it. A sweep finds
+/// within this time what a lost database left.
 const SPARED: Duration = Duration::from_mins(1);
 
 /// Slots to build.
@@ -42,7 +43,7 @@ pub struct Order<'a> {
     pub pool: &'a PoolId,
     /// How many.
     pub count: u32,
-    /// The function that they wait for, and its tenant; none: they are for anybody.
+    /// The function that the slots wait for, and its tenant; none: any container may have them.
     pub user: Option<&'a User>,
 }
 
@@ -50,16 +51,15 @@ pub struct Order<'a> {
 /// addresses run out.
 ///
 /// # Errors
-/// Where the pool is not on record, and where building fails half-way: what was begun is taken down
-/// then.
+/// Where the pool is not on record, and where a build fails. The slots that are not ready are deleted then.
 pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, NodeError> {
     let pool = effective_pool(node, order.conf, order.pool)?;
     let pool = pool.ok_or_else(|| NodeError::NoPool { network: order.pool.to_string() })?;
     build_slots(node, order.conf, &pool, order.user, order.count)
 }
 
-/// The same for a pool as it is on record, for anybody. It is not recorded anew: what was read of it
-/// a moment ago may be superseded by now.
+/// As [`prepare`], for a recorded pool and for any container. The pool is not recorded again,
+/// because `pool` may be outdated by now.
 pub fn refill(node: &Node, id: &PoolId, pool: &Pool, count: u32) -> Result<Vec<SlotId>, NodeError> {
     let recorded = node.store.read(|transaction| transaction.pool(id))?;
     if recorded.is_none_or(|recorded| recorded.key != pool.key) {
@@ -90,7 +90,7 @@ fn build_slots(
         left = match outcome {
             // As many as there are addresses for.
             Err(error) if shortage_of(&error).is_some() && !batches.ready.is_empty() => 0,
-            // Others get other addresses.
+            // New slots get other addresses.
             Err(error) if error.meets_another_on_node() && tries < MOST_TRIES => {
                 tries += 1;
                 left.saturating_sub(built)
@@ -103,7 +103,7 @@ fn build_slots(
     Ok(batches.ready)
 }
 
-/// Gives the addresses of a slot that could not be built to nobody for a while.
+/// Keeps the addresses of a slot that could not be built unassigned for a while.
 pub(crate) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     let until = now().saturating_add(u64::try_from(SPARED.as_nanos()).unwrap_or(u64::MAX));
     node.store.write(|transaction| {
@@ -128,7 +128,7 @@ struct Batches<'a> {
     spec: BuildSpec<'a>,
     netns_store: NetnsStore,
     user: Option<&'a User>,
-    /// What their namespaces are like, once one is built.
+    /// Digest of their namespaces' fingerprint, once one slot is built.
     fingerprint: Option<[u8; 32]>,
     /// Those that are ready.
     ready: Vec<SlotId>,
@@ -143,7 +143,7 @@ impl Batches<'_> {
             forget_connections(self.node, new_slots.iter().map(|new_slot| &new_slot.slot))
         {
             let slots: Vec<_> = new_slots.into_iter().map(|new_slot| new_slot.slot).collect();
-            // The caller wants to know why building failed; what is left stays on record.
+            // Report the error of the build, not the error of the cleanup. What is left stays on record.
             drop(delete_slots(self.node, &slots));
             return Err(error);
         }
@@ -153,7 +153,8 @@ impl Batches<'_> {
                 Ok(built) => done.push((new_slot, built)),
                 Err(error) => {
                     if error.meets_another_on_node() {
-                        // Else the next try may meet it again; what was begun is taken down first.
+                        // Without this, the next try may choose the same addresses. The error of
+                        // the build counts, not this one.
                         drop(spare_addresses(self.node, &new_slot.slot));
                     }
                     failed.push(new_slot.slot);
@@ -168,13 +169,13 @@ impl Batches<'_> {
         failpoint::hit("prepare:ready");
         let slots = done.into_iter().map(|(new_slot, _)| new_slot.slot);
         failed.extend(slots.filter(|slot| !ready.contains(&slot.id)));
-        // What cannot be removed stays on record, and the caller wants to know why building failed.
+        // Report the error of the build, not the error of the cleanup. What is left stays on record.
         drop(delete_slots(self.node, &failed));
         self.ready.extend(ready);
         first.map_or(Ok(()), Err)
     }
 
-    /// Builds what can be built, and says of each slot what came of it.
+    /// Builds the slots, and returns the result for each.
     fn build_all(&self, new_slots: Vec<NewSlot>) -> Vec<(NewSlot, Result<Built, NodeError>)> {
         let Self { node, spec, netns_store, .. } = self;
         if spec.masquerades()
@@ -188,8 +189,8 @@ impl Batches<'_> {
         new_slots.into_iter().zip(built).collect()
     }
 
-    /// Records that slots are ready: for anybody, or for the function that they are meant for. Gives
-    /// those that are: another process may have deleted one meanwhile.
+    /// Records that slots are ready: `warm`, or `parked` if they are for a function. Returns the
+    /// slots still on record, because another process may have deleted one meanwhile.
     fn finish(&mut self, done: &[(NewSlot, Built)]) -> Result<Vec<SlotId>, NodeError> {
         let Some((first, _)) = done.first() else {
             return Ok(Vec::new());
@@ -248,17 +249,17 @@ fn new_slots(node: &Node, spec: &BuildSpec<'_>, count: u32) -> Result<Vec<NewSlo
     })
 }
 
-/// Makes namespaces, by a thread that can be lost inside one.
+/// Creates namespaces on a thread of its own, which may end inside one.
 fn namespaces(count: u32) -> Result<Vec<Netns>, NodeError> {
     let work = || (0..count).map(|_| Netns::create()).collect::<Result<Vec<_>, _>>();
     Ok(threads::run(work)??)
 }
 
-/// Builds slots one after the other, and answers in their order, by a thread of its own, since it
-/// goes in and out of namespaces.
+/// Builds slots one after the other, and returns the results in their order. The build has a thread
+/// of its own, because it enters and leaves namespaces.
 ///
-/// One thread: nearly all of it is work under RTNL, for which a second one only waits, spinning
-/// (`mutex_spin_on_owner`). Two threads take 45 % more of the CPU for 15 % less time.
+/// One thread suffices: nearly all of the work is under RTNL, for which a second thread only waits,
+/// spinning (`mutex_spin_on_owner`). Two threads take 45 % more of the CPU for 15 % less time.
 fn build_all(
     node: &Node,
     spec: &BuildSpec<'_>,
@@ -280,8 +281,8 @@ fn build_all(
     })
 }
 
-/// Records what the pool's new namespaces are like, as one of them is. They are made alike: one is
-/// looked at for all that are built in one go.
+/// Records the fingerprint of the pool's new namespaces, taken from one of them. All namespaces of
+/// a batch are alike.
 pub(crate) fn record_fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,

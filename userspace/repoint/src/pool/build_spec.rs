@@ -33,9 +33,9 @@ pub(crate) struct BuildSpec<'a> {
     digest: [u8; 32],
     mtu: u32,
     masquerade: bool,
-    /// Where the host's ends of the slots will be.
+    /// The host netns of the slots.
     home: NetnsInode,
-    /// What the node has itself of the ranges.
+    /// The node's own addresses within the ranges.
     node: NodeAddresses,
 }
 

@@ -15,7 +15,7 @@ pub use retention::{Eviction, MOST_EVICTED, Reason, evictions};
 pub(crate) use stock::resume;
 pub use stock::{delete_oldest, delete_stale, demanded, drain, resume_scrubbing, supply};
 
-/// Most slots that came back deleted at a time: pools are filled in between.
+/// Most returned slots that are deleted at a time. Pools are filled in between.
 pub const MOST_DELETED: usize = 32;
-/// Most slots that came back scrubbed at a time.
+/// Most returned slots that are scrubbed at a time.
 pub const MOST_SCRUBBED: usize = 32;

@@ -1,9 +1,9 @@
 //! How many slots a pool should keep ready, how many to build for that, and how many to delete.
 //!
-//! Slots that are ready must last until the next ones are. The pool controller looks at a pool every so often;
-//! what has been asked for since is built then, which takes time, in which more are asked for. With
-//! ADDs coming at `rate` a second, a look every `look` seconds and `each` seconds a slot, building
-//! takes the share `rate × each` of all time, and so
+//! The ready slots must last until the next ones are built. The pool controller looks at a pool at
+//! intervals, and builds what ADDs have taken since. While it builds, ADDs take more. With ADDs
+//! coming at `rate` a second, a look every `look` seconds and `each` seconds a slot, building takes
+//! the share `rate × each` of all time, and so
 //!
 //! ```text
 //! lead   = look / (1 − rate × each)        seconds from one refill to the next
@@ -15,8 +15,8 @@
 //! the mean: with three of them one lead in some hundreds runs short, by an ADD or two. Where ADDs come
 //! faster than slots can be built, no stock is enough, and the target is `maxSlots`.
 //!
-//! All three are measured. `rate` is the greater of two averages: one that follows a ramp within a
-//! second, and one that does not forget in a pause of some seconds.
+//! All three are measured. `rate` is the greater of two averages: the fast one follows a ramp
+//! within a second, and the slow one does not forget in a pause of some seconds.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{model::PoolPolicy, store::SlotState};
 /// Time constants of the two average rates.
 const FAST: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(10);
-/// How far apart looks are when nothing notifies it: the least that is reckoned with.
+/// Interval between looks without a notification, and the least that a plan assumes.
 const LOOK: Duration = Duration::from_millis(200);
 /// Time to build a slot before any was measured.
 const EACH: Duration = Duration::from_micros(2500);
@@ -35,7 +35,7 @@ const MEASURED: f64 = 32.0;
 const MARGIN: f64 = 3.0;
 /// How long a pool holds more ready slots than it needs before it deletes them.
 const SURPLUS_AFTER: Duration = Duration::from_mins(1);
-/// Most slots built by one decision: they are ready together, and the next decision knows better.
+/// Most slots built by one decision. They are ready together, and the next decision knows the demand better.
 pub const MOST_BUILT: u32 = 16;
 /// Most ready slots deleted by one decision.
 pub const MOST_DRAINED: u32 = 64;
@@ -43,7 +43,7 @@ pub const MOST_DRAINED: u32 = 64;
 /// How many slots of a pool are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Supply {
-    /// Ready for anybody.
+    /// Ready for any container.
     pub warm: u32,
     /// Waiting for their function.
     pub parked: u32,
@@ -66,14 +66,14 @@ impl Supply {
 /// What is remembered of a pool from one decision to the next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
-    /// ADDs a second that want a slot for anybody, over [`FAST`] and over [`SLOW`].
+    /// ADDs a second that need a warm slot, over [`FAST`] and over [`SLOW`].
     fast: f64,
     slow: f64,
     /// Seconds between looks, building left out, over [`SLOW`].
     look: f64,
     /// Seconds that a slot takes to build, over the last [`MEASURED`] slots.
     each: f64,
-    /// How long was built since the last look.
+    /// Time spent building since the last look.
     building: Duration,
     /// For how long there have been more ready slots than needed.
     surplus: Duration,
@@ -94,7 +94,7 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// ADDs a second that are reckoned with.
+    /// ADDs a second that a plan assumes.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.fast.max(self.slow)
@@ -109,7 +109,7 @@ impl Demand {
         blend(&mut self.fast, current, seconds / FAST.as_secs_f64());
         blend(&mut self.slow, current, seconds / SLOW.as_secs_f64());
         let look = interval.saturating_sub(std::mem::take(&mut self.building)).as_secs_f64();
-        // By its length, since more ADDs fall into a long one.
+        // An interval counts by its length, because more ADDs fall into a long one.
         blend(&mut self.look, look, look / SLOW.as_secs_f64());
     }
 
@@ -157,7 +157,7 @@ pub struct Plan {
     pub room: u32,
     /// How many more there are than there may be.
     pub excess: u32,
-    /// Ready slots to delete, those that have rested longest first.
+    /// Ready slots to delete, beginning with the longest wait.
     pub drain: u32,
 }
 
@@ -194,13 +194,14 @@ pub fn plan(policy: &PoolPolicy, supply: Supply, demand: &mut Demand, interval: 
 /// How many slots should be ready.
 fn target(policy: &PoolPolicy, demand: &Demand) -> u32 {
     if policy.warm == 0 {
-        // Nobody wants slots that nobody has used.
+        // The pool keeps no warm slots.
         return 0;
     }
     demand.target().max(policy.warm).min(policy.max)
 }
 
-/// What is beyond the maximum goes at once, what is beyond the need when it has lasted.
+/// How many ready slots to delete. Those beyond the maximum go at once, those beyond the need after
+/// [`SURPLUS_AFTER`].
 fn drain(policy: &PoolPolicy, supply: Supply, demand: &Demand, target: u32, excess: u32) -> u32 {
     let Supply { warm, parked, .. } = supply;
     if policy.warm == 0 {

@@ -21,7 +21,7 @@ pub enum Reason {
     Function,
     /// More wait for functions of its tenant than may.
     Tenant,
-    /// Slots that are ready for anybody have no room, or there are more than there may be in all.
+    /// Warm slots lack room, or the pool has more slots than its maximum.
     Room,
 }
 
@@ -41,20 +41,21 @@ impl fmt::Display for Reason {
 pub struct Eviction {
     /// The slot.
     pub slot: SlotId,
-    /// Since when it waits, nanoseconds since the boot. If that is another time by now,
-    /// a container has used it.
+    /// Since when it waits, nanoseconds since the boot. If the record has another time by now, a
+    /// container has used the slot.
     pub since: u64,
     /// Why.
     pub reason: Reason,
 }
 
-/// Decides which of a pool's parked slots are to be evicted at `now` (nanoseconds since the node's
-/// boot), the one that has waited longest first: those that have waited too long; of functions and
-/// then tenants that have too many, the oldest; and if that makes fewer than `room`, the oldest of
-/// all.
+/// Decides which parked slots of a pool to evict at `now` (nanoseconds since the node's boot).
+/// These are slots that have waited too long, then the oldest slots of functions and of tenants
+/// that have too many, and then the oldest of all until there are `room`. The result begins with
+/// the longest wait.
 ///
 /// `parked` is in the order of the index: slots of a tenant stand together, and among them those of
-/// a function. Of more than [`MOST_EVICTED`] the oldest are named; the next decision names the rest.
+/// a function. If more than [`MOST_EVICTED`] are to go, the result has the oldest, and the next
+/// decision the rest.
 #[must_use]
 pub fn evictions(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) -> Vec<Eviction> {
     let idle = |slot: &Parked| is_idle(slot, now, policy).then_some(Reason::Idle);
@@ -79,7 +80,7 @@ pub fn evictions(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) ->
     oldest(parked, &reasons)
 }
 
-/// Whether a slot has waited for longer than its last user or the policy says.
+/// Whether a slot has waited longer than its last user or the policy allows.
 fn is_idle(slot: &Parked, now: u64, policy: &PoolPolicy) -> bool {
     let ttl = slot.idle_ttl.or(policy.idle_ttl);
     ttl.is_some_and(|ttl| waited(slot.since, now) > ttl)
@@ -89,7 +90,7 @@ fn waited(since: u64, now: u64) -> Duration {
     Duration::from_nanos(now.saturating_sub(since))
 }
 
-/// The slots that stand together because they are the `same`, each with its reasons.
+/// Runs of neighbouring slots that are the `same`, each with its reasons.
 fn groups<'a>(
     parked: &'a [Parked],
     mut reasons: &'a mut [Option<Reason>],
@@ -102,7 +103,7 @@ fn groups<'a>(
     })
 }
 
-/// Leaves `most` of the slots that have no reason to go.
+/// Keeps at most `most` slots of a group without a reason; the oldest others get `reason`.
 fn keep(group: &[Parked], reasons: &mut [Option<Reason>], most: u32, reason: Reason) {
     let staying = reasons.iter().filter(|reason| reason.is_none()).count();
     mark_oldest(group, reasons, staying.saturating_sub(most as usize), reason);
@@ -122,7 +123,7 @@ fn mark_oldest(group: &[Parked], reasons: &mut [Option<Reason>], count: usize, r
     }
 }
 
-/// What has a reason, the one that has waited longest first.
+/// The slots that have a reason, beginning with the longest wait.
 fn oldest(parked: &[Parked], reasons: &[Option<Reason>]) -> Vec<Eviction> {
     let of = |(slot, reason): (&Parked, &Option<Reason>)| {
         reason.map(|reason| Eviction { slot: slot.slot, since: slot.since, reason })

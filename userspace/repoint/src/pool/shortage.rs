@@ -11,11 +11,11 @@ pub(crate) enum Shortage {
     Any,
     /// One address, which it asks for.
     Address(IpAddr),
-    /// A slot less of its tenant's.
+    /// A slot, because its tenant has as many as it may have.
     Tenant(Tenant),
 }
 
-/// What would have to be had for `error` not to be.
+/// The shortage that caused `error`, if one did.
 pub(crate) fn shortage_of(error: &NodeError) -> Option<Shortage> {
     match error {
         NodeError::Allocate(AllocateError::Exhausted { .. }) => Some(Shortage::Any),

@@ -1,4 +1,4 @@
-//! Pools as a whole: what is on record of them, and deleting what they have no use for.
+//! Counts the slots of pools, and deletes those that they do not need.
 
 use super::{
     refill::Supply,
@@ -11,7 +11,7 @@ use crate::{
     store::{Parked, Pool, Prefix, Slot, SlotState, StoreError, Write},
 };
 
-/// How many slots of a pool are in which state, those of other configurations left out.
+/// Number of a pool's slots by state, without slots of other configurations.
 pub fn supply(node: &Node, key: PoolKey) -> Result<Supply, NodeError> {
     Ok(node.store.read(|transaction| {
         let mut supply = Supply::default();
@@ -46,7 +46,7 @@ impl Node {
         })?)
     }
 
-    /// Deletes parked slots, as far as they wait still; says why each was deleted.
+    /// Deletes the parked slots that still wait. Returns the reason for each deletion.
     pub fn evict_slots(&self, evictions: &[Eviction]) -> Result<Vec<Reason>, NodeError> {
         let waits = |slot: &Slot, since| slot.state() == SlotState::Parked && slot.changed == since;
         let waiting = self.store.read(|transaction| {
@@ -62,8 +62,8 @@ impl Node {
     }
 }
 
-/// How many ADDs wanted a slot that is ready for anybody, since the pool is on record: a function
-/// that gets its own back does not.
+/// Number of ADDs that needed a warm slot since the pool was recorded. A function that gets its own
+/// slot back does not count.
 pub fn demanded(node: &Node, pool: &PoolId) -> Result<u64, NodeError> {
     let counters = node.store.read(|transaction| transaction.counters(pool))?;
     Ok(counters
@@ -76,8 +76,8 @@ pub fn demanded(node: &Node, pool: &PoolId) -> Result<u64, NodeError> {
         .sum())
 }
 
-/// Deletes `count` slots of a pool that wait in `state`, those that have waited longest first. Says how
-/// many were deleted: not those that were claimed meanwhile.
+/// Deletes `count` slots of a pool in `state`, beginning with the longest wait. Returns the number
+/// deleted, without slots that an ADD claimed meanwhile.
 pub fn delete_oldest(
     node: &Node,
     key: PoolKey,
@@ -123,7 +123,7 @@ fn waiting(
     })?)
 }
 
-/// Has slots scrubbed again whose scrubbing was interrupted: nobody has the lock on them.
+/// Has slots scrubbed again whose scrub was interrupted: no process has their lock.
 pub fn resume_scrubbing(node: &Node) -> Result<(), NodeError> {
     let scrubbing: Vec<SlotId> = node.store.read(|transaction| {
         transaction.indexed(Prefix::State(SlotState::Scrubbing))?.collect::<Result<_, _>>()
@@ -131,7 +131,7 @@ pub fn resume_scrubbing(node: &Node) -> Result<(), NodeError> {
     scrubbing.into_iter().try_for_each(|id| resume(node, id).map(drop))
 }
 
-/// Has a slot scrubbed again unless its scrub lock is taken. Says whether it will be.
+/// Has a slot scrubbed again unless its scrub lock is taken. Returns whether it is.
 pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, NodeError> {
     let Some(_lock) = ScrubLock::take(&node.directories.run, id)? else {
         return Ok(false);
@@ -141,7 +141,7 @@ pub(crate) fn resume(node: &Node, id: SlotId) -> Result<bool, NodeError> {
         let Some(slot) = slot.filter(|slot| slot.state() == SlotState::Scrubbing) else {
             return Ok(false);
         };
-        // The time stays that of its parking, so that patience ends.
+        // The time of parking stays on record: `IN_USE_TIMEOUT` counts from it.
         transaction.advance(id, SlotState::Dirty, slot.changed, |_| ())?;
         Ok::<_, StoreError>(true)
     })?)

@@ -1,4 +1,4 @@
-//! Who may use a stored template.
+//! Which containers may be made from a stored template.
 
 use crate::{
     conf::User,
@@ -7,8 +7,8 @@ use crate::{
     store::TemplateOwner,
 };
 
-/// Whether a user's containers may be made from a template: all may from a confirmed one, which has
-/// no `owner`; from one that was made of a container, only those of the same function and tenant.
+/// Whether a user's containers may be made from a template. A confirmed template has no `owner`, and
+/// all may use it. A template of a container is only for containers of the same function and tenant.
 ///
 /// A container without a function or without a tenant shares its template with no other.
 pub(super) fn may_use(owner: Option<&TemplateOwner>, user: &User) -> bool {
@@ -18,7 +18,7 @@ pub(super) fn may_use(owner: Option<&TemplateOwner>, user: &User) -> bool {
     })
 }
 
-/// Refuses a template that is not confirmed to a user who may not use it.
+/// Fails if the template is not confirmed and the user may not use it.
 pub(crate) fn check_use(
     name: Option<&TemplateName>,
     owner: Option<&TemplateOwner>,
@@ -32,7 +32,7 @@ pub(crate) fn check_use(
     }
 }
 
-/// The same for the template of a user's pool.
+/// As [`check_use`], for the template of a user's pool.
 pub(crate) fn check_pool_use(pool: &EffectivePool, user: &User) -> Result<(), NodeError> {
     check_use(pool.id.template.as_ref(), pool.template_owner.as_ref(), user)
 }

@@ -1,4 +1,4 @@
-//! On what terms a container is served: the network's, narrowed by what the container asks for.
+//! Effective terms: the network's policy, narrowed by what the container asks for.
 
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use crate::{
 pub(crate) struct EffectiveTerms {
     /// With what.
     pub(crate) mode: Mode,
-    /// Whose slots it may get, and who may get its slot afterwards.
+    /// The trust domain from which it gets a slot, and to which it leaves it.
     pub(crate) domain: Domain,
-    /// How long its slot waits for its function afterwards, where it says so itself.
+    /// How long its slot waits for its function afterwards, if the container asks for a time.
     pub(crate) idle_ttl: Option<Duration>,
 }
 
 impl EffectiveTerms {
-    /// What counts for a user of a pool: nobody can widen what the network's configuration says.
+    /// The terms for a user of a pool. Fails if the user asks for more than the network's
+    /// configuration allows.
     pub(crate) fn new(conf: &NetConf, policy: &PoolPolicy, user: &User) -> Result<Self, NodeError> {
         let too_wide = |annotation, value: String, limit: String| NodeError::TooWide {
             network: conf.name.clone(),
@@ -60,7 +61,7 @@ pub(crate) fn domain(policy: &PoolPolicy, user: &User) -> Domain {
     )
 }
 
-/// Refuses what only a pool can give, of a network without one.
+/// Fails if a network has no pool and the user's mode needs one.
 pub(crate) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), NodeError> {
     match user.mode {
         Some(mode @ (Mode::Reuse | Mode::Replicate)) => {

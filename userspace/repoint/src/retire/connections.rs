@@ -1,10 +1,11 @@
-//! The node's tracked connections of an address end before another trust domain has the address.
+//! Deletes an address's tracked connections before another trust domain has the address.
 //!
-//! A peer outside can keep a UDP mapping of a masqueraded container alive for as long as it likes;
-//! without this it would reach the next container that has the address. A deleted slot records that
-//! its addresses are tracked. Connections are deleted before a new slot with such an address is
-//! entered in the maps: by then the old interface, and with it the last packet that can make one, is
-//! gone. The agent does it ahead of time for all such addresses together.
+//! A peer outside can keep a UDP mapping of a masqueraded container alive for as long as it likes.
+//! Without the deletion, the peer would reach the next container that has the address. A deleted
+//! slot records that its addresses are tracked. Building a slot with such an address deletes the
+//! connections before it writes the map entries. The old interface is gone by then, and with it the
+//! last packet that can create a connection. The agent deletes the connections of all such
+//! addresses together, ahead of time.
 
 use std::collections::HashSet;
 
@@ -24,8 +25,8 @@ pub(crate) fn forget_connections<'a>(
     forget(node, &tracked).map(drop)
 }
 
-/// Deletes connections of all addresses that were in use and are not any more, and forgets addresses
-/// that have rested. Says how many connections there were.
+/// Deletes connections of all addresses that are no longer in use, and ends cooldowns that are
+/// over. Returns the number of connections.
 pub fn forget_old_connections(node: &Node, now: u64) -> Result<usize, NodeError> {
     let tracked = node.store.read(|transaction| transaction.all_tracked())?;
     let forgotten = forget(node, &tracked)?;

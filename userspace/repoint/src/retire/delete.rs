@@ -15,12 +15,12 @@ use crate::{
 /// Slots taken down together: the kernel changes no link meanwhile, for anybody.
 const BATCH: usize = 64;
 
-/// Removes all there is of slots that have namespaces of their own. Every step is tried for every
-/// slot; what fails stays on record. A slot that has changed since it was seen is left, unless it is
-/// being deleted. Returns those that were deleted.
+/// Deletes slots that have namespaces of their own. Every step is tried for every slot. A slot with
+/// a failed step stays on record. A slot that has changed since it was read is left alone, unless
+/// it is being deleted. Returns the deleted slots.
 ///
 /// # Errors
-/// Where one fails, and in another network namespace than the one where they were built.
+/// Where a step fails, and in another network namespace than the slots' host netns.
 pub fn delete_slots(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeError> {
     if !slots.is_empty() {
         node.ensure_host_netns()?;
@@ -40,7 +40,7 @@ pub fn delete_slots(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeErro
 }
 
 fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeError> {
-    // Before anything is deleted that cannot be removed from here.
+    // Opens both before it marks slots that it could not remove.
     let (maps, netns_store) = (node.maps()?, node.existing_netns_store()?);
     let mut slots = mark_deleting(node, slots)?;
     failpoint::hit("delete:deleting");
@@ -72,7 +72,7 @@ fn destroy_batch(node: &Node, slots: &[Slot]) -> Result<Vec<SlotId>, NodeError> 
     summary("a batch of slots", failures.errors).map(|()| deleted)
 }
 
-/// What could not be removed, and of which slots: those stay on record, and no others.
+/// Errors of a deletion, and the slots that stay on record because of them.
 #[derive(Default)]
 struct Failures {
     errors: Vec<NodeError>,
@@ -99,7 +99,7 @@ fn forget(node: &Node, slots: &[Slot]) -> Result<(), StoreError> {
     })
 }
 
-/// Marks slots as being deleted. Returns those that are, or that are gone from the record.
+/// Marks slots as being deleted. Returns the marked slots, and those no longer on record.
 fn mark_deleting(node: &Node, slots: &[Slot]) -> Result<Vec<Slot>, StoreError> {
     node.store.write(|transaction| {
         let mut deleting = Vec::with_capacity(slots.len());

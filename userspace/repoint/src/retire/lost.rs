@@ -13,11 +13,11 @@ use crate::{
     store::Slot,
 };
 
-/// Takes from a container the interface that a lost database gave it, and leaves its path as the runtime
-/// made it. There being none of ours is no error.
+/// Removes a container's interface that a lost database gave it, and unbinds its path. A container
+/// without an interface of ours is not an error.
 ///
-/// The container's interface leads to the one on the node, whose alias says whose it is. A slot that is
-/// on record is another attachment's.
+/// The peer of the container's interface is on the node, and its alias names the slot and its
+/// owner. A slot on record belongs to another attachment.
 pub(crate) fn detach_lost(node: Option<&Node>, request: &Request) -> Result<(), NodeError> {
     // A namespace that is gone has taken its interface along.
     let Some(path) = &request.netns else { return Ok(()) };
@@ -58,7 +58,8 @@ fn withdraw(request: &Request, ifindex: u32) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Lets go of the namespace that is kept for a slot. One that is not reached from here is for a sweep.
+/// Releases a slot's namespace from the namespace store. If this process cannot reach the store, a
+/// sweep releases the namespace.
 fn release(request: &Request, slot: SlotId) -> Result<(), NodeError> {
     match NetnsStore::open_existing(&request.conf.directories.run) {
         Err(NetnsStoreError::WrongMountNamespace { .. }) | Ok(None) => {}
@@ -69,7 +70,7 @@ fn release(request: &Request, slot: SlotId) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// The slot of which the container has the interface, and the index of that on the node.
+/// The slot of the container's interface, and the index of the host-side interface.
 fn find(request: &Request, netns: &Netns) -> Result<Option<(SlotId, u32)>, NodeError> {
     let ifname = request.attachment.ifname.as_str();
     let inside = netns.run(|| {

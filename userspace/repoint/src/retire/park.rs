@@ -1,4 +1,4 @@
-//! PARK: a slot that was in use is withdrawn from its user, and kept.
+//! Parks a slot: withdraws it from its container and keeps it.
 
 use std::slice;
 
@@ -14,13 +14,13 @@ use crate::{
     store::{Slot, SlotState},
 };
 
-/// Parks a slot: no packet passes when this returns. The agent scrubs it then; without an agent, this does,
-/// unless a process uses the namespace. Where the pins are lost, no map can be written: the programs that are
-/// attached pass packets until a sweep attaches new ones.
+/// Parks a slot: no packet passes when this returns. The agent scrubs the slot afterwards. Without
+/// an agent this function does, unless a process uses the namespace. Where the pins are lost, no
+/// map can be written: the attached programs pass packets until a sweep attaches new ones.
 ///
-/// If this is killed between two steps, the next DEL begins it again. A slot that is still being built or is
-/// claimed is deleted, because the ADD that owns it may still mount it. Returns false if the slot has changed
-/// since it was read.
+/// If the process is killed between two steps, the next DEL begins again. A slot that is still
+/// being built or is claimed is deleted, because the ADD that owns it may still mount it. Returns
+/// false if the slot has changed since it was read.
 pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
     if matches!(slot.state(), SlotState::Building | SlotState::Claimed | SlotState::Deleting) {
         delete_slots(node, slice::from_ref(slot))?;
@@ -33,16 +33,16 @@ pub(crate) fn park(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
         &node.directories.run,
         &format!("parked slot {} of {}", slot.id, slot.network),
     ) {
-        // Where that cannot be done now, the slot stays parked and dirty, for an agent, or for an ADD
-        // that lacks a slot: its container is detached all the same.
+        // If the scrub fails now, the slot stays dirty for the agent, or for an ADD that lacks a
+        // slot. The container is detached all the same.
         drop(scrub_now(node, slot.id));
     }
     Ok(true)
 }
 
-/// Takes the slot's namespace from the runtime's path, stops its traffic and forgets its user. Gives the
-/// slot as it is then; none, where it has changed since it was read: another DEL was faster, and the
-/// slot may be another container's by now.
+/// Unbinds the slot's namespace, stops its traffic and removes its container from the record.
+/// Returns the slot's new record; none if the slot has changed since it was read. Another DEL was
+/// faster then, and another container may have the slot.
 pub(crate) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, NodeError> {
     let unbound: Result<(), NodeError> = match (&slot.netns_path, slot.netns) {
         (Some(path), Some(namespace)) => unbind(namespace, path).map(drop).map_err(Into::into),
@@ -62,9 +62,9 @@ pub(crate) fn withdraw(node: &Node, slot: &Slot) -> Result<Option<Slot>, NodeErr
     summary(&format!("slot {}", slot.id), errors).map(|()| withdrawn)
 }
 
-/// Points the maps at nobody, and forgets the slot's user where its namespace `is_unbound`. Both in one
-/// transaction: the slot does not become another's in between, and a sweep does not find one that is
-/// in use and has no traffic.
+/// Stops the slot's traffic, and forgets its container if the namespace `is_unbound`. Both happen
+/// in one transaction: no other container gets the slot in between, and no sweep finds a slot in
+/// use without traffic.
 fn stop(
     node: &Node,
     seen: &Slot,

@@ -1,4 +1,4 @@
-//! Giving an attachment up: what DEL, GC and a failed ADD have in common.
+//! Releases an attachment: the common part of DEL, GC and a failed ADD.
 
 use std::{path::Path, thread, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
     threads::{self, ThreadError},
 };
 
-/// Removes all there is of a slot with its namespace, if it is the slot's own, and then its record.
-/// Every step is tried; if one fails, the record stays, and calling again goes on where this ended.
-/// Says whether it was done: not where the slot has changed since it was read.
+/// Removes a slot, its own namespace if it has one, and then its record. Every step is tried. If
+/// one fails, the record stays, and another call continues. Returns false if the slot has changed
+/// since it was read.
 pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<bool, NodeError> {
     match mark_deleting(node, slot)? {
         Some(slot) => remove_all(node, &slot, request).map(|()| true),
@@ -24,8 +24,8 @@ pub(crate) fn release(node: &Node, slot: &Slot, request: &Request) -> Result<boo
     }
 }
 
-/// The same for the slot of an ADD that failed. If a DEL came meanwhile and has forgotten the slot,
-/// what ADD has made since is removed.
+/// Removes the slot of an ADD that failed. If a DEL has deleted the record meanwhile, this still
+/// removes what ADD has made since.
 pub(crate) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     let deleting = mark_deleting(node, slot)?;
     remove_all(node, deleting.as_ref().unwrap_or(slot), request)
@@ -34,8 +34,8 @@ pub(crate) fn undo(node: &Node, slot: &Slot, request: &Request) -> Result<(), No
 fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     failpoint::hit("release:deleting");
     let mut errors = remove(node, slot, request.remover.as_deref());
-    // While something may lead to the addresses, the plugin that gave them must not give them to others:
-    // the next DEL has them taken back.
+    // After an error, a route or a map entry may still lead to the addresses, and the IPAM plugin
+    // must not assign them again. The next DEL releases them.
     if errors.is_empty() {
         errors.extend(release_addresses(node, slot, request).err());
     }
@@ -47,8 +47,8 @@ fn remove_all(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeErr
     summary(&request.attachment.to_string(), errors)
 }
 
-/// Removes what the kernel has of the slot. Removing the interface and removing the masquerade rule
-/// wait for a grace period each, so they wait together; both after the last packet of the slot.
+/// Removes the slot's kernel objects. Removing the interface and removing the masquerade rule wait
+/// for a grace period each, so they run in parallel. Both begin after the slot's last packet.
 fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<NodeError> {
     let mut errors: Vec<NodeError> = Vec::new();
     match node.maps() {
@@ -60,7 +60,7 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<NodeError> {
     }
     thread::scope(|scope| {
         let release = || release_masquerade(&node.directories.run, &node.store);
-        // Without a thread, one after the other.
+        // If no thread starts, they run one after the other.
         let rule = slot.masquerade.then(|| threads::spawn(scope, release).map_err(|_| release()));
         errors.extend(remove_interface(slot, remover).err().map(Into::into));
         if slot.owns_netns {
@@ -90,8 +90,8 @@ fn release_sources(slot: &Slot) -> Result<(), NodeError> {
     Ok(netns.run(|| remove_sources(&slot.ifname))??)
 }
 
-/// Removes the slot's map entries while nobody can write to the database: an address that was looked
-/// at is not another's before its entry is removed.
+/// Removes the slot's map entries while no process can write to the database. Thus no other slot
+/// gets an address between the check of its entry and the removal.
 pub(super) fn withdraw_entries(node: &Node, slot: &Slot, maps: Option<&Maps>) -> Vec<NodeError> {
     let withdrawn = node.store.read(|_| Ok::<_, NodeError>(withdraw(slot, maps)));
     match withdrawn {
@@ -100,7 +100,7 @@ pub(super) fn withdraw_entries(node: &Node, slot: &Slot, maps: Option<&Maps>) ->
     }
 }
 
-/// Takes the slot's own namespace from the runtime's path, and lets go of it.
+/// Unbinds the slot's own namespace from the runtime's path, and releases it.
 fn release_netns(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     if let (Some(path), Some(namespace)) = (&slot.netns_path, slot.netns) {
         unbind(namespace, path)?;
@@ -113,8 +113,8 @@ fn release_netns(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Marks the slot as being deleted; none where it is not as it was seen. One that is marked already may be
-/// removed by many.
+/// Marks the slot as being deleted; none if it has changed since it was read. Several processes may
+/// remove a slot that is already marked.
 fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| match transaction.slot(seen.id)? {
         Some(slot) if slot.state() == SlotState::Deleting => Ok(Some(slot)),
@@ -125,11 +125,11 @@ fn mark_deleting(node: &Node, seen: &Slot) -> Result<Option<Slot>, NodeError> {
     })
 }
 
-/// Has the plugin that gave the slot's addresses take them back: the one on record, since the
+/// Has the IPAM plugin release the slot's addresses. The plugin is the recorded one, because the
 /// configuration may name another by now.
 ///
-/// It may give them to another at once. So they are nobody's on record before, if nothing leads to
-/// the slot by them any more.
+/// The plugin may assign the addresses again at once. Therefore the record loses them first, after
+/// the last route and map entry to the slot.
 fn release_addresses(node: &Node, slot: &Slot, request: &Request) -> Result<(), NodeError> {
     let Some(plugin) = &slot.ipam else { return Ok(()) };
     if !slot.addresses.is_empty() {
@@ -144,7 +144,8 @@ fn forget(node: &Node, slot: &Slot, conf: &NetConf) -> Result<(), NodeError> {
     node.store.write(|transaction| Ok(transaction.forget(slot, cooldown_end(slot, cooldown))?))
 }
 
-/// Until when the addresses of a slot rest, nanoseconds since the boot: from its last use on.
+/// End of the cooldown of a slot's addresses, nanoseconds since the boot. The cooldown begins with
+/// the slot's last use.
 pub(super) fn cooldown_end(slot: &Slot, cooldown: Option<Duration>) -> u64 {
     let cooldown = cooldown.unwrap_or(SOFT_COOLDOWN);
     let last_used = if slot.state() == SlotState::Parked { slot.changed } else { now() };

@@ -21,8 +21,8 @@ use crate::{
     threads::{self, ThreadError},
 };
 
-/// How long a slot may stay in use after it was parked: runtimes that take the network away before
-/// they stop the containers give those 30 s by default.
+/// How long a slot may stay in use after it was parked. Runtimes that send DEL before they stop a
+/// container give its processes 30 s by default.
 pub const IN_USE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Slots that are scrubbed at a time.
@@ -44,7 +44,7 @@ pub enum ScrubOutcome {
     Deleted(String),
 }
 
-/// Scrubs one slot, if it is dirty and nobody uses it.
+/// Scrubs one slot, if it is dirty and no process or mount uses it.
 pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), NodeError> {
     let slot = node.store.read(|transaction| transaction.slot(id))?;
     match slot {
@@ -53,9 +53,9 @@ pub(super) fn scrub_now(node: &Node, id: SlotId) -> Result<(), NodeError> {
     }
 }
 
-/// Scrubs slots, some at a time, and says what became of each. What is not dirty is passed over, and
-/// so is what another process scrubs. Slots that no container may have any more are deleted: neither
-/// looked at nor waited for, even with processes inside.
+/// Scrubs slots, some at a time, and returns the result for each. Slots that are not dirty, or that
+/// another process scrubs, are skipped. Slots that no container may have again are deleted without
+/// a check, even with processes inside.
 pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome)>, NodeError> {
     let (wanted, unwanted) = sort(node, slots)?;
     let deleted = delete_slots(node, &unwanted);
@@ -68,8 +68,8 @@ pub fn scrub(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome)>,
     deleted.map(|_| outcomes)
 }
 
-/// The slots that came back, the one first that came back first: those that a container may have
-/// again, and the others.
+/// Dirty slots without a container, in the order in which they came back. The first list has the
+/// slots that a container may have again, the second the others.
 pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), NodeError> {
     let dirty = node.store.read(|transaction| {
         let mut dirty = Vec::new();
@@ -84,7 +84,8 @@ pub fn dirty_slots(node: &Node) -> Result<(Vec<Slot>, Vec<Slot>), NodeError> {
     sort(node, &dirty)
 }
 
-/// What uses slots' namespaces, by slot: one process or mount of each that is found from outside.
+/// The users of slots' namespaces, by slot: one process or mount each. The search looks from
+/// outside the namespaces.
 pub fn holders(node: &Node, slots: &[Slot]) -> Result<HashMap<SlotId, User>, NodeError> {
     let namespaces: Vec<_> = slots.iter().filter_map(|slot| slot.netns).collect();
     if namespaces.is_empty() {
@@ -119,8 +120,8 @@ fn is_wanted<T: Access>(transaction: &Transaction<'_, T>, slot: &Slot) -> Result
     Ok(pool.is_some_and(|pool| waits_for_its_domain(slot, &pool)))
 }
 
-/// Whether a slot may wait for its trust domain: its last user leaves it to that, the pool still
-/// builds such slots, and has such domains.
+/// Whether a slot may wait for its trust domain. Its last user must allow that, the pool must still
+/// build such slots, and its configured scope must still have such domains.
 pub(crate) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
     let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(&pool.configured));
     slot.retain && slot.pool == pool.key && is_within
@@ -142,10 +143,10 @@ fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome
         }
         ends
     };
-    // Threads of their own, since they go in and out of namespaces.
+    // The scrub has threads of its own, because it enters and leaves namespaces.
     let ends = thread::scope(|scope| {
         let first = threads::spawn(scope, work)?;
-        // Without these, the first one does all.
+        // If no other thread starts, the first one does all the work.
         let others = (1..slots.len().min(WORKERS)).map(|_| threads::spawn(scope, work));
         let started: Vec<_> = iter::once(first).chain(others.filter_map(Result::ok)).collect();
         let ends = started.into_iter().flat_map(|thread| thread.join().unwrap_or_default());
@@ -170,8 +171,8 @@ fn scrub_wanted(node: &Node, slots: &[Slot]) -> Result<Vec<(SlotId, ScrubOutcome
 /// What became of a slot, and the slot if it is to be deleted.
 type End = (ScrubOutcome, Option<Slot>);
 
-/// Scrubs a slot that no process is in, but for this `user`; none where it is not dirty any more, or
-/// its scrub lock is taken.
+/// Scrubs a slot under its lock, or reports its `user`. A slot with a user is deleted after
+/// [`IN_USE_TIMEOUT`]. Returns none if the slot is no longer dirty, or if its scrub lock is taken.
 fn scrub_alone(node: &Node, slot: &Slot, user: Option<&User>) -> Result<Option<End>, NodeError> {
     let Some(_lock) = ScrubLock::take(&node.directories.run, slot.id)? else {
         return Ok(None);
@@ -186,7 +187,7 @@ fn scrub_alone(node: &Node, slot: &Slot, user: Option<&User>) -> Result<Option<E
                 return Ok(None);
             }
             failpoint::hit("scrub:begun");
-            // Nothing would try again what cannot be scrubbed now.
+            // A slot whose scrub fails is deleted, because nothing would scrub it again.
             scrub_begun(node, slot).unwrap_or_else(|error| ScrubOutcome::Deleted(error.to_string()))
         }
     };
@@ -209,7 +210,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
     if !waits_for_its_domain(slot, &pool) {
         return Ok(ScrubOutcome::Unwanted);
     }
-    // By other plugins of a chain, too; what they added there would be the next user's.
+    // Other plugins of a chain may have changed the host's half as well. The next container would
+    // inherit what they added.
     let restored = ensure_half(node, slot)?;
     if let Some(residue) = host_residue(slot)? {
         return Ok(ScrubOutcome::Deleted(residue));
@@ -234,7 +236,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
     })
 }
 
-/// Forgets which Ethernet address the last user took: the next one's frames are for the slot's own.
+/// Resets the slot's Ethernet address in the maps. The last container may have changed it, and the
+/// next one uses the slot's own.
 fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     if let Some(maps) = node.maps()? {
         maps.forget_mac(slot.host_ifindex)?;
@@ -243,7 +246,7 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// What the slot was built as.
+/// The network configuration that the slot was built with.
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, NodeError> {
     let stored = slot.template_name.is_some().then_some(&slot.template);
     let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
@@ -251,21 +254,22 @@ fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig,
     Ok(template.instantiate(&context))
 }
 
-/// Records that a dirty slot is being scrubbed; not where it is not dirty, or a runtime has it still, or
-/// has had it since it was seen: who used it before is proved to be gone, and not who used it then.
+/// Records `scrubbing` for a dirty slot. Returns false if the slot is not dirty, has a container,
+/// or has changed since it was read. The check for users covers the container before that read, and
+/// not a later one.
 pub(super) fn begin(node: &Node, slot: &Slot) -> Result<bool, NodeError> {
     node.store.write(|transaction| {
         let current = transaction.unchanged(slot)?;
         let Some(current) = current.filter(|slot| is_ours(slot, &[SlotState::Dirty])) else {
             return Ok(false);
         };
-        // The time stays that of its parking, so that patience ends.
+        // The time of parking stays on record: `IN_USE_TIMEOUT` counts from it.
         transaction.advance(slot.id, SlotState::Scrubbing, current.changed, |_| ())?;
         Ok(true)
     })
 }
 
-/// Records what became of it. Returns the slot if it is to be deleted.
+/// Records the result of a scrub. Returns the slot if it is to be deleted.
 fn end(node: &Node, slot: &Slot, outcome: &ScrubOutcome) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| {
         let current = transaction.unchanged(slot)?;
@@ -292,7 +296,7 @@ fn end(node: &Node, slot: &Slot, outcome: &ScrubOutcome) -> Result<Option<Slot>,
     })
 }
 
-/// Whether nobody has a slot but who scrubs it.
+/// Whether a slot is in one of these states and has no container.
 fn is_ours(slot: &Slot, states: &[SlotState]) -> bool {
     states.contains(&slot.state()) && slot.container.is_none()
 }

@@ -9,7 +9,7 @@ use crate::{
     store::{Access, Lingering, SlotState, Transaction},
 };
 
-/// Refuses a slot more to a tenant that has as many as it may have.
+/// Fails if the tenant has as many slots as it may have.
 pub(crate) fn ensure_tenant_room<T: Access>(
     transaction: &Transaction<'_, T>,
     network: &NetworkName,
@@ -28,8 +28,8 @@ pub(crate) fn ensure_tenant_room<T: Access>(
     Err(NodeError::TenantLimit { network, tenant, limit, lingering })
 }
 
-/// Looks which namespaces of deleted slots are gone, and no longer charges them to their tenants.
-/// Says how many there were.
+/// Stops counting namespaces of deleted slots for their tenants once they are gone. Returns how
+/// many were gone.
 pub fn end_lingering(node: &Node) -> Result<usize, NodeError> {
     let lingering = node.store.read(|transaction| transaction.lingering())?;
     if lingering.is_empty() {
@@ -58,9 +58,8 @@ pub struct Evicted {
 }
 
 impl Node {
-    /// Ensures that no container gets what a tenant had until now: its waiting slots are deleted,
-    /// and those in use when they come back. For a tenant that was deleted and made again under the
-    /// same name.
+    /// Deletes a tenant's waiting slots now, and its slots in use when they come back. No container
+    /// gets them again. This is for a tenant that was deleted and created again under the same name.
     pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, NodeError> {
         let slots = self.store.write(|transaction| {
             let mut slots = transaction.slots()?;

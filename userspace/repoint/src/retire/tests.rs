@@ -1,5 +1,5 @@
-//! A process that was delayed between reading a slot and changing it harms nobody that has the slot by
-//! then: on records alone, without a kernel.
+//! A process that was delayed between reading and changing a slot does not disturb its next
+//! container. The tests use records alone, without a kernel.
 
 use super::{delete::delete_slots, park::withdraw, release::release, scrub::begin};
 use crate::{
@@ -93,7 +93,7 @@ fn a_late_del_leaves_the_next_container_its_slot() {
     world.add("b");
     assert_eq!(withdraw(&world.node, &seen).unwrap(), None);
     world.ensure_has("b");
-    // Nor does it take the slot from the same container, which was added again.
+    // The late DEL does not take the slot from the same container after a second ADD either.
     world.del();
     world.add("a");
     assert_eq!(withdraw(&world.node, &seen).unwrap(), None);
@@ -149,7 +149,7 @@ fn what_is_deleted_late_is_left_to_those_who_have_it() {
     world.ensure_has("b");
 }
 
-/// The proof that nobody uses a slot is of its user before, and not of the one that came since.
+/// The proof that no process uses a slot covers its previous container, and not a later one.
 #[test]
 fn a_late_scrub_does_not_begin_on_a_slot_that_was_used_since() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Activating a claimed slot: binding its namespace over the path of the container's, and writing its map entries.
+//! Activates a claimed slot: binds its namespace over the container's path, and writes its map entries.
 
 use crate::{
     datapath::Maps,
@@ -9,8 +9,8 @@ use crate::{
     store::{Slot, SlotState},
 };
 
-/// Makes a promised slot work: its namespace where the runtime looks for it, its map entries
-/// pointing at it, and that on record.
+/// Activates a claimed slot: binds its namespace over the runtime's path, writes its map entries,
+/// and records both.
 pub(super) fn activate(
     node: &Node,
     maps: &Maps,
@@ -25,8 +25,8 @@ pub(super) fn activate(
     }
     failpoint::hit("activate:bound");
     node.store.write(|transaction| {
-        // While nobody else can write: should a DEL have come meanwhile, the slot may be another's,
-        // and its traffic is no more ours to start.
+        // No other process can write meanwhile. After a DEL, another container may have the slot,
+        // and this ADD must not start its traffic.
         ensure_unchanged(transaction, slot)?;
         write_waiting_entries(slot, slot.identity, maps)?;
         failpoint::hit("activate:entries");

@@ -1,4 +1,4 @@
-//! A slot for a container: one that is at hand, or else one that is built for it.
+//! Assigns a slot to a container: one that waits, or else a new one.
 
 use super::{
     activate::activate,
@@ -30,7 +30,7 @@ use crate::{
     threads,
 };
 
-/// What a container was given.
+/// The slot that a container got.
 #[derive(Debug)]
 pub(crate) struct AssignedSlot {
     pub(crate) slot: Slot,
@@ -38,7 +38,7 @@ pub(crate) struct AssignedSlot {
     pub(crate) outcome: Outcome,
 }
 
-/// Gives a container a slot that is at hand; none where there is none.
+/// Assigns a slot that waits to a container; none where none fits.
 pub(crate) fn assign_waiting(
     node: &Node,
     wanted: &SlotRequest<'_>,
@@ -51,7 +51,7 @@ pub(crate) fn assign_waiting(
     failpoint::hit("assign:claimed");
     let activated = wanted.opener.open(node, slot.id).and_then(|netns| {
         if !is_watched {
-            // No agent vouches for it: what other programs did to the interface since is not known.
+            // No agent vouches for the slot, so other programs may have changed its interface.
             ensure_carries(node, &slot)?;
         }
         copy_sysctls(&netns, wanted)?;
@@ -59,15 +59,15 @@ pub(crate) fn assign_waiting(
         activated.map(|()| netns).ok_or(NodeError::NoDatapath)
     });
     let Ok(netns) = activated else {
-        // Its DEL may have come meanwhile; or it carries no packet, and is replaced.
+        // A DEL may have come meanwhile. Otherwise the slot carries no packets, and is replaced.
         delete(node, &slot)?;
         return Ok(Some(Err(Decline::Broken)));
     };
     Ok(Some(Ok(AssignedSlot { slot, netns, outcome })))
 }
 
-/// Gives a container a slot that is at hand, or one that is built; where there is no room for one
-/// more, slots make room that came back, or wait.
+/// Assigns a slot that waits or a new one to a container. If the pool has no room for one more,
+/// slots that came back or wait make room.
 pub(crate) fn assign(
     node: &Node,
     conf: &NetConf,
@@ -146,7 +146,7 @@ fn build(
             )?)
         })
     };
-    // A thread of its own, since it goes in and out of namespaces.
+    // The build has a thread of its own, because it enters and leaves namespaces.
     let built = threads::run(work).map_err(Into::into).flatten();
     match built {
         Ok(slot) => {
@@ -155,7 +155,7 @@ fn build(
         }
         Err(error) => {
             let cause = prefer_conflict(node, &own.slot, error);
-            // The caller wants to know why building failed; what is left stays on record.
+            // Report the error of the build, not the error of the cleanup. What is left stays on record.
             drop(delete_slots(node, &[own.slot]));
             Err(cause)
         }
@@ -184,8 +184,8 @@ fn record(
     })
 }
 
-/// What the namespaces of the pool's slots are like when they are new: as on record, or as this one
-/// is, before anybody is in it.
+/// The fingerprint of the pool's new namespaces, from the record or from this slot. It is taken
+/// before any process enters the namespace.
 fn fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,
@@ -199,7 +199,7 @@ fn fingerprint(
     record_fingerprint(node, spec, new_slot)
 }
 
-/// Sets in a slot's namespace what the runtime set in the container's. The scrub takes it back.
+/// Copies the sysctls that the runtime set in the container's namespace to the slot's. The scrub resets them.
 fn copy_sysctls(netns: &Netns, wanted: &SlotRequest<'_>) -> Result<(), NodeError> {
     let Some(values) = wanted.sysctls else {
         return Ok(());

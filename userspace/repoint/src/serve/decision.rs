@@ -2,11 +2,11 @@
 
 use crate::model::{Decision, Decline, FunctionKey, Mode, Outcome, Served};
 
-/// Why a network without a pool serves nobody from one.
+/// The reason in decisions about containers of a network without a pool.
 pub const NO_POOL: &str = "the network has no pool";
 
-/// The decision about an attachment that was given a slot: whether the slot was `used` before, and
-/// whether `own` function had it last or it was prepared for that.
+/// The decision about an attachment that got a slot of a pool. `used` says whether the slot had a
+/// container before. `own` says whether the same function had it last, or the slot was prepared for it.
 pub(super) fn decision(
     mode: Mode,
     function: Option<&FunctionKey>,

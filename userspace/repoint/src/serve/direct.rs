@@ -63,7 +63,7 @@ pub(crate) fn add_direct(
 struct Direct<'a> {
     request: &'a Request,
     user: &'a User,
-    /// Why it is not given a slot of the pool, if there is one.
+    /// Why the pool declined it, if there is a pool.
     decline: Option<Decline>,
     path: &'a NetnsPath,
     netns: &'a Netns,
@@ -80,8 +80,8 @@ impl Direct<'_> {
         let attached =
             self.attach(node, &slot).map_err(|error| prefer_conflict(node, &slot, error));
         if let Err(error) = &attached {
-            // What cannot be removed now stays on record, for the DEL that is due after a failed ADD;
-            // the caller wants to know why ADD failed.
+            // Report the error of ADD, not the error of the cleanup. What is left stays on record,
+            // for the DEL that is due after a failed ADD.
             drop(undo(node, &slot, self.request));
             if error.meets_another_on_node() {
                 drop(spare_addresses(node, &slot));
@@ -90,7 +90,7 @@ impl Direct<'_> {
         attached
     }
 
-    /// Records the intent; slots that wait are deleted for their addresses where none is left.
+    /// Records the intent. If no address is left, slots that wait are deleted for theirs.
     fn claim_with_room(&self, node: &Node) -> Result<Slot, NodeError> {
         let reclaim = Reclaim::new(node, &self.request.conf);
         loop {
@@ -102,8 +102,7 @@ impl Direct<'_> {
         }
     }
 
-    /// Records the intent: the attachment, a slot for it and, where they are ours to give,
-    /// addresses.
+    /// Records the intent: the attachment, its slot and, with own address management, addresses.
     fn claim(&self, node: &Node) -> Result<Slot, NodeError> {
         let (conf, attachment) = (&self.request.conf, &self.request.attachment);
         let home = Netns::current()?.inode();
@@ -145,7 +144,7 @@ impl Direct<'_> {
         })
     }
 
-    /// Records whose the slot is.
+    /// Writes the container into the slot's record.
     fn give(&self, slot: &mut Slot) {
         slot.container = Some(self.request.attachment.container.clone());
         slot.netns_path = Some(self.path.as_path().to_owned());
@@ -164,7 +163,7 @@ impl Direct<'_> {
         })
     }
 
-    /// From the record to a working interface.
+    /// Builds the recorded slot's interface and activates it.
     fn attach(&self, node: &Node, slot: &Slot) -> Result<CniResult, NodeError> {
         let request = self.request;
         let leased = addresses(node, request, slot)?;
@@ -244,7 +243,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, NodeE
     }
 }
 
-/// Records what another plugin gave.
+/// Records the addresses that the IPAM plugin gave.
 fn record_addresses(node: &Node, slot: &Slot, addresses: Vec<IpNet>) -> Result<Slot, NodeError> {
     node.store.write(|transaction| {
         ensure_unchanged(transaction, slot)?;

@@ -1,4 +1,4 @@
-//! What a container's namespace and request must be for a slot of a pool.
+//! Checks whether a container's namespace and request allow a slot of a pool.
 
 use std::{fs, io, os::unix::process::parent_id, path::PathBuf};
 
@@ -27,12 +27,12 @@ pub(crate) fn container_netns(
     Ok((path, netns))
 }
 
-/// What was found out of a container that can have a slot.
+/// What the guards know of a container that can have a slot.
 pub(crate) struct Guarded {
     /// Where a slot's namespace is to be mounted: `CNI_NETNS`, or where that leads if it is a symbolic
     /// link.
     pub(crate) path: PathBuf,
-    /// Where slots' namespaces are, if any is.
+    /// The namespace store, if the node has one.
     pub(crate) netns_store: Option<NetnsStore>,
     /// The sysctls that its own namespace has, where the runtime may have set some.
     pub(crate) sysctls: Option<Vec<u8>>,
@@ -75,8 +75,8 @@ pub(crate) fn guard(
     })
 }
 
-/// Whether the runtime is CRI-O, whose `pinns` sets a pod's sysctls before ADD. The others leave
-/// them to the OCI runtime, which comes after; containerd is known by its paths already.
+/// Whether the runtime is CRI-O, whose `pinns` sets a pod's sysctls before ADD. Other runtimes
+/// leave them to the OCI runtime, which runs after ADD. containerd is recognised by its paths.
 fn may_have_sysctls(path: &NetnsPath) -> bool {
     let name = path.as_path().file_name().unwrap_or_default();
     !name.as_encoded_bytes().starts_with(b"cni-")
@@ -84,7 +84,7 @@ fn may_have_sysctls(path: &NetnsPath) -> bool {
             .is_ok_and(|runtime| runtime.starts_with(b"crio"))
 }
 
-/// What keeps a request from a slot, whatever its namespace.
+/// Why a request cannot have a slot, whatever its namespace.
 pub(crate) fn guard_request(request: &Request) -> Option<Decline> {
     if matches!(request.conf.ipam, IpamConf::Delegated(_)) {
         return Some(Decline::DelegatedIpam);

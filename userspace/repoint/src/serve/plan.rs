@@ -1,4 +1,4 @@
-//! Whether an ADD can be served from the pool, and serving it so.
+//! Serves an ADD from the pool, where the pool can.
 
 use super::{
     assign::{AssignedSlot, assign},
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) enum Reuse {
     /// The container has a slot.
     Slot(Box<AssignedSlot>),
-    /// There is a pool, but not for this one.
+    /// There is a pool, and it declines the container.
     Declined(Decline),
     /// The network has no pool.
     NoPool,

@@ -1,4 +1,4 @@
-//! Making room where addresses or slots run out: slots that wait are deleted for those who come.
+//! Reclaims addresses and slots where they run out: slots that wait are deleted for new containers.
 
 use std::{
     cell::Cell,
@@ -20,13 +20,13 @@ use crate::{
 /// How long a container waits for slots that are on their way to be ready, or gone.
 const RECLAIM_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long until others' work is looked at again.
+/// Interval between looks at slots that other processes work on.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// How long until slots that are in use still are looked at again: each look is a scan of `/proc`.
+/// Interval between looks at slots that are still in use. Each look scans `/proc`.
 const SETTLE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Slots that came back and are looked at together.
+/// Returned slots that are scrubbed together.
 const MOST_SETTLED: usize = 32;
 
 /// How long deleting a slot takes at most, unless the process that deletes it is killed.
@@ -41,14 +41,14 @@ const PROMISING: [SlotState; 5] = [
     SlotState::Parked,
 ];
 
-/// Makes room by and by, for one container of a network.
+/// Makes room step by step, for one container of a network.
 #[derive(Debug)]
 pub(super) struct Reclaim<'a> {
     node: &'a Node,
     network: &'a NetworkName,
     cooldown: Duration,
     deadline: Instant,
-    /// When slots that came back were all found to be in use still.
+    /// When the last scrub found all returned slots still in use.
     settled: Cell<Option<Instant>>,
     /// Whether the last look found no slot that may make room.
     found_none: Cell<bool>,
@@ -69,11 +69,11 @@ impl<'a> Reclaim<'a> {
         }
     }
 
-    /// Makes some room: a slot that came back is made ready, or one that waits is deleted, or, where
-    /// others are at it, some time passes. Says whether it is worth trying again.
+    /// Makes some room: scrubs a returned slot, deletes a slot that waits, or waits for other
+    /// processes that do so. Returns whether another try may succeed.
     ///
-    /// `wanted` is what the container wants of a pool, if anything: nothing is deleted for it as long
-    /// as a slot waits that it can have.
+    /// `wanted` is the container's request for a slot of a pool, if it has one. While a slot waits
+    /// that fits the request, no slot is deleted.
     pub(crate) fn make(
         &self,
         shortage: &Shortage,
@@ -97,7 +97,7 @@ impl<'a> Reclaim<'a> {
         Ok(matches!(shortage, Shortage::Tenant(_)) && end_lingering(self.node)? > 0)
     }
 
-    /// Has slots that came back brought back to what they were, those that nobody uses any more.
+    /// Scrubs returned slots that no process or mount uses any more.
     fn settle(&self, shortage: &Shortage) -> Result<bool, NodeError> {
         if self.settled.get().is_some_and(|last| last.elapsed() < SETTLE_AGAIN) {
             return Ok(false);
@@ -107,7 +107,7 @@ impl<'a> Reclaim<'a> {
         if dirty.is_empty() {
             return Ok(false);
         }
-        // What cannot be done now is left to others; there may be room without it.
+        // A scrub that fails is left to other processes; there may be room without it.
         let outcomes = scrub(self.node, &dirty).unwrap_or_default();
         let settled =
             outcomes.iter().any(|(_, outcome)| !matches!(outcome, ScrubOutcome::InUse(_)));
@@ -128,8 +128,8 @@ impl<'a> Reclaim<'a> {
                 continue;
             };
             let slot = self.node.store.write(|transaction| {
-                // One that it can have may have come back since it was looked for. A tenant at its
-                // limit may have none before this one is gone.
+                // A slot that fits the request may have come back since the last look. A tenant at
+                // its limit gets no slot before this one is deleted.
                 if let Some(wanted) = wanted.filter(|_| !matches!(shortage, Shortage::Tenant(_)))
                     && find(transaction, wanted)?.is_some()
                 {
@@ -143,29 +143,29 @@ impl<'a> Reclaim<'a> {
                 Ok::<_, StoreError>(current)
             })?;
             failpoint::hit("room:deleting");
-            // What cannot be removed of it is no reason for this container to fail. One that was claimed
-            // meanwhile leaves others to look for.
+            // A failed removal is no reason for this ADD to fail. If another ADD has claimed the
+            // slot meanwhile, the next try looks for others.
             drop(delete_slots(self.node, slot.as_slice()));
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// Deletes a slot that another process began to delete, and does not go on with.
+    /// Finishes the deletion of a slot that another process began and left.
     fn finish(&self, shortage: &Shortage) -> Result<bool, NodeError> {
         let is_left = |slot: &Slot| has_been_so_for(slot, DELETION);
         let left = self.find_which(shortage, &[SlotState::Deleting], is_left)?;
-        // What cannot be removed of it is no reason for this container to fail.
+        // A failed removal is no reason for this ADD to fail.
         Ok(left.is_some() && delete_slots(self.node, left.as_slice()).is_ok())
     }
 
-    /// Whether nobody had the slot, or not for so long that its addresses could be another's at once.
+    /// Whether the cooldown of the slot's addresses is over, or never began.
     fn is_out_of_cooldown(&self, slot: &Slot) -> bool {
         !slot.used || has_been_so_for(slot, self.cooldown)
     }
 
-    /// Waits a moment for slots that others build, scrub or remove, or have made ready since it was
-    /// looked for those that wait.
+    /// Waits a moment for slots that other processes build, scrub, delete or have just made ready.
+    /// Returns whether there is one.
     fn wait(&self, shortage: &Shortage) -> Result<bool, NodeError> {
         let found = self.find(shortage, &PROMISING)?.is_some();
         if found {
@@ -174,14 +174,14 @@ impl<'a> Reclaim<'a> {
         Ok(found)
     }
 
-    /// The slot of the network that has been longest in one of these states, that no runtime has,
-    /// and that has what is lacked. All are looked for at one moment: a slot that goes from one of
-    /// them to another is found.
+    /// The slot of the network that has been longest in one of these states. No container has it,
+    /// and it has what is lacking. One transaction reads all the states, so that it finds a slot
+    /// that changes between two of them.
     fn find(&self, shortage: &Shortage, states: &[SlotState]) -> Result<Option<Slot>, NodeError> {
         self.find_which(shortage, states, |_| true)
     }
 
-    /// The same, of those that `fit`.
+    /// As [`Self::find`], among slots that also `fit`.
     fn find_which(
         &self,
         shortage: &Shortage,
@@ -191,7 +191,7 @@ impl<'a> Reclaim<'a> {
         Ok(self.find_all(shortage, states, fits)?.into_iter().next())
     }
 
-    /// All of them, those first that have been so longest.
+    /// All slots that [`Self::find`] chooses from, beginning with the longest in its state.
     fn find_all(
         &self,
         shortage: &Shortage,

@@ -13,19 +13,19 @@ use crate::{
     store::{Prefix, Slot, SlotState, StoreError, Write},
 };
 
-/// What a container wants of a pool.
+/// A container's request for a slot of a pool.
 #[derive(Debug, Clone)]
 pub(crate) struct SlotRequest<'a> {
     pub(crate) attachment: &'a AttachmentId,
-    /// Where the slot is to come from.
+    /// The pool that the slot comes from.
     pub(crate) pool: &'a EffectivePool,
-    /// On what terms.
+    /// The effective terms.
     pub(crate) terms: EffectiveTerms,
-    /// Who will use it.
+    /// The function and tenant that will use it.
     pub(crate) user: &'a User,
     /// Where its namespace will be mounted, if anywhere.
     pub(crate) path: Option<&'a Path>,
-    /// What sysctls the container's namespace has, where the runtime may have set some.
+    /// The sysctls of the container's namespace, where the runtime may have set some.
     pub(crate) sysctls: Option<&'a [u8]>,
     /// How the slot's namespace is opened.
     pub(crate) opener: NetnsOpener<'a>,
@@ -68,7 +68,7 @@ impl SlotRequest<'_> {
         slot.used = true;
     }
 
-    /// Whether a slot was this domain's, or prepared for it.
+    /// Whether the slot is kept for a trust domain that admits this request.
     fn may_have(&self, slot: &Slot) -> bool {
         slot.retain && slot.domain.as_ref().is_some_and(|own| own.admits(&self.terms.domain))
     }
@@ -78,7 +78,7 @@ impl SlotRequest<'_> {
         NodeError::Declined { attachment: Box::new(self.attachment.clone()), reason }
     }
 
-    /// Counts and notes how it was served.
+    /// Counts and records how the ADD was served.
     pub(crate) fn note(
         &self,
         transaction: &mut Write<'_>,
@@ -93,8 +93,7 @@ impl SlotRequest<'_> {
     }
 }
 
-/// Promises a slot: one that the same function had, or another of its trust domain, or else one that
-/// nobody has used.
+/// Claims the slot that [`find`] chooses, and records its container.
 pub(super) fn claim(
     transaction: &mut Write<'_>,
     wanted: &SlotRequest<'_>,
@@ -103,7 +102,7 @@ pub(super) fn claim(
         return Ok(None);
     };
     transaction.attach(wanted.attachment, slot.id)?;
-    // Its own slot counts already.
+    // A slot that the tenant already has counts already.
     if !slot.used || slot.tenant != wanted.user.tenant {
         let SlotRequest { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
@@ -115,9 +114,9 @@ pub(super) fn claim(
     Ok(Some((slot, outcome)))
 }
 
-/// The slot that waits and that the container can have, if there is one, and how it is served so:
-/// one of its own function, one that a container without a function left to its trust domain, one
-/// that nobody has used, one that waits for another function of the domain.
+/// The waiting slot that the container gets, and how it is served by that. The order of preference
+/// is: a slot of its own function, a slot that a container without a function left to the trust
+/// domain, a slot without a previous container, a slot that waits for another function of the domain.
 pub(super) fn find(
     transaction: &Write<'_>,
     wanted: &SlotRequest<'_>,

@@ -1,4 +1,4 @@
-//! The alias of a slot's interface on the node: free text, by which it says whose it is.
+//! The alias of a slot's host-side interface, which names network, slot and owner.
 
 use std::{fmt, fs, num::ParseIntError, path::Path, str::FromStr};
 
@@ -9,14 +9,14 @@ use crate::{
     store::Slot,
 };
 
-/// Which of the databases on a machine a slot is on record in, by the path of its `runDir`.
+/// The database with a slot's record, by the path of its `runDir`.
 ///
-/// One that was made anew at the same path owns what the old one did.
+/// A database that was made anew at the same path owns what the old one owned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Owner(u32);
 
 impl Owner {
-    /// That of a `runDir`.
+    /// The owner that a `runDir` stands for.
     #[must_use]
     pub fn of(run_dir: &Path) -> Self {
         let path = fs::canonicalize(run_dir).unwrap_or_else(|_| run_dir.to_owned());
@@ -39,25 +39,25 @@ impl FromStr for Owner {
     }
 }
 
-/// What an alias says.
+/// The parsed text of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
     /// The slot's network.
     pub network: NetworkName,
     /// The slot.
     pub slot: SlotId,
-    /// Whose it is; none: it was built before aliases named that.
+    /// The owner; none: the slot was built before aliases named the owner.
     pub owner: Option<Owner>,
 }
 
 impl Alias {
-    /// That of a slot.
+    /// The alias of a slot.
     #[must_use]
     pub fn new(slot: &Slot, owner: Owner) -> Self {
         Self { network: slot.network.clone(), slot: slot.id, owner: Some(owner) }
     }
 
-    /// What an alias says, if it is one of a slot's.
+    /// Parses an alias; none if it is not a slot's.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         // None of them holds a colon.
@@ -67,13 +67,13 @@ impl Alias {
         words.next().is_none().then_some(Self { network, slot, owner })
     }
 
-    /// Whether it is that of a slot on record.
+    /// Whether the alias is that of a slot on record.
     #[must_use]
     pub fn is_of(&self, slot: &Slot) -> bool {
         self.slot == slot.id && self.network == slot.network
     }
 
-    /// Whether it is of a slot that is another's than `owner`'s.
+    /// Whether the alias names another owner than `owner`.
     #[must_use]
     pub fn is_foreign_to(&self, owner: Owner) -> bool {
         self.owner.is_some_and(|other| other != owner)

@@ -101,8 +101,8 @@ impl BuildError {
         matches!(self, Self::Node(error) | Self::Container(error) if error.is_present())
     }
 
-    /// Whether the node has what was to be made there: a route to the slot's address, which another
-    /// program has made, or a slot that is not on record any more.
+    /// Whether the node has already what the build was to make. It may be a route to the slot's address
+    /// that another program made, or a slot that is not on record any more.
     #[must_use]
     pub fn meets_another_on_node(&self) -> bool {
         matches!(self, Self::Node(error) if error.is_present())
@@ -120,7 +120,7 @@ pub struct Builder<'a> {
     pub netns: &'a Netns,
     /// The programs to attach.
     pub programs: &'a Programs,
-    /// Whose it is.
+    /// The database that the slot is recorded in.
     pub owner: Owner,
 }
 
@@ -138,7 +138,8 @@ pub struct Built {
 }
 
 impl Builder<'_> {
-    /// Builds the slot, without its map entries: no packet passes. What a failure leaves is taken down by [`super::tear_down`].
+    /// Builds the slot, without its map entries: no packet passes. After a failure the caller removes
+    /// what is left by [`super::tear_down`].
     pub fn build(&self) -> Result<Built, BuildError> {
         self.enable_forwarding()?;
         let mut node = RouteSocket::open().map_err(BuildError::Node)?;
@@ -153,7 +154,8 @@ impl Builder<'_> {
         Ok(Built { source_routed, ..built })
     }
 
-    /// Gives the slot's own namespace its number, before the pair would have the kernel choose one.
+    /// Numbers the slot's own namespace. This comes before the veth pair, for which the kernel would
+    /// choose a number.
     fn number_namespace(&self, node: &mut RouteSocket) -> Result<Option<i32>, BuildError> {
         if !self.slot.owns_netns {
             return Ok(None);
@@ -179,16 +181,16 @@ impl Builder<'_> {
         Ok(Built { host_ifname, host_ifindex, nsid: None, source_routed: false })
     }
 
-    /// Alias, programs, and for each address the way to it. The interface comes up once it has
-    /// its alias and its programs.
+    /// Sets alias and programs, and for each address route and neighbour entry. The interface comes up
+    /// once it has its alias and its programs.
     fn equip_host_end(&self, node: &mut RouteSocket, ifindex: u32) -> Result<(), BuildError> {
         let alias = Alias::new(self.slot, self.owner).to_string();
         let has_ipv6 = NoIpv6::of(self.config.mtu).is_none();
         let mut batch: Vec<_> =
             configure_link(ifindex, has_ipv6, Some(&alias)).into_iter().collect();
         if NodeNeeds::of(self.slot).ipv4 {
-            // IPv4 asks each interface. A new one has what `net.ipv4.conf.default.forwarding` has, which
-            // may be off though the node forwards.
+            // IPv4 forwarding is a setting of each interface. A new interface copies
+            // `net.ipv4.conf.default.forwarding`, which may be off though the node forwards.
             let change = LinkChange { forwarding: true, ..LinkChange::default() };
             batch.push(change_link(ifindex, &change));
         }

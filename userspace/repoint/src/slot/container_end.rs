@@ -29,14 +29,14 @@ use crate::{
 
 /// How long IPv6 addresses may take to get their routes.
 const ROUTING: Duration = Duration::from_secs(2);
-/// How long until it is asked for them again, at first and at last.
+/// First and longest pause between two looks for these routes.
 const SHORTEST_NAP: Duration = Duration::from_micros(20);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
 /// Index of `lo`, in every namespace.
 pub(super) const LOOPBACK: u32 = 1;
 
-/// Brings the interface up and gives it addresses and neighbours; `lo`, too, in a namespace that is
-/// the slot's own. In a caller's it is the caller's business.
+/// Brings the interface up and gives it addresses and neighbours. In a namespace of the slot's own it
+/// also brings up `lo`, which in a container's namespace is left to the runtime.
 pub(super) fn equip(
     slot: &Slot,
     config: &NetworkConfig,
@@ -65,9 +65,9 @@ pub(super) fn add_routes(
     config.routes.iter().map(|route| append_route(ifindex, route)).collect()
 }
 
-/// Waits until IPv6 addresses are there to be talked to: the kernel leaves it to a thread of its own to
-/// make their local routes (`addrconf_dad_work`), mostly within 0.1 ms. On a machine on which that takes
-/// too long the container is not kept any longer.
+/// Waits until the IPv6 addresses receive packets. A kernel thread makes their local routes
+/// (`addrconf_dad_work`), mostly within 0.1 ms. When that takes too long, the container starts without
+/// them.
 pub(super) fn wait_for_addresses(
     config: &NetworkConfig,
     socket: &mut RouteSocket,
@@ -83,9 +83,10 @@ pub(super) fn wait_for_addresses(
     Ok(())
 }
 
-/// Sets its sysctls, in a `/proc` mounted for it. The node's own remembers each until memory is
-/// short, and finds it among those of the same name of all namespaces, one after the other
-/// (`proc_sys_compare`): with 1,500 namespaces that takes twice as long, 0.8 ms for three sysctls.
+/// Sets the container's sysctls in a `/proc` mounted for it. In the node's own `/proc` the kernel keeps
+/// each sysctl until memory is short, and searches the sysctls of the same name of all namespaces, one
+/// after the other (`proc_sys_compare`): with 1,500 namespaces that takes twice as long, 0.8 ms for three
+/// sysctls.
 pub(super) fn set_sysctls(slot: &Slot, config: &NetworkConfig) -> Result<(), BuildError> {
     if config.sysctls.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A slot's map entries: what makes its interface an address's, and its packets pass or not.
+//! A slot's map entries, which bind addresses to its interface and enable traffic.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,11 +15,11 @@ use crate::{
     store::Slot,
 };
 
-/// Points the maps at a slot: packets to its addresses go to its interface, and both ways pass if
-/// `identity` is not [`Identity::PARKED`].
+/// Writes the map entries of a slot. Packets to its addresses go to its interface, and traffic passes
+/// both ways if `identity` is not [`Identity::PARKED`].
 ///
-/// Its addresses come first, because their entries hold its interface's index for the process that
-/// cleans up after one that is killed here.
+/// The entries of its addresses come first. They hold the interface's index, which the cleanup needs if
+/// this process is killed in between.
 pub fn write_entries(
     slot: &Slot,
     ifindex: u32,
@@ -30,12 +30,13 @@ pub fn write_entries(
     maps.insert_interface(ifindex, &interface_of(slot, identity))
 }
 
-/// The same for a slot that waited: fails where its interface is not in the maps, before anything is
-/// written.
+/// Writes the map entries of a slot that waited. Fails, before it writes anything, if the maps have no
+/// entry of its interface.
 ///
-/// A slot has had its entries since it was built. Without them the maps are another data plane's, which
-/// took the place of pins that were lost, and the programs on the slot's interface look elsewhere: it
-/// would be a container's, and pass nothing. The kernel checks it with the update itself, for nothing.
+/// A slot has had its entries since it was built. Maps without them belong to another data plane, loaded
+/// after the pins were lost. The programs on the slot's interface still use the old maps, so that a
+/// container with this slot could send and receive nothing. The kernel makes this check in the update
+/// itself, at no cost.
 pub fn write_waiting_entries(
     slot: &Slot,
     identity: Identity,

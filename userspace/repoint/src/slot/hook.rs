@@ -20,7 +20,7 @@ use crate::{
 pub(super) const PLACES: [(Direction, &str); 2] =
     [(Direction::Ingress, FROM_CONTAINER), (Direction::Egress, TO_CONTAINER)];
 
-/// Why it is not known what is attached.
+/// Why attached programs cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// Filters cannot be listed.
@@ -42,8 +42,8 @@ pub(super) fn add_filters(
     std::iter::once(add_clsact(ifindex)).chain(filters)
 }
 
-/// Attaches the programs by tcx, before all others; earlier ones of ours go, once these are there: no
-/// packet meets none.
+/// Attaches the programs by tcx, before all others. It detaches earlier programs of ours only afterwards,
+/// so that no packet passes without one.
 pub fn attach_by_tcx(ifindex: u32, programs: &Programs) -> Result<(), DatapathError> {
     for (direction, name) in PLACES {
         let failed = DatapathError::tcx("attach", name, ifindex);
@@ -84,8 +84,8 @@ pub(super) fn sorted<T>(hook: Hook, (filters, programs): (T, T)) -> (T, T) {
     }
 }
 
-/// Numbers of our programs on an interface by tcx, from the container and to it: the pinned ones where
-/// they are there, or else those of our names.
+/// Numbers of our tcx programs on an interface: from the container, to it. These are the pinned programs
+/// where they are attached, or else programs with our names.
 pub fn ours_by_tcx(ifindex: u32, pinned: [u32; 2]) -> Result<[Option<u32>; 2], DatapathError> {
     let ours = |(direction, name): (Direction, &str), pinned| {
         let programs = by_tcx(ifindex, direction)?;

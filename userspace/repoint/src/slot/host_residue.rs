@@ -1,4 +1,5 @@
-//! What other plugins of a chain left on a slot's interface on the node: it would be the next user's.
+//! What other plugins of a chain left on a slot's host-side interface. The next user of the slot would
+//! have it.
 
 use super::hook::{HookError, PLACES, attached_names, sorted};
 use crate::{
@@ -6,7 +7,7 @@ use crate::{
     store::Slot,
 };
 
-/// The queueing discipline of an interface that nobody gave one.
+/// The queueing discipline of an interface for which none was set.
 const NO_QUEUE: &str = "noqueue";
 
 /// What others left on a slot's interface on the node; none: nothing.

@@ -50,9 +50,9 @@ fn differs(what: impl fmt::Display) -> InspectError {
     InspectError::Differs(what.to_string())
 }
 
-/// Compares both ends, the map entries and what the slot needs of the node. What others added beside is
-/// no difference. `mac` is the Ethernet address of the container's end: the slot's, unless a plugin behind
-/// this one gave it another.
+/// Compares both ends, the map entries and what the slot needs of the node. Objects that others added are
+/// no difference. `mac` is the Ethernet address of the container's end: the slot's, unless a later plugin
+/// of the chain set another.
 pub fn inspect(
     slot: &Slot,
     mac: Mac,
@@ -67,7 +67,7 @@ pub fn inspect(
 }
 
 fn node_half(slot: &Slot, programs: Option<[u32; 2]>) -> Result<(), InspectError> {
-    // Forwarding of all interfaces is of each one, too: it comes first.
+    // Switching the node's forwarding off switches it off for each interface: compare the node first.
     if let Some(lack) = NodeNeeds::of(slot).lacks()?.first() {
         return Err(differs(lack));
     }
@@ -122,9 +122,10 @@ fn is_known(wanted: &(IpAddr, Mac), neighbours: &[(IpAddr, Mac)]) -> bool {
     neighbours.contains(wanted) || gateways.contains(&wanted.0) && !has_another()
 }
 
-/// Whether there is the route, maybe of another interface that was there first; or, where another
-/// plugin of the chain moved routes into a table of its own, one there that leads the same way.
-/// sbr does so, and keeps the default route but not those that it covers.
+/// Whether the route, or one that does the same, exists. The route may be of another interface that was
+/// there first. Another plugin of the chain may have moved routes into a table of its own; a route there
+/// that leads the same way counts. sbr does so, and keeps the default route but not the routes that it
+/// covers.
 fn is_served(wanted: &Route, routes: &[(u32, Route)]) -> bool {
     routes.iter().any(|(_, route)| {
         let moved = route.options.table != wanted.options.table;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::lock::{LOCK_TIMEOUT, Lock, LockError};
 
-/// No permit can be had.
+/// Why no build permit can be taken.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot wait for a turn to build: {0}")]
 pub struct PermitError(#[from] LockError);
@@ -43,7 +43,7 @@ mod tests {
         third.join().unwrap().unwrap();
     }
 
-    /// Whichever it is: a builder that is stopped keeps one permit, and no more.
+    /// A stopped builder keeps one permit, whichever it is, and no more.
     #[test]
     fn who_waits_is_given_any_permit_that_is_given_back() {
         for number in [0, 1] {

@@ -33,7 +33,7 @@ pub enum MasqueradeError {
 /// Adds the rule where it is missing; reports whether it was. The slot that needs it must be on record
 /// already.
 ///
-/// It is looked for each time: reloading a firewall flushes others' rules.
+/// The function looks for the rule each time: reloading a firewall flushes others' rules.
 pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
     let _lock = lock(run_dir)?;
     let mut socket = NetfilterSocket::open_netfilter().map_err(MasqueradeError::Nftables)?;
@@ -46,10 +46,10 @@ pub fn require_masquerade(run_dir: &Path) -> Result<bool, MasqueradeError> {
     Ok(true)
 }
 
-/// Removes the rule if no slot on record needs it; one that is deleted does not.
+/// Removes the rule if no slot on record needs it. A slot that is being deleted does not need it.
 ///
-/// Record first and rule second when adding, both under this lock: a slot that is about to be
-/// built is either seen here, or adds the rule after it was removed.
+/// A build records its slot before it adds the rule, and both functions take the same lock: this one
+/// either sees a slot that is about to be built, or that slot adds the rule after it was removed.
 pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), MasqueradeError> {
     let _lock = lock(run_dir)?;
     if store.read(|transaction| transaction.any_slot(needs_rule))? || others_need_it(store)? {
@@ -61,8 +61,8 @@ pub fn release_masquerade(run_dir: &Path, store: &Store) -> Result<(), Masquerad
     Ok(())
 }
 
-/// Whether an interface on the node is masqueraded whose slot is not on record: another database's, or
-/// one of a database that was lost under a running container.
+/// Whether the slot of a masqueraded interface is not on record. The slot is another database's, or of a
+/// database that was lost under a running container.
 fn others_need_it(store: &Store) -> Result<bool, MasqueradeError> {
     let links = RouteSocket::open().and_then(|mut socket| links(&mut socket));
     let links = links.map_err(MasqueradeError::Links)?;

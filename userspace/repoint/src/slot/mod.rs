@@ -48,12 +48,12 @@ pub use usage::{SocketsError, UsageError, User, users};
 
 /// Link group of every slot's host-side interface ("rp").
 pub const GROUP: u32 = 0x7270;
-/// Link group of those that are masqueraded.
+/// Link group of the host-side interfaces that are masqueraded.
 pub const GROUP_MASQUERADED: u32 = 0x7271;
-/// Link groups of those that are being removed: for each process that removes some, one of these,
-/// since the kernel removes whatever is in it.
+/// First link group of interfaces that are being removed. Each process that removes interfaces has a
+/// group of its own, because the kernel removes all that is in a group.
 const GROUPS_DELETING: u32 = 0x7280_0000;
-/// Which part of such a group's number is the process's: the kernel gives no larger one.
+/// Mask for the process number in such a group. The kernel gives no larger number.
 const PROCESS: u32 = 0x003f_ffff;
 
 /// Link group of the interfaces that this process removes.

@@ -59,7 +59,8 @@ impl Forwarding {
         }
     }
 
-    /// Whether the node is no router for the family. Not where the kernel has no such family.
+    /// Whether the node does not forward packets of the family. False where the kernel has no such
+    /// family.
     pub fn is_off(self) -> Result<bool, NodeNeedsError> {
         match fs::read(self.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -1,9 +1,9 @@
 //! Several interfaces in one namespace: packets leave by the interface that has their source address.
 //!
-//! The programs drop what leaves by another one. So when a namespace gets a further interface, each of
-//! repoint's interfaces there gets a table of its own with a way out through its gateway, and each of
-//! its addresses a rule that leads to that table. Packets without a source address yet are routed as
-//! before: the first interface's routes come first.
+//! The eBPF programs drop packets that leave by another interface. So when a namespace gets a further
+//! interface, each of repoint's interfaces there gets a table of its own with a way out through its
+//! gateway, and each of its addresses a rule that leads to that table. Packets without a source address
+//! yet are routed as before: the first interface's routes come first.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -69,8 +69,8 @@ fn way_out_v6(ifindex: u32) -> Route {
     way_out(ifindex, Ipv6Net::default().into(), GATEWAY_V6.into())
 }
 
-/// Adds tables and rules if the calling thread's namespace has other interfaces beside this one; says
-/// whether it has.
+/// Adds tables and rules if the namespace has further interfaces. The namespace is the calling thread's.
+/// Returns whether it has.
 pub(super) fn add(
     socket: &mut RouteSocket,
     ifindex: u32,
@@ -109,8 +109,8 @@ fn find(socket: &mut RouteSocket, ifindex: u32) -> Result<Option<Own>, NetlinkEr
     Ok(Some(Own { ifindex, addresses }))
 }
 
-/// Removes the rules of an interface, and of those that are gone; and those of the last one that is
-/// left, which needs none. Tables go with their interfaces.
+/// Removes the rules of an interface, and of interfaces that are gone. If one interface is left, it
+/// removes its rules, too, because that interface needs none. Tables go with their interfaces.
 pub fn remove_sources(ifname: &IfName) -> Result<(), NetlinkError> {
     let mut socket = RouteSocket::open()?;
     let rules = source_rules(&mut socket)?;

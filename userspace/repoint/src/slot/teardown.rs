@@ -28,7 +28,7 @@ pub enum TeardownError {
     /// The interface is still there.
     #[error(transparent)]
     Link(#[from] NetlinkError),
-    /// Nobody listens to the process that removes an interface for it.
+    /// The remover cannot report to the process that started it.
     #[error("cannot report that interface {name} is being removed: {source}")]
     Remover {
         /// Its name.
@@ -72,10 +72,10 @@ pub fn withdraw(slot: &Slot, maps: Option<&Maps>) -> Vec<TeardownError> {
 
 /// Removes a slot's interfaces, if they are there.
 ///
-/// The kernel blocks the calling process for the grace period in which it may still use them: 18 ms
-/// on 6.18 with HZ=250, whatever is done before or in what order. `remover` names an executable that
-/// can wait instead ([`REMOVE_INTERFACE`]); this then returns when the interfaces are gone for
-/// everybody, which takes half a millisecond.
+/// The kernel blocks the calling process for the grace period in which it may still use them: 18 ms on
+/// 6.18 with HZ=250, whatever is done before or in what order. `remover` names an executable that can
+/// wait instead ([`REMOVE_INTERFACE`]). The function then returns when no process finds the interfaces
+/// any more, which takes half a millisecond.
 pub fn remove_interface(slot: &Slot, remover: Option<&Path>) -> Result<(), TeardownError> {
     let name = slot.id.host_ifname();
     if lookup(&name)?.is_some() {
@@ -94,8 +94,8 @@ pub fn has_interface(slot: &Slot) -> bool {
     !matches!(lookup(&slot.id.host_ifname()), Ok(None))
 }
 
-/// Removes the interfaces of many slots, those that are there. They wait for one grace period
-/// together: 40 pairs take 35 ms so, and 676 ms one by one.
+/// Removes the interfaces of many slots, as far as they exist. All of them wait for one grace period: 40
+/// pairs take 35 ms together, and 676 ms one by one.
 pub fn remove_interfaces(slots: &[Slot]) -> Result<(), TeardownError> {
     remove_links_named(&slots.iter().map(|slot| slot.id.host_ifname()).collect::<Vec<_>>())
 }
@@ -133,10 +133,11 @@ pub fn remove_for_another(name: &str) -> Result<(), TeardownError> {
     Ok(())
 }
 
-/// Has `remover` remove an interface, and waits until it is gone; what it cannot do is done here.
+/// Lets `remover` remove an interface, and waits until it is gone. If the remover fails, this process
+/// removes the interface.
 ///
-/// The kernel makes a link unknown under RTNL and waits without it. A request that must fail, and
-/// needs RTNL to do so, returns when that is over, for both ends of the pair.
+/// The kernel unlists a link under RTNL, and waits for the grace period without that lock. A request that
+/// needs RTNL to fail returns when the kernel has unlisted both ends of the pair.
 fn remove_by(remover: &Path, name: &str) -> Result<(), TeardownError> {
     let command = Command::new(remover)
         .args([REMOVE_INTERFACE, name])

@@ -1,5 +1,4 @@
-//! Addresses that were in use: until when each rests, and whether the node's connection tracking may
-//! know it.
+//! Cooldowns of addresses, and whether the node may track connections of them.
 
 use std::net::IpAddr;
 
@@ -26,7 +25,7 @@ struct Cooldown {
 pub struct Tracked {
     /// The address.
     pub address: IpAddr,
-    /// Until when it rests since its last use, which that use alone has.
+    /// End of its cooldown, nanoseconds since the boot; it identifies the last use.
     pub until: u64,
 }
 
@@ -72,7 +71,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(resting)
     }
 
-    /// Those of the addresses of which the node may have tracked connections.
+    /// The given addresses of which the node may have tracked connections.
     pub fn tracked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -100,14 +99,17 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl Write<'_> {
-    /// Records that an address was in use, and has a cooldown until `until` at least, nanoseconds since the boot.
+    /// Records that an address was in use, and its cooldown.
+    ///
+    /// The cooldown lasts until `until` at least, nanoseconds since the boot.
     pub(super) fn put_cooldown(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
         let until = self.cooldown(address)?.map_or(until, |cooldown| cooldown.until.max(until));
         self.replace_cooldown(address, Cooldown { until, tracked: true })
     }
 
-    /// Keeps an address from being given until then, nanoseconds since the boot, without its connections
-    /// being forgotten: a container has it that is not on record.
+    /// Keeps an address from being given until `until`, nanoseconds since the boot.
+    ///
+    /// A container that is not on record has the address, so its tracked connections stay.
     pub fn spare(&mut self, address: IpAddr, until: u64) -> Result<(), StoreError> {
         match self.cooldown(address)? {
             Some(cooldown) if cooldown.until >= until => Ok(()),
@@ -120,8 +122,9 @@ impl Write<'_> {
         self.put(table, &address_key(address), &cooldown.encode(), "record a cooldown")
     }
 
-    /// Records that the node has no tracked connections of these addresses any more, but for those
-    /// that were in use again since they were listed.
+    /// Records that the node no longer tracks connections of these addresses.
+    ///
+    /// Addresses that were in use again since they were listed stay as they are.
     pub fn untrack(&mut self, tracked: &[Tracked]) -> Result<(), StoreError> {
         for Tracked { address, until } in tracked {
             let cooldown = self.cooldown(*address)?.filter(|cooldown| cooldown.until == *until);
@@ -132,8 +135,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Forgets cooldowns that are over, of addresses whose connections are not tracked any more; says how
-    /// many.
+    /// Forgets ended cooldowns of addresses without tracked connections; returns how many.
     pub fn end_cooldowns(&mut self, now: u64) -> Result<usize, StoreError> {
         let mut over = Vec::new();
         for entry in self.entries(self.tables.resting, "list cooldowns")? {

@@ -1,9 +1,9 @@
-//! An LMDB environment, and the lock that keeps its readers and writers apart: that of its data file.
+//! An LMDB environment, and the lock between its readers and writers.
 //!
-//! LMDB's own locks are off: those are mutexes of the C library in shared memory, which executables
-//! of two C libraries do not understand alike, and a table of readers, in which killed ones stay.
-//! The kernel gives a file's lock (`flock(2)`) back when its owner was killed. It is the data file's
-//! own, so that nobody can remove one without the other.
+//! LMDB's own locks are off. They are mutexes of the C library in shared memory, whose form differs
+//! between C libraries, and a table of readers, in which killed readers stay. The kernel releases a
+//! file's lock (`flock(2)`) when its holder is killed. The lock is on the data file itself, so that no
+//! process can remove one without the other.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -24,12 +24,14 @@ use crate::{
 
 /// LMDB's data file in the folder.
 const DATA: &str = "data.mdb";
-/// A file that is shorter has never been an environment: who made it was killed, or had no room.
+/// Shortest file of an environment, bytes.
+///
+/// A shorter file is unfinished: the process that made it was killed, or had no room.
 const SHORTEST: u64 = 2 * 4096;
-/// How often an environment that is removed while it is opened is opened again.
+/// How often to open an environment that is removed meanwhile.
 const TRIES: usize = 16;
 
-/// The tables of an environment, and what it is like.
+/// The tables and properties of an environment.
 pub(super) trait Layout: Sized {
     /// Names of the tables.
     const TABLES: &'static [&'static str];
@@ -79,7 +81,7 @@ pub(super) struct Environment<L> {
     path: PathBuf,
     /// Device and number of the data file.
     inode: (u64, u64),
-    /// The data file. A process that works with it holds its lock, and has one thread do so at a time.
+    /// The data file. A process that works with it holds its lock, and uses one thread at a time.
     data: Mutex<Data>,
 }
 
@@ -91,20 +93,20 @@ struct Data {
 }
 
 impl<L: Layout> Environment<L> {
-    /// Opens the environment in a folder, and makes both where they are not there.
+    /// Opens the environment in a folder; makes both if they are missing.
     pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         for _ in 0..TRIES {
             let file = make_data_file(path)?;
-            // Nobody writes while it is made, or its newest state is looked for.
+            // No process writes while this one makes the environment, or looks for its newest state.
             let held = Held::take(&file, path, Kind::Exclusive)?;
             let inner = open_inner::<L>(&file, path)?;
             failpoint::hit("store:opened");
             let found = file.metadata().map_err(file_failed(path, "fstat"))?;
             if found.nlink() == 0 {
-                // It was removed before LMDB opened it: that is another one.
+                // A process removed the file before LMDB opened it: LMDB has another file.
                 continue;
             }
-            // Before anything is read that may not be there.
+            // Check the file's length before the first read of a page that may be missing.
             let space = Space::of(&inner, (&file, path), found.len(), L::MAP_SIZE, L::DAMAGED)?;
             let tables = tables::<L>(&inner, path)?;
             tables.settle(&inner, &Opened { path, file: &file, purpose })?;
@@ -120,7 +122,7 @@ impl<L: Layout> Environment<L> {
         if path.join(DATA).exists() { Self::open(path, purpose).map(Some) } else { Ok(None) }
     }
 
-    /// Fails where the environment that is open is not the one in its folder any more.
+    /// Fails where the folder no longer holds the open environment.
     pub(super) fn ensure_current(&self) -> Result<(), StoreError> {
         match fs::metadata(self.path.join(DATA)) {
             Ok(found) if (found.dev(), found.ino()) == self.inode => Ok(()),
@@ -128,7 +130,7 @@ impl<L: Layout> Environment<L> {
         }
     }
 
-    /// Calls `work` while nobody writes.
+    /// Calls `work` while no process writes.
     pub(super) fn read<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RoTransaction<'env>, &'env L) -> Result<T, E>,
@@ -138,8 +140,9 @@ impl<L: Layout> Environment<L> {
         work(begin_reading(&self.inner)?, &self.tables)
     }
 
-    /// Calls `work`, which commits, while nobody else reads or writes. It may use the room that is
-    /// kept for deletions.
+    /// Calls `work`, which commits, while no other process reads or writes.
+    ///
+    /// The transaction may use the room that is kept for deletions.
     pub(super) fn write<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
@@ -149,8 +152,9 @@ impl<L: Layout> Environment<L> {
         work(begin_writing(&self.inner)?, &self.tables)
     }
 
-    /// The same for what makes the environment larger. It fails where it would take the room that is
-    /// kept for deletions.
+    /// As [`Self::write`], for work that makes the environment larger.
+    ///
+    /// It fails where the transaction would use the room that is kept for deletions.
     pub(super) fn grow<T, E: From<StoreError>>(
         &self,
         work: impl for<'env> FnOnce(RwTransaction<'env>, &'env L) -> Result<T, E>,
@@ -204,7 +208,7 @@ pub(super) fn begin_writing(
 struct Held<'a>(&'a File);
 
 impl<'a> Held<'a> {
-    /// Waits until nobody writes, or also reads.
+    /// Takes the lock: shared to read, exclusive to write.
     fn take(file: &'a File, folder: &Path, kind: Kind) -> Result<Self, StoreError> {
         lock::take(file, &folder.join(DATA), kind, LOCK_TIMEOUT)?;
         Ok(Self(file))
@@ -218,7 +222,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Opens the data file, and makes it and its folder where they are not there.
+/// Opens the data file; makes it and its folder if they are missing.
 fn make_data_file(path: &Path) -> Result<File, StoreError> {
     let opened = match data_file(path) {
         Err(error) if error.is_not_found() => {
@@ -256,7 +260,7 @@ fn is_damage(error: lmdb::Error) -> bool {
     matches!(error, Corrupted | Incompatible | Invalid | PageNotFound | VersionMismatch)
 }
 
-/// Opens the environment; begins anew what was never finished.
+/// Opens the environment; makes an unfinished one from the beginning.
 fn open_inner<L: Layout>(file: &File, path: &Path) -> Result<lmdb::Environment, StoreError> {
     let opened = match open_lmdb::<L>(path) {
         Err(lmdb::Error::Invalid) if file.metadata().is_ok_and(|it| it.len() < SHORTEST) => {

@@ -1,11 +1,12 @@
-//! The network namespace in which the host's ends of slots are. What looks for them in another finds none,
-//! and would take every slot for lost.
+//! The host netns, which holds the host-side interfaces of slots.
+//!
+//! A process in another namespace finds none of these interfaces, and would take every slot for lost.
 
 use super::{StoreError, Transaction, Write, transaction::meta};
 use crate::netns::NetnsInode;
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
-    /// Refuses another namespace than the one where slots on record were built.
+    /// Refuses a namespace other than that of the slots on record.
     pub fn check_host_netns(&self, here: NetnsInode) -> Result<(), StoreError> {
         match self.home()? {
             Some(home) if home != encode(here) && self.any_slot(|_| true)? => {
@@ -22,8 +23,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl Write<'_> {
-    /// Records where a slot is about to be built; refuses another namespace than that of those on
-    /// record.
+    /// Records the namespace in which a slot is about to be built.
+    ///
+    /// Refuses a namespace other than that of the slots on record.
     pub fn record_host_netns(&mut self, here: NetnsInode) -> Result<(), StoreError> {
         self.check_host_netns(here)?;
         let (recorded, here) = (self.home()?, encode(here));
@@ -50,7 +52,7 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let [one, other] = [1, 2].map(|inode| NetnsInode { device: 4, inode });
         let settle = |here| store.write(|transaction| transaction.record_host_netns(here));
-        // Without a slot nothing is anywhere.
+        // Without a slot on record any namespace will do.
         settle(one).unwrap();
         settle(other).unwrap();
         let slot: Result<Slot, StoreError> = store.write(|transaction| {

@@ -1,13 +1,14 @@
-//! The index of slots by what they are looked for by: state, pool, trust domain and function.
+//! The index of slots by state, pool, trust domain and function.
 //!
-//! Key: state (1 byte), pool (16), domain (8), function (8), time of the last change (8, big-endian,
-//! so that of a function's slots the one that has waited longest comes first), slot (8). Domain and
-//! function are digests, cut short: a caller that finds a slot by them compares the record's. Zeros
-//! stand for none; a warm slot has neither. Claimed and active slots are looked for by their pool
-//! only: both are in one place, with neither domain nor time, so that an activation moves a slot once.
+//! Key: state (1 byte), pool (16), domain (8), function (8), time of the last change (8, big-endian),
+//! slot (8). Of a function's slots, the slot that has waited longest thus comes first. Domain and
+//! function are digests, cut short: a caller that finds a slot by them compares those of the record.
+//! Zeros stand for none; a warm slot has neither. Callers look for claimed and active slots by pool only:
+//! both states share a place in the index, without domain and time, so that an activation moves a slot
+//! once.
 //!
-//! Value: of a parked slot the digest of its tenant (8 bytes; zeros for none), and how long it waits,
-//! where its last user said so: nanoseconds (8 bytes, little-endian). Otherwise empty.
+//! Value of a parked slot: the digest of its tenant (8 bytes; zeros for none), and how long it waits, if
+//! its last user set that: nanoseconds (8 bytes, little-endian). Other values are empty.
 
 use std::time::Duration;
 
@@ -19,16 +20,18 @@ use crate::model::{Domain, FunctionKey, PoolKey, SlotId, Tenant};
 /// Length of a key.
 const LENGTH: usize = 1 + 16 + 8 + 8 + 8 + 8;
 
-/// Where in the index slots are looked for.
+/// The part of the index in which to look for slots.
 #[derive(Debug, Clone, Copy)]
 pub enum Prefix<'a> {
-    /// All in a state.
+    /// Slots in a state.
     State(SlotState),
-    /// Those of a pool in a state.
+    /// Slots of a pool in a state.
     Pool(SlotState, PoolKey),
-    /// Those of a trust domain.
+    /// Slots of a trust domain.
     Domain(SlotState, PoolKey, &'a Domain),
-    /// Those of a trust domain that this function used last, or a container without a function.
+    /// Slots of a trust domain that this function used last.
+    ///
+    /// None: a container without a function used them last.
     Function(SlotState, PoolKey, &'a Domain, Option<&'a FunctionKey>),
 }
 
@@ -43,12 +46,12 @@ pub struct Parked {
     pub function: [u8; 8],
     /// Since when it waits, nanoseconds since the boot.
     pub since: u64,
-    /// For how long, where its last user said so.
+    /// How long it waits, if its last user set that.
     pub idle_ttl: Option<Duration>,
 }
 
 impl Prefix<'_> {
-    /// What the keys of its slots begin with.
+    /// The first bytes of its slots' keys.
     pub(super) fn prefix(self) -> Vec<u8> {
         let mut prefix = Vec::with_capacity(LENGTH);
         match self {
@@ -121,7 +124,7 @@ fn field(bytes: &[u8], from: usize) -> Option<[u8; 8]> {
     bytes.get(from..from + 8)?.try_into().ok()
 }
 
-/// The states that the index distinguishes.
+/// The state in a key: claimed and active slots share one.
 fn place(state: SlotState) -> u8 {
     if state.is_busy() { SlotState::Active.number() } else { state.number() }
 }

@@ -6,20 +6,20 @@ use super::{
 };
 use crate::model::{AttachmentId, Decision};
 
-/// How many there are at most.
+/// Most decisions that the journal holds.
 pub(super) const LENGTH: u64 = 1024;
 const VERSION: u8 = 1;
 
 /// A decision that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number: they are counted from 1.
+    /// Its number, counted from 1.
     pub number: u64,
     /// When, in nanoseconds since the boot.
     pub time: u64,
-    /// About whom.
+    /// The attachment that the decision is about.
     pub attachment: AttachmentId,
-    /// What.
+    /// What was decided.
     pub decision: Decision,
 }
 

@@ -1,10 +1,9 @@
-//! The databases of this node: what repoint holds on it, and templates. LMDB, one short transaction
-//! at a time.
+//! The databases of a node: the slots and pools, and the stored templates.
 //!
-//! [`Store`] describes kernel objects, which die with the boot as its file does (`/run` is a tmpfs),
-//! so it is never synced to a disk. [`Templates`] outlive the boot. A transaction holds no system
-//! call but LMDB's own; kernel work is done between the one that records the intent and the one that
-//! records that it is done.
+//! Both are LMDB databases with one short transaction at a time. [`Store`] describes kernel objects,
+//! which end with the boot as its file does (`/run` is a tmpfs), so it is never synced to a disk.
+//! [`Templates`] outlive the boot. A transaction holds no system call but LMDB's own: one transaction
+//! records the intent, the kernel work follows, and a second transaction records the result.
 
 mod codec;
 mod cooldown;
@@ -54,7 +53,7 @@ use crate::{
     template::{Digest, TemplateError},
 };
 
-/// Version of the tables and records; a database of another is refused.
+/// Version of the tables and records; a database of another version is refused.
 const SCHEMA: u32 = 5;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
@@ -66,7 +65,7 @@ const SCHEMA_ADVICE: &str =
 const DAMAGED: &str = ": it is damaged: move the folder away, then `repoint sweep`; containers that \
                        run lose their network and have to be started again";
 
-/// What is wrong with the database, or with what it was asked.
+/// Why the database cannot be used, or refuses a change.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Its folder or file cannot be made, or is not the node's own.
@@ -107,7 +106,7 @@ pub enum StoreError {
         /// What to do.
         advice: &'static str,
     },
-    /// It was removed, or another one was put in its place.
+    /// Its file was removed or replaced.
     #[error("the database in {path} was removed or replaced while it was open")]
     Gone {
         /// The folder.
@@ -181,7 +180,7 @@ pub enum StoreError {
         /// What is wrong with it.
         source: TemplateError,
     },
-    /// What a container has cannot take the place of a template that others use.
+    /// A container's settings cannot replace a confirmed template.
     #[error(
         "template {name} is confirmed, and what a container has does not replace it: store it under \
          another name, and put that one in its place by `repoint template confirm OTHER --as {name}`"
@@ -190,7 +189,7 @@ pub enum StoreError {
         /// Its name.
         name: TemplateName,
     },
-    /// The name is that of a template of another function's container.
+    /// A template of another owner's container has the name.
     #[error(
         "template {name} was made of a container of {owner}, and is not confirmed: use another name, \
          or confirm it (`repoint template confirm {name}`) or delete it \
@@ -199,10 +198,10 @@ pub enum StoreError {
     TemplateOfOther {
         /// Its name.
         name: TemplateName,
-        /// Whose container that was.
+        /// The owner of that container.
         owner: TemplateOwner,
     },
-    /// The template is not the one that an operator has seen.
+    /// The template was replaced after the operator saw it.
     #[error(
         "template {name} has digest {found} now, not {shown}: it was replaced; look at it again by \
          `repoint template confirm {name}`"
@@ -240,10 +239,10 @@ pub enum StoreError {
     WrongNetns {
         /// Device and inode number of that namespace.
         home: String,
-        /// Of this process's.
+        /// The same of this process's namespace.
         here: String,
     },
-    /// A slot is not in a state from which it can go there.
+    /// A slot's state does not allow the transition.
     #[error("slot {slot} is {from} and cannot become {to}")]
     Transition {
         /// The slot.
@@ -265,7 +264,7 @@ pub enum StoreError {
 fn advice(error: lmdb::Error) -> &'static str {
     match error {
         lmdb::Error::MapFull => ": it is full, remove slots or templates",
-        // LMDB makes EIO of a write that was cut short.
+        // LMDB reports a short write as EIO.
         lmdb::Error::Other(libc::ENOSPC | libc::EDQUOT | libc::EIO) => {
             ": its file system is full, or fails: make room there"
         }
@@ -295,7 +294,7 @@ struct Tables {
     attachments: Database,
     /// Address, 4 or 16 bytes, to slot number. Unique on the node.
     ips: Database,
-    /// What an identity stands for, to its number.
+    /// Label of an identity, to its number.
     identities: Database,
     /// Key of [`index`] to nothing.
     index: Database,
@@ -307,13 +306,13 @@ struct Tables {
     fingerprints: Database,
     /// Digest to the JSON text of a template that slots were made from.
     templates: Database,
-    /// Address that was in use to what is recorded of it since.
+    /// Address that was in use, to its cooldown.
     resting: Database,
     /// Network and tenant to the number of the tenant's slots.
     tenants: Database,
-    /// Number of a deleted slot to network and tenant: its namespace may live on.
+    /// Number of a deleted slot to nsid, network and tenant: its namespace may live on.
     lingering: Database,
-    /// Number of an entry, of [`journal`] to what it says.
+    /// Number of a decision to its entry of [`journal`].
     journal: Database,
 }
 
@@ -407,7 +406,7 @@ impl Layout for Tables {
 }
 
 impl Tables {
-    /// Forgets the slots of a boot that is over, before anybody adds one of this one's to them.
+    /// Forgets the slots of an earlier boot, before new slots join them.
     fn begin_boot(
         &self,
         environment: &lmdb::Environment,
@@ -424,13 +423,14 @@ impl Tables {
     }
 }
 
-/// The open database of what this node holds. A process opens it once.
+/// The open database of slots and pools. A process opens it once.
 #[derive(Debug)]
 pub struct Store(Environment<Tables>);
 
 impl Store {
-    /// Opens the database in a folder, and makes both where they are not there. Slots of another boot
-    /// are forgotten.
+    /// Opens the database in a folder; makes both if they are missing.
+    ///
+    /// Slots of another boot are forgotten.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Environment::open(path, Purpose::Work).map(Self)
     }
@@ -440,7 +440,7 @@ impl Store {
         Ok(Environment::open_existing(path, Purpose::Work)?.map(Self))
     }
 
-    /// The same, to look at it: slots of another boot are left.
+    /// As [`Self::open_existing`], but keeps slots of another boot.
     pub fn look(path: &Path) -> Result<Option<Self>, StoreError> {
         Ok(Environment::open_existing(path, Purpose::Look)?.map(Self))
     }
@@ -453,8 +453,9 @@ impl Store {
         self.0.read(|inner, tables| work(&Transaction::new(inner, tables)))
     }
 
-    /// Calls `work`, the only one on the node that works with the database meanwhile, and commits
-    /// what it did if it went well, nothing otherwise.
+    /// Calls `work` with exclusive access to the database.
+    ///
+    /// Commits the changes if `work` succeeds, and nothing otherwise.
     pub fn write<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
@@ -462,8 +463,10 @@ impl Store {
         self.0.write(|inner, tables| commit(Transaction::new(inner, tables), work))
     }
 
-    /// The same for what makes the database larger: a new slot, an attachment. It fails where only
-    /// the room is left that is kept for [`Store::write`], so that things can be deleted always.
+    /// As [`Store::write`], for work that makes the database larger.
+    ///
+    /// Examples are a new slot and a new attachment. It fails where only the room is left that is kept
+    /// for [`Store::write`]: deletions always have room.
     pub fn grow<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Write<'_>) -> Result<T, E>,
@@ -471,13 +474,14 @@ impl Store {
         self.0.grow(|inner, tables| commit(Transaction::new(inner, tables), work))
     }
 
-    /// Fails where [`Store::grow`] would, for want of room.
+    /// Fails where [`Store::grow`] would fail for want of room.
     pub fn ensure_room(&self) -> Result<(), StoreError> {
         self.grow(|_| Ok(()))
     }
 
-    /// Fails where the database that is open is not the one in its folder any more: what is on the
-    /// node is on record in another one then, or in none.
+    /// Fails where the folder no longer holds the open database.
+    ///
+    /// Another database then has the record of the node's slots, or none has.
     pub fn ensure_current(&self) -> Result<(), StoreError> {
         self.0.ensure_current()
     }

@@ -12,25 +12,28 @@ const VERSION: u8 = 3;
 /// What is recorded of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
-    /// What slots are built from, as a digest: slots of another are not given out.
+    /// Digest of what slots are built from.
+    ///
+    /// No container gets a slot of another key.
     pub key: PoolKey,
-    /// The same as the JSON text of a configuration, without what is one attachment's alone.
+    /// JSON text of the configuration, without the keys of one attachment.
     pub conf: Vec<u8>,
-    /// Digest of the stored template that they are made from; zeros: what `conf` says.
+    /// Digest of the stored template of the slots; zeros: `conf` alone describes them.
     pub template: [u8; 32],
-    /// Whose containers alone may use that template; none: all may.
+    /// The owner whose containers alone may use that template; none: all may.
     pub template_owner: Option<TemplateOwner>,
-    /// What the namespaces of its slots are like when they are new: digest of a recorded
-    /// fingerprint; zeros before the first is built.
+    /// Digest of the recorded fingerprint of the pool's new slots.
+    ///
+    /// Zeros before the first slot is built.
     pub fingerprint: [u8; 32],
-    /// As configured.
+    /// The policy of the configuration.
     pub configured: PoolPolicy,
-    /// As an operator wants it.
+    /// What an operator set in its place.
     pub set: PoolOverride,
 }
 
 impl Pool {
-    /// The policy that counts.
+    /// The effective policy: the configuration's, with the operator's values.
     #[must_use]
     pub fn policy(&self) -> PoolPolicy {
         PoolPolicy {

@@ -1,7 +1,7 @@
-//! Texts of templates, and fingerprints, that nothing on record names any more.
+//! Removes template texts and fingerprints that no record names any more.
 //!
-//! They are recorded with the slot, or for the pool, that names them, and shared by many: they stay when
-//! one of these goes. Replicating again and again would fill the database with them.
+//! A slot or a pool records them, and many slots share them, so they stay when one slot is deleted.
+//! Without pruning, repeated REPLICATE calls would fill the database.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,9 @@ const NONE: [u8; 32] = [0; 32];
 struct Named {
     templates: HashSet<[u8; 32]>,
     fingerprints: HashSet<[u8; 32]>,
-    /// Whether a slot is being built: its pool's fingerprint is recorded before anybody names it.
+    /// Whether a slot is being built.
+    ///
+    /// A build records its fingerprint before a slot or a pool names that.
     building: bool,
 }
 
@@ -42,7 +44,7 @@ impl Named {
 }
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
-    /// Whether there is something that none of these slots and pools names.
+    /// Whether these slots and pools leave any template or fingerprint unnamed.
     pub fn has_unnamed(
         &self,
         slots: &[Slot],
@@ -64,7 +66,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         self.others(self.tables.fingerprints, &named.fingerprints, "list fingerprints")
     }
 
-    /// Keys of a table that are not among those that are named.
+    /// The keys of a table that `named` does not hold.
     fn others(
         &self,
         table: Database,
@@ -84,7 +86,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl Write<'_> {
-    /// Removes what no slot and no pool on record names; says how many there were.
+    /// Removes template texts and fingerprints that no record names; returns how many.
     pub fn prune(&mut self) -> Result<usize, StoreError> {
         let named = Named::of(&self.slots()?, &self.pools()?);
         let templates = self.unnamed_templates(&named)?;

@@ -1,4 +1,4 @@
-//! What can be read.
+//! Reads records.
 
 use std::net::IpAddr;
 
@@ -22,8 +22,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .transpose()
     }
 
-    /// The slot, if it has not changed since it was read: it is the same container's, and in a state
-    /// that it came to at the same time.
+    /// The slot, if it has not changed since `seen` was read.
+    ///
+    /// An unchanged slot has the same container, and the same time of the last change of its state.
     pub fn unchanged(&self, seen: &Slot) -> Result<Option<Slot>, StoreError> {
         let same = |slot: &Slot| slot.changed == seen.changed && slot.container == seen.container;
         Ok(self.slot(seen.id)?.filter(same))
@@ -81,7 +82,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .collect()
     }
 
-    /// Whether any slot satisfies `wanted`; looks no further than the first that does.
+    /// Whether any slot satisfies `wanted`; stops at the first.
     pub fn any_slot(&self, wanted: impl Fn(&Slot) -> bool) -> Result<bool, StoreError> {
         for entry in self.entries(self.tables.slots, "list slots")? {
             let (key, value) = entry?;
@@ -92,8 +93,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(false)
     }
 
-    /// The numbers of the slots whose index keys begin with a prefix. Where it is a function's, or of those for anybody, the
-    /// one that changed longest ago comes first.
+    /// The numbers of the slots whose index keys begin with a prefix.
+    ///
+    /// Among a function's slots, or warm slots, the slot that changed longest ago comes first.
     pub fn indexed(
         &self,
         place: Prefix<'_>,
@@ -107,8 +109,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .map(|entry| slot_of_index(entry?.0)))
     }
 
-    /// The slots whose index keys begin with a prefix, each with the time when its state changed last, in nanoseconds since
-    /// the boot; 0 for slots in use.
+    /// The slots of a prefix, with the times of their last change.
+    ///
+    /// Times are in nanoseconds since the boot, and 0 for slots in use.
     pub fn since(
         &self,
         place: Prefix<'_>,
@@ -122,8 +125,9 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .map(|entry| index::since(entry?.0).ok_or_else(damaged_index)))
     }
 
-    /// The parked slots of a pool. Those of a tenant stand together, and among them those of a
-    /// function, the one first that has waited longest.
+    /// The parked slots of a pool, ordered by tenant and function.
+    ///
+    /// Among a function's slots, the slot that has waited longest comes first.
     pub fn parked(&self, pool: PoolKey) -> Result<Vec<Parked>, StoreError> {
         let prefix = Prefix::Pool(SlotState::Parked, pool).prefix();
         let entries = Entries::open(&self.inner, self.tables.index, &prefix, "look for slots")?;
@@ -163,7 +167,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .collect()
     }
 
-    /// What was counted of a pool.
+    /// The counters of a pool.
     pub fn counters(&self, id: &PoolId) -> Result<Vec<(String, u64)>, StoreError> {
         let prefix = counter_key(id, "");
         let mut counters = Vec::new();

@@ -28,13 +28,13 @@ const NETWORK_VERSION: u8 = 1;
 pub enum SlotState {
     /// Its kernel objects are being made.
     Building,
-    /// Ready for anybody; nobody has ever used it.
+    /// Ready for any container; no container has ever used it.
     Warm,
     /// Promised to an attachment, not yet handed over.
     Claimed,
     /// In use by an attachment.
     Active,
-    /// Given back, possibly still used by processes that have not ended.
+    /// Taken from its container; processes may still use it.
     Dirty,
     /// Being proved unused and brought back to its template's state.
     Scrubbing,
@@ -77,7 +77,7 @@ impl SlotState {
         )
     }
 
-    /// Every state of those that slots can be counted by: slots in use are one.
+    /// The states that slots are counted by: claimed slots count as active.
     pub const COUNTED: [Self; 7] = [
         Self::Building,
         Self::Warm,
@@ -100,7 +100,7 @@ impl SlotState {
         matches!(self, Self::Claimed | Self::Active)
     }
 
-    /// Whether slots stay in it, so that all that is said of one must hold.
+    /// Whether slots stay in this state: their whole record must hold.
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Warm | Self::Parked | Self::Dirty | Self::Active)
@@ -149,7 +149,7 @@ pub struct Slot {
     pub mac: Mac,
     /// Addresses with their subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
-    /// What policy speaks of while it is active.
+    /// The number of its network in the maps while it is active.
     pub identity: Identity,
     /// The container that it is claimed by or attached to.
     pub container: Option<ContainerId>,
@@ -165,7 +165,7 @@ pub struct Slot {
     pub ipam: Option<PluginName>,
     /// Digest of the template that it was built from.
     pub template: [u8; 32],
-    /// The pool that it is of; zeros where it is of none.
+    /// Key of its pool; zeros where it has none.
     pub pool: PoolKey,
     /// Number of its own namespace in the node's; none until it is built, or where it has none.
     pub nsid: Option<i32>,
@@ -173,14 +173,15 @@ pub struct Slot {
     pub host_ifindex: u32,
     /// MTU of both ends, bytes; 0 until it is built.
     pub mtu: u32,
-    /// What its namespace was like when it was built: digest of a recorded fingerprint.
+    /// Digest of the recorded fingerprint of its namespace when it was built.
     pub fingerprint: [u8; 32],
     /// The stored template that it was built from, if that has a name.
     pub template_name: Option<TemplateName>,
     /// Whether a container has had it, or was about to have it.
     pub used: bool,
-    /// Whose namespace it is: recorded at the first use, or by PREPARE for the function that it is
-    /// meant for. Never changed by a use.
+    /// The trust domain that the namespace belongs to.
+    ///
+    /// The first use records it, or PREPARE for a function. A later use never changes it.
     pub domain: Option<Domain>,
     /// Whether it may wait for its domain after this use.
     pub retain: bool,
@@ -188,11 +189,11 @@ pub struct Slot {
     pub function: Option<FunctionKey>,
     /// The tenant that has it, or used it last.
     pub tenant: Option<Tenant>,
-    /// How its user is, or was, served.
+    /// The mode of its present or last user.
     pub mode: Mode,
     /// How long it waits for its function after this use; none: as the pool's policy says.
     pub idle_ttl: Option<Duration>,
-    /// What was decided about its user.
+    /// How its user was served, and why.
     pub decision: Option<Decision>,
     /// Whether its packets to link-local addresses may leave the node.
     pub link_local: LinkLocal,
@@ -209,7 +210,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The pool that it is of.
+    /// Network, interface and template of its pool.
     #[must_use]
     pub fn pool_id(&self) -> PoolId {
         PoolId {
@@ -219,7 +220,9 @@ impl Slot {
         }
     }
 
-    /// A slot whose building begins now, for `container` or for the pool.
+    /// A new slot in state `building`, without container and pool.
+    ///
+    /// `now` is in nanoseconds since the boot.
     #[must_use]
     pub fn building(id: SlotId, network: NetworkName, ifname: IfName, now: u64) -> Self {
         Self {
@@ -283,7 +286,7 @@ impl Slot {
         self.state
     }
 
-    /// Moves it on.
+    /// Moves the slot to state `next`, if that may follow.
     pub fn become_state(&mut self, next: SlotState, now: u64) -> Result<(), StoreError> {
         if !self.state.may_become(next) {
             return Err(StoreError::Transition { slot: self.id, from: self.state, to: next });
@@ -396,8 +399,9 @@ fn netns(device: u64, inode: u64) -> Option<NetnsInode> {
 /// What is recorded of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
-    /// For each range set, the address given last: the next one searched begins behind it, so that
-    /// a released address rests as long as the range allows.
+    /// The address that each range set gave last.
+    ///
+    /// The next search begins after it, so that a released address rests as long as the range allows.
     pub last_given: Vec<Option<IpAddr>>,
 }
 

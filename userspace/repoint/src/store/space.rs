@@ -1,8 +1,8 @@
 //! Space in the file of an environment.
 //!
-//! LMDB writes changed pages elsewhere, so that deleting takes pages, too: where the file system is
-//! full, or the map, nothing could be deleted any more. So the file is longer than what is used of
-//! it, its blocks are allocated, and what makes the database larger leaves that reserve alone.
+//! LMDB writes a changed page to another place, so that a deletion needs pages, too: with a full file
+//! system, or a full map, nothing could be deleted any more. The file is therefore longer than its used
+//! part, and its blocks are allocated. Transactions that make the database larger leave this reserve alone.
 
 use std::{fs::File, io, path::Path};
 
@@ -13,19 +13,23 @@ use rustix::{
 
 use super::StoreError;
 
-/// What is kept for deletions, bytes. A DEL takes some 20 pages in each of its transactions,
-/// which a later one takes again; a sweep that deletes 64 slots at a time some 200.
+/// The reserve for deletions, bytes.
+///
+/// A DEL takes some 20 pages in each of its transactions, and later transactions take the same pages
+/// again. A sweep that deletes 64 slots at a time takes some 200.
 const RESERVE: u64 = 1 << 20;
 /// By how much the file grows at a time, bytes: some 2,000 slots.
 const STEP: u64 = 1 << 20;
-/// Pages that may be lacking at the file's end where the reserve is used up: LMDB does not write those
-/// that a transaction has taken and given back.
+/// Pages that an intact file may lack at its end.
+///
+/// Where the reserve is used up, the last pages may be ones that a transaction took and freed again:
+/// LMDB does not write these.
 const UNWRITTEN: u64 = 16;
 
 /// What is known of the room in an environment's file.
 #[derive(Debug)]
 pub(super) struct Space {
-    /// Length of the file when it was looked at last, bytes. It never becomes shorter.
+    /// Last known length of the file, bytes. The file never becomes shorter.
     length: u64,
     /// Size of a page, bytes.
     page: u64,
@@ -34,8 +38,10 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// The room in an environment that was just opened, whose file has this length. Its tail may be
-    /// lost: reading behind the end would kill the process (`SIGBUS`), reading zeros is an error.
+    /// Checks the file of an environment that was just opened.
+    ///
+    /// The file's end may be lost. Reading behind the end would kill the process (`SIGBUS`), so a few
+    /// missing pages become zeros, which LMDB reports as an error.
     pub(super) fn of(
         environment: &lmdb::Environment,
         (file, path): (&File, &Path),
@@ -76,7 +82,7 @@ impl Space {
             return Ok(());
         }
         match self.extend(file, wanted) {
-            // Not every file system allocates ahead of time: it says itself when it is full.
+            // Not every file system allocates ahead of time: without that, a write reports that it is full.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
                 self.reuse(environment, no_space(path, error.into()))
@@ -85,7 +91,7 @@ impl Space {
         }
     }
 
-    /// Allocates more than is wanted, or else as much.
+    /// Allocates a step more than `wanted`, or else `wanted` alone.
     fn extend(&mut self, file: &File, wanted: u64) -> Result<(), Errno> {
         let allocate = |to: u64| fallocate(file, FallocateFlags::empty(), 0, to).map(|()| to);
         let more = (wanted + STEP).min(self.map);
@@ -93,7 +99,7 @@ impl Space {
         Ok(())
     }
 
-    /// Contents itself with pages that are free within the file, if they are as many as the reserve.
+    /// Accepts free pages within the file, if they amount to the reserve.
     fn reuse(&self, environment: &lmdb::Environment, full: StoreError) -> Result<(), StoreError> {
         let free = environment.freelist().map_err(failed)? as u64;
         if free * self.page >= RESERVE { Ok(()) } else { Err(full) }
@@ -183,7 +189,7 @@ mod tests {
         assert!(length <= 4 << 20, "{length}");
     }
 
-    /// What is used of it may grow by as much as one transaction before anybody looks.
+    /// The used part may grow by one transaction before the next check.
     #[test]
     fn the_file_is_longer_than_what_is_used_of_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -194,7 +200,7 @@ mod tests {
         assert!((RESERVE + STEP..4 << 20).contains(&length), "{length}");
     }
 
-    /// Wherever it is cut: nothing is read that is not there, which would be the end of this process.
+    /// Wherever the file is cut, no missing page is read: that would kill this process.
     #[test]
     fn what_was_cut_off_is_reported() {
         let whole = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Everything that is on record about slots, as of one moment.
 //!
-//! It is copied while nobody writes, and made sense of afterwards: an ADD waits for the copying only.
+//! A survey copies the tables while no process writes, and decodes the copy afterwards. An ADD waits only
+//! for the copying.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,8 +18,9 @@ use super::{
 };
 use crate::model::{AttachmentId, PoolId, SlotId};
 
-/// A table as it was copied: keys and values behind each other, so that copying allocates next to
-/// nothing.
+/// The copy of a table.
+///
+/// One buffer holds all keys and values, so that copying allocates next to nothing.
 #[derive(Debug, Default)]
 struct Copied {
     bytes: Vec<u8>,
@@ -61,7 +63,7 @@ pub struct SlotImages(Copied);
 /// What is on record about slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// The boot that it is of, where that is on record.
+    /// The boot that the database is of, where that is on record.
     pub boot: Option<String>,
     /// Every slot.
     pub slots: Vec<Slot>,
@@ -75,16 +77,16 @@ pub struct Survey {
     pub index_faults: Vec<IndexFault>,
     /// What cannot be read, in words.
     pub unreadable: Vec<String>,
-    /// Slots whose records cannot be read: what is theirs is not known.
+    /// Slots whose records cannot be read: their addresses and attachments are unknown.
     pub damaged: HashSet<SlotId>,
-    /// Slots whose records were others, or none, at an earlier time.
+    /// Slots that are new, or changed since an earlier time.
     pub fresh: HashSet<SlotId>,
 }
 
 /// What is wrong with the index of slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum IndexFault {
-    /// An entry of a slot that is not on record, or has another place.
+    /// An entry whose slot is not on record, or has another key.
     Stray {
         /// Its key.
         key: Vec<u8>,
@@ -134,7 +136,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl RawSurvey {
-    /// Makes sense of it; `before` is what was on record at an earlier time.
+    /// Decodes the copy; `before` holds the slots' records at an earlier time.
     #[must_use]
     pub fn read(self, before: &SlotImages) -> Survey {
         let fresh = fresh(&self.slots, &before.0);
@@ -170,14 +172,14 @@ impl RawSurvey {
     }
 }
 
-/// Slots whose records are others than before.
+/// The slots that are new or changed since `before`.
 fn fresh(slots: &Copied, before: &Copied) -> HashSet<SlotId> {
     let before: HashMap<_, _> = before.iter().collect();
     let changed = slots.iter().filter(|(key, value)| before.get(key) != Some(value));
     changed.filter_map(|(key, _)| slot_number("slot", key).ok()).collect()
 }
 
-/// What can be read of a table; for what cannot, `unreadable` gets the error.
+/// The readable entries of a table; `unreadable` gets the errors of others.
 fn read<T>(
     table: &Copied,
     unreadable: &mut Vec<String>,
@@ -193,7 +195,9 @@ fn read<T>(
     found
 }
 
-/// Compares the index with what it should be. Nothing is known of the place of a `damaged` slot.
+/// Compares the index with the slots' records.
+///
+/// The right key of a `damaged` slot is unknown, so its entries are no faults.
 fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: &Copied) -> Vec<IndexFault> {
     let mut expected: HashMap<Vec<u8>, (SlotId, Vec<u8>)> =
         slots.iter().map(|slot| (index::key(slot), (slot.id, index::value(slot)))).collect();
@@ -201,7 +205,7 @@ fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: &Copied) -> Ve
     for (key, value) in index.iter() {
         match expected.remove(key) {
             Some((_, right)) if right == value => {}
-            // What should be there is written over it.
+            // The repair overwrites the value.
             Some((slot, _)) => faults.push(IndexFault::Missing { slot }),
             None => {
                 let slot = index::slot(key);
@@ -216,13 +220,13 @@ fn index_faults(slots: &[Slot], damaged: &HashSet<SlotId>, index: &Copied) -> Ve
 }
 
 impl super::Write<'_> {
-    /// Forgets the slots of a boot that is over; says whether one is.
+    /// Forgets the slots of an earlier boot; returns whether the boot changed.
     pub fn begin_boot(&mut self, boot: &str) -> Result<bool, StoreError> {
         if self.boot()?.is_some_and(|recorded| recorded == boot) {
             return Ok(false);
         }
         self.forget_all_slots()?;
-        // The clock began anew.
+        // The clock counts from the boot.
         self.put_watched_until(0)?;
         self.put_boot(boot)?;
         Ok(true)
@@ -234,7 +238,7 @@ impl super::Write<'_> {
         self.put(table, meta::BOOT.as_bytes(), boot.as_bytes(), "record the boot")
     }
 
-    /// Repairs a fault of the index, as far as it is one still.
+    /// Repairs a fault of the index, if it still exists.
     pub fn repair_index(&mut self, fault: &IndexFault) -> Result<(), StoreError> {
         let table = self.tables.index;
         match fault {
@@ -254,8 +258,10 @@ impl super::Write<'_> {
         Ok(())
     }
 
-    /// Forgets an attachment if it is of this slot, and the slot is not on record or has another
-    /// container. Says whether it was so.
+    /// Forgets an attachment of a slot that no longer has it.
+    ///
+    /// The slot is not on record, or has another container. Returns whether the attachment is
+    /// forgotten.
     pub fn repair_attachment(
         &mut self,
         id: &AttachmentId,
@@ -269,8 +275,10 @@ impl super::Write<'_> {
         Ok(true)
     }
 
-    /// Forgets that an address is this slot's, if the slot is not on record or has it not. Says
-    /// whether it was so.
+    /// Forgets an address of a slot that no longer has it.
+    ///
+    /// The slot is not on record, or its record lacks the address. Returns whether the address is
+    /// forgotten.
     pub fn repair_address(&mut self, address: IpAddr, slot: SlotId) -> Result<bool, StoreError> {
         let is_its = |slot: Slot| slot.addresses.iter().any(|own| own.addr() == address);
         if self.address_owner(address)? != Some(slot) || self.slot(slot)?.is_some_and(is_its) {
@@ -281,8 +289,9 @@ impl super::Write<'_> {
         Ok(true)
     }
 
-    /// Forgets all slots, attachments, addresses and rests: those of a boot that is over, and so are
-    /// their times. Pools, networks and identities stay.
+    /// Forgets all slots, attachments, addresses and cooldowns.
+    ///
+    /// They ended with their boot, from which their times count. Pools, networks and identities stay.
     pub fn forget_all_slots(&mut self) -> Result<(), StoreError> {
         let Self { tables, .. } = self;
         for table in [
@@ -309,7 +318,7 @@ impl Slot {
             && self.container.as_ref() == Some(&id.container)
     }
 
-    /// The attachment that has it, if one has.
+    /// The attachment that has the slot, if there is one.
     #[must_use]
     pub fn attachment(&self) -> Option<AttachmentId> {
         self.container.as_ref().map(|container| super::keys::attachment_of(self, container))

@@ -18,7 +18,7 @@ use crate::{
     template::{Digest, Template},
 };
 
-/// Version of the tables; a database of another is refused.
+/// Version of the tables; a database of another version is refused.
 const SCHEMA: u32 = 1;
 /// What to do about a database of another schema.
 const SCHEMA_ADVICE: &str = "write its templates to files with `repoint template export` of the \
@@ -29,7 +29,7 @@ const DAMAGED: &str = ": it is damaged: move the folder away, and import the tem
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Version of a record's form.
 const RECORD_VERSION: u8 = 2;
-/// The version before, which does not say where a template comes from.
+/// The previous version, which does not record a template's source.
 const WITHOUT_SOURCE: u8 = 1;
 /// Address space, in bytes: for some ten thousand templates.
 const MAP_SIZE: usize = 64 << 20;
@@ -95,13 +95,13 @@ pub struct StoredTemplate {
 /// What storing a template changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// There was none of the name.
+    /// No template had the name.
     New,
-    /// One of another digest was replaced.
+    /// The new template replaced a template of another digest.
     Changed,
-    /// There is one of the same digest. It was left as it is, its origin included.
+    /// A template of the same digest is stored. It stays as it is, its origin included.
     Unchanged,
-    /// Likewise, but it was not confirmed, and is now.
+    /// A template of the same digest is stored. It was not confirmed, and is now.
     Confirmed,
 }
 
@@ -133,7 +133,7 @@ impl Templates {
         Ok(Environment::open_existing(path, Purpose::Work)?.map(Self))
     }
 
-    /// Fails where the database that is open is not the one in its folder any more.
+    /// Fails where the folder no longer holds the open database.
     pub fn ensure_current(&self) -> Result<(), StoreError> {
         self.0.ensure_current()
     }
@@ -168,8 +168,8 @@ impl Templates {
     /// nanoseconds since the Unix epoch.
     ///
     /// # Errors
-    /// A template of a container takes only the place of one of the same owner's: what others use is
-    /// not replaced by what a container set.
+    /// A template made from a container replaces only a template of the same owner: a container's
+    /// settings do not replace a template that others use.
     pub fn put(
         &self,
         name: &TemplateName,
@@ -178,7 +178,7 @@ impl Templates {
         now: u64,
     ) -> Result<Put, StoreError> {
         let refused = |source| StoreError::Template { name: name.clone(), source };
-        // What is stored can be read again.
+        // A stored template can be read again: reading validates it, too.
         template.validate().map_err(refused)?;
         let digest = template.digest().map_err(refused)?;
         let (template, source) = (template.clone(), source.clone());
@@ -200,8 +200,9 @@ impl Templates {
         })
     }
 
-    /// Confirms the template of this name, if it is still the one of this digest. Returns whether it
-    /// was confirmed before; none where there is none.
+    /// Confirms the template of this name, if it still has this digest.
+    ///
+    /// Returns whether it was confirmed before; none where no template has the name.
     pub fn confirm(&self, name: &TemplateName, digest: Digest) -> Result<Option<bool>, StoreError> {
         self.0.grow(|mut transaction, tables| {
             let stored = match transaction.get(tables.templates, &key(name)) {
@@ -226,8 +227,9 @@ impl Templates {
         })
     }
 
-    /// Forgets the template of this name, also one that cannot be read. Returns whether there was
-    /// one.
+    /// Deletes the template of this name; returns whether there was one.
+    ///
+    /// A template that cannot be read is deleted as well.
     pub fn delete(&self, name: &TemplateName) -> Result<bool, StoreError> {
         self.0.write(|mut transaction, tables| {
             match transaction.del(tables.templates, &key(name), None) {
@@ -259,7 +261,7 @@ fn parse_key(key: &[u8]) -> Result<TemplateName, StoreError> {
     name.parse().map_err(|error| damaged(CodecError::Name(error)))
 }
 
-/// What comes of storing a template in the place of another, and what is there then.
+/// The result of replacing `old` by `new`, and the template to store.
 fn replace(
     name: &TemplateName,
     old: &[u8],
@@ -271,7 +273,7 @@ fn replace(
             Ok(old) if old.digest != new.digest => (Put::Changed, new.clone()),
             Ok(old) if old.source == TemplateSource::Confirmed => (Put::Unchanged, old),
             Ok(old) => (Put::Confirmed, StoredTemplate { source: new.source.clone(), ..old }),
-            // One that cannot be read can be replaced by an operator.
+            // An operator can replace a template that cannot be read.
             Err(_) => (Put::Changed, new.clone()),
         });
     };

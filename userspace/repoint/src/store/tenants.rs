@@ -1,8 +1,8 @@
 //! How many slots each tenant has.
 //!
-//! A counter record for each tenant of a network is kept by every change of a slot, so that no ADD
-//! counts slots. A slot counts from its first use until it is deleted; one with a namespace of its
-//! own for as long as the namespace lives on, because a process holds it.
+//! Each tenant of a network has a counter, which every change of a slot updates, so that no ADD counts
+//! slots. A slot counts from its first use until it is deleted. A slot with a namespace of its own
+//! counts for as long as a process keeps the namespace alive.
 
 use super::{
     CodecError, Slot, StoreError,
@@ -24,7 +24,9 @@ pub struct Lingering {
     pub nsid: i32,
 }
 
-/// Key of the counter to which a slot is charged; none: it is nobody's.
+/// Key of the counter to which a slot is charged.
+///
+/// None for a slot that was never used, or has no tenant.
 pub(super) fn charge(slot: &Slot) -> Option<Vec<u8>> {
     slot.tenant.as_ref().filter(|_| slot.used).map(|tenant| tenant_key(&slot.network, tenant))
 }
@@ -75,7 +77,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .collect()
     }
 
-    /// Slots that were deleted, and whose namespaces were not seen to be gone yet.
+    /// Deleted slots whose namespaces may still exist.
     pub fn lingering(&self) -> Result<Vec<Lingering>, StoreError> {
         self.entries(self.tables.lingering, "list lingering namespaces")?
             .map(|entry| {
@@ -119,8 +121,10 @@ impl Write<'_> {
         self.put(self.tables.tenants, key, &count.to_le_bytes(), "record a tenant's counter")
     }
 
-    /// A slot is forgotten: its namespace stays charged until [`Write::end_lingering`], if the slot
-    /// had one of its own.
+    /// Charges the namespace of a slot that ends to its tenant.
+    ///
+    /// The charge lasts until [`Write::end_lingering`]. A slot without a namespace of its own is
+    /// discharged at once.
     pub(super) fn charge_lingering(&mut self, slot: &Slot) -> Result<(), StoreError> {
         match charge(slot) {
             Some(key) => match slot.nsid {
@@ -135,7 +139,9 @@ impl Write<'_> {
         }
     }
 
-    /// Records that the namespace of a deleted slot is gone. Says whether it was on record.
+    /// Records that the namespace of a deleted slot is gone.
+    ///
+    /// Returns whether the namespace was on record.
     pub fn end_lingering(&mut self, slot: SlotId) -> Result<bool, StoreError> {
         let table = self.tables.lingering;
         let found = self.get(table, &slot_key(slot), "read a lingering namespace")?;

@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-/// Of a disk: on a tmpfs there is no other boot's.
+/// On a disk: a tmpfs holds no file of another boot.
 #[test]
 fn slots_of_another_boot_are_forgotten_by_the_first_to_open_and_left_by_who_looks() {
     let (folder, store) = store();

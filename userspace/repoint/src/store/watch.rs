@@ -1,9 +1,9 @@
-//! Until when the agent vouches for the halves of slots on the node: the one number that an ADD from
-//! a pool compares, in a transaction that it has open anyway.
+//! Until when the agent vouches for the host's halves of slots.
 //!
-//! It is a heartbeat and a generation in one. The agent moves the time on while it watches and all is
-//! as it should be, and takes it back as soon as the kernel reports a change that it has not looked
-//! at. An agent that is killed or stopped lets it pass.
+//! An ADD from a pool compares this one number, in a transaction that it has open anyway. The number is a
+//! heartbeat and a generation in one. The agent moves the time on while it watches and finds nothing
+//! wrong. It takes the time back as soon as the kernel reports a change that it has not examined. If the
+//! agent is killed or stopped, the time passes.
 
 use super::{StoreError, Transaction, Write, transaction::meta};
 

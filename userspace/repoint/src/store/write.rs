@@ -1,4 +1,4 @@
-//! What can be written.
+//! Writes records.
 
 use std::{
     collections::hash_map::RandomState,
@@ -20,8 +20,9 @@ use crate::{
 };
 
 impl Write<'_> {
-    /// Records the schema and the boot, and draws the epoch of slot numbers; returns the schema's version, which
-    /// another process may have recorded first.
+    /// Records schema and boot, and draws the epoch of slot numbers.
+    ///
+    /// Returns the schema's version, which another process may have recorded first.
     pub(super) fn initialise(&mut self, schema: u32) -> Result<u32, StoreError> {
         if let Some(found) = self.schema()? {
             return Ok(found);
@@ -54,7 +55,7 @@ impl Write<'_> {
         }
     }
 
-    /// The identity that stands for `label`, given once and kept.
+    /// The identity of `label`, which is assigned once and kept.
     pub fn identity(&mut self, label: &str) -> Result<Identity, StoreError> {
         let known = self.get(self.tables.identities, label.as_bytes(), "read an identity")?;
         if let Some(bytes) = known {
@@ -71,7 +72,7 @@ impl Write<'_> {
         Ok(Identity(identity))
     }
 
-    /// Records a slot, new or changed, and where it is found.
+    /// Records a new or changed slot, its index entry and tenant's counter.
     pub fn put_slot(&mut self, slot: &Slot) -> Result<(), StoreError> {
         let old = self.slot(slot.id)?.as_ref().map(Place::of);
         self.replace_slot(old, slot)
@@ -91,7 +92,7 @@ impl Write<'_> {
         self.put(self.tables.slots, &slot_key(slot.id), &slot.encode(), "record a slot")
     }
 
-    /// Moves a slot on, changes what `change` says, and returns it.
+    /// Moves a slot to state `next`, applies `change`, and returns the slot.
     pub fn advance(
         &mut self,
         id: SlotId,
@@ -107,7 +108,7 @@ impl Write<'_> {
         Ok(slot)
     }
 
-    /// Forgets the attachment of a slot, which keeps its addresses.
+    /// Forgets the attachment of a slot; the slot keeps its addresses.
     pub fn detach(&mut self, slot: &mut Slot) -> Result<(), StoreError> {
         if let Some(container) = slot.container.take() {
             let id = attachment_of(slot, &container);
@@ -125,7 +126,7 @@ impl Write<'_> {
         self.put(self.tables.pools, &pool_key(id), &pool.encode(), "record a pool")
     }
 
-    /// Forgets a pool, and what was counted of it.
+    /// Forgets a pool and its counters.
     pub fn forget_pool(&mut self, id: &PoolId) -> Result<(), StoreError> {
         for (name, _) in self.counters(id)? {
             let key = counter_key(id, &name);
@@ -134,7 +135,7 @@ impl Write<'_> {
         self.delete(self.tables.pools, &pool_key(id), "forget a pool")
     }
 
-    /// Counts one more of `name` for a pool.
+    /// Increments the counter `name` of a pool.
     pub fn count_up(&mut self, id: &PoolId, name: &str) -> Result<(), StoreError> {
         let key = counter_key(id, name);
         let table = self.tables.counters;
@@ -161,7 +162,7 @@ impl Write<'_> {
         self.put(self.tables.templates, digest, text.as_bytes(), "record a template")
     }
 
-    /// Notes a decision, in the place of the oldest where there are many.
+    /// Adds a decision to the journal; a full journal loses the oldest.
     pub fn note(
         &mut self,
         attachment: &AttachmentId,
@@ -238,7 +239,7 @@ impl Write<'_> {
     }
 }
 
-/// Where a slot is found beside its record.
+/// The entries of a slot in other tables.
 struct Place {
     /// Its key in the index.
     index: Vec<u8>,
@@ -254,7 +255,7 @@ impl Place {
 
 #[cfg(test)]
 impl Write<'_> {
-    /// What a database of another version looks like.
+    /// Makes the database one of another version.
     pub(super) fn put_schema_for_test(&mut self, schema: u32) -> Result<(), StoreError> {
         self.put(self.tables.meta, meta::SCHEMA.as_bytes(), &schema.to_le_bytes(), "record")
     }

@@ -32,13 +32,13 @@ pub enum Kind {
     Filter,
     /// A slot's interface on the node, or the way to its addresses, is not as it was built.
     HostHalf,
-    /// A slot that stays in a state in which slots pass.
+    /// A slot that stays in a state which slots only pass through.
     Stuck,
     /// A slot whose container is gone.
     Abandoned,
-    /// A slot whose interface is gone or another's.
+    /// A slot whose interface is gone, or belongs to another slot or program.
     SlotLink,
-    /// A slot whose namespace is gone or another's.
+    /// A slot whose namespace is gone, or was replaced by another.
     SlotNamespace,
     /// An endpoint in the maps that is no slot's.
     Endpoint,
@@ -48,11 +48,11 @@ pub enum Kind {
     Link,
     /// A namespace that is kept for no slot.
     Namespace,
-    /// The masquerade rule is missing, or there for nobody.
+    /// The masquerade rule is missing, or no slot needs it.
     Masquerade,
     /// The node does not forward packets of a family that a slot has addresses of.
     Forwarding,
-    /// A file in `runDir` that nobody has a use for.
+    /// A file in `runDir` that no process needs.
     File,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A slot as it was when something was found of it. One that has changed since is another matter.
+/// A slot as it was when a finding was made. A repair skips a slot that has changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Its number.
@@ -129,7 +129,7 @@ pub struct Version {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Remedy {
-    /// Nothing: it is not ours, or a person has to look at it, or it is in use.
+    /// Nothing: it is not ours, it is in use, or an operator must decide.
     Leave,
     /// Forget all slots: they ended with the boot.
     ForgetBoot,
@@ -157,17 +157,17 @@ pub enum Remedy {
     RestoreHalf(Version),
     /// Remove all there is of a slot.
     Delete(Version),
-    /// Have a slot scrubbed whose scrubbing was interrupted.
+    /// Scrub a slot again whose scrub was interrupted.
     Resume(Version),
     /// Scrub a slot that came back.
     Scrub(Version),
     /// Remove an endpoint from the maps that leads to this interface.
     RemoveEndpoint(IpAddr, u32),
-    /// Remove an interface from the maps that is said to be this slot's.
+    /// Remove an interface from the maps whose entry names this slot.
     RemoveInterface(u32, SlotId),
     /// Remove this slot's interface from the node.
     RemoveLink(SlotId, u32),
-    /// Let go of the namespace that is kept for this slot.
+    /// Release the namespace that the store keeps for this slot.
     ReleaseNamespace(SlotId),
     /// Add the masquerade rule.
     AddRule,
@@ -218,16 +218,16 @@ impl Remedy {
 pub enum When {
     /// At once: it was all seen in one moment.
     Now,
-    /// When it is seen again: one that comes or goes at the moment looks alike.
+    /// When a second look sees it again: an ADD or DEL at work looks alike.
     Again,
-    /// The same, and not before it has been so for a while.
+    /// As [`Self::Again`], and not before it has lasted for a while.
     Aged {
         /// Since when it is so, nanoseconds since the boot.
         since: u64,
         /// For how long it may be.
         grace: Duration,
     },
-    /// When it has been seen for as long.
+    /// When looks have seen it for this long.
     Seen(Duration),
 }
 
@@ -257,7 +257,7 @@ pub struct Key {
 }
 
 impl Finding {
-    /// Whether a container that runs loses its traffic by what is to be done.
+    /// Whether the remedy ends the traffic of a running container.
     #[must_use]
     pub fn is_of_container(&self) -> bool {
         matches!((&self.remedy, self.when), (Remedy::RemoveLink(..), When::Seen(_)))
@@ -286,7 +286,7 @@ pub struct FindingTracker(HashMap<Key, u64>);
 pub enum Readiness {
     /// It is to be repaired.
     Due,
-    /// It was seen once only: one that comes or goes at the moment looks alike.
+    /// Only one look has seen it: an ADD or DEL at work looks alike.
     Unsure,
     /// It waits for its time to come.
     Waits,
@@ -316,7 +316,7 @@ impl FindingTracker {
         }
     }
 
-    /// What is remembered for the next time: these findings, and since when they were there.
+    /// The tracker for the next look: these findings, and since when each was there.
     #[must_use]
     pub fn succeed(&self, findings: &[Finding], now: u64) -> Self {
         let remember = |finding: &Finding| {

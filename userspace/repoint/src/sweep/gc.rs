@@ -12,15 +12,14 @@ use crate::{
     verbs::del::detach,
 };
 
-/// Releases each attachment of the network that is not in the runtime's list, and sweeps the
-/// network's things; without a list, neither. One that fails does not keep the others from being
-/// released.
+/// Releases each attachment of the network that is not in the runtime's list, and sweeps the network.
+/// Without a list, GC does neither. An attachment that fails does not stop the release of the others.
 pub fn gc(request: &NetworkRequest) -> Result<(), NodeError> {
     let mut errors = Vec::new();
     if let Some(node) = Node::open_existing(&request.conf.directories)? {
         for (attachment, slot) in stale(&node, request)? {
             let request = single(request, attachment, &slot);
-            // One that has changed since is left to the process that changed it, or to the next GC.
+            // A slot that has changed since is left to the process that changed it, or to the next GC.
             errors.extend(detach(&node, &slot, &request).err());
             failpoint::hit("gc:detached");
         }
@@ -66,7 +65,7 @@ fn sweep(node: &Node, request: &NetworkRequest) -> Vec<NodeError> {
     }
 }
 
-/// The request that DEL would have been.
+/// The DEL request for one attachment.
 fn single(request: &NetworkRequest, attachment: AttachmentId, slot: &Slot) -> Request {
     Request {
         conf: request.conf.clone(),

@@ -1,8 +1,8 @@
 //! Slots of a database that was lost, whose containers run on.
 //!
-//! Nothing is made in the kernel before it is on record. So an interface of ours that no record names is
-//! mostly of a database that was removed, or replaced by another, under running containers. Their traffic
-//! ends with the interface: those that a container or a process uses are kept for a while.
+//! A slot is recorded before its kernel objects are made. Therefore an interface of ours without a
+//! record mostly belongs to a database that was removed, or replaced by another, under running
+//! containers. Their traffic ends with the interface, so the sweep keeps interfaces in use for a while.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,8 +20,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Slots that are not on record and are in use, with their users. A slot in a namespace of its runtime's,
-/// which is not kept, is taken to be used while its interface is up.
+/// Slots in use that are not on record, with their users. A slot in its runtime's namespace is not
+/// in the namespace store; it counts as used while its interface is up.
 pub(super) fn look(seen: &Observation, run: &Path) -> Result<HashMap<SlotId, String>, NodeError> {
     let strays = strays(seen);
     if strays.is_empty() {
@@ -54,8 +54,8 @@ pub(super) fn look(seen: &Observation, run: &Path) -> Result<HashMap<SlotId, Str
     Ok(strays.into_iter().filter_map(of_slot).collect())
 }
 
-/// Keeps addresses of such containers from being given to others for as long as they may run on: where
-/// the kernel has a route for one, no other slot can be built with it.
+/// Keeps the addresses of such containers unassigned for as long as they may run on. While the
+/// kernel has a route for an address, no other slot can be built with it.
 pub(super) fn spare_addresses(
     seen: &Observation,
     store: &Store,

@@ -1,9 +1,7 @@
-//! Sweeping: what is stale in the database, in the kernel or in the maps is found by comparing the
-//! three, and repaired.
+//! Sweeping: compares the database, the kernel and the maps, and repairs what is stale.
 //!
-//! [`observe()`] looks at a node once, [`compare()`] says what is not as it should be, and [`Sweeper`] has
-//! it repaired when it was seen twice. Nothing of a healthy node is ever a finding; what is not
-//! ours is reported and never touched.
+//! [`observe()`] looks at a node once, [`compare()`] returns the findings, and [`Sweeper`] repairs what
+//! it has seen twice. A healthy node has no findings. What is not ours is reported and never touched.
 
 mod compare;
 mod finding;
@@ -31,12 +29,12 @@ use crate::{
 };
 use repair::Repairs;
 
-/// How long until what was seen is looked for again: longer than any step of an ADD or DEL between a
-/// record and what it is about, if nothing holds it up.
+/// Wait between two looks of a sweep. It is longer than any step of an ADD or DEL between a record
+/// and its kernel object, unless the process is delayed.
 const MOMENT: Duration = Duration::from_millis(500);
-/// How often a sweep looks, at most: what was repaired may bring other things to light.
+/// Most looks of a sweep. A repair may bring further findings to light.
 const LOOKS: usize = 6;
-/// How long a sweep within a verb waits for others.
+/// How long a sweep within a verb waits for another sweep.
 const TURN: Duration = Duration::from_secs(3);
 
 /// A finding, and what became of it.
@@ -57,14 +55,14 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// How long the first look took.
     pub looked: Duration,
-    /// The longest time that nobody could write to the database for that look.
+    /// The longest time for which that look blocked writes to the database.
     pub locked: Duration,
     /// How long all of it took.
     pub took: Duration,
 }
 
 impl Report {
-    /// Forgets what the look before reported and did not repair: the next one reports it again.
+    /// Drops findings that were not repaired, because the next look reports them again.
     fn keep_done(&mut self) {
         self.outcomes.retain(|outcome| matches!(outcome.outcome, RepairOutcome::Done(_)));
     }
@@ -76,7 +74,7 @@ impl Report {
     ) {
         let outcome =
             |(finding, outcome)| Outcome { again: known.know(&finding), finding, outcome };
-        // What needs no repair any more belonged to a process that was delayed.
+        // A finding that no longer needs a repair belonged to a process that was delayed.
         let outcomes =
             outcomes.into_iter().filter(|(_, outcome)| !matches!(outcome, RepairOutcome::Gone));
         self.outcomes.extend(outcomes.map(outcome));
@@ -109,22 +107,22 @@ impl Report {
 #[derive(Debug)]
 pub struct Sweeper {
     patience: Patience,
-    /// The only network whose things are repaired; none: all.
+    /// The only network to sweep; none: all.
     network: Option<NetworkName>,
     tracker: FindingTracker,
-    /// How long others that sweep are waited for.
+    /// How long to wait for another sweep.
     turn: Duration,
 }
 
 impl Sweeper {
-    /// One that has seen nothing yet.
+    /// A sweeper without earlier findings.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
         let tracker = FindingTracker::default();
         Self { patience, network: None, tracker, turn: lock::LOCK_TIMEOUT }
     }
 
-    /// One that sweeps one network only, and does not wait for long for others.
+    /// A sweeper of one network, which waits only briefly for other sweeps.
     #[must_use]
     pub fn of_network(patience: Patience, network: NetworkName) -> Self {
         Self { network: Some(network), turn: TURN, ..Self::new(patience) }
@@ -149,8 +147,8 @@ impl Sweeper {
         Ok(report)
     }
 
-    /// Looks at the node, twice where something is suspect, and repairs what is stale. What fails
-    /// is reported, and keeps nothing else from being done.
+    /// Looks at the node, twice where it has findings, and repairs what is stale. A repair that
+    /// fails is reported, and does not stop the others.
     pub fn sweep(&mut self, node: &Node) -> Result<Report, NodeError> {
         let begun = Instant::now();
         node.ensure_host_netns()?;
@@ -167,7 +165,7 @@ impl Sweeper {
                 (report.looked, report.locked) = (look.took, look.locked);
             }
             let outcomes = repairs.repair_due(&look.due);
-            // What is gone by itself may have hidden something, as what was repaired may.
+            // A finding that is gone by itself may have hidden another, as may a repaired one.
             let progress = outcomes.iter().any(|(_, outcome)| {
                 matches!(outcome, RepairOutcome::Done(_) | RepairOutcome::Gone)
             });
@@ -178,8 +176,8 @@ impl Sweeper {
             // like those of a lost database, and hide their map entries.
             let vanished = seen.lost.len() < lost;
             lost = seen.lost.len();
-            // What was repaired may bring other things to light. On a busy node there is always
-            // something that was seen once: it is the next sweep's.
+            // A repair may bring further findings to light. A busy node always has a finding that
+            // was seen once: the next sweep handles it.
             if !progress && (idle && !vanished || !look.is_unsure) {
                 break;
             }
@@ -192,7 +190,7 @@ impl Sweeper {
         Ok(report)
     }
 
-    /// Makes out what is to be done about what was seen, and remembers it.
+    /// Compares an observation, decides on each finding, and remembers the findings.
     fn look(&mut self, seen: &Observation) -> Look {
         let mut findings = compare(seen, &self.patience);
         if self.network.is_some() {
@@ -219,11 +217,11 @@ impl Sweeper {
     }
 }
 
-/// What was made out of an observation.
+/// The decisions on one observation.
 struct Look {
     due: Vec<Finding>,
     rest: Vec<(Finding, RepairOutcome)>,
-    /// Whether something was seen that has to be seen again.
+    /// Whether a finding needs another look.
     is_unsure: bool,
     took: Duration,
     locked: Duration,

@@ -32,7 +32,7 @@ const NETNS: &str = "netns";
 /// Other names in `runDir` that are ours, beside lock files.
 const OWN: [&str; 4] = ["state", "mnt", NETNS, "agent.sock"];
 
-/// How long an ADD or DEL takes at most that is not delayed.
+/// Longest duration of an ADD or DEL that is not delayed.
 const LATE: Duration = Duration::from_secs(5);
 
 /// What was seen, about at one moment.
@@ -42,7 +42,7 @@ pub struct Observation {
     pub now: u64,
     /// The number of this boot, where the kernel reports it.
     pub boot: Option<String>,
-    /// Whose slots are on record.
+    /// The owner of the slots on record.
     pub owner: Owner,
     /// What is on record.
     pub records: Survey,
@@ -55,9 +55,9 @@ pub struct Observation {
     pub namespaces: Namespaces,
     /// Slots of pools whose namespace is not at their containers' paths.
     pub off_path: HashSet<SlotId>,
-    /// Who uses the namespaces of slots that seem to be abandoned.
+    /// The users of namespaces of slots that seem to be abandoned.
     pub used: HashMap<NetnsInode, String>,
-    /// Slots that are not on record and that containers seem to use, and who: of a database that was lost.
+    /// Slots of a lost database that containers seem to use, with their users.
     pub lost: HashMap<SlotId, String>,
     /// Whether the masquerade rule is there.
     pub masquerades: bool,
@@ -73,7 +73,7 @@ pub struct Observation {
     pub files: Files,
     /// How long it took.
     pub took: Duration,
-    /// The longest time that nobody could write to the database for it.
+    /// The longest time for which the look blocked writes to the database.
     pub locked: Duration,
 }
 
@@ -83,7 +83,7 @@ pub enum Namespaces {
     /// There is no place where they are kept.
     #[default]
     None,
-    /// They are kept in another mount namespace: nothing is known of them, nor of runtimes' paths.
+    /// They are kept in another mount namespace, so they and the runtimes' paths are unknown.
     WrongMountNamespace,
     /// What is kept.
     Kept(Kept),
@@ -101,7 +101,7 @@ pub struct Entries {
 /// Files in `runDir`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
-    /// Whether there is an agent's socket that nobody listens at.
+    /// Whether there is an agent's socket without a process that listens.
     pub deaf_socket: bool,
     /// Where `repoint activate` mounts namespaces.
     pub netns: Vec<NetnsFile>,
@@ -120,8 +120,8 @@ pub struct NetnsFile {
     pub made: u64,
 }
 
-/// Looks at everything, without a database where there is none. On a thread of its own, since it goes
-/// in and out of namespaces.
+/// Observes a node, with or without a database. The look has a thread of its own, because it enters
+/// and leaves namespaces.
 ///
 /// The kernel is read first, then the database. A record is always written before its kernel object, so an
 /// object without a record is stale. Slots' records are read once before the kernel as well: those that
@@ -144,7 +144,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     let files = files(&directories.run)?;
     let (records, longer) = timed(store, |transaction| transaction.survey())?;
     locked = locked.max(longer);
-    // In a database that was removed is nothing of what came since.
+    // A database that was removed lacks what was recorded since.
     store.map(Store::ensure_current).transpose()?;
     let before = before.unwrap_or_default();
     let records = records.map(|records| records.read(&before)).unwrap_or_default();
@@ -172,7 +172,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     Ok(seen)
 }
 
-/// What `work` reads, and how long nobody could write meanwhile; nothing where there is no database.
+/// The result of `work`, and how long it blocked writes; none without a database.
 fn timed<T>(
     store: Option<&Store>,
     work: impl FnOnce(&Read<'_>) -> Result<T, StoreError>,
@@ -251,9 +251,8 @@ fn files(run: &Path) -> Result<Files, NodeError> {
     Ok(files)
 }
 
-/// A file's time in nanoseconds since the boot; `wall` and `now` are the same moment. A file that
-/// was made later than now was made before the time of day was set back: it may be of any age, and
-/// is taken to be old.
+/// A file's time in nanoseconds since the boot; `wall` and `now` are the same moment. A file with a later
+/// time than now was made before the time of day was set back. Its age is unknown, and it counts as old.
 fn since_boot(made: SystemTime, wall: SystemTime, now: u64) -> u64 {
     wall.duration_since(made)
         .map_or(0, |age| now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
@@ -280,8 +279,8 @@ impl Observation {
         Ok(())
     }
 
-    /// Looks whether the namespaces of slots in use are at their containers' paths, and which processes use
-    /// those that are not, or that have changed state for long.
+    /// Finds slots in use whose namespaces are not at their containers' paths. Also finds the
+    /// processes that use the namespaces of these slots, and of slots that are late.
     fn look_at_paths(&mut self, run: &Path) -> Result<(), NodeError> {
         let Namespaces::Kept(kept) = &self.namespaces else { return Ok(()) };
         let slots = &self.records.slots;
@@ -300,8 +299,8 @@ impl Observation {
         Ok(())
     }
 
-    /// Looks where the node sends packets to the addresses of slots. Slots that change meanwhile are
-    /// another matter: a difference must be seen twice.
+    /// Reads the routes and neighbour entries for slots' addresses. A slot that changes meanwhile
+    /// does no harm, because a difference must be seen twice.
     fn look_at_ways(&mut self, socket: &mut RouteSocket) -> Result<(), NodeError> {
         let indices: HashSet<u32> = self.links.iter().map(|link| link.ifindex).collect();
         let is_there =
@@ -313,7 +312,7 @@ impl Observation {
     }
 }
 
-/// Who uses the namespaces of some slots, beside the mounts at their containers' paths.
+/// The users of some slots' namespaces, beside the mounts at their containers' paths.
 ///
 /// Skips a slot whose namespace is no longer in the store: its inode number may belong to another namespace
 /// by now.
@@ -336,7 +335,7 @@ pub(super) fn others_who_use(
     let inode =
         netns_store.map(|netns_store| netns_store.inode()).transpose()?.map(|inode| inode.inode);
     let users = users(&own.keys().copied().collect::<Vec<_>>(), inode)?;
-    // Its own mount over a runtime's path is no use of a slot.
+    // A slot's own mount over the runtime's path does not count as a use.
     let is_bound_over = |inode: &NetnsInode, user: &User| match user {
         User::Mount { path, .. } => {
             own.get(inode).is_some_and(|slot| slot.netns_path.as_ref() == Some(path))
@@ -349,7 +348,7 @@ pub(super) fn others_who_use(
     Ok(users.map(|(inode, user)| (inode, user.to_string())).collect())
 }
 
-/// Whether a slot of a pool that is in use is not where its container's namespace should be.
+/// Whether the namespace of a pool's slot in use is not at its container's path.
 pub(super) fn is_off_path(slot: &Slot) -> bool {
     let in_use = slot.owns_netns && slot.state() == SlotState::Active;
     slot.netns_path.as_deref().filter(|_| in_use).is_some_and(|path| {
@@ -358,7 +357,7 @@ pub(super) fn is_off_path(slot: &Slot) -> bool {
     })
 }
 
-/// Whether a slot of a pool has been on its way to a container for longer than that takes.
+/// Whether an ADD or DEL of a pool's slot takes longer than it should.
 fn is_late(slot: &Slot, now: u64) -> bool {
     slot.owns_netns
         && slot.container.is_some()

@@ -18,7 +18,7 @@ pub enum Change<'a> {
 pub struct Diff<'a>(Vec<Change<'a>>);
 
 impl Template {
-    /// What is to be removed from this one and added to it so that it does what `other` does.
+    /// The changes that turn this template into `other`.
     #[must_use]
     pub fn diff<'a>(&'a self, other: &'a Self) -> Diff<'a> {
         let (mut old, mut new) = (self.operations.as_slice(), other.operations.as_slice());
@@ -29,7 +29,7 @@ impl Template {
                 ([first, rest @ ..], [second, others @ ..]) if first == second => {
                     (old, new) = (rest, others);
                 }
-                // Whatever keeps more in common goes first; what is removed, where it is the same.
+                // Take the change that keeps more operations in common, a removal where both keep as many.
                 ([first, rest @ ..], _)
                     if common[rest.len()][new.len()] == common[old.len()][new.len()] =>
                 {

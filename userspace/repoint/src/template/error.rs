@@ -62,7 +62,7 @@ pub enum TemplateError {
     Changed {
         /// The digest of the operations.
         found: Digest,
-        /// What it says.
+        /// The digest that the file states.
         stated: String,
     },
     /// It is not the JSON of a template.

@@ -1,4 +1,4 @@
-//! From a template and a node to a configuration.
+//! Makes a node's configuration from a template.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -80,7 +80,7 @@ impl NetworkConfig {
         for destination in self.destinations(to) {
             let gateway = match via {
                 RouteVia::Gateway => gateway(destination.addr()),
-                // The subnets of both families have no router in common.
+                // A router serves only subnets of its own family.
                 RouteVia::Router(router) if !is_of_family(destination.addr(), *router) => continue,
                 RouteVia::Router(router) => self.add_router(*router),
             };
@@ -88,8 +88,9 @@ impl NetworkConfig {
         }
     }
 
-    /// Adds a route, unless an earlier one has its destination, table and metric: the kernel has
-    /// one route of these.
+    /// Adds a route, unless an earlier route takes its place.
+    ///
+    /// The kernel has one route for a destination, table and metric.
     fn add_route(&mut self, route: Route) {
         let key = |route: &Route| (route.destination, route.options.table, route.options.priority);
         if !self.routes.iter().any(|known| key(known) == key(&route)) {
@@ -97,7 +98,7 @@ impl NetworkConfig {
         }
     }
 
-    /// A neighbour that is named counts, also where it is a router.
+    /// Adds a neighbour of the template, in place of a router's entry.
     fn add_neighbour(&mut self, address: IpAddr, mac: Mac) {
         if self.has_family(address) {
             self.neighbours.retain(|(known, _)| *known != address);
@@ -105,7 +106,9 @@ impl NetworkConfig {
         }
     }
 
-    /// Every router that a container can see is the node, whatever its address.
+    /// Adds the neighbour entry of a router, and returns the router's address.
+    ///
+    /// Every router that a container can see is the node: the entry has the gateway's Ethernet address.
     fn add_router(&mut self, address: IpAddr) -> IpAddr {
         if !self.neighbours.iter().any(|(known, _)| *known == address) {
             self.neighbours.push((address, Mac(GATEWAY_MAC)));
@@ -118,7 +121,9 @@ impl NetworkConfig {
         self.routes.iter().filter(|route| route.gateway.is_some())
     }
 
-    /// One gateway a family. The IPv6 one is link-local, so on the link without a route.
+    /// Adds one gateway for each family.
+    ///
+    /// The IPv6 gateway is link-local, and so on the link without a route.
     fn add_gateways(&mut self) {
         let mut gateways: Vec<_> = self.addresses.iter().map(|own| gateway(own.addr())).collect();
         gateways.sort_unstable();

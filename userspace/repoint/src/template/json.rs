@@ -8,7 +8,7 @@ use super::{Operation, Template, TemplateError, VERSION};
 /// Key of an operation's name.
 const NAME: &str = "operation";
 
-/// What is looked at before all else: the rest of another version may be of any form.
+/// The version, which is read first: another version may have any form.
 #[derive(Deserialize)]
 struct Head {
     version: u64,
@@ -73,8 +73,7 @@ impl Template {
     }
 }
 
-/// Reads an operation, whose name is looked at first: the fields of one that is not known say
-/// nothing.
+/// Reads an operation; an error about an unknown name comes first.
 fn operation(number: usize, fields: Map<String, Value>) -> Result<Operation, TemplateError> {
     let name = match fields.get(NAME) {
         Some(Value::String(name)) => name.clone(),
@@ -84,7 +83,7 @@ fn operation(number: usize, fields: Map<String, Value>) -> Result<Operation, Tem
     if !Operation::NAMES.contains(&name.as_str()) {
         return Err(TemplateError::UnknownOperation { number, name });
     }
-    // serde passes over the fields of operations that have none.
+    // serde ignores fields of operations that have none.
     let extra = fields.keys().find(|field| *field != NAME).cloned();
     let operation: Operation = serde_json::from_value(Value::Object(fields))
         .map_err(|source| TemplateError::Field { number, name, source })?;

@@ -1,4 +1,4 @@
-//! Templates: what a network configuration is made of, with no node's value in it.
+//! Templates: network configurations without values of a particular node.
 //!
 //! A template is a list of operations. Given what is particular to a node ([`NodeContext`]) it
 //! yields a [`NetworkConfig`], and the same node context yields the same configuration always.
@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::InvalidValue;
 
-/// Version of the form of templates; another is refused.
+/// Version of the form of templates; another version is refused.
 pub const VERSION: u32 = 1;
 
 /// SHA-256 of a template's operations: two templates of one digest do the same.
@@ -72,7 +72,9 @@ impl Template {
         Ok(Digest(Sha256::digest(&text).into()))
     }
 
-    /// The template that does this as well, at last. Of two values of a sysctl the new one counts.
+    /// The template with these operations appended.
+    ///
+    /// A new value of a sysctl replaces the old value.
     #[must_use]
     pub fn extended(mut self, operations: Vec<Operation>) -> Self {
         let key = |operation: &Operation| match operation {

@@ -36,12 +36,13 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "is_default")]
         options: RouteOptions,
     },
-    /// Say for good which Ethernet address an address has, the same on every node, if the container
-    /// has an address of its family.
+    /// Add a permanent neighbour, the same on every node.
+    ///
+    /// The container gets it if it has an address of its family.
     AddNeighbour {
-        /// Whose Ethernet address it is.
+        /// The neighbour's IP address.
         address: IpAddr,
-        /// The Ethernet address.
+        /// The neighbour's Ethernet address.
         mac: Mac,
     },
     /// Set a sysctl of the container's namespace.
@@ -94,7 +95,7 @@ impl Operation {
         }
     }
 
-    /// Whether there is nothing to be said of it but its name.
+    /// Whether its JSON has no key but the name.
     pub(super) fn has_no_fields(&self) -> bool {
         matches!(self, Self::AddGateway | Self::AttachPrograms | Self::Masquerade)
     }
@@ -137,7 +138,7 @@ fn write_options(f: &mut fmt::Formatter<'_>, options: &RouteOptions) -> fmt::Res
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AddressSource {
-    /// From whatever address management the node has for the network.
+    /// From the node's address management for the network.
     Ipam,
 }
 

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{IfName, InvalidValue};
 
-/// Stands in a key for the name of the container's interface, whatever that is.
+/// Stands in a key for the name of the container's interface.
 const INTERFACE: &str = "{interface}";
-/// What a key begins with.
+/// The first part of a key.
 const ROOT: &str = "net";
 /// Folders below which each interface has one of its own.
 const PER_INTERFACE: [&str; 2] = ["conf", "neigh"];
-/// What may be named there: an interface of another name is nobody's, or another network's.
+/// The names that may stand there.
+///
+/// An interface of another name does not exist, or belongs to another network.
 const INTERFACES: [&str; 4] = ["all", "default", "lo", INTERFACE];
 
 const FORM: &str = "must be a sysctl below net., with dots, as in net.ipv4.tcp_keepalive_time";
@@ -54,7 +56,7 @@ impl SysctlKey {
     /// container's interface.
     pub(crate) fn of_path(path: &str, placeholder: &str) -> Result<Self, InvalidValue> {
         let own = |part| if part == placeholder { INTERFACE } else { part };
-        // A dot within a part is an interface's, and would be a separator in the key.
+        // A dot in a path belongs to an interface's name, and would be a separator in the key.
         if path.contains('.') {
             return Err(InvalidValue::new("sysctl", path, NAMED));
         }

@@ -1,4 +1,4 @@
-//! Whether a template makes sense.
+//! Checks that a template makes sense.
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
 
@@ -14,13 +14,15 @@ const LONGEST_VALUE: usize = 4095;
 /// The kernel's number of the main routing table, which is meant where none is named.
 const MAIN: u32 = 254;
 
-/// What no network is without: a link and an address; and the programs, without which nothing keeps
-/// the traffic of a slot away that is not in use.
+/// The operations that every template has.
+///
+/// A network needs a link and an address. Without the programs, nothing drops the traffic of a slot that
+/// is not in use.
 const NEEDED: [&str; 3] =
     [Operation::CREATE_LINK, Operation::ASSIGN_ADDRESS, Operation::ATTACH_PROGRAMS];
 
 impl Template {
-    /// Whether its operations make sense: their values, their order, and that none is there twice.
+    /// Checks the values and the order of the operations, and refuses duplicates.
     pub fn validate(&self) -> Result<(), TemplateError> {
         if self.origin.len() > LONGEST_ORIGIN || self.origin.contains(char::is_control) {
             return Err(TemplateError::Origin { most: LONGEST_ORIGIN });
@@ -37,10 +39,10 @@ impl Template {
     }
 }
 
-/// What an operation is about: of each, one operation makes sense.
+/// The subject of an operation; a template has one operation for each.
 #[derive(PartialEq, Eq, Hash)]
 enum Subject<'a> {
-    /// What the operation of this name does, however often.
+    /// An operation that makes sense once, by its name.
     Once(&'static str),
     /// The routes of a table and metric.
     Route(RouteTarget, u32, Option<u32>),
@@ -63,7 +65,7 @@ fn subject(operation: &Operation) -> Subject<'_> {
     }
 }
 
-/// What is wrong with an operation behind these.
+/// What is wrong with an operation that follows the `earlier` operations.
 fn fault(operation: &Operation, earlier: &HashMap<Subject<'_>, usize>) -> Option<String> {
     if let Some(number) = earlier.get(&subject(operation)) {
         return Some(format!("operation {number} does that already"));

@@ -1,4 +1,5 @@
-//! ACTIVATE: a container gets a slot that waits; by the plugin, the CLI, or a program that links this library.
+//! ACTIVATE: gives a container a slot that waits. Its callers are the plugin, the CLI and programs
+//! that link this library.
 
 use ipnet::IpNet;
 use std::path::Path;
@@ -35,14 +36,13 @@ use crate::{
 pub struct ActivateRequest<'a> {
     /// The network. Read from its JSON text by [`NetConf::parse`].
     pub conf: &'a NetConf,
-    /// What the attachment is known by until it is parked: chosen by the caller, unique in the
-    /// network.
+    /// Name of the attachment until it is parked. The caller chooses it, unique in the network.
     pub attachment: &'a AttachmentId,
-    /// The function that will run, and its tenant: who had a slot before gets it back.
+    /// The function that will run, and its tenant. A function gets its previous slot back.
     pub user: &'a User,
     /// A file to mount the namespace on, for programs that want a path; made if it is not there.
     pub path: Option<&'a Path>,
-    /// Whether to fail where no slot is at hand, rather than to build one.
+    /// Whether to fail where no slot waits, rather than to build one.
     pub prepared_only: bool,
 }
 
@@ -68,15 +68,15 @@ pub struct Activation {
 }
 
 impl Node {
-    /// Gives a container a slot of the network's pool: the one that the same function had, one that
-    /// is ready, or else one that is built now, which takes some ten times as long.
+    /// Gives a container a slot of the network's pool. This is the slot that the same function had,
+    /// another that waits, or a new one, which takes some ten times as long.
     ///
     /// The network must have a pool (key `pool` of its configuration, or `repoint pool set`). The
     /// calling thread stays in its namespaces.
     ///
     /// # Errors
-    /// [`NodeError::NoPool`] where the network has none, [`NodeError::Declined`] where
-    /// the pool is full, and what building a slot may come to.
+    /// [`NodeError::NoPool`] where the network has none, [`NodeError::Declined`] where the pool is
+    /// full, and the errors of building a slot.
     pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, NodeError> {
         let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
         let pool = effective_pool(self, conf, &pool_id(conf, &attachment.ifname, user))?;
@@ -119,7 +119,7 @@ impl Node {
     }
 }
 
-/// Gives a container a slot that is at hand.
+/// Gives a container a slot that waits.
 pub(super) fn activate_ready(
     node: &Node,
     wanted: &SlotRequest<'_>,
@@ -172,7 +172,8 @@ pub fn activate_request(request: &Request) -> Result<CniResult, NodeError> {
     result
 }
 
-/// Where the namespace is to be mounted, looked at as ADD does, and made where nothing is.
+/// Checks the path for the namespace as ADD does. Creates a file to mount on where nothing is, and
+/// accepts an empty file.
 fn target<'a>(
     request: &Request,
     path: &'a NetnsPath,

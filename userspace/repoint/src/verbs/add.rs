@@ -22,13 +22,13 @@ use crate::{
 /// Attaches a container: its interface, addresses and routes are there when this returns, and
 /// nothing is left when it fails.
 ///
-/// Takes a slot that waits, if there is one; else builds one, if the pool has room; else builds an interface
-/// in the container's own namespace.
+/// ADD takes a slot that waits. Without one it builds a slot, if the pool has room. Otherwise it
+/// builds an interface in the container's own namespace.
 pub fn add(request: &Request) -> Result<CniResult, NodeError> {
     let (path, netns) = container_netns(request)?;
     let user = request.conf.pod(&request.args)?;
     if let IpamConf::Delegated(plugin) = &request.conf.ipam {
-        // Nothing is claimed that the plugin, missing, could not give back.
+        // A missing IPAM plugin fails ADD before anything is claimed, because it could not release addresses.
         drop(request.delegate(plugin)?);
     }
     let node = Node::open(&request.conf.directories)?;
@@ -68,7 +68,7 @@ fn add_slot(
         // Report the original error, not the error of the cleanup.
         drop(detach(node, &assigned.slot, request));
     } else if !assigned.outcome.is_hit() {
-        // A hit is nothing that the agent must know at once.
+        // The agent need not learn of a hit at once.
         agent_socket::notify(&node.directories.run, "");
     }
     result

@@ -15,8 +15,8 @@ use crate::{
     store::{Slot, SlotState},
 };
 
-/// Compares an attachment with the record, the configuration and the result of ADD. Changes
-/// nothing; what others added is no difference.
+/// Compares an attachment with the record, the configuration and the result of ADD. CHECK changes
+/// nothing. What other programs added is not a difference.
 pub fn check(request: &Request) -> Result<(), NodeError> {
     let previous = request.conf.prev_result.as_ref().ok_or(NodeError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
@@ -83,16 +83,16 @@ fn compare_result(request: &Request, slot: &Slot, previous: &CniResult) -> Resul
     }
 }
 
-/// The Ethernet address that the interface has by the result of the whole chain: a plugin behind
-/// repoint may have given it another (`tuning`).
+/// The interface's Ethernet address in the result of the whole chain. A plugin after repoint may
+/// have changed it (`tuning`).
 fn given_mac(request: &Request, previous: &CniResult) -> Option<Mac> {
     let ifname = request.attachment.ifname.as_str();
     let is_ours = |interface: &&Interface| interface.sandbox.is_some() && interface.name == ifname;
     previous.interfaces.iter().find(is_ours)?.mac.as_deref()?.parse().ok()
 }
 
-/// The routes that address management gave. Another plugin does not report them again, but ADD's
-/// result has them.
+/// The routes that address management gave. An IPAM plugin does not report them again, so they come
+/// from ADD's result.
 fn routes(request: &Request, previous: &CniResult) -> Vec<Route> {
     match &request.conf.ipam {
         IpamConf::Own(own) => own.routes.clone(),

@@ -9,21 +9,21 @@ use crate::{
     store::{Slot, SlotState},
 };
 
-/// Detaches a container. Nothing of the attachment is left when this returns; there having been
-/// nothing is no error, and neither is a namespace that is gone (CNI spec, section 2, DEL).
+/// Detaches a container. Nothing of the attachment is left when this returns. A missing attachment
+/// or namespace is not an error (CNI spec, section 2, DEL).
 pub fn del(request: &Request) -> Result<(), NodeError> {
     loop {
         let node = Node::open_existing(&request.conf.directories)?;
         if detach_recorded(node.as_ref(), request)? {
             return Ok(());
         }
-        // Another plugin must get its addresses back whatever becomes of the rest.
+        // The IPAM plugin must get its addresses back, whatever the result of the rest.
         let detached = detach_lost(node.as_ref(), request);
         failpoint::hit("del:unknown");
         let may_be_taken = release_unknown(request)?;
         detached?;
-        // An ADD of the same container, which came meanwhile, has lost its addresses by that: the plugin
-        // gives them to others.
+        // An ADD of the same container may have come meanwhile. The release above took its
+        // addresses, and the plugin may assign them again, so DEL detaches this attachment too.
         if !may_be_taken || !is_attached(request)? {
             return Ok(());
         }
@@ -34,7 +34,7 @@ pub fn del(request: &Request) -> Result<(), NodeError> {
 fn detach_recorded(node: Option<&Node>, request: &Request) -> Result<bool, NodeError> {
     let Some(node) = node else { return Ok(false) };
     while let Some(slot) = attached(node, &request.attachment)? {
-        // Else an ADD or another DEL has moved it on meanwhile.
+        // Otherwise an ADD or another DEL has changed the slot meanwhile.
         if detach(node, &slot, request)? {
             return Ok(true);
         }
@@ -57,8 +57,8 @@ pub(super) fn attached(node: &Node, attachment: &AttachmentId) -> Result<Option<
     })?)
 }
 
-/// Takes a slot from its container: one of a pool is kept, any other removed, and so is one that
-/// was never whole. Says whether it was done: not where the slot has changed since it was read.
+/// Takes a slot from its container. A whole slot of a pool is parked, and any other slot is
+/// removed. Returns false if the slot has changed since it was read.
 pub(crate) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool, NodeError> {
     let is_whole = !matches!(slot.state(), SlotState::Building | SlotState::Deleting);
     if slot.owns_netns && is_whole {
@@ -67,7 +67,8 @@ pub(crate) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool
     release(node, slot, request)
 }
 
-/// Another plugin may know of an attachment that is not on record. Returns whether there is one.
+/// Calls the IPAM plugin for an attachment that is not on record. Returns whether the network has
+/// such a plugin.
 fn release_unknown(request: &Request) -> Result<bool, NodeError> {
     match &request.conf.ipam {
         IpamConf::Own(_) => Ok(false),

@@ -7,8 +7,7 @@ use crate::{
     retire::park::park,
 };
 
-/// PARK: takes the configuration back from a container, and keeps it inactive. There being none is no
-/// error.
+/// PARK: takes the slot back from a container, and keeps it. A container without a slot is not an error.
 pub fn park_request(request: &Request) -> Result<(), NodeError> {
     match Node::open_existing(&request.conf.directories)? {
         Some(node) => node.park(&request.attachment),
@@ -17,8 +16,8 @@ pub fn park_request(request: &Request) -> Result<(), NodeError> {
 }
 
 impl Node {
-    /// Parks what [`Node::activate`] or ADD gave: no packet passes when this returns, and the slot
-    /// waits for its function once nobody uses it any more. There having been nothing is no error.
+    /// Parks the slot that [`Node::activate`] or ADD gave. No packet passes when this returns, and
+    /// the slot waits for its function once no process uses it. A missing attachment is not an error.
     pub fn park(&self, attachment: &AttachmentId) -> Result<(), NodeError> {
         while let Some(slot) = attached(self, attachment)? {
             if !slot.owns_netns {

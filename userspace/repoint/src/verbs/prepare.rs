@@ -22,22 +22,22 @@ pub struct OperationRequest {
     pub conf: NetConf,
     /// The interface in the containers to come.
     pub ifname: IfName,
-    /// The container whose configuration is replicated; none: what `conf` says is.
+    /// The container to replicate; none: the network's configuration is replicated.
     pub container: Option<ContainerId>,
     /// `CNI_ARGS`.
     pub args: CniArgs,
 }
 
-/// PREPARE: makes configurations, and keeps them inactive. How many is asked for by
-/// `repoint.dev/count`, one by default; if a function is named, they wait for it.
+/// PREPARE: builds slots and keeps them inactive. `repoint.dev/count` gives their number, one by
+/// default. If the request names a function, they wait for it.
 pub fn prepare_request(request: &OperationRequest) -> Result<Vec<Slot>, NodeError> {
     let OperationRequest { conf, ifname, args, .. } = request;
     let (user, count) = (conf.user(args)?, conf.count(args)?);
     prepare_for(&Node::open(&conf.directories)?, conf, ifname, &user, count.unwrap_or(1))
 }
 
-/// Makes `count` configurations for a user, or for anybody where he names no function: of a template
-/// that is not confirmed, for those who may use it.
+/// Builds `count` slots for a user's function, or for any container without one. Slots for a
+/// function from a template that is not confirmed need a user that may use it.
 pub fn prepare_for(
     node: &Node,
     conf: &NetConf,

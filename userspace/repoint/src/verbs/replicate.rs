@@ -1,5 +1,4 @@
-//! REPLICATE: a configuration that exists becomes a template, which is stored, and of which any node
-//! makes configurations of its own.
+//! REPLICATE: makes a template of an existing configuration, and stores it. Any node can build slots of it.
 
 use std::time::SystemTime;
 
@@ -43,16 +42,15 @@ pub struct Made {
     pub digest: Digest,
     /// What was stored under that name before.
     pub put: Put,
-    /// Whose containers alone may use it, until it is confirmed; none: all may.
+    /// The only function and tenant that may use it until it is confirmed; none: all may.
     pub owner: Option<TemplateOwner>,
     /// Slots that were made of it.
     pub slots: Vec<Slot>,
 }
 
-/// REPLICATE, as the plugin is asked for it: makes a template of what the network's configuration
-/// says, or of what a container has, stores it under the name that `repoint.dev/template` gives, the
-/// network's by default, and makes as many inactive configurations of it as `repoint.dev/count`
-/// says, none by default.
+/// REPLICATE, as the plugin executes it. It makes a template of the network's configuration, or of a
+/// container's slot. It stores the template under the name in `repoint.dev/template`, by default the
+/// network's. It builds as many inactive slots of it as `repoint.dev/count` says, by default none.
 pub fn replicate_request(request: &OperationRequest) -> Result<Made, NodeError> {
     let OperationRequest { conf, ifname, container, args } = request;
     let (user, count) = (conf.user(args)?, conf.count(args)?.unwrap_or(0));
@@ -97,7 +95,7 @@ pub fn replicate(
         }
     };
     let put = store_template(node, name, &template, &origin)?;
-    // One that is stored already keeps its origin, and may be confirmed.
+    // A template that is already stored keeps its origin, and may be confirmed.
     let StoredTemplate { template, source, .. } = stored_template(node, name)?;
     let slots = if count == 0 {
         Vec::new()
@@ -109,7 +107,7 @@ pub fn replicate(
     Ok(Made { name: name.clone(), template, digest, put, owner: source.owner().cloned(), slots })
 }
 
-/// Refuses to make what a network cannot have, before anything is stored.
+/// Fails if the network cannot have the slots, before anything is stored.
 fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Result<(), NodeError> {
     let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
     let recorded = node.store.read(|transaction| transaction.pool(&id))?;
@@ -136,8 +134,8 @@ fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, NodeErr
     Ok(template.extended(capture(slot, &config, &netns, &expected)?))
 }
 
-/// Stores a template under a name. Pools of that name have their slots made from it from now on:
-/// those that wait are deleted at once, those in use when they come back.
+/// Stores a template under a name. Pools of that name build their slots from it from now on. Their
+/// slots that wait are deleted at once, those in use when they come back.
 pub fn store_template(
     node: &Node,
     name: &TemplateName,
@@ -150,7 +148,7 @@ pub fn store_template(
     Ok(put)
 }
 
-/// Confirms a template, if it is still the one of this digest: all may use it. Reports whether it was
+/// Confirms a template for all containers, if it still has this digest. Returns whether it was
 /// confirmed before.
 pub fn confirm_template(
     node: &Node,
@@ -164,7 +162,7 @@ pub fn confirm_template(
     Ok(before)
 }
 
-/// Has the pools of a template's name follow what is stored under it.
+/// Updates the pools of a template's name to the stored template.
 fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), NodeError> {
     for (id, pool) in pools_of(node, name)? {
         if let Some(stored) = node.template(name)? {
@@ -174,8 +172,8 @@ fn rebase_pools(node: &Node, name: &TemplateName) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Deletes a template; says whether there was one. Its pools end: slots that wait are deleted at
-/// once, those in use when they come back.
+/// Deletes a template, and returns whether there was one. Its pools end: slots that wait are
+/// deleted at once, those in use when they come back.
 pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, NodeError> {
     let deleted = node.templates()?.delete(name)?;
     failpoint::hit("replicate:deleted");
@@ -185,8 +183,7 @@ pub fn delete_template(node: &Node, name: &TemplateName) -> Result<bool, NodeErr
     Ok(deleted)
 }
 
-/// Has pools follow templates that a process changed or deleted which was killed before it came to
-/// the pools.
+/// Updates pools to templates that a process changed or deleted before it was killed.
 pub fn follow_templates(node: &Node) -> Result<(), NodeError> {
     for (id, pool) in node.store.read(|transaction| transaction.pools())? {
         let Some(name) = &id.template else { continue };
@@ -199,12 +196,12 @@ pub fn follow_templates(node: &Node) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Whether a pool's record says of its template what is stored.
+/// Whether a pool's record has the digest and owner of the stored template.
 fn is_of(pool: &Pool, stored: &StoredTemplate) -> bool {
     stored.digest.0 == pool.template && stored.source.owner() == pool.template_owner.as_ref()
 }
 
-/// Has a pool's slots made from this template.
+/// Records that a pool's slots are built from this template.
 fn rebase(node: &Node, id: &PoolId, pool: &Pool, stored: &StoredTemplate) -> Result<(), NodeError> {
     let conf = NetConf::recorded(&pool.conf)?;
     let now = put_pool(node, &conf, id, pool.configured, Some(stored))?;
@@ -224,7 +221,7 @@ fn pools_of(node: &Node, name: &TemplateName) -> Result<Vec<(PoolId, Pool)>, Nod
     Ok(pools)
 }
 
-/// Who made a template, for people.
+/// The origin of a template, in words.
 fn origin(conf: &NetConf) -> String {
     let node = nix::sys::utsname::uname().ok();
     let node =

@@ -11,18 +11,18 @@ use crate::{
     store::{Prefix, Read, Slot, SlotState, StoreError},
 };
 
-/// Whether the node can attach one more container to the network: its database and data plane
-/// work, and there is an address. A pool of which all slots are in use is no hindrance: the ordinary
-/// way is.
+/// Checks whether the node can attach one more container to the network. Its database and data
+/// plane must work, and an address must be free. A pool with all slots in use does not matter,
+/// because ADD is then served direct.
 ///
 /// # Errors
-/// [`NodeError::NotReady`] where ADD would fail, [`NodeError::Limited`] where the data plane
-/// cannot be had while containers depend on it.
+/// [`NodeError::NotReady`] where ADD would fail, [`NodeError::Limited`] where the data plane cannot
+/// be loaded while containers depend on it.
 pub fn status(request: &NetworkRequest) -> Result<(), NodeError> {
     let not_ready = |error| NodeError::NotReady(Box::new(error));
     let node = Node::open(&request.conf.directories).map_err(not_ready)?;
     if request.conf.ipam.gives_ipv6() {
-        // The MTU may be a template's: which one is known at ADD.
+        // A template may set the MTU, and only ADD knows which template counts.
         ensure_ipv6(&request.conf, LEAST_MTU_V6).map_err(not_ready)?;
     }
     if let Err(error) = data_plane(&node) {
@@ -81,7 +81,7 @@ fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), NodeEr
             Ok::<_, NodeError>(availability(transaction, address, now)?)
         });
         match free {
-            // An ADD that finds no address is given that of a slot that waits.
+            // An ADD that finds no address takes the address of a slot that waits.
             Err(_) if makes_room(transaction, conf, now)? => Ok(()),
             other => other.map(drop),
         }

@@ -36,13 +36,13 @@ impl<'a> Target<'a> {
         let folders = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
         let mut target = Self { path, file: false, folders };
         if let Some(folder) = path.parent() {
-            // Below the run folder nobody else comes here; elsewhere a gateway that is not root does.
+            // Below `runDir` no other user gets here. Elsewhere a gateway that is not root needs to.
             DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
             failpoint::hit("target:folder");
         }
         match File::options().create_new(true).append(true).mode(0o600).open(path) {
             Ok(_) => target.file = true,
-            // Maybe a namespace is mounted there, and the claim says of whom.
+            // The file exists. If a namespace is mounted on it, the claim finds its attachment.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error)),
         }

@@ -1,4 +1,4 @@
-//! What ADD answers, free of versions, and its form in each of them.
+//! The result of ADD, and its form in each version.
 
 mod read;
 mod write;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 pub use self::read::ResultError;
 use super::{Dns, Route};
 
-/// The result of ADD (CNI spec, section 5), in no version's form.
+/// The result of ADD (CNI spec, section 5), independent of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CniResult {
     /// Interfaces, those on the host included.
@@ -28,7 +28,7 @@ pub struct CniResult {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Its hardware address, in whatever form its plugin wrote it.
+    /// Its hardware address, as its plugin wrote it.
     pub mac: Option<String>,
     /// Its MTU, bytes. From version 1.1.0 on.
     pub mtu: Option<u32>,
@@ -47,13 +47,14 @@ pub struct IpConfig {
     pub address: IpNet,
     /// The subnet's gateway.
     pub gateway: Option<IpAddr>,
-    /// Which of the result's interfaces has it; address management does not know.
+    /// Index of its interface in the result; none in a result of address management.
     pub interface: Option<usize>,
 }
 
 impl CniResult {
-    /// The result of a plugin that was given `previous` as `prevResult`: all of that, and then
-    /// this. Previous DNS settings stay where there are any: they are the first plugin's to make.
+    /// This result appended to `previous`, which the plugin got as `prevResult`.
+    ///
+    /// DNS settings of `previous` stay where there are any: the first plugin decides them.
     #[must_use]
     pub fn chained_after(self, mut previous: Self) -> Self {
         let shift = previous.interfaces.len();

@@ -11,9 +11,9 @@ use super::{
     CniResult, Interface, IpConfig,
 };
 
-/// What is right for an address with prefix.
+/// The expected form of an address with prefix, for errors.
 const ADDRESS: &str = "an address with prefix such as \"10.1.0.5/24\"";
-/// What is right for a gateway.
+/// The expected form of a gateway, for errors.
 const GATEWAY: &str = "an address such as \"10.1.0.1\"";
 
 /// A text that is no result.

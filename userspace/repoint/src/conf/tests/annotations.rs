@@ -1,4 +1,4 @@
-//! Who asks, what for, and what he may.
+//! The user of a slot: what the user asks for, and what a pod may ask for.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ fn a_pod_names_its_tenant_only_where_the_network_lets_it() {
         assert!(reported.contains("repoint.dev/tenant=victim"), "{reported}");
         assert!(reported.contains("pool.annotations"), "{reported}");
     }
-    // What is so anyway may be said.
+    // A pod may repeat the node's own value.
     let same = user(&conf, "K8S_POD_NAMESPACE=victim").unwrap();
     assert_eq!(same.tenant, Some("victim".parse().unwrap()));
     conf["pool"]["annotations"] = json!(["repoint.dev/tenant"]);
@@ -113,7 +113,7 @@ fn a_network_may_allow_no_annotation_at_all() {
         conf["pool"]["annotations"] = json!([]);
         let error = user(&conf, "").unwrap_err().to_string();
         assert!(error.contains(annotation), "{error}");
-        // The node itself may.
+        // The node itself may ask for it.
         let mut conf = least();
         conf["pool"]["annotations"] = json!([]);
         user(&conf, &format!("{annotation}={value}")).unwrap();
@@ -136,7 +136,7 @@ fn what_is_misspelt_is_an_error() {
         ("repoint.dev/count", "7"),
     ] {
         let conf = annotated(least(), json!({annotation: value}));
-        // Only who asks learns of it: the container can be detached.
+        // Only a call that needs the user fails: the container can be detached.
         let error = user(&conf, "").unwrap_err();
         assert!(matches!(error, UserError::Key(_)), "{error}");
         assert!(error.to_string().contains(annotation), "{error}");
@@ -177,7 +177,7 @@ fn a_name_in_cni_args_that_is_nearly_known_is_an_error() {
     }
 }
 
-/// As in `CNI_ARGS`: a template of a pod writes an annotation also where there is nothing to say.
+/// As in `CNI_ARGS`: a pod template may write an annotation without a value.
 #[test]
 fn an_empty_annotation_says_nothing() {
     for annotation in Annotation::ALL.map(Annotation::name) {
@@ -247,11 +247,11 @@ fn a_pod_names_only_templates_that_its_network_lists() {
             assert_eq!(pod(&conf, args).unwrap().template, Some("resize".parse().unwrap()));
         }
     }
-    // A pod without any has what the network names.
+    // A pod need not name a template.
     assert_eq!(pod(&least(), "").unwrap().template, None);
 }
 
-/// What a caller of PREPARE or ACTIVATE names is not a pod's word; an annotation is.
+/// A caller of PREPARE or ACTIVATE may name any template; an annotation may not.
 #[test]
 fn a_caller_names_any_template() {
     let asked = user(&least(), "repoint.dev/template=resize").unwrap();

@@ -8,7 +8,7 @@ use crate::{
     conf::{Document, NetConf, Purpose},
 };
 
-/// The error is the same whatever the configuration is read for.
+/// Asserts the same error for every purpose of reading.
 fn assert_named(text: &[u8], code: ErrorCode, named: &str) {
     for purpose in [Purpose::Attachment, Purpose::Network, Purpose::Removal] {
         let read = Document::parse(text).and_then(|document| NetConf::read(&document, purpose));

@@ -84,7 +84,7 @@ pub(super) struct Key {
     pub wrong_type: Value,
     /// Values of the right type that cannot be used.
     pub bad: Vec<Value>,
-    /// Whether the object that it is of must have it.
+    /// Whether its object must have the key.
     pub required: bool,
 }
 

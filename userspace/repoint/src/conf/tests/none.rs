@@ -81,7 +81,7 @@ fn empty_object(key: &Key) -> Empty {
     }
 }
 
-/// What a configuration amounts to, but for its text.
+/// The configuration as read, without its text.
 fn meaning(conf: &Value) -> Result<NetConf, String> {
     let mut read = parse(conf).map_err(|error| error.to_string())?;
     read.document = Document::parse(b"{}").unwrap();
@@ -151,7 +151,7 @@ fn every_empty_value_means_none_or_itself_or_is_refused() {
     }
 }
 
-/// Each at once, as a runtime sends them that writes out what is not set.
+/// All at once, as from a runtime that writes out keys without a value.
 #[test]
 fn a_runtime_that_asks_for_nothing_asks_for_nothing() {
     let asked = |conf: &Value| {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::conf::{ConfError, Document, IpamConf, NetConf, Purpose};
 
-/// Keys without which it is not known what to remove, or where.
+/// Keys that say what to remove, and where.
 const NEEDED: [&str; 5] = ["/cniVersion", "/name", "/runDir", "/bpfDir", "/cni.dev~1"];
 
 fn read(conf: &Value) -> Result<NetConf, ConfError> {

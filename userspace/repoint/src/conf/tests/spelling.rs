@@ -48,7 +48,7 @@ fn misspelt(name: &str) -> Vec<String> {
     ]
 }
 
-/// The error about a configuration, or about who is to use the slot.
+/// The error about a configuration, or about the slot's user.
 fn error(conf: &Value) -> Option<CniError> {
     match parse(conf).map(|conf| conf.user(&CniArgs::default())) {
         Err(error) => Some(error),
@@ -117,7 +117,7 @@ fn the_error_has_the_key_its_value_and_the_right_key() {
     assert_eq!(parse(&conf).unwrap_err().msg, expected);
 }
 
-/// Of the reference plugins, of libcni and of runtimes.
+/// Keys of the reference plugins, of libcni and of runtimes.
 #[test]
 fn keys_of_others_are_ignored() {
     let mut conf = least();
@@ -144,7 +144,7 @@ fn keys_of_others_are_ignored() {
     parse(&conf).unwrap();
 }
 
-/// What an ADD has put on record goes on to count: another key's name may come near by then.
+/// A recorded configuration stays valid: a later version may know a key of a similar name.
 #[test]
 fn a_configuration_on_record_is_read_with_misspelt_keys() {
     let mut conf = least();

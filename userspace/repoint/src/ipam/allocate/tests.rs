@@ -70,7 +70,7 @@ fn what_has_rested_longest_is_given_where_nothing_else_is_left() {
     assert_eq!(chosen(&pool).unwrap()[0].to_string(), "10.1.0.4/29");
     pool.cooldown_yields = false;
     assert!(matches!(chosen(&pool), Err(AllocateError::Exhausted { in_use: 5, .. })));
-    // One that is asked for by name need not have rested.
+    // A requested address may be in cooldown.
     let asked =
         allocate(&pool, &[ip("10.1.0.5")], |address| Ok::<_, AllocateError>(rests(address)));
     assert_eq!(asked.unwrap()[0].to_string(), "10.1.0.5/29");

@@ -70,7 +70,7 @@ fn room_is_made_by_the_oldest_of_all_whosever_they_are() {
     let parked = [slot(1, 1, 1, 30), slot(2, 1, 2, 40), slot(3, 2, 1, 10), slot(4, 3, 1, 20)];
     let expected = [(3, Reason::Room), (4, Reason::Room)];
     assert_eq!(evicted(&parked, 50, &forever(), 2), expected);
-    // What goes for another reason makes room as well.
+    // Slots evicted for another reason make room as well.
     let policy = PoolPolicy { idle_ttl: Some(Duration::from_secs(35)), ..PoolPolicy::default() };
     let expected = [(3, Reason::Idle), (4, Reason::Room)];
     assert_eq!(evicted(&parked, 50, &policy, 2), expected);
@@ -136,7 +136,7 @@ proptest! {
                 slot.function == NO_FUNCTION
                     || within(left.iter().filter(function).count(), policy.parked_per_function)
             );
-            // The oldest first: nobody of the function that stays is older than one that went.
+            // The oldest go first: no slot that stays is older than a slot evicted for room.
             let newer = gone.iter().all(|one| {
                 one.reason != Reason::Room || (one.since, one.slot) < (slot.since, slot.slot)
             });

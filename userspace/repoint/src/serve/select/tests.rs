@@ -1,4 +1,4 @@
-//! Who gets whose slot, on records alone: whatever is asked for and in whatever order.
+//! Which container gets which slot, on records alone, for any sequence of requests.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     store::{Pool, Store},
 };
 
-/// Who asks, and for what.
+/// A container that asks for a slot.
 #[derive(Debug, Clone)]
 struct Asker {
     tenant: Option<&'static str>,
@@ -25,7 +25,7 @@ struct Asker {
 #[derive(Debug, Clone)]
 enum Event {
     Start(Asker),
-    /// The one that has run longest stops, and its slot is scrubbed or deleted.
+    /// The container that has run longest stops, and its slot is scrubbed or deleted.
     Stop,
     /// The network's configuration changes.
     Rescope(Scope),
@@ -48,14 +48,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A pool on record, and who had which slot.
+/// A pool on record, and which containers had which slot.
 struct World {
     _folder: tempfile::TempDir,
     store: Store,
     pool: EffectivePool,
     record: Pool,
     running: Vec<(AttachmentId, SlotId)>,
-    /// The trust domains of those that had a slot, in order.
+    /// The trust domains of each slot's containers, in order.
     history: HashMap<SlotId, Vec<Domain>>,
     started: u32,
 }
@@ -177,7 +177,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever is asked for, in whatever order, and however the network's scope changes.
+    /// Holds for any sequence of requests and any changes of the network's scope.
     #[test]
     fn a_slot_has_users_of_one_trust_domain_in_its_life(
         scope in scope(), events in prop::collection::vec(event(), 1..40)

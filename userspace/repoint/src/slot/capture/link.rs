@@ -1,19 +1,19 @@
-//! Links that came, went, or are not as they were. No operation says anything of these.
+//! Links that were added, removed or changed. No operation describes these.
 
 use super::Capture;
 
 /// Prefix of lines about Ethernet addresses that a link takes packets for: of groups that routers
 /// join, for one.
 const HEARD: &str = "link-layer address on ";
-/// What lines begin with that go with a link: its offloads, and its settings.
+/// Prefixes of lines that come and go with a link: offloads, settings.
 const OFFLOADS: &str = "features of link ";
 const SETTING: &str = "setting ";
 /// Folders of sysctls below which each link has one of its own.
 const PER_LINK: [&str; 2] = ["conf", "neigh"];
 
 impl Capture<'_> {
-    /// Takes in the line of a link that is new, or is not as it was. Lines of links are long: of one
-    /// that was changed, the report has only the words that differ, each behind its name.
+    /// Takes in the line of a link that is new or changed. Lines of links are long: for a changed link
+    /// the report has only the words that differ, each behind its name.
     pub(super) fn link(&mut self, line: &str) {
         let Some(name) = name(line) else { return };
         let old = self.difference.missing.iter().find(|old| self::name(old) == Some(name));
@@ -29,12 +29,13 @@ impl Capture<'_> {
         self.things.push(format!("changed: link {name}: {reported} (there is no such operation)"));
     }
 
-    /// Whether a link is there now that was not as it is.
+    /// Whether a link of this name is new or changed.
     pub(super) fn has_link(&self, wanted: &str) -> bool {
         self.difference.added.iter().any(|line| name(line) == Some(wanted))
     }
 
-    /// Whether a sysctl is that of a link which these lines, and not their counterpart, describe.
+    /// Whether a sysctl belongs to a link that only these lines describe. That is a link that came, or
+    /// one that went.
     pub(super) fn is_of(&self, path: &str, lines: &[String]) -> bool {
         let mut parts = path.split('/').skip(1);
         let (Some(folder), Some(link)) = (parts.next(), parts.next()) else { return false };

@@ -1,8 +1,8 @@
 //! What was changed in a slot's namespace, as operations of a template.
 //!
-//! Operations that do not depend on the node describe how the namespace differs from what it was when
-//! it was built. What no operation can say is named, never left out: a template that yields
-//! something else than what it was made from would be worse than none.
+//! Operations that do not depend on the node describe how the namespace differs from what it was when it
+//! was built. The capture reports what no operation can describe, and never leaves it out: a template
+//! that yields something else than what it was made from would be worse than none.
 
 mod link;
 mod neighbour;
@@ -38,17 +38,17 @@ pub enum CaptureError {
     /// It cannot be looked at.
     #[error(transparent)]
     Fingerprint(#[from] FingerprintError),
-    /// There is something in it that no operation can say.
+    /// No operation can describe something in it.
     #[error(transparent)]
     Uncapturable(#[from] Uncapturable),
 }
 
-/// What no template can say of a slot's namespace.
+/// What no template can describe of a slot's namespace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Uncapturable {
     /// The slot.
     pub slot: SlotId,
-    /// Each thing, and why it cannot be said.
+    /// Each thing, and why no operation can describe it.
     pub things: Vec<String>,
 }
 
@@ -59,8 +59,8 @@ impl fmt::Display for Uncapturable {
     }
 }
 
-/// The operations that lead from what the namespace of `slot` was when it was built, as `config`
-/// says and the fingerprint of that time, to what it is now.
+/// The operations that turn a slot's namespace into what it is now. They start from the namespace as it
+/// was built, which `config` and the fingerprint of that time describe.
 pub fn capture(
     slot: &Slot,
     config: &NetworkConfig,
@@ -113,7 +113,7 @@ struct OwnSubnet {
     line: String,
 }
 
-/// What of a template's routes there is one of: destination, table and metric.
+/// What identifies a route of a template: destination, table and metric.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct RouteKey(IpNet, Option<u32>, Option<u32>);
 
@@ -189,8 +189,8 @@ impl Capture<'_> {
         subnets
     }
 
-    /// Routes to the own subnets are one operation, if there are such to all of them that it would
-    /// add routes to.
+    /// Joins the routes to the slot's own subnets into one operation. It does so if the namespace has all
+    /// routes that the operation would add.
     fn join_own_subnets(&mut self) {
         let subnets = self.subnets();
         while let Some(first) = self.own_subnets.first() {

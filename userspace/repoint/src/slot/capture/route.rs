@@ -48,7 +48,7 @@ impl Capture<'_> {
         Ok(())
     }
 
-    /// Which way it goes, if that is the same on every node.
+    /// The route's next hop, if it is the same on every node.
     fn way(&self, route: &Route) -> Result<RouteVia, Refusal> {
         match route.gateway {
             None => Err("it has no gateway".into()),
@@ -60,9 +60,9 @@ impl Capture<'_> {
         }
     }
 
-    /// Whether a route is to the anycast address that all routers of an own subnet have (RFC 4291,
-    /// section 2.6.1): the kernel adds it by itself when the sysctl says that this is one
-    /// (`dev_forward_change`), and would again.
+    /// Whether a route is to the subnet-router anycast address of an own subnet (RFC 4291, section
+    /// 2.6.1). The kernel adds this route by itself when the sysctl makes the namespace a router
+    /// (`dev_forward_change`), and would do so again.
     fn follows_from_forwarding(&self, message: &RouteMessage) -> bool {
         let RouteHeader { kind, protocol, table, .. } = &message.header;
         let is_routers = |attribute: &RouteAttribute| match attribute {
@@ -141,7 +141,7 @@ fn scope(header: &RouteHeader) -> RouteOptions {
     RouteOptions { scope, ..RouteOptions::default() }
 }
 
-/// The main table is meant where none is named.
+/// A table as templates name it: none is the main table.
 fn table(number: u32) -> Option<u32> {
     (number != u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(number)
 }

@@ -7,17 +7,17 @@ use crate::{
 };
 
 /// The sysctl that holds a key. Readers of a template should not learn it, and two instances should not
-/// share it. That of TCP fast open is no line of a fingerprint: each slot has another.
+/// share it. The key of TCP fast open is no line of a fingerprint: each slot has another.
 const SECRET: &str = "stable_secret";
-/// What sysctls of interfaces are named for that set others, too (`devinet_copy_dflt_conf`,
+/// Interface names whose sysctls change those of other interfaces, too (`devinet_copy_dflt_conf`,
 /// `inet_forward_change`, `neigh_copy_dflt_parms`).
 const SEVERAL: [&str; 2] = ["all", "default"];
-/// Whose they set.
+/// The interface names whose sysctls they change.
 const OTHERS: [&str; 3] = ["default", "lo", IFNAME];
 
 impl Capture<'_> {
     pub(super) fn sysctl(&mut self, path: &str, value: &str) {
-        // Those of an interface come with it.
+        // The sysctls of a new interface come with it.
         if self.is_of(path, &self.difference.added) {
             return;
         }
@@ -33,11 +33,11 @@ impl Capture<'_> {
     }
 
     fn put(&mut self, path: String, key: SysctlKey, value: &str) {
-        // The kernel shows some with tabs between their numbers, and takes spaces in their place.
+        // The kernel prints tabs between the numbers of some sysctls, and accepts spaces.
         self.sysctls.insert(path, (key, value.replace('\t', " ")));
     }
 
-    /// Says also what others are that setting this one may set, though they are what they were.
+    /// Also records the sysctls that setting this one may change. Their own values did not change.
     fn keep_others(&mut self, path: &str) {
         let parts: Vec<_> = path.split('/').collect();
         let [family, folder, name, last] = parts.as_slice() else { return };

@@ -14,8 +14,8 @@ use crate::netlink::{NetlinkError, UntypedMessage, UntypedSocket};
 const OBJECTS: usize = 4096;
 /// Most bytes of all of them. As they are and as lines, a slot as it was built has some 100 kB.
 const BYTES: usize = 1024 * 1024;
-/// How long the kernel and this thread may compute, waiting left out: a clean slot takes 5 ms, and one
-/// with as many objects as are allowed of each kind 60.
+/// CPU time that one look may take; waits do not count. A clean slot takes 5 ms, and a slot with as many
+/// objects of each kind as are allowed 60 ms.
 const COMPUTING: Duration = Duration::from_millis(250);
 /// Objects between two looks at the clock, which take half a microsecond.
 const BETWEEN_LOOKS: usize = 64;
@@ -68,12 +68,12 @@ impl Budget {
         Self { objects: OBJECTS.saturating_add(lines), bytes, spent: 0, began: computed() }
     }
 
-    /// For what nobody has used.
+    /// For a namespace that has had no user.
     pub(super) fn unlimited() -> Self {
         Self { objects: usize::MAX, bytes: usize::MAX, spent: 0, began: Duration::MAX }
     }
 
-    /// Looks once more: what was seen before is forgotten, and the time that it took is not.
+    /// Begins another look: forgets the counted bytes, keeps the CPU time.
     pub(super) fn look_again(&mut self) {
         self.spent = 0;
     }
@@ -137,8 +137,8 @@ fn computed() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// Waits as long as work takes that the kernel left to its own threads: a grace period is of that
-/// length. Where there is none to wait for, the question is asked again at once.
+/// Waits for an RCU grace period. Work that the kernel has left to its own threads takes about as long.
+/// Where the kernel cannot wait for one, the function returns at once.
 pub(super) fn wait_for_kernel() {
     _ = membarrier(MembarrierCommand::Global);
 }

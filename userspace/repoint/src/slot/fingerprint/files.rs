@@ -1,9 +1,9 @@
 //! Files in which a namespace's state is read and set: sysctls, and what sysfs has of its links.
 //!
-//! They are read in file systems mounted for it. In the node's own `/proc` the kernel would keep an
-//! inode for each, half a megabyte for every namespace, until memory is short; and it would find each
-//! among those of the same name of all namespaces that were looked at, one after the other
-//! (`proc_sys_compare`). The node's own sysfs shows the node's links.
+//! The program reads them in a `/proc` and a sysfs that it mounts for this. In the node's own `/proc` the
+//! kernel would keep an inode for each file until memory is short, half a megabyte for every namespace.
+//! To find a file it would also search the files of the same name of all namespaces that were looked at,
+//! one after the other (`proc_sys_compare`). The node's own sysfs shows the node's links.
 
 use std::{
     ffi::CStr,
@@ -30,12 +30,12 @@ const SHORT: usize = 256;
 /// Most that is read of a long one: `ip_local_reserved_ports` lists every other port.
 const LONG: usize = 256 * 1024;
 
-/// A `/proc` that nobody else sees, gone when the descriptor is closed.
+/// Mounts a private `/proc`, which ends when the descriptor is closed.
 pub(in crate::slot) fn mount_proc() -> Result<OwnedFd, Errno> {
     mount("proc")
 }
 
-/// The same of sysfs, of the network namespace that the calling thread is in.
+/// Mounts a private sysfs of the calling thread's network namespace.
 pub(super) fn mount_sysfs() -> Result<OwnedFd, Errno> {
     mount("sysfs")
 }
@@ -95,7 +95,8 @@ impl<'a> Walk<'a> {
 
     fn file(&mut self, folder: &OwnedFd, name: &CStr, path: &str) -> Result<(), FingerprintError> {
         let file = match open(folder, name, OFlags::RDWR) {
-            // Not to be written, or not to be read: no part. Or its link went meanwhile.
+            // The file cannot be written or read, and is no part of a fingerprint; or its link went
+            // meanwhile.
             Err(Errno::ACCESS | Errno::PERM | Errno::NOENT) => return Ok(()),
             file => File::from(file.map_err(|errno| self.failed("open", path, errno))?),
         };
@@ -106,7 +107,7 @@ impl<'a> Walk<'a> {
                 self.lines.push(line);
                 Ok(())
             }
-            // Those that have no value, or say so until they are set: stable_secret.
+            // The file has no value; reading stable_secret fails until it is set.
             Err(error)
                 if matches!(
                     error.raw_os_error(),

@@ -1,5 +1,4 @@
-//! What generic netlink's families hold of a namespace: MPTCP, segment routing, IOAM, and features of
-//! links.
+//! Fingerprint lines from generic netlink: MPTCP, segment routing, IOAM, features of links.
 
 use std::fmt::Write as _;
 
@@ -76,7 +75,7 @@ fn get_features(family: u16) -> UntypedMessage {
     generic_message(family, GET_FEATURES).attribute(NESTED | FEATURES_HEADER, &flags.payload)
 }
 
-/// Which features a link has, wants, may change and may not, as sets of bits.
+/// Line of a link's features, as ethtool's sets of bits.
 fn features(answer: &[u8], names: &Names<'_>) -> String {
     let (mut sets, mut name) = (String::new(), String::from("unknown"));
     for (kind, value) in attributes(answer) {

@@ -1,4 +1,4 @@
-//! What the kernel is asked by, in one namespace: a socket of each netlink family, opened once.
+//! The netlink sockets of one namespace: one of each family, opened once.
 
 use std::{fs::File, io, os::fd::OwnedFd};
 
@@ -9,7 +9,8 @@ use crate::netlink::{
     NetlinkError, UntypedSocket, open_generic, open_netfilter_untyped, open_xfrm,
 };
 
-/// Sockets in the namespace that the thread was in which opened them, and what may be asked.
+/// Sockets in one namespace, and the budget for requests over them. The namespace is that of the thread
+/// that opened them.
 #[derive(Debug)]
 pub(in crate::slot) struct Kernel {
     pub route: UntypedSocket,
@@ -21,13 +22,13 @@ pub(in crate::slot) struct Kernel {
 }
 
 impl Kernel {
-    /// In a namespace that should be as `expected`.
+    /// Opens the sockets in a namespace that should be as `expected`.
     pub(in crate::slot) fn open(expected: &Fingerprint) -> Result<Self, NetlinkError> {
         let bytes = expected.lines().iter().map(String::len).sum();
         Self::with_budget(Budget::beside(expected.lines().len(), bytes))
     }
 
-    /// In a namespace that nobody has used yet: all that is in it was made by us.
+    /// Opens the sockets in a namespace that has had no user. The program itself made all that is in it.
     pub(super) fn open_first() -> Result<Self, NetlinkError> {
         Self::with_budget(Budget::unlimited())
     }

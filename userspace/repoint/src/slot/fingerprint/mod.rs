@@ -1,9 +1,9 @@
 //! What a slot's namespace is like: everything in it that a user could have set.
 //!
 //! A fingerprint is a list of lines, one for each link, address, route, rule, neighbour, queueing
-//! discipline, table and sysctl. What moves by itself is left out: statistics, carrier, remaining
-//! lifetimes, neighbours that were learned. What is a slot's own stands as a placeholder, so that
-//! all slots of a network configuration have the same.
+//! discipline, table and sysctl. It leaves out what changes by itself: statistics, carrier, remaining
+//! lifetimes, learned neighbours. Placeholders stand for a slot's own values, so that all slots of a
+//! network configuration have the same lines.
 
 mod budget;
 mod difference;
@@ -59,8 +59,8 @@ pub enum DecodeError {
 }
 
 impl Fingerprint {
-    /// Takes the fingerprint of the namespace that the calling thread is in, which is `slot`'s, and
-    /// which nobody has used yet.
+    /// Takes the fingerprint of a slot's namespace that has had no user. The calling thread must be in
+    /// that namespace.
     pub fn take(slot: &Slot) -> Result<Self, FingerprintError> {
         let mut kernel = Kernel::open_first()?;
         Ok(Observation::take(slot, &mut kernel, Occasion::First)?.fingerprint())

@@ -1,6 +1,7 @@
 //! A slot's own values, and the placeholders that stand for them.
 //!
-//! Placeholders hold braces, and names are written without: no name of a user's is one.
+//! A placeholder holds braces, and a written name holds none: no name that a user chose equals a
+//! placeholder.
 
 use std::{
     collections::HashMap,
@@ -39,8 +40,8 @@ impl<'a> Names<'a> {
         self.links.get(&ifindex).cloned().unwrap_or_else(|| format!("#{ifindex}"))
     }
 
-    /// The other end of a veth: the slot's is on the node, where its index is on record. Before that
-    /// it is the one that was just made.
+    /// The other end of a veth, with a placeholder for the slot's end on the node. Until the index of
+    /// that end is on record, every peer is the slot's end.
     pub(super) fn peer(&self, ifindex: u32) -> String {
         match self.slot.host_ifindex {
             _ if ifindex == 0 => "none".to_owned(),
@@ -65,8 +66,9 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Whether an Ethernet address is the one to which neighbours of an own IPv6 address send what
-    /// asks for it (RFC 4291, section 2.7.1, and RFC 2464, section 7). It follows from the address.
+    /// Whether `mac` is the solicited-node group of one of the slot's addresses. A neighbour sends its
+    /// solicitations for the address there (RFC 4291, section 2.7.1, and RFC 2464, section 7). The group
+    /// follows from the address.
     pub(super) fn is_solicited(&self, mac: &[u8]) -> bool {
         let Some(end) = mac.strip_prefix(&[0x33, 0x33, 0xff]) else { return false };
         let is_asked_for = |address: IpAddr| match address {

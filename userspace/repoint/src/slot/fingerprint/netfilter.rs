@@ -8,7 +8,7 @@ use std::{
 use super::{Budget, FingerprintError, names::shown};
 use crate::netlink::{NetfilterObject, UntypedSocket, is_unknown};
 
-/// What has names that are compared. Rules, chains and sets of nftables are in its tables.
+/// Kinds of objects that are compared by name. An nftables table stands for its rules, chains and sets.
 const NAMED: [NetfilterObject; 4] = [
     NetfilterObject::Table,
     NetfilterObject::Set,
@@ -16,7 +16,7 @@ const NAMED: [NetfilterObject; 4] = [
     NetfilterObject::Timeout,
 ];
 
-/// Which of these the kernel does not have. For a subsystem that it does not know, each question has it
+/// Which of these the kernel lacks. Each request to a subsystem that the kernel does not know makes it
 /// call `modprobe` (`nfnetlink_rcv_msg`).
 static ABSENT: [AtomicBool; NAMED.len()] = [const { AtomicBool::new(false) }; NAMED.len()];
 
@@ -53,8 +53,8 @@ fn is_loaded(object: NetfilterObject) -> bool {
     Path::new("/sys/module").join(object.module()).exists()
 }
 
-/// Whether there are no more rules in nftables' tables than may be: removing them takes the kernel as
-/// long as there are many.
+/// Fails if the nftables tables have more rules than the budget allows. The time that the kernel needs to
+/// remove them grows with their number.
 pub(in crate::slot) fn count_rules(
     netfilter: &mut UntypedSocket,
     budget: &mut Budget,

@@ -47,11 +47,11 @@ pub(in crate::slot) enum Class {
     Nexthop,
     Label,
     Qdisc,
-    /// An Ethernet address that a link takes packets for beside its own: of groups, and of links that
-    /// stand on it, wherever they are.
+    /// A further Ethernet address that a link receives packets for. It is a multicast group's, or that of
+    /// a link stacked on this one, in whichever namespace.
     Heard,
-    /// The number of another network namespace, which it has since a link came from there, went there,
-    /// or has its other end there. None is ever taken away.
+    /// The number of another network namespace. The kernel assigns it when a link comes from there, goes
+    /// there, or has its other end there, and never takes it back.
     Elsewhere,
 }
 
@@ -130,8 +130,8 @@ impl Class {
         }
     }
 
-    /// The message that deletes an object of the class. The kernel takes what it reported of the object,
-    /// but of a nexthop only its number (`nh_valid_get_del_req`).
+    /// The message that deletes an object of the class. The kernel accepts the object as it reported it,
+    /// but for a nexthop only its number (`nh_valid_get_del_req`).
     pub(in crate::slot) fn deletion(self, object: &[u8]) -> UntypedMessage {
         let kind = self.new_kind() + 1;
         let rest = object.get(self.header()..).unwrap_or_default();
@@ -201,14 +201,14 @@ impl Class {
         }
     }
 
-    /// Whether what is too much of it is deleted. An address that a link hears would be, and the link
-    /// that stands on it elsewhere would stay.
+    /// Whether a repair deletes unexpected objects of the class. It leaves further Ethernet addresses of
+    /// a link alone: the kernel would delete one, but not the stacked link in another namespace.
     pub(in crate::slot) fn can_be_deleted(self) -> bool {
         !matches!(self, Self::Link | Self::Heard | Self::Elsewhere)
     }
 
-    /// Whether an object lasts: neighbours that were learned come and go, and so do routes that were
-    /// made of others by what was learned of a path.
+    /// Whether an object lasts. Learned neighbours come and go, and so do routes that the kernel clones
+    /// for what it learned of a path.
     pub(in crate::slot) fn lasts(self, payload: &[u8]) -> bool {
         match self {
             Self::Neighbour => half(payload, 8) == PERMANENT,
@@ -278,8 +278,8 @@ pub(super) fn of(
     Ok(objects)
 }
 
-/// Whether a link hears a group because it has an address of the slot's. Of two addresses that end
-/// alike it hears one group: so those are no lines.
+/// Whether a link receives for a group of the slot's addresses. Two addresses that end alike share one
+/// group, so these groups are no lines.
 fn is_own_group(payload: &[u8], names: &Names<'_>) -> bool {
     let rest = payload.get(Class::Heard.header()..).unwrap_or_default();
     attributes(rest).any(|(kind, value)| kind == LINK_LAYER && names.is_solicited(value))
@@ -299,8 +299,8 @@ pub(in crate::slot) struct Link {
 
 impl Link {
     pub(in crate::slot) fn read(payload: &[u8]) -> Self {
-        /// `IF_OPER_NOTPRESENT`, `IF_OPER_DOWN` and `IF_OPER_LOWERLAYERDOWN`, which the kernel leaves
-        /// by itself. `IF_OPER_UNKNOWN` is what `lo` has, and what is above, users set.
+        /// `IF_OPER_NOTPRESENT`, `IF_OPER_DOWN` and `IF_OPER_LOWERLAYERDOWN`, which the kernel leaves by
+        /// itself. `lo` has `IF_OPER_UNKNOWN`, and users set the values above.
         const DOWN_STATES: std::ops::RangeInclusive<u8> = 1..=3;
         let mut link = Self {
             ifindex: word(payload, 4),
@@ -326,8 +326,9 @@ impl Link {
     }
 }
 
-/// Whether an IPv6 address of a connected link has no route of table local. It gets that from a
-/// kernel thread soon after it was added (`addrconf_dad_work`), detection of duplicates or not.
+/// Whether an IPv6 address of a connected link lacks its local route. A kernel thread
+/// (`addrconf_dad_work`) adds that route soon after the address, with or without duplicate address
+/// detection.
 pub(super) fn has_unrouted_address(objects: &[Object], links: &[Link]) -> bool {
     let is_ipv6 = |object: &&Object| byte(&object.payload, 0) == IPV6;
     let of = |class| objects.iter().filter(move |object| object.class == class).filter(is_ipv6);

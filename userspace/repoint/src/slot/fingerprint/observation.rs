@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{netlink::NetlinkError, store::Slot};
 
-/// How long links may take to act on a carrier, and addresses to get their routes. It takes the kernel's
-/// threads milliseconds where it happens at all; where a user has prevented it, waiting longer is of no
-/// use.
+/// Longest wait for links and addresses to settle. Links act on a carrier, and addresses get their
+/// routes. The kernel's threads need milliseconds for it. Where a user has prevented it, a longer wait is
+/// of no use.
 const SETTLING: Duration = Duration::from_millis(50);
 /// The same after a repair, which takes links down and up.
 const SETTLING_AFTER_REPAIR: Duration = Duration::from_millis(250);
-/// The same where nobody was yet: what all slots of a pool are compared with must be whole, however
-/// busy the kernel's threads are.
+/// The same in a namespace that has had no user. Its fingerprint, with which all slots of a pool are
+/// compared, must be complete, however busy the kernel's threads are.
 const SETTLING_AT_FIRST: Duration = Duration::from_secs(10);
 
 /// Why a namespace cannot be looked at.
@@ -62,7 +62,7 @@ pub enum FingerprintError {
         /// Why not.
         source: io::Error,
     },
-    /// Links did not come to rest, in a namespace that nobody has used yet.
+    /// A link of an unused namespace is not ready in time.
     #[error("link {link} has a carrier, but is not ready after {SETTLING_AT_FIRST:?}")]
     Settling {
         /// The link's name.
@@ -73,7 +73,7 @@ pub enum FingerprintError {
 /// When a namespace is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::slot) enum Occasion {
-    /// Nobody has used it yet.
+    /// It has had no user.
     First,
     /// Its user is gone, or uses it.
     Used,
@@ -91,8 +91,8 @@ pub(in crate::slot) struct Observation {
 }
 
 impl Observation {
-    /// Looks at the namespace that the calling thread is in, which is `slot`'s, by sockets that were
-    /// opened there.
+    /// Looks at a slot's namespace, by sockets that were opened there. The calling thread must be in that
+    /// namespace.
     pub(in crate::slot) fn take(
         slot: &Slot,
         kernel: &mut Kernel,
@@ -131,8 +131,8 @@ impl Occasion {
     }
 }
 
-/// All objects behind links, once every IPv6 address has its route; or without it, should a user have
-/// removed that.
+/// All objects but links, once every IPv6 address has its local route. After the deadline it returns them
+/// without such a route, because a user may have removed it.
 fn settled_objects(
     kernel: &mut Kernel,
     links: &[Link],

@@ -22,9 +22,9 @@ use crate::{
     netlink::{UntypedMessage, attributes, xfrm_counts, xfrm_defaults, xfrm_thresholds},
 };
 
-/// Files below `/proc/thread-self/net` of which each line describes an object: which lines are headings,
-/// and what the object is. A table of the legacy iptables that was only looked at is there to the
-/// namespace's end.
+/// Files below `/proc/thread-self/net` with an object on each line. Each entry has the file, its number
+/// of heading lines and the kind of object. A legacy iptables table, once a program has read it, exists
+/// until the namespace ends.
 const TABLES: [(&str, usize, &str); 5] = [
     ("ip_tables_names", 0, "iptables (legacy) table"),
     ("ip6_tables_names", 0, "ip6tables (legacy) table"),
@@ -38,8 +38,8 @@ const ACTIONS: u16 = 1;
 const ACTION_KIND: u16 = 1;
 /// Length of `struct tcamsg`.
 const ACTION_HEADER: usize = 4;
-/// Kinds of actions of traffic control, of all kernels. One that the kernel has not is asked for in vain:
-/// it loads no module for it (`tc_dump_action`).
+/// Kinds of traffic control actions, of all kernels. A request for a kind that the kernel lacks finds
+/// nothing and loads no module (`tc_dump_action`).
 const ACTION_KINDS: [&str; 21] = [
     "bpf",
     "connmark",
@@ -63,8 +63,8 @@ const ACTION_KINDS: [&str; 21] = [
     "vlan",
     "xt",
 ];
-/// What sysfs has of a link that its line has already, or that cannot be written: trying that takes
-/// as long as reading.
+/// Files of a link in sysfs that the walk leaves out. The link's line has their value already, or they
+/// cannot be written, and trying that takes as long as reading.
 const LEFT_OUT: [&str; 32] = [
     "addr_assign_type",
     "addr_len",
@@ -146,7 +146,7 @@ fn words(line: &[u8]) -> String {
     words.map(shown).collect::<Vec<_>>().join(" ")
 }
 
-/// Lines of `IPsec`: how many states and policies, and what holds without one.
+/// Lines of `IPsec`: numbers of states and policies, defaults, hash thresholds.
 fn xfrm(kernel: &mut Kernel) -> Result<Vec<String>, FingerprintError> {
     let Some(socket) = &mut kernel.xfrm else { return Ok(Vec::new()) };
     let mut lines = Vec::new();
@@ -209,8 +209,8 @@ fn programs(links: &[Link], names: &Names<'_>) -> Result<Vec<String>, Fingerprin
     Ok(found)
 }
 
-/// Lines of what sysfs has of links and netlink has not: which processors their queues use, and how
-/// long they collect packets.
+/// Lines of link settings that only sysfs has. They say which processors the queues use, and how long
+/// they collect packets.
 fn queues(
     kernel: &mut Kernel,
     links: &[Link],

@@ -1,7 +1,7 @@
 //! The kernel's objects as lines of text.
 //!
-//! Every attribute becomes part of the line unless it is known to move by itself: one that a later
-//! kernel adds is shown by its number, so that nothing a user could set goes unseen.
+//! Every attribute becomes part of the line unless it is known to change by itself. An attribute that a
+//! later kernel adds appears by its number, so that nothing a user could set goes unseen.
 
 use std::fmt::Write as _;
 
@@ -52,8 +52,8 @@ const INET6: &[Attribute] = &[
 const AF_SPEC: &[Attribute] = &[(2, "inet", Skip), (10, "inet6", Nest(INET6))];
 /// `IFLA_LINKINFO`
 const LINK_INFO: &[Attribute] = &[(1, "kind", Text), (3, "statistics", Skip)];
-/// `IFLA_…`. The queueing discipline is an object of its own, and the space that drivers want before a
-/// packet is no user's doing.
+/// `IFLA_…`. The queueing discipline is an object of its own, and users cannot set the space that drivers
+/// want before a packet.
 const LINK: &[Attribute] = &[
     (1, "mac", Mac),
     (2, "broadcast", Mac),

@@ -14,14 +14,15 @@ use super::{
 const FOLDER: &str = "/proc/sys/net";
 /// What lines of sysctls begin with.
 const KIND: &str = "sysctl";
-/// Shows zeros where none is set, and where a user set zeros: what it shows is not its state. Each scrub
-/// writes one that nobody knows.
+/// The key of TCP fast open, which no fingerprint holds. It reads as zeros where no key is set and where
+/// a user set zeros, so its text does not show its state. Each scrub writes a random key.
 const FAST_OPEN_KEY: &str = "tcp_fastopen_key";
-/// Sets how addresses are made when it is written: it is compared, and never restored.
+/// The secret of stable addresses. Writing it changes how the kernel makes addresses: the scrub compares
+/// it, and never restores it.
 const STABLE_SECRET: &str = "stable_secret";
 
-/// Lines of all sysctls that can be read and written. What cannot be written no user has set, and
-/// the kernel makes its global ones read-only in namespaces (`ensure_safe_net_sysctl`).
+/// Lines of all sysctls that can be read and written. No user can have set a sysctl that cannot be
+/// written, and the kernel makes its global sysctls read-only in namespaces (`ensure_safe_net_sysctl`).
 pub(super) fn lines(
     names: &Names<'_>,
     budget: &mut Budget,

@@ -1,4 +1,4 @@
-//! Looking at slots' halves on the node: one object by one, so that the cost does not grow with the
+//! Reads slots' halves on the node with one request for each object. The cost does not grow with the
 //! node's own routes and neighbours.
 
 use std::net::IpAddr;

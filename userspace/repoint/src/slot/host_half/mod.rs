@@ -47,7 +47,7 @@ pub enum Part {
     LinkLocal,
     /// The node does not send packets to an address by the interface.
     Route(IpAddr),
-    /// The permanent neighbour entry of an address is gone, or another's.
+    /// The permanent neighbour entry of an address is gone, or differs.
     Neighbour(IpAddr),
     /// It lacks a program, or runs one of another data plane.
     Programs(ProgramFault),
@@ -102,10 +102,10 @@ pub fn parts_in_words(parts: &[Part]) -> String {
     parts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Compares what is seen of a slot's half with what its record says. `programs` are the numbers of
-/// those that are pinned; none: nothing is said of programs.
+/// Compares what is seen of a slot's half with what its record says. `programs` are the numbers of the
+/// pinned programs; none: programs are not compared.
 ///
-/// What other programs added beside is no difference.
+/// Objects that other programs added are no difference.
 #[must_use]
 pub fn compare_half(slot: &Slot, seen: &SeenHalf, programs: Option<[u32; 2]>) -> Compared {
     let Some(link) = &seen.link else { return Compared::Gone };

@@ -43,8 +43,7 @@ pub enum HalfError {
     },
 }
 
-/// Restores the parts of a slot's half that differ; `programs`: those to attach, where that is asked
-/// for.
+/// Restores the parts of a slot's half that differ. `programs` are attached where a part asks for it.
 ///
 /// Settings of the interface come before routes and neighbours, which the kernel removes with most of
 /// them: a link that is down or has another Ethernet address has no neighbours. All routes and
@@ -97,7 +96,8 @@ pub fn restore_half(
     Ok(())
 }
 
-/// Requests that attach the programs as filters of an interface, in the place of others: no packet meets none.
+/// Requests that attach the programs as an interface's filters. They replace earlier filters of ours, and
+/// no packet passes without a program meanwhile.
 pub(crate) fn attach_filters(
     ifindex: u32,
     programs: &Programs,
@@ -112,8 +112,8 @@ pub(crate) fn attach_filters(
     requests
 }
 
-/// Removes the link-local addresses that an interface got while it could: the next one is reported
-/// then.
+/// Removes link-local addresses that an interface got while it was allowed to. The kernel then reports
+/// the next one that the interface gets.
 fn remove_link_local(socket: &mut RouteSocket, ifindex: u32) -> Result<(), NetlinkError> {
     let is_link_local = |address: &IpNet| match address {
         IpNet::V4(_) => false,
@@ -121,7 +121,7 @@ fn remove_link_local(socket: &mut RouteSocket, ifindex: u32) -> Result<(), Netli
     };
     let found = addresses(socket, ifindex)?.into_iter().filter(is_link_local);
     let requests = found.map(|address| delete_address(ifindex, address)).collect();
-    // The kernel may have removed one with the interface's IPv6.
+    // The kernel may have removed an address with the interface's IPv6.
     let refusals = socket.execute_each(requests)?;
     refusals.into_iter().find(|refusal| !is_gone(refusal)).map_or(Ok(()), Err)
 }
@@ -131,8 +131,8 @@ fn is_gone(refusal: &NetlinkError) -> bool {
     refusal.is_absent() || refusal.errno() == Some(libc::EADDRNOTAVAIL)
 }
 
-/// What of the interface is to be changed, and then what of its settings of the families: with an MTU
-/// below 1280 it has no IPv6, and gets it anew with the settings of new interfaces.
+/// Changes of the interface itself, then of its IPv4 and IPv6 settings. An interface whose MTU was below
+/// 1280 has no IPv6, and gets it anew with the settings of new interfaces.
 fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
     let (mut link, mut settings) = (LinkChange::default(), LinkChange::default());
     for part in parts {
@@ -155,7 +155,7 @@ fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
     [link, settings].into_iter().filter(is_some).collect()
 }
 
-/// The way to each of the slot's addresses.
+/// Requests for the route and the neighbour entry of each address.
 fn lead_there(slot: &Slot) -> Vec<Request<RouteNetlinkMessage>> {
     let ifindex = slot.host_ifindex;
     let lead = |address| {

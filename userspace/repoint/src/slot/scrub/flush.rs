@@ -1,4 +1,4 @@
-//! What the kernel learned, and forgets; and keys that a user may know.
+//! Flushing what the kernel learned, and keys that a user may know.
 
 use std::{
     fs::{self, File},
@@ -17,8 +17,8 @@ use crate::{
 const ROUTE_CACHES: [&str; 2] =
     ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"];
 
-/// The key of TCP fast open's cookies. What it shows is not its state: zeros where there is none yet,
-/// and where a user set zeros.
+/// The key of TCP fast open's cookies. It reads as zeros where there is no key yet and where a user set
+/// zeros, so its text does not show its state.
 const FAST_OPEN_KEY: &str = "/proc/sys/net/ipv4/tcp_fastopen_key";
 const RANDOM: &str = "/dev/urandom";
 
@@ -41,8 +41,8 @@ pub(super) fn flush(kernel: &mut Kernel) -> Result<(), ScrubError> {
     renew_fast_open_key()
 }
 
-/// Has TCP fast open use a key that nobody knows. The kernel makes one itself when a listener first wants
-/// it, unless there is one.
+/// Sets a random key for TCP fast open. The kernel makes a key itself, unless there is one, when a
+/// listener first needs it.
 fn renew_fast_open_key() -> Result<(), ScrubError> {
     let failed = |path| move |source| ScrubError::FastOpenKey { path, source };
     let mut key = [0; 16];
@@ -55,7 +55,7 @@ fn renew_fast_open_key() -> Result<(), ScrubError> {
     }
 }
 
-/// Deletes neighbours that are not permanent, and routes that were made of others by what was
+/// Deletes neighbours that are not permanent, and cloned routes. The kernel clones a route for what it
 /// learned of a path.
 fn forget_learned(kernel: &mut Kernel, class: Class) -> Result<(), ScrubError> {
     let learned = list(kernel, class)?.into_iter().filter(|object| !class.lasts(object));
@@ -63,7 +63,7 @@ fn forget_learned(kernel: &mut Kernel, class: Class) -> Result<(), ScrubError> {
         Request::new(format!("forget a learned {class}"), class.deletion(&object), 0)
     };
     let refusals = kernel.route.execute_in_parts(learned.map(delete).collect())?;
-    // One that expired meanwhile is no refusal.
+    // An object that expired meanwhile is no refusal.
     let refusal = refusals.into_iter().find(|refusal| !refusal.is_absent());
     refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }

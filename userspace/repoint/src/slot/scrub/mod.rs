@@ -1,8 +1,7 @@
 //! Proving a slot's namespace unused from inside, and bringing it back to what it was.
 //!
-//! What a fingerprint shows is compared, and repaired where it differs; what it cannot show
-//! (connections that are tracked, what was learned of neighbours and paths, the key of TCP fast open) is
-//! flushed each time.
+//! The scrub compares what a fingerprint shows, and repairs what differs. Each scrub flushes what a
+//! fingerprint cannot show: tracked connections, learned neighbours and paths, the key of TCP fast open.
 
 mod flush;
 mod repair;

@@ -1,5 +1,5 @@
-//! Repairing what differs. The kernel's refusals are no errors here: whether a repair did what it
-//! was to do is seen by looking again.
+//! Repairing what differs. The kernel's refusals are no errors here: the next look shows whether a repair
+//! worked.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
@@ -34,8 +34,8 @@ const PROTOCOL: u16 = 21;
 const UP: u32 = 0x1;
 /// `IFF_MULTICAST`
 const MULTICAST: u32 = 0x1000;
-/// `IF_OPER_UP`. The kernel takes it of links that a user said are being tested, or dormant, and of no
-/// others (`set_operstate`).
+/// `IF_OPER_UP`. The kernel accepts it only for links that a user has set to testing or dormant
+/// (`set_operstate`).
 const READY: u8 = 6;
 /// Flags of links that users change beside: `IFF_NOARP`, `IFF_PROMISC`, `IFF_ALLMULTI`,
 /// `IFF_MULTICAST`, `IFF_DYNAMIC`.
@@ -74,8 +74,8 @@ const NOT_REPAIRED: [&str; 16] = [
     "traffic control actions ",
 ];
 
-/// Whether repairing is of no use: something differs that has no way back, or there is a link too much, or
-/// too few.
+/// Whether repairing is of no use. That is so if something differs that cannot be repaired, or if a link
+/// is unexpected or missing.
 pub(super) fn is_beyond_repair(difference: &Difference) -> bool {
     let count = |lines: &[String]| lines.iter().filter(|line| line.starts_with("link ")).count();
     let mut lines = difference.added.iter().chain(&difference.missing);
@@ -83,13 +83,13 @@ pub(super) fn is_beyond_repair(difference: &Difference) -> bool {
         || lines.any(|line| NOT_REPAIRED.iter().any(|kind| line.starts_with(kind)))
 }
 
-/// How much is done.
+/// How deep a repair goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// What is too much is removed, what is missing is added.
+    /// The repair removes unexpected objects, and adds missing ones.
     Objects,
-    /// Beside, both links are taken down, emptied and set up anew: what the kernel itself adds to
-    /// links (`127.0.0.1`, routes of table local) comes back no other way.
+    /// The repair also takes both links down, and sets them up anew. What the kernel itself adds to links
+    /// (`127.0.0.1`, routes of table local) comes back no other way.
     Links,
 }
 
@@ -107,8 +107,9 @@ pub(super) struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// Links before sysctls, of which some go with a link's IPv6; sysctls before addresses, which
-    /// some of them forbid; addresses before the routes that need them.
+    /// Repairs in an order that keeps earlier repairs. Links come before sysctls, because some sysctls go
+    /// with a link's IPv6. Sysctls come before addresses, because some sysctls forbid addresses.
+    /// Addresses come before the routes that need them.
     pub(super) fn run(&self, depth: Depth, kernel: &mut Kernel) -> Result<(), ScrubError> {
         delete_firewall(kernel)?;
         failpoint::hit("repair:firewall");
@@ -236,8 +237,8 @@ fn set_link(ifindex: u32, flags: u32, change: u32) -> UntypedMessage {
         .attribute(libc::IFLA_IFALIAS, &[])
 }
 
-/// `struct fib_rule_hdr`: family, table and action are set; the kernel's own rules say that they are
-/// the kernel's.
+/// `struct fib_rule_hdr`: family, table and action are set. The rule has the kernel's protocol number, as
+/// the kernel's own rules have.
 fn add_rule((family, priority, table): (i32, u32, u8)) -> Request<UntypedMessage> {
     let mut header = [0; 12];
     header[0] = family.to_ne_bytes()[0];

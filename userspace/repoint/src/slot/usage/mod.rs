@@ -1,9 +1,9 @@
-//! Who uses a network namespace.
+//! The users of a network namespace: tasks, mounts and sockets.
 //!
-//! One lives as long as a task is in it, something has its file mounted or open, or a socket was
-//! made in it. Tasks and mounts are found from outside, for many namespaces by one scan of `/proc`;
-//! sockets are counted by the kernel, inside. A descriptor of the namespace's file alone is not
-//! looked for: it moves no packet, and runtimes hold such for as long as a sandbox exists.
+//! A namespace lives as long as a task is in it, its file is mounted or open, or a socket that was made
+//! in it exists. One scan of `/proc` finds the tasks and mounts of many namespaces from outside. The
+//! kernel counts the sockets, inside. The scan does not look for descriptors of the namespace's file:
+//! they move no packet, and runtimes hold them for as long as a sandbox exists.
 
 mod scan;
 mod sockets;
@@ -33,7 +33,7 @@ pub enum User {
         /// A process that sees it there.
         process: i32,
     },
-    /// Something may be inside: that nothing is cannot be proved.
+    /// The scan cannot prove that nothing is inside.
     Unproved {
         /// Why not.
         reason: String,

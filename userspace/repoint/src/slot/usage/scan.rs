@@ -30,18 +30,17 @@ pub enum UsageError {
     },
 }
 
-/// How often processes are listed until a listing proves something. Each time but the first only new
-/// ones are looked at, so that some thousand would have to begin every second.
+/// Most listings of processes until one proves that none was missed. Every listing but the first looks
+/// only at new processes, so that some thousand would have to begin every second.
 const LISTINGS: usize = 64;
 /// How long that may take: with 10,000 processes a listing takes 10 ms.
 const LISTING: Duration = Duration::from_secs(3);
 
-/// Who uses the namespaces: one task or mount of each that has any. A namespace of which that cannot be
-/// found out has [`User::Unproved`]; it is no error of the others.
+/// Finds a user, a task or a mount, of each used namespace. A namespace whose users cannot be found out
+/// has [`User::Unproved`], which is no error for the others.
 ///
-/// `/proc` must show all processes of the node. `keeping_place` is the inode number of the mount
-/// namespace in which the slots' namespaces are kept: the mounts in there are not counted, should
-/// a thread of ours be inside.
+/// `/proc` must show all processes of the node. `keeping_place` is the inode number of the namespace
+/// store's mount namespace. The mounts in there do not count, should a thread of ours be inside.
 pub fn users(
     namespaces: &[NetnsInode],
     keeping_place: Option<u64>,
@@ -63,7 +62,7 @@ struct Scan {
     users: HashMap<NetnsInode, User>,
     /// A task of each network namespace.
     witnesses: HashMap<u64, PathBuf>,
-    /// Tasks whose namespaces the kernel does not show us: they have more rights than we.
+    /// Tasks whose namespaces the kernel hides: they have more rights than we.
     secretive: Vec<(i32, i32, PathBuf)>,
     /// Why there may be users that were not found.
     unproved: Option<String>,
@@ -73,15 +72,17 @@ struct Scan {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Whole,
-    /// It has ended: it may have begun another before.
+    /// It has ended, and may have started another process before.
     Ended,
 }
 
 impl Scan {
-    /// Looks at all processes, listed until a listing proves that none was missed: because no process is
-    /// new in it; or because every new one was still there when it was looked at, and the kernel numbers
-    /// processes upwards, as the listing is sorted. A process that hides would have to begin another
-    /// before it ends, each time before the listing comes to it; and the listing comes to that one.
+    /// Looks at all processes, until a listing proves that none was missed.
+    ///
+    /// A listing proves it if no process in it is new. It also proves it if every new process was still
+    /// there when it was looked at: the kernel numbers processes upwards, as the listing is sorted. A
+    /// process that hides would have to start another before it ends, each time before the listing comes
+    /// to it, and the listing would come to the other.
     fn processes(&mut self) -> Result<(), UsageError> {
         let (mut known, mut ended) = (HashSet::new(), HashSet::new());
         let deadline = Instant::now() + LISTING;
@@ -90,7 +91,8 @@ impl Scan {
             let mut new = listed(Path::new("/proc"))?;
             new.retain(|process| !known.contains(process));
             let mut look = |scan: &mut Self, process: &Process| {
-                // One that had ended before it was listed has begun none since: it is not waited for.
+                // A process that had ended before it was listed has started none since: do not wait for
+                // it.
                 let is_over =
                     scan.process(process.number) == Seen::Whole || ended.contains(process);
                 if is_over {
@@ -119,7 +121,7 @@ impl Scan {
         self.unproved.get_or_insert_with(reason);
     }
 
-    /// What was found out of all that was asked about.
+    /// The users found, with `Unproved` for the rest if a proof is lacking.
     fn finish(mut self) -> HashMap<NetnsInode, User> {
         if let Some(reason) = self.unproved {
             for namespace in self.wanted.into_values() {
@@ -161,7 +163,7 @@ impl Scan {
                 self.is_inside(netns, process, thread, folder)?;
                 self.witnesses.entry(netns).or_insert_with(|| folder.to_owned());
                 match self.mounts(process, folder) {
-                    // It executes another program meanwhile, or ends.
+                    // The task executes another program meanwhile, or ends.
                     Err(error) if is_denied(&error) => self.read_mounts(process, folder)?,
                     read => read?,
                 }
@@ -187,8 +189,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Which namespaces the tasks are in that do not say so: everybody may see the files in
-    /// `/proc/PID/net`, which have other inode numbers in each network namespace.
+    /// Finds the network namespaces of tasks that hide them. Every process may see the files in
+    /// `/proc/PID/net`, and their inode numbers differ in each network namespace.
     fn secretive_tasks(&mut self) {
         let mut known = HashMap::new();
         for (process, thread, folder) in mem::take(&mut self.secretive) {

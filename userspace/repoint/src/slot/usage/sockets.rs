@@ -19,7 +19,8 @@ const FREEING: Duration = Duration::from_millis(300);
 const CLOSING: Duration = Duration::from_millis(50);
 /// Connections that are ended at a time: so many are kept in memory.
 const AT_ONCE: usize = 1024;
-/// How long ending connections may take: some 30,000, as many as one address has to another's port.
+/// How long ending connections may take. It is enough for some 30,000, as many as one address has to a
+/// port of another.
 const ENDING: Duration = Duration::from_millis(250);
 
 /// Why sockets cannot be counted.
@@ -50,10 +51,10 @@ struct Counts {
     time_wait: u32,
 }
 
-/// Ends TCP connections that no process has any more, and returns what is left then, if anything.
+/// Ends TCP connections without an owner; returns what is left, if anything.
 ///
-/// The proof that nobody can send from here: `used` counts every socket of whatever family, from
-/// its making to its freeing (`sock_inuse_add`).
+/// The kernel's count proves that nothing can send from the namespace: `used` counts every socket of
+/// every family, from its making to its freeing (`sock_inuse_add`).
 pub(in crate::slot) fn close_ownerless() -> Result<Option<User>, SocketsError> {
     let counts = Counts::read()?;
     if counts.within(0) {
@@ -67,7 +68,8 @@ pub(in crate::slot) fn close_ownerless() -> Result<Option<User>, SocketsError> {
     Ok(Counts::read()?.gone(1)?.user(!destroyed))
 }
 
-/// Ends all connections, some at a time, unless one has an owner. False: this kernel cannot.
+/// Ends all connections, some at a time, unless one has an owner. Returns false if this kernel cannot end
+/// connections.
 fn destroy_ownerless(socket: &mut UntypedSocket) -> Result<bool, NetlinkError> {
     let deadline = Instant::now() + ENDING;
     let Some(mut connections) = ownerless(socket, usize::MAX, deadline)? else { return Ok(true) };
@@ -79,14 +81,15 @@ fn destroy_ownerless(socket: &mut UntypedSocket) -> Result<bool, NetlinkError> {
         if is_all || Instant::now() >= deadline {
             break;
         }
-        // That none has an owner is known by now.
+        // The first listing showed that no connection has an owner.
         connections = ownerless(socket, AT_ONCE, deadline)?.unwrap_or_default();
     }
     Ok(true)
 }
 
-/// Some connections; none if one has an owner, among the first `looked_at`, or if that is not known by
-/// the deadline. Connections that a listener has not accepted yet have no owner either, but go with it.
+/// Some connections; none if one of the first `looked_at` has an owner. The result is also none if the
+/// listing does not show that by the deadline. Connections that a listener has not accepted yet have no
+/// owner either, but go with the listener.
 fn ownerless(
     socket: &mut UntypedSocket,
     looked_at: usize,
@@ -152,9 +155,8 @@ impl Counts {
         self.used <= own && self.listed <= own && self.time_wait == 0
     }
 
-    /// Waits for sockets that are being closed: the kernel frees those of netlink and of packets a
-    /// grace period later, and a process that is being started has a copy of each of ours for a
-    /// moment.
+    /// Waits for sockets that are being closed. The kernel frees netlink and packet sockets a grace
+    /// period later, and a process that is being started has a copy of each of our sockets for a moment.
     fn gone(mut self, own: u32) -> Result<Left, SocketsError> {
         let start = Instant::now();
         while !self.within(own) {

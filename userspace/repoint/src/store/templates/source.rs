@@ -1,4 +1,4 @@
-//! Where a template comes from, and so who may use it.
+//! The source of a template, which decides which containers may use it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::{
     template::{Operation, Template},
 };
 
-/// Whose containers a template was made from.
+/// The owner of the container that a template was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TemplateOwner {
     /// The container's tenant.
@@ -27,19 +27,19 @@ impl fmt::Display for TemplateOwner {
     }
 }
 
-/// Where a template comes from, and so who may use it.
+/// The source of a template, which decides which containers may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateSource {
     /// An operator: a network's configuration, an import, or a confirmation. All may use it.
     Confirmed,
-    /// A container: what it set is text that an attacker may have written.
+    /// A container, whose settings an attacker may have written.
     Container(Box<Captured>),
 }
 
 /// A container that a template was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Captured {
-    /// Whose it was.
+    /// The container's tenant and function.
     pub owner: TemplateOwner,
     /// Its network; none where an older build stored the template.
     pub network: Option<NetworkName>,
@@ -48,7 +48,7 @@ pub struct Captured {
 }
 
 impl TemplateSource {
-    /// Whose containers alone may use the template; none: all may.
+    /// The owner whose containers alone may use the template; none: all may.
     #[must_use]
     pub fn owner(&self) -> Option<&TemplateOwner> {
         match self {
@@ -57,8 +57,10 @@ impl TemplateSource {
         }
     }
 
-    /// That of a template which an older build stored without it. REPLICATE adds what a container set
-    /// behind what the configuration makes, and names the network in the origin.
+    /// The source of a template that an older build stored without one.
+    ///
+    /// REPLICATE appends a container's settings to the operations of the configuration, and names the
+    /// network in the origin.
     pub(super) fn of_older_build(template: &Template) -> Self {
         let rest = template.operations.iter();
         let mut rest =

@@ -122,7 +122,7 @@ fn records_of_an_unknown_version_are_named_and_can_be_deleted() {
         "{error}"
     );
     assert!(templates.delete(&name("newer")).unwrap());
-    // One that cannot be read can be replaced as well.
+    // A template that cannot be read can be replaced as well.
     assert_eq!(
         templates.put(&name("newest"), &template(1300), &CONFIRMED, 2).unwrap(),
         Put::Changed
@@ -173,7 +173,7 @@ fn threads_that_store_the_same_agree_on_who_was_first() {
     assert_eq!(puts.iter().filter(|put| **put == Put::Unchanged).count(), 7, "{puts:?}");
 }
 
-/// Stores some templates of its own and one that all processes store.
+/// Stores templates of this process, and a template that all processes store.
 fn store_some(templates: &Templates, process: &str) {
     for number in 0..EACH {
         let own = name(&format!("{process}-{number}"));
@@ -275,7 +275,7 @@ fn what_is_confirmed_is_what_was_shown() {
     assert_eq!(templates.confirm(&resize, shown).unwrap(), Some(true));
 }
 
-/// A record of the version before.
+/// A record of the previous version.
 fn older(template: &Template) -> Vec<u8> {
     let mut encoder = Encoder::new(WITHOUT_SOURCE);
     let (digest, json) = (template.digest().unwrap(), template.to_json().unwrap());

@@ -9,7 +9,7 @@ use crate::{model::SlotId, slot::Compared, store::SlotState};
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     let Some(entries) = &view.seen.entries else { return };
-    // Whose they are is unknown where a slot's record cannot be read.
+    // Entries cannot be assigned to slots while a slot's record cannot be read.
     if !view.seen.records.damaged.is_empty() {
         return;
     }
@@ -40,7 +40,7 @@ fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding
         None if view.foreign.contains_key(&ifindex) || view.is_lost(ifindex) => return None,
         None => "its slot is not on record",
         Some(slot) if view.seen.records.fresh.contains(&slot.id) => return None,
-        // What it is to be is not on record yet, or no more.
+        // The record does not have the slot's entries yet, or no longer.
         Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Deleting) => {
             return None;
         }

@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     findings.extend(view.seen.links.iter().filter_map(|link| compare_link(view, link)));
     let Namespaces::Kept(kept) = &view.seen.namespaces else { return };
-    // Where a container uses one, the finding is its interface, which goes first.
+    // If a container uses the namespace, the finding is its interface, which goes first.
     let is_stray =
         |slot: &&SlotId| !view.is_on_record(**slot) && !view.seen.lost.contains_key(slot);
     findings.extend(kept.slots.keys().filter(is_stray).map(|slot| {
@@ -31,7 +31,7 @@ fn compare_link(view: &View<'_>, link: &LinkInfo) -> Option<Finding> {
     let foreign =
         |why: &str| Some(of_node(Kind::Link, &link.name, why, Remedy::Leave, When::Again));
     match (named, Alias::read(&link.alias)) {
-        // What it is like is compared with the slot's record.
+        // Another check compares the interface with the slot's record.
         (Some(slot), _) if view.is_on_record(slot) => None,
         (Some(slot), Some(alias)) if slot == alias.slot && in_group => {
             let is_foreign = view.foreign.contains_key(&link.ifindex);

@@ -26,14 +26,14 @@ use crate::{
 /// How patient a sweep is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// How long a slot may be on its way before the process that moves it is taken for killed.
+    /// How long a slot may be on its way before its process counts as killed.
     pub grace: Duration,
     /// How long a slot waits for the DEL or GC that is due to it.
     pub abandoned: Duration,
 }
 
 impl Patience {
-    /// One that gives slots on their way this time, and those that wait for DEL ten times as much.
+    /// Patience of `grace` for slots on their way, and ten times that for slots that wait for DEL.
     #[must_use]
     pub const fn new(grace: Duration) -> Self {
         Self { grace, abandoned: grace.saturating_mul(10) }
@@ -53,7 +53,7 @@ pub(super) use slots::identity;
 #[must_use]
 pub fn compare(seen: &Observation, patience: &Patience) -> Vec<Finding> {
     if let Some(finding) = records::other_boot(seen) {
-        // All on record ended with that boot. What is there beside is seen when that is forgotten.
+        // All recorded slots ended with that boot. Once they are forgotten, the next look finds the rest.
         return vec![finding];
     }
     let view = View::new(seen, patience);
@@ -75,9 +75,10 @@ struct View<'a> {
     patience: &'a Patience,
     slots: HashMap<SlotId, &'a Slot>,
     links: HashMap<&'a str, &'a LinkInfo>,
-    /// The slot to which the database assigns each address. If two slots list it, the one that may keep it.
+    /// The slot to which the database assigns each address. If two slots list an address, this is
+    /// the slot that may keep it.
     owners: HashMap<IpAddr, SlotId>,
-    /// All who have an address.
+    /// All addresses that slots' records list.
     holders: HashSet<IpAddr>,
     /// Interfaces of slots that are on record in another database.
     foreign: HashMap<u32, &'a LinkInfo>,
@@ -104,12 +105,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether a slot is on record, be it that its record cannot be read.
+    /// Whether a slot is on record, with a readable record or not.
     fn is_on_record(&self, slot: SlotId) -> bool {
         self.slots.contains_key(&slot) || self.seen.records.damaged.contains(&slot)
     }
 
-    /// Whether an interface is masqueraded of a slot that another database has, or a lost one had.
+    /// Whether an interface of another database's slot, or of a lost one, is masqueraded.
     fn masquerades_for_others(&self) -> bool {
         let mut others = self.foreign.values().chain(self.lost.values());
         others.any(|link| link.group == GROUP_MASQUERADED)
@@ -130,7 +131,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// An interface that says that it is of another database's slot.
+/// The interface, if its alias names a slot of another database.
 fn foreign<'a>(seen: &Observation, link: &'a LinkInfo) -> Option<(u32, &'a LinkInfo)> {
     let alias = Alias::read(&link.alias)?;
     let named = link.name == alias.slot.host_ifname();

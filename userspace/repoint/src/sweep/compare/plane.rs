@@ -38,7 +38,7 @@ fn masquerade(view: &View<'_>, findings: &mut Vec<Finding>) {
     let needed = slots.any(|slot| slot.masquerade && slot.state() != SlotState::Deleting);
     let (why, remedy) = match (needed, view.seen.masquerades) {
         (true, false) => ("a slot needs it, and it is gone", Remedy::AddRule),
-        // A slot whose record cannot be read may need it, or one of another database.
+        // A slot with an unreadable record, or a slot of another database, may need it.
         (false, true) if view.seen.records.damaged.is_empty() && !view.masquerades_for_others() => {
             ("no slot needs it", Remedy::RemoveRule)
         }

@@ -9,8 +9,8 @@ use crate::{
     sweep::observe::Observation,
 };
 
-/// The attachments of a network that the runtime does not list among those that are valid. Slots that
-/// wait are no attachments, and what is of another network is none of this one's business.
+/// The attachments of a network that the runtime's list of valid attachments lacks. Slots that wait
+/// are not attachments, and attachments of other networks are ignored.
 #[must_use]
 #[expect(clippy::implicit_hasher, reason = "the configuration's set is of the standard hasher")]
 pub fn unlisted(
@@ -66,7 +66,7 @@ fn index(fault: &IndexFault) -> Finding {
     of_node(Kind::Index, name, why, Remedy::RepairIndex(fault.clone()), When::Now)
 }
 
-/// An attachment whose slot is gone or another's.
+/// An attachment whose slot is gone or has another container.
 fn attachment(view: &View<'_>, id: &AttachmentId, slot: SlotId) -> Option<Finding> {
     let why = match view.slots.get(&slot) {
         Some(found) if found.has(id) => return None,
@@ -80,7 +80,7 @@ fn attachment(view: &View<'_>, id: &AttachmentId, slot: SlotId) -> Option<Findin
     Some(Finding { kind, name, why, remedy, when: When::Now, network })
 }
 
-/// A slot with a container of which the attachment is not on record, or leads elsewhere.
+/// A slot with a container whose attachment is not on record, or names another slot.
 fn slots_attachment(
     view: &View<'_>,
     slot: &Slot,
@@ -98,7 +98,8 @@ fn slots_attachment(
             let why = format!("nothing is recorded of {id}, which has it");
             Some(of_slot(slot, kind, why, Remedy::RecordAttachment(version(slot)), When::Now))
         }
-        // If that one has it not, the attachment is reported, and this slot's turn comes then.
+        // If the other slot does not have it either, the attachment is reported now, and this slot
+        // by a later look.
         Some(other) if view.slots.get(&other).is_some_and(|other| other.has(id)) => {
             let why = format!("{id} has it, and slot {other} as well");
             Some(super::slots::useless(view, slot, kind, why, When::Seen(view.patience.grace)))
@@ -107,7 +108,7 @@ fn slots_attachment(
     }
 }
 
-/// An address whose slot is gone or has it not.
+/// A recorded address whose slot is gone, or does not list it.
 fn address_record(view: &View<'_>, address: std::net::IpAddr, slot: SlotId) -> Option<Finding> {
     let remedy = Remedy::ForgetAddress(address, slot);
     let (kind, name) = (Kind::Address, address.to_string());
@@ -126,7 +127,7 @@ fn address_record(view: &View<'_>, address: std::net::IpAddr, slot: SlotId) -> O
     }
 }
 
-/// An address of a slot that is not recorded to be its, or to be another's.
+/// A slot's address that is not on record, or is recorded for another slot.
 fn slots_address(view: &View<'_>, slot: &Slot, address: std::net::IpAddr) -> Option<Finding> {
     let owner = view.owners.get(&address).copied();
     let finding = |why: String, remedy, when| {

@@ -25,8 +25,8 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
         }
         Compared::Own(parts) => {
             let lacks_programs = parts.iter().any(|part| matches!(part, Part::Programs(_)));
-            // One that waits must not look whole before it is: an ADD takes its entries in the maps for
-            // proof that its programs look there. They are the next look's.
+            // A waiting slot must not look whole before it is: ADD takes its map entries as proof
+            // that its programs use these maps. The next look handles the entries.
             if !lacks_programs || slot.state() == SlotState::Active {
                 findings.extend(entries(view, slot));
             }
@@ -64,8 +64,8 @@ fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     }
 }
 
-/// Says that a slot with a container is of no use, and is to be deleted, unless it is in use,
-/// or another plugin has given it its addresses, which only DEL and GC can give back.
+/// The finding of a useless slot with a container. The slot is to be deleted, unless it is in use,
+/// or an IPAM plugin gave its addresses: only DEL and GC can release those.
 pub(super) fn useless(
     view: &View<'_>,
     slot: &Slot,
@@ -89,7 +89,7 @@ fn abandoned(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     if slot.state() != SlotState::Active || !view.seen.off_path.contains(&slot.id) {
         return None;
     }
-    // While a process is inside, it is not: runtimes may unmount the path first.
+    // A slot with a process inside is not abandoned: runtimes may unmount the path first.
     if slot.netns.is_some_and(|own| view.seen.used.contains_key(&own)) {
         return None;
     }
@@ -132,7 +132,7 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     Some(of_slot(slot, Kind::SlotNamespace, why, remedy, When::Again))
 }
 
-/// What the maps say of a slot that they should not.
+/// A slot's map entries that differ from its record.
 fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     let entries = view.seen.entries.as_ref()?;
     let identity = identity(slot);
@@ -151,7 +151,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
             why = Some(reported(slot, &format!("address {address}"), found));
         }
     }
-    // A DEL that was killed leaves it so, and is mostly sent again.
+    // A killed DEL leaves a slot in use without traffic, and the runtime mostly sends it again.
     let mut identities =
         endpoints.iter().filter_map(|(_, found)| found.map(|found| found.identity)).chain(found);
     let parked = slot.state() == SlotState::Active && identities.any(|found| found == 0);
@@ -159,7 +159,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     Some(of_slot(slot, Kind::Entries, why?, Remedy::Point(version(slot)), when))
 }
 
-/// Whether no other slot has an address on record: one that is another's has a finding of its own.
+/// Whether no other slot has the address on record. An address of another slot has a finding of its own.
 fn is_owner(view: &View<'_>, slot: &Slot, address: &IpAddr) -> bool {
     view.owners.get(address).is_none_or(|owner| *owner == slot.id)
 }
@@ -169,7 +169,7 @@ pub(in crate::sweep) fn identity(slot: &Slot) -> Identity {
     if slot.state() == SlotState::Active { slot.identity } else { Identity::PARKED }
 }
 
-/// What is wrong with an entry that is not as it should be, or not there.
+/// Describes a map entry that is wrong or missing.
 fn reported(slot: &Slot, what: &str, found: Option<u32>) -> String {
     let (state, expected) = (slot.state(), identity(slot).0);
     match found {
@@ -185,10 +185,10 @@ fn reported(slot: &Slot, what: &str, found: Option<u32>) -> String {
     }
 }
 
-/// What of a slot's half on the node is not as it was built: programs are attached together with those
-/// of other slots.
+/// Findings about a slot's half on the node. The programs have a finding of their own, because a
+/// repair attaches them for many slots together.
 ///
-/// The way to an address that is another slot's on record leads to that slot.
+/// An address that is recorded for another slot is left out: its route leads to that slot.
 fn half(view: &View<'_>, slot: &Slot, parts: Vec<Part>) -> impl Iterator<Item = Finding> {
     let is_program = |part: &Part| matches!(part, Part::Programs(_));
     let is_own = |part: &Part| match part {

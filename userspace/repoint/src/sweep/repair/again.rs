@@ -1,5 +1,5 @@
-//! Looking once more at slots that are to be deleted: between the look that has found them useless and
-//! this, an interface may have come back, or a process have entered the namespace.
+//! Checks slots once more before they are deleted. Since the look that found them useless, an
+//! interface may have come back, or a process may have entered the namespace.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Which of some slots are still as they are to be deleted for.
+/// Whether the reason to delete each slot still holds.
 pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, NodeError> {
     let slots = node.store.read(|transaction| {
         let on_record = batch.iter().map(|finding| on_record(transaction, finding));
@@ -44,7 +44,7 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Node
     still.collect()
 }
 
-/// The slot, if its record is as it was seen, and so are those of others that are evidence against it.
+/// The slot, if its record is unchanged, and so are the records of other slots that speak against it.
 fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, StoreError> {
     let Remedy::Delete(seen) = &finding.remedy else { return Ok(None) };
     let Some(slot) = unchanged(transaction, seen)? else { return Ok(None) };
@@ -57,7 +57,7 @@ fn on_record(transaction: &Read<'_>, finding: &Finding) -> Result<Option<Slot>, 
     Ok(others.then_some(slot))
 }
 
-/// What is kept of namespaces, where that is asked for.
+/// The namespaces in the store, if a finding needs them.
 fn kept(node: &Node, batch: &[Finding], in_use: &[&Slot]) -> Result<Kept, NodeError> {
     let asked =
         !in_use.is_empty() || batch.iter().any(|finding| finding.kind == Kind::SlotNamespace);

@@ -1,9 +1,9 @@
 //! Map entries.
 //!
-//! They are written and removed while nobody can write to the database: a slot that is not in use at
-//! that moment cannot come into use before the entry is written, and the process that uses it then writes
-//! after. Some system calls of 2 µs each are the price, and the one exception to the rule that a
-//! transaction makes none.
+//! The repair writes and removes entries while no process can write to the database. A slot that is
+//! not in use at that moment cannot come into use before the entry is written, and the process that
+//! uses it then writes after the repair. The price is some system calls of 2 µs each, and the one
+//! exception to the rule that a transaction makes none.
 
 use std::net::IpAddr;
 

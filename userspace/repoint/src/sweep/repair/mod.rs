@@ -1,5 +1,5 @@
-//! Putting findings right: by kind, many of a kind together, each looked at again before it is
-//! touched. What was claimed meanwhile is left alone.
+//! Repairs findings by kind, many of a kind together. Each is checked again before its repair. A
+//! slot that was claimed meanwhile is left alone.
 
 mod again;
 mod maps;
@@ -19,15 +19,15 @@ use crate::{
     threads,
 };
 
-/// Findings that are repaired in one transaction: nobody else waits for longer than a few ms.
+/// Findings repaired in one transaction. Other writers wait for a few ms at most.
 const BATCH: usize = 64;
 
 /// What became of a finding.
 #[derive(Debug)]
 pub enum RepairOutcome {
-    /// It was repaired, so.
+    /// It was repaired, as described.
     Done(String),
-    /// It was not so any more.
+    /// It no longer held.
     Gone,
     /// It could not be repaired.
     Failed(NodeError),
@@ -49,7 +49,7 @@ pub(super) struct Repairs<'a> {
 }
 
 impl<'a> Repairs<'a> {
-    /// Waits for others that sweep, for as long as `patience`.
+    /// Waits for another sweep to end, for up to `patience`.
     pub(super) fn begin(node: &'a Node, patience: Duration) -> Result<Self, NodeError> {
         let lock = Lock::exclusive(&node.directories.run.join("sweep.lock"), patience);
         let lock = lock.map_err(NodeError::Sweeping)?;
@@ -57,10 +57,10 @@ impl<'a> Repairs<'a> {
         Ok(Self { node, _lock: lock })
     }
 
-    /// Forgets texts of templates, and fingerprints, that no slot and no pool names any more: on a healthy
-    /// node, too, where templates are replaced.
+    /// Forgets template texts and fingerprints that no slot and no pool names any more. A healthy
+    /// node has some, too, where templates are replaced.
     pub(super) fn prune(&self, seen: &Survey) -> Result<(), NodeError> {
-        // What cannot be read may name any of them.
+        // A record that cannot be read may name any of them.
         if !seen.unreadable.is_empty() {
             return Ok(());
         }
@@ -71,8 +71,8 @@ impl<'a> Repairs<'a> {
         Ok(())
     }
 
-    /// Repairs findings: what others stand on comes first. On a thread of its own, since it goes
-    /// in and out of namespaces.
+    /// Repairs findings, in the order in which they depend on each other. The repair has a thread
+    /// of its own, because it enters and leaves namespaces.
     pub(super) fn repair_due(&self, due: &[Finding]) -> Outcomes {
         if due.is_empty() {
             return Vec::new();
@@ -181,7 +181,7 @@ fn repair_due(node: &Node, mut due: Vec<Finding>) -> Outcomes {
     outcomes
 }
 
-/// Repairs findings one by one. `work` says what was done; nothing, where it was not needed.
+/// Repairs findings one by one. `work` returns what it did; none if no repair was needed.
 fn each(
     due: Vec<Finding>,
     work: impl Fn(&Remedy) -> Result<Option<String>, NodeError>,
@@ -198,8 +198,8 @@ fn each(
     due.into_iter().map(reported).collect()
 }
 
-/// What becomes of findings that were to be repaired together: the first has the error, and all are
-/// tried again by the next sweep.
+/// Outcomes of findings whose common repair failed. The first has the error, and the next sweep
+/// tries all of them again.
 fn failed(due: &[Finding], error: impl Into<NodeError>) -> Outcomes {
     let mut error = Some(error.into());
     let mut outcome = || error.take().map_or(RepairOutcome::Waits, RepairOutcome::Failed);
@@ -211,7 +211,7 @@ fn done(remedy: &Remedy) -> RepairOutcome {
     RepairOutcome::Done(remedy.words().to_owned())
 }
 
-/// Whether a file is there to be removed.
+/// Removes a file; none if it is already gone.
 fn remove(path: &Path) -> Result<Option<String>, NodeError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(Some("removed the file".to_owned())),

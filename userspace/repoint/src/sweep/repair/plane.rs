@@ -27,7 +27,8 @@ pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeE
     Ok(Some("removed the folder".to_owned()))
 }
 
-/// Attaches the pinned programs to slots' interfaces, in the place of others: no packet meets none.
+/// Replaces the programs on slots' interfaces by the pinned ones. No packet passes without a
+/// program meanwhile.
 pub(super) fn attach(node: &Node, due: Vec<Finding>) -> Outcomes {
     let programs = Datapath::open_existing(&node.directories.bpf);
     let (programs, mut socket) = match (programs, RouteSocket::open()) {
@@ -124,7 +125,7 @@ fn restore_some(node: &Node, batch: &[Finding]) -> Result<Outcomes, NodeError> {
     Ok(outcomes)
 }
 
-/// What slots need of the node. The rule is looked for again, under a lock.
+/// Restores what slots need of the node. The masquerade rule is checked again, under a lock.
 pub(super) fn node(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {
     let run = &node.directories.run;
     if let Remedy::SwitchOn(family) = remedy {
@@ -144,7 +145,7 @@ pub(super) fn file(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeE
         let used = node.store.read(|transaction| transaction.any_slot(has))?;
         return if used { Ok(None) } else { remove(path) };
     }
-    // An agent has its lock before it makes its socket.
+    // An agent takes its lock before it makes its socket.
     let path = node.directories.run.join("agent.lock");
     let lock = private::file(File::options().create(true).append(true), &path)?;
     let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else {

@@ -22,7 +22,7 @@ pub(super) fn is_of_records(remedy: &Remedy) -> bool {
 }
 
 pub(super) fn repair_due(node: &Node, mut due: Vec<Finding>) -> Outcomes {
-    // What is to be recorded may stand where something is to be forgotten first.
+    // A record to be written may need the place of one to be forgotten, so those go first.
     due.sort_by_key(|finding| {
         matches!(finding.remedy, Remedy::RecordAttachment(_) | Remedy::RecordAddress(..))
     });
@@ -41,7 +41,7 @@ pub(super) fn repair_due(node: &Node, mut due: Vec<Finding>) -> Outcomes {
                     )
                 }));
             }
-            // One that cannot be repaired does not keep the others from it.
+            // Repairs the findings one by one: one that cannot be repaired does not stop the others.
             Err(_) => {
                 outcomes
                     .extend(batch.iter().map(|finding| (finding.clone(), alone(node, finding))));
@@ -59,7 +59,7 @@ fn alone(node: &Node, finding: &Finding) -> RepairOutcome {
     }
 }
 
-/// Puts one record right; says whether it had to be.
+/// Repairs one record; returns whether it needed that.
 fn repair(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreError> {
     match remedy {
         Remedy::RepairIndex(fault) => transaction.repair_index(fault).map(|()| true),
@@ -92,7 +92,8 @@ fn repair(transaction: &mut Write<'_>, remedy: &Remedy) -> Result<bool, StoreErr
     }
 }
 
-/// Records the boot in a database that was made before boots were recorded: it is taken for this one's.
+/// Records the boot in a database that was made before boots were recorded. Such a database counts
+/// as of this boot.
 pub(super) fn record_boot(node: &Node) -> Result<(), StoreError> {
     match boot_id() {
         Some(boot) if node.store.read(|transaction| transaction.boot())?.is_none() => {

@@ -55,7 +55,7 @@ fn delete(node: &Node, batch: &[Finding]) -> Outcomes {
             Some(slot) if !slot.owns_netns => {
                 remove(node, slot).map_or_else(RepairOutcome::Failed, |()| done(&finding.remedy))
             }
-            // The first that is on record still has the error.
+            // The first slot that is still on record has the error.
             Some(slot) if is_kept(slot) => {
                 failure.take().map_or(RepairOutcome::Waits, RepairOutcome::Failed)
             }
@@ -64,13 +64,13 @@ fn delete(node: &Node, batch: &[Finding]) -> Outcomes {
         outcomes.push((finding.clone(), outcome));
     }
     if others.iter().any(|slot| slot.masquerade) {
-        // One that stays is found by the next look.
+        // The next look finds a rule that stays.
         drop(release_masquerade(&node.directories.run, &node.store));
     }
     outcomes
 }
 
-/// Marks slots as being deleted that are as they were seen, if the reason still holds.
+/// Marks unchanged slots as being deleted, if the reason still holds.
 fn mark_deleting(
     node: &Node,
     batch: &[Finding],
@@ -175,7 +175,7 @@ fn is_stray(
     }
 }
 
-/// Lets go of namespaces that are kept for slots that are not on record.
+/// Releases namespaces in the store whose slots are not on record.
 pub(super) fn release_namespaces(node: &Node, due: Vec<Finding>) -> Outcomes {
     super::each(due, |remedy| {
         let Remedy::ReleaseNamespace(slot) = remedy else { return Ok(None) };

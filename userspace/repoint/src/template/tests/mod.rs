@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The operations that no template is without, and the gateway.
+/// The operations that every template has, and the gateway.
 fn least() -> Vec<Value> {
     vec![
         json!({"operation": "createLink"}),
@@ -20,7 +20,7 @@ fn text(operations: &[Value]) -> String {
     json!({"version": 1, "origin": "test", "operations": operations}).to_string()
 }
 
-/// Why the least template is refused with these operations behind it.
+/// The error of the least template with these operations appended.
 fn refused(operations: &[Value]) -> String {
     let all: Vec<_> = least().into_iter().chain(operations.iter().cloned()).collect();
     Template::from_json(&text(&all)).unwrap_err().to_string()

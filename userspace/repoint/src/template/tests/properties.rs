@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Addresses that templates speak of: 192.168.0.0/16 and `fd00:a8::/32`, in which no node's are.
+/// Addresses that templates name: 192.168.0.0/16 and `fd00:a8::/32`, which no node uses.
 fn common_address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         (0_u8..=255, 1_u8..=254).prop_map(|(c, d)| Ipv4Addr::new(192, 168, c, d).into()),
@@ -59,7 +59,7 @@ fn target_and_way() -> impl Strategy<Value = (RouteTarget, RouteVia)> {
     })
 }
 
-/// Operations of which any number may stand behind those that are always there.
+/// Operations of which any number may follow the operations that are always there.
 fn more() -> impl Strategy<Value = Operation> {
     let mac = any::<[u8; 5]>().prop_map(|rest| {
         let mut octets = [2; 6];
@@ -110,7 +110,7 @@ prop_compose! {
     }
 }
 
-/// What a node of this number may have: its own subnets, and MTUs that no other has.
+/// The context of a node, with subnets and MTUs that no other node has.
 fn node(number: u8) -> impl Strategy<Value = NodeContext> {
     let v4 = (any::<u8>(), 1_u8..=254, 16_u8..=32).prop_map(move |(c, d, length)| {
         IpNet::new(Ipv4Addr::new(10, number, c, d).into(), length).unwrap()

@@ -11,7 +11,7 @@ fn whatever_is_wrong_is_found_and_nothing_else() {
     }
 }
 
-/// What is done at once was read in one transaction, or ended with a boot.
+/// Only findings that were read in one transaction, or ended with a boot, are repaired at once.
 #[test]
 fn what_may_come_or_go_is_due_only_when_it_is_seen_again() {
     for (what, kind, change, _) in WRONG {
@@ -26,7 +26,7 @@ fn what_may_come_or_go_is_due_only_when_it_is_seen_again() {
     }
 }
 
-/// Its map entries are of one moment, and its record of another.
+/// The slot's map entries and its record were read at different moments.
 #[test]
 fn nothing_is_concluded_of_a_slot_that_changed_while_the_node_was_looked_at() {
     let mut seen = node(at_work());
@@ -37,7 +37,7 @@ fn nothing_is_concluded_of_a_slot_that_changed_while_the_node_was_looked_at() {
     assert_eq!(found(&seen), []);
 }
 
-/// A slot that was used in between is another matter, though it looks alike.
+/// A slot that was used between two looks is a new finding, though it looks alike.
 #[test]
 fn what_changed_between_two_looks_was_not_seen_twice() {
     let mut seen = node(at_work());
@@ -98,7 +98,7 @@ fn what_is_not_ours_to_put_right_is_left() {
     }
 }
 
-/// A DEL that was killed leaves it so, and is mostly sent again.
+/// A killed DEL leaves a slot in use without traffic, and the runtime mostly sends it again.
 #[test]
 fn a_slot_in_use_without_traffic_has_time() {
     let mut seen = node(at_work());
@@ -110,7 +110,7 @@ fn a_slot_in_use_without_traffic_has_time() {
     assert_eq!((later(59), later(60)), (Readiness::Waits, Readiness::Due));
 }
 
-/// DEL or GC is due to it, and has its time to come.
+/// The slot waits for its DEL or GC.
 #[test]
 fn a_slot_whose_container_is_gone_has_time() {
     let mut seen = node(at_work());
@@ -130,7 +130,7 @@ fn a_slot_whose_container_is_gone_has_time() {
     // A process is in the namespace: a runtime may unmount the path first.
     seen.used.insert(seen.records.slots[0].netns.unwrap(), "process 1 is inside".to_owned());
     assert!(found(&seen).iter().all(|one| one.kind != Kind::Abandoned));
-    // Another plugin has to get its addresses back.
+    // The IPAM plugin must get its addresses back.
     seen.records.slots[1].ipam = Some("host-local".parse().unwrap());
     let findings = found(&seen);
     assert!(findings.iter().all(|one| one.remedy == Remedy::Leave), "{findings:?}");
@@ -147,7 +147,7 @@ fn an_add_that_was_killed_waits_for_its_del_and_for_who_is_inside() {
     assert_eq!(found(&seen)[0].remedy, Remedy::Leave);
 }
 
-/// Whose they are is not known where a slot's record cannot be read.
+/// Map entries cannot be assigned to slots while a slot's record cannot be read.
 #[test]
 fn nothing_of_a_damaged_record_is_touched() {
     let mut seen = node(at_work());
@@ -213,14 +213,14 @@ fn slots_of_another_run_dir_are_reported_and_left() {
     assert_eq!(findings.len(), links, "{findings:#?}");
     let is_reported = |one: &Finding| one.kind == Kind::Link && one.remedy == Remedy::Leave;
     assert!(findings.iter().all(is_reported), "{findings:#?}");
-    // When they are gone, their entries are nobody's.
+    // Once the interfaces are gone, the entries belong to no slot.
     seen.links.truncate(1);
     let entries = seen.entries.as_ref().unwrap();
     let left = entries.endpoints.len() + entries.interfaces.len();
     assert_eq!(due(&seen).len(), left + 1, "{:#?}", due(&seen));
 }
 
-/// Who is in a namespace without its interface may get another: DEL ends it.
+/// A process in a namespace without its interface may get another one, so only DEL ends the slot.
 #[test]
 fn a_slot_in_use_whose_interface_is_gone_is_left_to_who_is_inside() {
     let patience = Patience { abandoned: Duration::ZERO, ..Patience::default() };

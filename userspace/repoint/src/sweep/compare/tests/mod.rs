@@ -1,4 +1,4 @@
-//! A node that is made up: what is healthy is no finding, and each thing that is wrong is one.
+//! A made-up node: a healthy one has no findings, and each fault is one finding.
 
 mod behaviour;
 mod properties;

@@ -25,8 +25,7 @@ proptest! {
         let mut expected = Vec::new();
         for index in which {
             let (_, kind, change, remedy) = WRONG[index];
-            // Of a data plane or an interface that is gone nothing more can be reported, and what is
-            // wrong of one slot is reported once by kind.
+            // A missing data plane or interface hides further findings, and a slot has one finding of a kind.
             if !matches!(kind, Kind::Pin | Kind::SlotLink) && expected.iter().all(|(other, _)| *other != kind) {
                 change(&mut seen);
                 expected.push((kind, remedy as Expected));
