@@ -22,10 +22,16 @@ pub enum Share {
     OneOf(u64, u64),
 }
 
+/// Whether everything is asked for.
+#[must_use]
+pub fn is_whole() -> bool {
+    env::var_os("REPOINT_WHOLE").is_some()
+}
+
 impl Share {
     /// Everything under `--whole`, or else one of `of` parts; prints which.
     pub fn drawn(of: u64) -> Result<Self> {
-        if env::var_os("REPOINT_WHOLE").is_some() {
+        if is_whole() {
             return Ok(Self::Whole);
         }
         let seed = match env::var(SEED) {

@@ -53,7 +53,7 @@ pub(crate) fn wait_for_traffic(container: &repoint_tests::Container<'_>) -> Resu
 /// The node's links, routes, neighbours and switches, for an error.
 fn ways() -> String {
     let lists = [
-        "ip -oneline link show group 29296",
+        "ip -oneline link",
         "ip route",
         "ip -6 route show table all",
         "ip neigh",

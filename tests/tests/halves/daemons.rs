@@ -15,7 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use repoint_tests::{Pooled, command, missing, node::OUTSIDE, traffic, wait, with_pool};
+use repoint_tests::{Pooled, command, missing, node::OUTSIDE, share, traffic, wait, with_pool};
 use serde_json::{Value, json};
 
 use super::{
@@ -194,11 +194,10 @@ fn unpacked(name: &str, program: &str) -> Option<PathBuf> {
 
 /// Whether everything is asked for; else the test is skipped, which this says.
 fn is_whole() -> bool {
-    let is_whole = env::var_os("REPOINT_WHOLE").is_some();
-    if !is_whole {
+    if !share::is_whole() {
         println!("skipped: it is a part of `cargo xtask test --whole`");
     }
-    is_whole
+    share::is_whole()
 }
 
 /// Containers come and go while a daemon is started again and again: each has traffic soon, and in the end

@@ -74,7 +74,7 @@ impl Housekeeping {
         log_failure("restore what slots need of the node", restore(node));
         failpoint::hit("controller:restored");
         log_failure("forget old connections", forget_old_connections(node, now()));
-        failpoint::hit("controller:rested");
+        failpoint::hit("controller:cooldowns");
         log_failure("look for lingering namespaces", end_lingering(node));
         failpoint::hit("controller:lingering");
     }

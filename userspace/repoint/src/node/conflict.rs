@@ -8,7 +8,7 @@ use crate::store::{Access, Slot, Transaction};
 pub(crate) fn prefer_conflict(node: &Node, slot: &Slot, met: NodeError) -> NodeError {
     let unchanged = node.store.read(|transaction| ensure_unchanged(transaction, slot));
     match unchanged {
-        Err(overtaken @ NodeError::Conflict { .. }) => overtaken,
+        Err(conflict @ NodeError::Conflict { .. }) => conflict,
         _ => met,
     }
 }

@@ -22,6 +22,6 @@ pub(crate) fn enable_traffic(
         ensure_unchanged(transaction, slot)?;
         Ok::<_, NodeError>(write_entries(slot, built.host_ifindex, identity, maps)?)
     })?;
-    failpoint::hit("build:published");
+    failpoint::hit("build:entries");
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(crate) struct BuildSpec<'a> {
     mtu: u32,
     masquerade: bool,
     /// The host netns of the slots.
-    home: NetnsInode,
+    host_netns: NetnsInode,
     /// The node's own addresses within the ranges.
     node: NodeAddresses,
 }
@@ -63,9 +63,9 @@ impl<'a> BuildSpec<'a> {
         if conf.ipam.gives_ipv6() {
             ensure_ipv6(conf, mtu)?;
         }
-        let home = Netns::current()?.inode();
+        let host_netns = Netns::current()?.inode();
         let node = node_addresses(&own.range_sets)?;
-        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, home, node })
+        Ok(Self { conf, pool, own, template, text, digest, mtu, masquerade, host_netns, node })
     }
 
     /// Whether its slots are masqueraded.
@@ -79,7 +79,7 @@ impl<'a> BuildSpec<'a> {
         transaction: &mut Write<'_>,
         netns: &Netns,
     ) -> Result<Slot, NodeError> {
-        transaction.record_host_netns(self.home)?;
+        transaction.record_host_netns(self.host_netns)?;
         let id = transaction.next_slot_id()?;
         let PoolId { network, ifname, template } = &self.pool.id;
         let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());

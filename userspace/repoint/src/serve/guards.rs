@@ -9,19 +9,19 @@ use crate::{
     node::{NodeError, Request},
 };
 
-/// The namespace that the runtime made, and our own.
+/// The namespace that the runtime made, and the host netns.
 #[derive(Debug)]
 pub(crate) struct ContainerNetns {
     pub(crate) own: Netns,
-    pub(crate) home: Netns,
+    pub(crate) host: Netns,
 }
 
 pub(crate) fn container_netns(
     request: &Request,
 ) -> Result<(&NetnsPath, ContainerNetns), NodeError> {
     let path = request.netns.as_ref().ok_or(NodeError::NoNetns)?;
-    let netns = ContainerNetns { own: Netns::open(path)?, home: Netns::current()? };
-    if netns.own.inode() == netns.home.inode() {
+    let netns = ContainerNetns { own: Netns::open(path)?, host: Netns::current()? };
+    if netns.own.inode() == netns.host.inode() {
         return Err(NodeError::OwnNetns { path: path.to_string() });
     }
     Ok((path, netns))
@@ -51,7 +51,7 @@ pub(crate) fn guard(
     let Some(mount_point) = guard::mount_point(path.as_path()).map_err(look)? else {
         return Ok(Err(Decline::ProcessInside));
     };
-    if !guard::have_same_owner(&netns.own, &netns.home).map_err(look)? {
+    if !guard::have_same_owner(&netns.own, &netns.host).map_err(look)? {
         return Ok(Err(Decline::UserNamespace));
     }
     let netns_store = match NetnsStore::open_own(&request.conf.directories.run) {
@@ -61,7 +61,7 @@ pub(crate) fn guard(
         found => found?,
     };
     let check = request.conf.pool_conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
-    let found = netns.own.run_from(&netns.home, || {
+    let found = netns.own.run_from(&netns.host, || {
         let sysctls = check.then(guard::sysctls).transpose()?;
         Ok((guard::holds_interfaces()?, sysctls))
     })?;

@@ -56,7 +56,7 @@ pub(super) struct Reclaim<'a> {
 
 impl<'a> Reclaim<'a> {
     /// For a container of a network.
-    pub(crate) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
+    pub(super) fn new(node: &'a Node, conf: &'a NetConf) -> Self {
         let deadline = Instant::now() + RECLAIM_TIMEOUT;
         let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
         Self {
@@ -74,7 +74,7 @@ impl<'a> Reclaim<'a> {
     ///
     /// `wanted` is the container's request for a slot of a pool, if it has one. While a slot waits
     /// that fits the request, no slot is deleted.
-    pub(crate) fn make(
+    pub(super) fn make(
         &self,
         shortage: &Shortage,
         wanted: Option<&SlotRequest<'_>>,
@@ -142,7 +142,7 @@ impl<'a> Reclaim<'a> {
                 // The record as it was, which shows since when its addresses rest.
                 Ok::<_, StoreError>(current)
             })?;
-            failpoint::hit("room:deleting");
+            failpoint::hit("reclaim:deleting");
             // A failed removal is no reason for this ADD to fail. If another ADD has claimed the
             // slot meanwhile, the next try looks for others.
             drop(delete_slots(self.node, slot.as_slice()));

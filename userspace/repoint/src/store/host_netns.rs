@@ -8,16 +8,17 @@ use crate::netns::NetnsInode;
 impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// Refuses a namespace other than that of the slots on record.
     pub fn check_host_netns(&self, here: NetnsInode) -> Result<(), StoreError> {
-        match self.home()? {
-            Some(home) if home != encode(here) && self.any_slot(|_| true)? => {
-                Err(StoreError::WrongNetns { home, here: encode(here) })
+        match self.host_netns()? {
+            Some(host) if host != encode(here) && self.any_slot(|_| true)? => {
+                Err(StoreError::WrongNetns { host, here: encode(here) })
             }
             _ => Ok(()),
         }
     }
 
-    fn home(&self) -> Result<Option<String>, StoreError> {
-        let found = self.get(self.tables.meta, meta::HOME.as_bytes(), "read the home namespace")?;
+    fn host_netns(&self) -> Result<Option<String>, StoreError> {
+        let found =
+            self.get(self.tables.meta, meta::HOST_NETNS.as_bytes(), "read the host netns")?;
         Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
     }
 }
@@ -28,12 +29,12 @@ impl Write<'_> {
     /// Refuses a namespace other than that of the slots on record.
     pub fn record_host_netns(&mut self, here: NetnsInode) -> Result<(), StoreError> {
         self.check_host_netns(here)?;
-        let (recorded, here) = (self.home()?, encode(here));
+        let (recorded, here) = (self.host_netns()?, encode(here));
         if recorded.as_ref() == Some(&here) {
             return Ok(());
         }
         let table = self.tables.meta;
-        self.put(table, meta::HOME.as_bytes(), here.as_bytes(), "record the home namespace")
+        self.put(table, meta::HOST_NETNS.as_bytes(), here.as_bytes(), "record the host netns")
     }
 }
 
@@ -47,7 +48,7 @@ mod tests {
     use crate::store::{Slot, Store};
 
     #[test]
-    fn the_first_slot_tells_the_home_of_all() {
+    fn the_first_slot_sets_the_host_netns_of_all() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let [one, other] = [1, 2].map(|inode| NetnsInode { device: 4, inode });

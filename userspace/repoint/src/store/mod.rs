@@ -232,13 +232,13 @@ pub enum StoreError {
     },
     /// The host's ends of slots are in another network namespace.
     #[error(
-        "slots on record were built in another network namespace ({home}) than this process's ({here}), \
+        "slots on record were built in another network namespace ({host}) than this process's ({here}), \
          where none of their interfaces is to be seen: run it in that one (a pod: hostNetwork: true); \
          if that one is gone, move the folder `state` in runDir away, then `repoint sweep`"
     )]
     WrongNetns {
         /// Device and inode number of that namespace.
-        home: String,
+        host: String,
         /// The same of this process's namespace.
         here: String,
     },

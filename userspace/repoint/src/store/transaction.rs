@@ -13,7 +13,7 @@ pub(super) mod meta {
     pub(in crate::store) const LAST_SLOT: &str = "last-slot";
     pub(in crate::store) const LAST_IDENTITY: &str = "last-identity";
     /// The network namespace in which the host's ends of slots are.
-    pub(in crate::store) const HOME: &str = "home";
+    pub(in crate::store) const HOST_NETNS: &str = "home";
     /// The boot that the database is of.
     pub(in crate::store) const BOOT: &str = "boot";
     pub(in crate::store) const LAST_DECISION: &str = "last-decision";

@@ -1,9 +1,9 @@
 //! ACTIVATE: gives a container a slot that waits. Its callers are the plugin, the CLI and programs
 //! that link this library.
 
+use std::{fs, io, path::Path};
+
 use ipnet::IpNet;
-use std::path::Path;
-use std::{fs, io};
 
 use super::{
     add::prepared_result,
@@ -17,11 +17,7 @@ use crate::{
     conf::{NetConf, User},
     model::{AttachmentId, Decision, Decline, Mac, Mode, NetnsPath, Outcome, SlotId},
     netns::{Netns, NetnsStore, NetnsStoreError, guard},
-    node::{
-        Node, NodeError, Request,
-        effective::{effective_pool, pool_id},
-        holders::name_holders,
-    },
+    node::{Node, NodeError, Request, holders::name_holders},
     pool::{template_use::check_pool_use, terms::EffectiveTerms},
     serve::{
         assign::{AssignedSlot, assign, assign_waiting},
@@ -79,8 +75,7 @@ impl Node {
     /// full, and the errors of building a slot.
     pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, NodeError> {
         let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
-        let pool = effective_pool(self, conf, &pool_id(conf, &attachment.ifname, user))?;
-        let pool = pool.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })?;
+        let pool = pool(self, conf, &attachment.ifname, user)?;
         check_pool_use(&pool, user)?;
         let terms = EffectiveTerms::new(conf, &pool.policy, user)?;
         let path = path.map(resolve).transpose()?;
@@ -120,10 +115,7 @@ impl Node {
 }
 
 /// Gives a container a slot that waits.
-pub(super) fn activate_ready(
-    node: &Node,
-    wanted: &SlotRequest<'_>,
-) -> Result<AssignedSlot, NodeError> {
+fn activate_ready(node: &Node, wanted: &SlotRequest<'_>) -> Result<AssignedSlot, NodeError> {
     match assign_waiting(node, wanted)? {
         Some(assigned) => assigned.map_err(|reason| wanted.declined(reason)),
         None => Err(NodeError::NonePrepared { pool: wanted.pool.id.to_string() }),

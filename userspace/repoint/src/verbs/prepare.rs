@@ -62,7 +62,7 @@ pub fn prepare_for(
 }
 
 /// The records of slots that were made just now.
-pub(super) fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, NodeError> {
+fn slots(node: &Node, ids: &[SlotId]) -> Result<Vec<Slot>, NodeError> {
     Ok(node.store.read(|transaction| {
         let slots = ids.iter().filter_map(|id| transaction.slot(*id).transpose());
         slots.collect::<Result<_, StoreError>>()
