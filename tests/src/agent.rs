@@ -37,6 +37,11 @@ impl Agent {
         Self::await_socket(node, Self::spawn(node, &[], &[])?)
     }
 
+    /// Like [`Self::start`], with the priority that the unit in `docs/install.md` gives it.
+    pub fn start_as_a_unit(node: &Node) -> Result<Self> {
+        Self::start_by(node, &["nice", "-n", "-5"])
+    }
+
     /// Like [`Self::start`], with `interval` between two sweeps.
     pub fn start_sweeping(node: &Node, interval: Duration) -> Result<Self> {
         let interval = format!("{}ms", interval.as_millis());

@@ -119,7 +119,9 @@ impl TcpServer<'_> {
     /// A client connects to `target`, which may be another address than the server's own, sends data
     /// and gets them back. Gives the client's address as the server sees it.
     pub fn exchange(&self, client: &Host, target: SocketAddr) -> Result<SocketAddr> {
-        let stream = client.connect(target, wait::patient(CONNECT))?;
+        let stream = client
+            .connect(target, wait::patient(CONNECT))
+            .inspect_err(|_| report(&[client, self.host]))?;
         let (accepted, peer) = wait::until(LIMIT, "accept a connection", || {
             self.listener.accept().with_context(|| format!("{} accepts", self.host.name))
         })?;
@@ -131,6 +133,33 @@ impl TcpServer<'_> {
             sent.and(echoed.context("the server's side"))
         })?;
         Ok(peer)
+    }
+}
+
+/// Prints what the kernel has to say of packets that do not arrive: in the namespace of the node, which
+/// is the calling thread's, and in those of the parties.
+fn report(parties: &[&Host]) {
+    const COMMANDS: [&str; 6] = [
+        "ip -stats neighbour show nud all",
+        "ip -stats -oneline link show",
+        "ip -4 route show table all; ip -6 route show table all; ip rule show",
+        "nft list ruleset",
+        "cat /proc/net/nf_conntrack",
+        "sysctl -a --pattern '^net.ipv[46].conf.*[.](forwarding|rp_filter)$'",
+    ];
+    let show = |name: &str| {
+        for shell in COMMANDS {
+            match crate::command::run("sh", ["-c", shell]) {
+                Ok(text) => println!("{name}: {shell}:\n{text}"),
+                Err(error) => println!("{name}: {error:#}"),
+            }
+        }
+    };
+    show("the node");
+    for party in parties {
+        if let Err(error) = party.run(|| Ok(show(party.name()))) {
+            println!("{error:#}");
+        }
     }
 }
 

@@ -131,7 +131,7 @@ fn churn(
     network["plugins"][0]["capabilities"][ANNOTATIONS] = json!(true);
     on_containerd(network, |node, runtime, client| {
         let before = Snapshot::take(node.dirs())?;
-        let agent = Arc::new(Mutex::new(Some(Agent::start(node)?)));
+        let agent = Arc::new(Mutex::new(Some(Agent::start_as_a_unit(node)?)));
         let churn = Churn {
             client,
             node: Arc::new(Paths(node.dirs().arguments().into())),
@@ -154,7 +154,7 @@ fn churn(
         ensure!(taken < PODS / 2, "too many addresses to have seen silence");
         drop(churn);
         let agent = agent.lock().map_err(|_| anyhow!("a poisoned lock"))?.take();
-        let agent = agent.map_or_else(|| Agent::start(node), Ok)?;
+        let agent = agent.map_or_else(|| Agent::start_as_a_unit(node), Ok)?;
         only_the_pool_is_left(node)?;
         agent.stop()?;
         cli::repoint(node, &["unload"])?;

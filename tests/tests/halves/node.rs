@@ -1,8 +1,17 @@
 //! What slots need of the node beside their interfaces: forwarding, and the masquerade rule.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, ScopedJoinHandle},
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use repoint::slot::Forwarding;
 use repoint_tests::{command, wait, with_pool};
 
 use crate::{REPAIRED, ensure_traffic, few};
@@ -87,4 +96,52 @@ fn an_agent_restores_what_the_node_lacks() -> Result<()> {
         container.remove()?;
         agent.stop()
     })
+}
+
+/// Writers of `ip_forward` that do not get RTNL at once disturb each other in the kernel. Whenever all of
+/// them report success, every interface must forward.
+#[test]
+fn forwarding_is_in_force_though_others_switch_it_on_at_the_same_time() -> Result<()> {
+    const ROUNDS: usize = 1000;
+    with_pool(&few(), |_| {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let churn = ["one", "other"].map(|name| scope.spawn(|| come_and_go(name, &is_over)));
+            let outcome = (0..ROUNDS).try_for_each(|round| {
+                write("/proc/sys/net/ipv4/ip_forward")?;
+                switch_on_at_once(3)?;
+                let value = fs::read_to_string("/proc/sys/net/ipv4/conf/uplink/forwarding")?;
+                ensure!(value.trim() == "1", "round {round}: the uplink does not forward");
+                Ok(())
+            });
+            is_over.store(true, Ordering::Relaxed);
+            let ended = churn.into_iter().try_for_each(joined);
+            outcome.and(ended)
+        })
+    })
+}
+
+/// Makes and deletes a link until it is told to end: RTNL is held most of the time.
+fn come_and_go(name: &str, is_over: &AtomicBool) -> Result<()> {
+    let lines = format!("link add {name} type veth peer name {name}-peer\nlink del {name}\n");
+    while !is_over.load(Ordering::Relaxed) {
+        command::run_with_input("ip", ["-batch", "-"], lines.repeat(50).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn switch_on_at_once(count: usize) -> Result<()> {
+    let barrier = Barrier::new(count);
+    let switch_on = || {
+        barrier.wait();
+        Forwarding::Ipv4.switch_on().map(drop).context("switch forwarding on")
+    };
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..count).map(|_| scope.spawn(switch_on)).collect();
+        writers.into_iter().try_for_each(joined)
+    })
+}
+
+fn joined(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().map_err(|_| anyhow!("a thread that panicked"))?
 }

@@ -1,6 +1,9 @@
 //! What slots need of the node beside their interfaces: forwarding, and the masquerade rule.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 
@@ -59,28 +62,88 @@ impl Forwarding {
         }
     }
 
+    /// The folder of the interfaces' own values.
+    const fn interfaces(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "/proc/sys/net/ipv4/conf",
+            Self::Ipv6 => "/proc/sys/net/ipv6/conf",
+        }
+    }
+
+    /// An interface's own value; of `default`: what new interfaces get.
+    fn of_interface(self, name: &str) -> PathBuf {
+        Path::new(self.interfaces()).join(name).join("forwarding")
+    }
+
     /// Whether the node does not forward packets of the family. False where the kernel has no such
     /// family.
     pub fn is_off(self) -> Result<bool, NodeNeedsError> {
-        match fs::read(self.path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            value => Ok(value.map_err(|source| self.failed("read", source))?.starts_with(b"0")),
-        }
+        is_off(Path::new(self.path())).map_err(|source| self.failed("read", source))
     }
 
     /// Makes the node a router for the family unless it is one: writing the sysctl walks every
     /// interface. Reports whether it had to be written.
+    ///
+    /// Two programs that write `ip_forward` at a time can leave it at 1 while no interface forwards: a
+    /// writer that does not get RTNL sets the value back and tries again, and another writer that saw
+    /// the value meanwhile takes it for done (`devinet_sysctl_forward`). The value for new interfaces
+    /// changes under RTNL only, so it tells whether the write took effect. If it did not, this function
+    /// sets each interface's own value.
     pub fn switch_on(self) -> Result<bool, NodeNeedsError> {
         if !self.is_off()? {
             return Ok(false);
         }
-        fs::write(self.path(), "1").map_err(|source| self.failed("write", source))?;
+        self.write(Path::new(self.path()))?;
+        if is_off(&self.of_interface("default")).map_err(|source| self.failed("read", source))? {
+            self.switch_on_each()?;
+        }
         failpoint::hit("build:forwarding");
         Ok(true)
     }
 
+    /// Switches forwarding on for each interface, and for new ones when all others have it: whoever sees
+    /// that value finds the work done.
+    fn switch_on_each(self) -> Result<(), NodeNeedsError> {
+        self.switch_on_present()?;
+        self.write(&self.of_interface("default"))?;
+        // An interface that was made meanwhile has the former value.
+        self.switch_on_present()
+    }
+
+    fn switch_on_present(self) -> Result<(), NodeNeedsError> {
+        let entries = fs::read_dir(self.interfaces());
+        for entry in entries.map_err(|source| self.failed("list", source))? {
+            let entry = entry.map_err(|source| self.failed("list", source))?;
+            let path = entry.path().join("forwarding");
+            if ["all", "default"].iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            // An interface that is gone needs nothing.
+            if is_off(&path).map_err(|source| self.failed("read", source))? {
+                self.write(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(self, path: &Path) -> Result<(), NodeNeedsError> {
+        match fs::write(path, "1") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written.map_err(|source| self.failed("write", source)),
+        }
+    }
+
     fn failed(self, call: &'static str, source: io::Error) -> NodeNeedsError {
         NodeNeedsError::Forwarding { call, path: self.path(), source }
+    }
+}
+
+/// Whether a sysctl is 0. False where there is no such sysctl: the kernel has no such family, or the
+/// interface is gone.
+fn is_off(path: &Path) -> io::Result<bool> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        value => Ok(value?.starts_with(b"0")),
     }
 }
 
