@@ -1,5 +1,5 @@
 //! Memory of the system's C library, with an error in the protocol's form where it gives none: the standard
-//! library would end the process without an answer. `memory.rs` does it with musl.
+//! library would end the process without an answer. `memory` does it with musl.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 

@@ -157,7 +157,11 @@ fn report(parties: &[&Host]) {
     };
     show("the node");
     for party in parties {
-        if let Err(error) = party.run(|| Ok(show(party.name()))) {
+        let shown = party.run(|| {
+            show(party.name());
+            Ok(())
+        });
+        if let Err(error) = shown {
             println!("{error:#}");
         }
     }

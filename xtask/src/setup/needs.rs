@@ -108,6 +108,12 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Test,
+        packages: &["valgrind"],
+        why: "runs the tests of the plugin's allocator",
+        proof: Proof::Program("valgrind"),
+    },
+    Need {
+        purpose: Purpose::Test,
         packages: &["protobuf-compiler"],
         why: "compiles the CRI's protocol for its client",
         proof: Proof::Program("protoc"),

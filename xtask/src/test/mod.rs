@@ -37,7 +37,11 @@ pub fn run(options: &Options) -> Result<()> {
     machine::require()?;
     build::run()?;
     build::failpoints::build()?;
-    let tally = run_suites(&mut suites(options))?;
+    let mut tally = Tally::default();
+    run_suites(&mut suites(options), &mut tally)?;
+    if options.filter.is_none() {
+        run_suites(&mut allocator(), &mut tally)?;
+    }
     // The end of a long log names what failed, and why.
     tally.failures.iter().for_each(|failure| println!("{failure}"));
     let skips = if options.deny_skips { skips::check(&tally.skips) } else { Ok(()) };
@@ -79,6 +83,20 @@ fn suites(options: &Options) -> Command {
     cargo
 }
 
+/// The tests of the plugin's allocator once more, under valgrind: it tells what is read that was not
+/// written, and what is read or written beyond the allocator's memory.
+fn allocator() -> Command {
+    // The allocator that is tested is not the executable's own: valgrind watches that as ever.
+    const VALGRIND: &str = "valgrind --quiet --error-exitcode=9";
+    let architecture = std::env::consts::ARCH.to_uppercase();
+    let mut cargo = tools::cargo();
+    cargo
+        .env(format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER"), VALGRIND)
+        .args(["test", "--package", "repoint-cni", "--bin", "repoint-cni", "--", "memory::"])
+        .arg("--show-output");
+    cargo
+}
+
 /// The suite beside the checkout, unless the caller has named another.
 fn conformance_suite() -> Option<PathBuf> {
     let beside = paths::workspace().join(CONFORMANCE);
@@ -86,7 +104,8 @@ fn conformance_suite() -> Option<PathBuf> {
 }
 
 /// Runs the tests, passes on what they print as it comes, and counts.
-fn run_suites(cargo: &mut Command) -> Result<Tally> {
+fn run_suites(cargo: &mut Command, tally: &mut Tally) -> Result<()> {
+    let failed_before = tally.failed;
     let line = command::shell_line(cargo);
     eprintln!("+ {line}");
     let mut child = cargo
@@ -94,19 +113,18 @@ fn run_suites(cargo: &mut Command) -> Result<Tally> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("`{line}` does not start"))?;
-    let counted = child.stdout.take().map_or_else(|| Ok(Tally::default()), count);
+    let counted = child.stdout.take().map_or(Ok(()), |output| count(output, tally));
     let status = child.wait().with_context(|| format!("wait for `{line}`"))?;
-    let mut tally = counted.with_context(|| format!("output of `{line}`"))?;
+    counted.with_context(|| format!("output of `{line}`"))?;
     if !status.success() {
         eprintln!("`{line}` failed ({status}); the lines above say why");
-        // A test binary that crashes, or does not compile, prints no result.
-        tally.failed = tally.failed.max(1);
+        // A test binary that crashes, or does not compile, prints no result; valgrind's is its exit status.
+        tally.failed = tally.failed.max(failed_before + 1);
     }
-    Ok(tally)
+    Ok(())
 }
 
-fn count(output: ChildStdout) -> io::Result<Tally> {
-    let mut tally = Tally::default();
+fn count(output: ChildStdout, tally: &mut Tally) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     for line in BufReader::new(output).split(b'\n') {
         let line = line?;
@@ -114,5 +132,5 @@ fn count(output: ChildStdout) -> io::Result<Tally> {
         stdout.write_all(b"\n")?;
         tally.read(&String::from_utf8_lossy(&line));
     }
-    Ok(tally)
+    Ok(())
 }

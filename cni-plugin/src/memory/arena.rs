@@ -1,0 +1,188 @@
+//! Blocks of one piece of memory, which are taken one behind the other.
+
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Length that no block has, in bytes.
+const LIMIT: usize = 1 << 32;
+/// Address space where `RLIMIT_AS` allows no more, in bytes: the databases need some, too.
+const LESS_SPACE: usize = 1 << 26;
+/// Least address space that is tried, in bytes.
+const LEAST_SPACE: usize = 1 << 20;
+/// Bytes that are populated at once, rather than page by page: what an ADD takes.
+const AT_ONCE: usize = 160 << 10;
+/// Blocks begin at multiples of this, `max_align_t`'s alignment, and have a header of this size that
+/// holds their length.
+pub(super) const UNIT: usize = 16;
+
+/// A piece of memory, mapped when the first block is taken and kept until the process ends.
+///
+/// Addresses are kept as numbers: what several threads take and give back is agreed on by one atomic
+/// exchange of [`Self::next`].
+pub(super) struct Arena {
+    /// Address space that is asked for first, in bytes.
+    space: usize,
+    /// The piece's first byte; 0: there is none yet.
+    start: AtomicUsize,
+    /// The piece's end.
+    end: AtomicUsize,
+    /// Where the next block begins.
+    next: AtomicUsize,
+    /// Where memory begins that no block has used: it is zero.
+    unused: AtomicUsize,
+}
+
+impl Arena {
+    /// An arena that will ask for `space` bytes of address space, and for less where the kernel gives no
+    /// more; at least 1 MiB.
+    pub(super) const fn with_space(space: usize) -> Self {
+        Self {
+            space,
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            unused: AtomicUsize::new(0),
+        }
+    }
+
+    /// The piece's first byte; 0 where the kernel gives none.
+    fn start(&self) -> usize {
+        match self.start.load(Ordering::Acquire) {
+            0 => self.map(),
+            start => start,
+        }
+    }
+
+    fn map(&self) -> usize {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let mut space = self.space;
+        let piece = loop {
+            // SAFETY: a new anonymous mapping, at an address of the kernel's choice, touches nothing else.
+            let piece = unsafe { libc::mmap(ptr::null_mut(), space, access, flags, -1, 0) };
+            if piece != libc::MAP_FAILED {
+                break piece;
+            }
+            if space <= LEAST_SPACE {
+                return 0;
+            }
+            space = LESS_SPACE.min(space / 2);
+        };
+        // SAFETY: the range is of the mapping above. That the advice is not known is no harm.
+        unsafe { libc::madvise(piece, AT_ONCE, libc::MADV_POPULATE_WRITE) };
+        // Before there is a second thread: the first block is asked for before `main`.
+        let start = piece as usize;
+        self.next.store(start, Ordering::Relaxed);
+        self.unused.store(start, Ordering::Relaxed);
+        self.end.store(start + space, Ordering::Relaxed);
+        self.start.store(start, Ordering::Release);
+        start
+    }
+
+    /// A block of `size` bytes at a multiple of `align`, a power of two, with its length in front of it.
+    /// None where the piece has no room for it, or there is no piece.
+    ///
+    /// The bytes are what former blocks left there.
+    pub(super) fn take(&self, size: usize, align: usize) -> Option<*mut c_void> {
+        let start = self.start();
+        let align = align.max(UNIT);
+        let length = rounded(size)?;
+        if start == 0 {
+            return None;
+        }
+        let limit = self.end.load(Ordering::Relaxed);
+        let mut from = self.next.load(Ordering::Relaxed);
+        loop {
+            let block = (from + UNIT).checked_next_multiple_of(align)?;
+            let end = block.checked_add(length).filter(|end| *end <= limit)?;
+            match self.next.compare_exchange_weak(from, end, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    // SAFETY: the header lies between `from` and `block`, which are this call's alone
+                    // since the exchange, inside the mapping, and a multiple of 16.
+                    unsafe { header(block as *mut c_void).write(length) };
+                    return Some(block as *mut c_void);
+                }
+                Err(other) => from = other,
+            }
+        }
+    }
+
+    /// The same, with all bytes zero.
+    pub(super) fn take_zeroed(&self, size: usize) -> Option<*mut c_void> {
+        let block = self.take(size, UNIT)?;
+        let used = self.unused.load(Ordering::Acquire).saturating_sub(block as usize).min(size);
+        if used > 0 {
+            // SAFETY: the block is `size` bytes long or longer.
+            unsafe { ptr::write_bytes(block.cast::<u8>(), 0, used) };
+        }
+        Some(block)
+    }
+
+    /// A block of at least `size` bytes with the contents of `block`, which is given back unless it is
+    /// the same. None where there is no room; `block` is as it was then.
+    ///
+    /// # Safety
+    /// `block` must be one of [`Self::take`]'s that was not given back.
+    pub(super) unsafe fn resize(&self, block: *mut c_void, size: usize) -> Option<*mut c_void> {
+        // SAFETY: the caller's promise.
+        let old = unsafe { length(block) };
+        let new = rounded(size)?;
+        if new <= old {
+            return Some(block);
+        }
+        let start = block as usize;
+        if self.move_end(start + old, start + new) {
+            // SAFETY: the block is this caller's, and so is its header.
+            unsafe { header(block).write(new) };
+            return Some(block);
+        }
+        let moved = self.take(size, UNIT)?;
+        // SAFETY: two blocks that do not overlap, both `old` bytes long or longer.
+        unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), moved.cast::<u8>(), old) };
+        Some(moved)
+    }
+
+    /// Gives a block back. Its memory is used again if it is the last one.
+    ///
+    /// # Safety
+    /// `block` must be one of [`Self::take`]'s that was not given back.
+    pub(super) unsafe fn give_back(&self, block: *mut c_void) {
+        // SAFETY: the caller's promise.
+        let end = block as usize + unsafe { length(block) };
+        self.move_end(end, header(block) as usize);
+    }
+
+    /// Whether the last block ended at `old`; its memory ends at `new` now.
+    fn move_end(&self, old: usize, new: usize) -> bool {
+        // Used memory may be handed out again, and is not zero then.
+        self.unused.fetch_max(old, Ordering::AcqRel);
+        new <= self.end.load(Ordering::Acquire)
+            && self.next.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A length as blocks have it; none where no piece could hold it.
+fn rounded(size: usize) -> Option<usize> {
+    size.checked_next_multiple_of(UNIT).filter(|length| *length < LIMIT)
+}
+
+/// Length of a block, as it was rounded up.
+///
+/// # Safety
+/// `block` must be one of [`Arena::take`]'s.
+pub(super) unsafe fn length(block: *mut c_void) -> usize {
+    // SAFETY: `take` wrote it there.
+    unsafe { header(block).read() }
+}
+
+/// Where the length of a block is.
+fn header(block: *mut c_void) -> *mut usize {
+    // Never before the piece: `take` leaves room in front of each block.
+    block.wrapping_byte_sub(UNIT).cast()
+}
+
+#[cfg(test)]
+mod tests;
