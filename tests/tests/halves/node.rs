@@ -121,7 +121,7 @@ fn forwarding_is_in_force_though_others_switch_it_on_at_the_same_time() -> Resul
     })
 }
 
-/// Makes and deletes a link until it is told to end: RTNL is held most of the time.
+/// Makes and deletes a link until `is_over` is set: RTNL is held most of the time.
 fn come_and_go(name: &str, is_over: &AtomicBool) -> Result<()> {
     let lines = format!("link add {name} type veth peer name {name}-peer\nlink del {name}\n");
     while !is_over.load(Ordering::Relaxed) {

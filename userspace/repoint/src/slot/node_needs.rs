@@ -101,8 +101,8 @@ impl Forwarding {
         Ok(true)
     }
 
-    /// Switches forwarding on for each interface, and for new ones when all others have it: whoever sees
-    /// that value finds the work done.
+    /// Switches forwarding on for each interface. The value for new interfaces comes after those: a
+    /// program that reads it as 1 finds every interface forwarding.
     fn switch_on_each(self) -> Result<(), NodeNeedsError> {
         self.switch_on_present()?;
         self.write(&self.of_interface("default"))?;
@@ -110,6 +110,7 @@ impl Forwarding {
         self.switch_on_present()
     }
 
+    /// Switches forwarding on for the interfaces that there are.
     fn switch_on_present(self) -> Result<(), NodeNeedsError> {
         let entries = fs::read_dir(self.interfaces());
         for entry in entries.map_err(|source| self.failed("list", source))? {
@@ -118,7 +119,6 @@ impl Forwarding {
             if ["all", "default"].iter().any(|name| entry.file_name() == *name) {
                 continue;
             }
-            // An interface that is gone needs nothing.
             if is_off(&path).map_err(|source| self.failed("read", source))? {
                 self.write(&path)?;
             }
@@ -126,6 +126,7 @@ impl Forwarding {
         Ok(())
     }
 
+    /// Writes a 1. A file that is gone is no error: its interface is gone as well.
     fn write(self, path: &Path) -> Result<(), NodeNeedsError> {
         match fs::write(path, "1") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
