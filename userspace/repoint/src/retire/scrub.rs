@@ -14,7 +14,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     model::SlotId,
-    node::{Node, NodeError, effective::pool_template, halves::ensure_half, now},
+    node::{Node, NodeError, age, effective::pool_template, halves::ensure_half, now},
     slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
     store::{Access, Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
@@ -198,7 +198,7 @@ fn scrub_alone(node: &Node, slot: &Slot, user: Option<&User>) -> Result<Option<E
 }
 
 fn is_out_of_patience(slot: &Slot) -> bool {
-    u128::from(now().saturating_sub(slot.changed)) > IN_USE_TIMEOUT.as_nanos()
+    age(slot.changed, now()) > IN_USE_TIMEOUT
 }
 
 fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {

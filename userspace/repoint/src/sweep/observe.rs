@@ -21,7 +21,7 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{Kept, NetnsInode, NetnsStore, NetnsStoreError, guard},
-    node::{NodeError, now},
+    node::{NodeError, age, now},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
@@ -362,7 +362,7 @@ fn is_late(slot: &Slot, now: u64) -> bool {
     slot.owns_netns
         && slot.container.is_some()
         && !matches!(slot.state(), SlotState::Active)
-        && u128::from(now.saturating_sub(slot.changed)) > LATE.as_nanos()
+        && age(slot.changed, now) > LATE
 }
 
 #[cfg(test)]

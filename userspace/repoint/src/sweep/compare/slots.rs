@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Finding, Kind, Remedy, View, When, of_slot, version};
 use crate::{
     model::Identity,
+    node::age,
     slot::{Compared, Part, endpoint_of, interface_of, parts_in_words},
     store::{Slot, SlotState},
     sweep::observe::Namespaces,
@@ -39,8 +40,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
 fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     use SlotState::{Building, Claimed, Deleting, Dirty, Scrubbing};
     let (seen, state) = (version(slot), slot.state());
-    let age = u128::from(view.seen.now.saturating_sub(slot.changed));
-    if age < view.patience.grace.as_nanos() {
+    if age(slot.changed, view.seen.now) < view.patience.grace {
         return None;
     }
     let aged = |grace| When::Aged { since: slot.changed, grace };
