@@ -11,7 +11,7 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     failpoint,
-    model::{Identity, PoolId, SlotId},
+    model::{FingerprintDigest, Identity, PoolId, SlotId},
     netns::{Netns, NetnsStore},
     node::{
         Node, NodeError,
@@ -129,7 +129,7 @@ struct Batches<'a> {
     netns_store: NetnsStore,
     user: Option<&'a User>,
     /// Digest of their namespaces' fingerprint, once one slot is built.
-    fingerprint: Option<[u8; 32]>,
+    fingerprint: Option<FingerprintDigest>,
     /// Those that are ready.
     ready: Vec<SlotId>,
 }
@@ -213,7 +213,7 @@ impl Batches<'_> {
                 transaction.advance(*id, state, now(), |slot| {
                     slot.host_ifindex = built.host_ifindex;
                     slot.nsid = built.nsid;
-                    slot.fingerprint = fingerprint;
+                    slot.fingerprint = Some(fingerprint);
                     let Some(user) = user else { return };
                     slot.function.clone_from(&user.function);
                     slot.tenant.clone_from(&user.tenant);
@@ -287,15 +287,15 @@ pub(crate) fn record_fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,
     new_slot: &NewSlot,
-) -> Result<[u8; 32], NodeError> {
+) -> Result<FingerprintDigest, NodeError> {
     let taken = new_slot.netns.run(|| Fingerprint::take(&new_slot.slot))??;
     let (digest, encoded) = (taken.digest(), taken.encode());
     let id = &spec.pool.id;
     let recorded = node.store.write(|transaction| {
         transaction.put_fingerprint(&digest, &encoded)?;
         let pool = transaction.pool(id)?.filter(|pool| pool.key == spec.pool.key);
-        if let Some(pool) = pool.filter(|pool| pool.fingerprint != digest) {
-            transaction.put_pool(id, &Pool { fingerprint: digest, ..pool })?;
+        if let Some(pool) = pool.filter(|pool| pool.fingerprint != Some(digest)) {
+            transaction.put_pool(id, &Pool { fingerprint: Some(digest), ..pool })?;
         }
         Ok(digest)
     });

@@ -5,7 +5,7 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::NodeAddresses,
-    model::{Identity, PoolId},
+    model::{Identity, PoolId, TemplateDigest},
     netns::{Netns, NetnsInode, NetnsStore},
     node::{
         Node, NodeError,
@@ -30,7 +30,7 @@ pub(crate) struct BuildSpec<'a> {
     own: &'a OwnIpam,
     template: Template,
     text: String,
-    digest: [u8; 32],
+    digest: TemplateDigest,
     mtu: u32,
     masquerade: bool,
     /// The host netns of the slots.
@@ -56,7 +56,7 @@ impl<'a> BuildSpec<'a> {
             return Err(NodeError::NoPoolIpam { network: conf.name.to_string() });
         };
         let template = pool_template(node, conf, pool.template.as_ref())?;
-        let (digest, text) = (template.digest()?.0, template.to_json()?);
+        let (digest, text) = (template.digest()?, template.to_json()?);
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
@@ -90,7 +90,7 @@ impl<'a> BuildSpec<'a> {
         (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
         slot.identity = transaction.identity(&format!("network:{network}"))?;
         slot.pool = self.pool.key;
-        slot.template = self.digest;
+        slot.template = Some(self.digest);
         slot.template_name.clone_from(template);
         slot.mtu = self.mtu;
         transaction.put_template(&self.digest, &self.text)?;

@@ -165,9 +165,9 @@ mod tests {
         Pool {
             key: PoolKey([7; 16]),
             conf: Vec::new(),
-            template: [0; 32],
+            template: None,
             template_owner: None,
-            fingerprint: [0; 32],
+            fingerprint: None,
             configured: PoolPolicy::default(),
             set: PoolOverride::default(),
         }

@@ -15,7 +15,7 @@ use crate::{
     failpoint,
     model::SlotId,
     node::{Node, NodeError, age, effective::pool_template, halves::ensure_half, now},
-    slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
+    slot::{Scrubbed, User, host_residue, scrub as scrub_netns, users},
     store::{Access, Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     threads::{self, ThreadError},
@@ -216,8 +216,7 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
     if let Some(residue) = host_residue(slot)? {
         return Ok(ScrubOutcome::Deleted(residue));
     }
-    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
-    let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
+    let Some(expected) = node.fingerprint(slot)? else {
         return deleted("its fingerprint is not on record");
     };
     let netns = node.netns_store()?.netns(slot.id)?;
@@ -248,8 +247,8 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
 
 /// The network configuration that the slot was built with.
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, NodeError> {
-    let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
+    let conf = NetConf::recorded(&pool.conf)?;
+    let template = pool_template(node, &conf, slot.stored_template())?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
     Ok(template.instantiate(&context))
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     conf::NetConf,
     failpoint,
-    model::{Decline, Outcome},
+    model::{Decline, FingerprintDigest, Outcome},
     netns::{Netns, bind_over, guard},
     node::{
         Node, NodeError,
@@ -141,7 +141,7 @@ fn build(
                 |slot| {
                     slot.host_ifindex = built.host_ifindex;
                     slot.nsid = built.nsid;
-                    slot.fingerprint = digest;
+                    slot.fingerprint = Some(digest);
                 },
             )?)
         })
@@ -190,13 +190,10 @@ fn fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,
     new_slot: &NewSlot,
-) -> Result<[u8; 32], NodeError> {
+) -> Result<FingerprintDigest, NodeError> {
     let known = node.store.read(|transaction| transaction.pool(&spec.pool.id))?;
-    let known = known.filter(|pool| pool.key == spec.pool.key).map(|pool| pool.fingerprint);
-    if let Some(digest) = known.filter(|digest| *digest != [0; 32]) {
-        return Ok(digest);
-    }
-    record_fingerprint(node, spec, new_slot)
+    let known = known.filter(|pool| pool.key == spec.pool.key).and_then(|pool| pool.fingerprint);
+    known.map_or_else(|| record_fingerprint(node, spec, new_slot), Ok)
 }
 
 /// Copies the sysctls that the runtime set in the container's namespace to the slot's. The scrub resets them.

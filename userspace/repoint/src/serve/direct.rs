@@ -197,7 +197,7 @@ impl Direct<'_> {
         config: &NetworkConfig,
         built: &Built,
     ) -> Result<Slot, NodeError> {
-        let digest = template.digest()?.0;
+        let digest = template.digest()?;
         let stored = self.template.as_ref().map(Template::to_json).transpose()?;
         node.store.grow(|transaction| {
             ensure_unchanged(transaction, slot)?;
@@ -205,7 +205,7 @@ impl Direct<'_> {
                 transaction.put_template(&digest, text)?;
             }
             Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
-                slot.template = digest;
+                slot.template = Some(digest);
                 slot.host_ifindex = built.host_ifindex;
                 slot.source_routed = built.source_routed;
                 slot.mtu = config.mtu;

@@ -117,6 +117,11 @@ impl Encoder {
         }
     }
 
+    /// None is written as zeros.
+    pub(super) fn digest(&mut self, value: Option<[u8; 32]>) -> &mut Self {
+        self.raw(&value.unwrap_or_default())
+    }
+
     /// To the nanosecond, up to 584 years.
     pub(super) fn duration(&mut self, value: Option<Duration>) -> &mut Self {
         match value {
@@ -229,6 +234,10 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn number(&mut self, field: &'static str) -> Result<Option<u32>, CodecError> {
         if self.bool(field)? { self.u32(field).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn digest(&mut self, field: &'static str) -> Result<Option<[u8; 32]>, CodecError> {
+        self.array(field).map(|digest| Some(digest).filter(|digest| *digest != [0; 32]))
     }
 
     pub(super) fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, CodecError> {

@@ -48,9 +48,9 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
-    model::{AttachmentId, SlotId, TemplateName},
+    model::{AttachmentId, SlotId, TemplateDigest, TemplateName},
     private::PrivateError,
-    template::{Digest, TemplateError},
+    template::TemplateError,
 };
 
 /// Version of the tables and records; a database of another version is refused.
@@ -210,9 +210,9 @@ pub enum StoreError {
         /// Its name.
         name: TemplateName,
         /// Its digest.
-        found: Digest,
+        found: TemplateDigest,
         /// The digest that was to be confirmed.
-        shown: Digest,
+        shown: TemplateDigest,
     },
     /// The attachment exists.
     #[error("{attachment} is attached already (slot {slot}): DEL it first")]

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     cni::PluginName,
     model::{
-        ContainerId, Decision, Domain, FunctionKey, Hook, Identity, IfName, LinkLocal, LocalPath,
-        Mac, Mode, NetworkName, PoolId, PoolKey, SlotId, TemplateName, Tenant,
+        ContainerId, Decision, Domain, FingerprintDigest, FunctionKey, Hook, Identity, IfName,
+        LinkLocal, LocalPath, Mac, Mode, NetworkName, PoolId, PoolKey, SlotId, TemplateDigest,
+        TemplateName, Tenant,
     },
     netns::NetnsInode,
 };
@@ -163,8 +164,8 @@ pub struct Slot {
     pub masquerade: bool,
     /// Plugin that manages its addresses; none: repoint itself.
     pub ipam: Option<PluginName>,
-    /// Digest of the template that it was built from.
-    pub template: [u8; 32],
+    /// Digest of the template that it is built from; none: an IPAM plugin has not given the routes yet.
+    pub template: Option<TemplateDigest>,
     /// Key of its pool; zeros where it has none.
     pub pool: PoolKey,
     /// Number of its own namespace in the node's; none until it is built, or where it has none.
@@ -173,8 +174,8 @@ pub struct Slot {
     pub host_ifindex: u32,
     /// MTU of both ends, bytes; 0 until it is built.
     pub mtu: u32,
-    /// Digest of the recorded fingerprint of its namespace when it was built.
-    pub fingerprint: [u8; 32],
+    /// Digest of the recorded fingerprint of its own namespace; none until it is built.
+    pub fingerprint: Option<FingerprintDigest>,
     /// The stored template that it was built from, if that has a name.
     pub template_name: Option<TemplateName>,
     /// Whether a container has had it, or was about to have it.
@@ -220,6 +221,12 @@ impl Slot {
         }
     }
 
+    /// Digest of the stored template that it is built from; none: the configuration describes it.
+    #[must_use]
+    pub fn stored_template(&self) -> Option<&TemplateDigest> {
+        self.template.as_ref().filter(|_| self.template_name.is_some())
+    }
+
     /// A new slot in state `building`, without container and pool.
     ///
     /// `now` is in nanoseconds since the boot.
@@ -239,12 +246,12 @@ impl Slot {
             owns_netns: false,
             masquerade: false,
             ipam: None,
-            template: [0; 32],
+            template: None,
             pool: PoolKey::default(),
             nsid: None,
             host_ifindex: 0,
             mtu: 0,
-            fingerprint: [0; 32],
+            fingerprint: None,
             template_name: None,
             used: false,
             domain: None,
@@ -313,12 +320,12 @@ impl Slot {
             .u8(self.owns_netns.into())
             .u8(self.masquerade.into())
             .option(self.ipam.as_ref().map(PluginName::as_str))
-            .raw(&self.template)
+            .digest(self.template.map(|digest| digest.0))
             .raw(&self.pool.0)
             .number(self.nsid.and_then(|nsid| u32::try_from(nsid).ok()))
             .u32(self.host_ifindex)
             .u32(self.mtu)
-            .raw(&self.fingerprint)
+            .digest(self.fingerprint.map(|digest| digest.0))
             .option(self.template_name.as_ref().map(TemplateName::as_str))
             .u8(self.used.into())
             .option(self.function.as_ref().map(FunctionKey::as_str))
@@ -357,12 +364,12 @@ impl Slot {
             owns_netns: decoder.bool("ownership of the namespace")?,
             masquerade: decoder.bool("masquerade")?,
             ipam: decoder.option("ipam")?.map(plugin).transpose()?,
-            template: decoder.array("template")?,
+            template: decoder.digest("template")?.map(TemplateDigest),
             pool: PoolKey(decoder.array("pool")?),
             nsid: decoder.number("namespace number")?.and_then(|nsid| i32::try_from(nsid).ok()),
             host_ifindex: decoder.u32("interface index")?,
             mtu: decoder.u32("MTU")?,
-            fingerprint: decoder.array("fingerprint")?,
+            fingerprint: decoder.digest("fingerprint")?.map(FingerprintDigest),
             template_name: decoder.option("template name")?.map(str::parse).transpose()?,
             used: decoder.bool("use")?,
             function: decoder.option("function")?.map(str::parse).transpose()?,

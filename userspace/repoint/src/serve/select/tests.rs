@@ -76,9 +76,9 @@ impl World {
         let record = Pool {
             key,
             conf: Vec::new(),
-            template: [0; 32],
+            template: None,
             template_owner: None,
-            fingerprint: [0; 32],
+            fingerprint: None,
             configured: policy,
             set: crate::model::PoolOverride::default(),
         };
