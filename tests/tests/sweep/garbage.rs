@@ -4,10 +4,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
-    model::{AttachmentId, FingerprintDigest, Identity, TemplateDigest},
+    model::{AttachmentId, FingerprintDigest, Identity, PoolKey, TemplateDigest},
     netns::{Netns, NetnsStore},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
-    store::Slot,
+    store::{Slot, SlotKind},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{Pooled, Snapshot, command, with_pool};
@@ -147,7 +147,7 @@ fn deaf_socket(pooled: &Pooled<'_>) -> Result<()> {
 
 fn never_built(pooled: &Pooled<'_>) -> Result<()> {
     let mut slot = nobody(pooled)?;
-    slot.owns_netns = true;
+    slot.kind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
     slot.addresses = vec!["10.217.9.252/24".parse()?];
     with_records(pooled, |transaction| {
         transaction.take_address(slot.addresses[0].addr(), slot.id)?;
@@ -231,7 +231,10 @@ fn templates_and_fingerprints_that_nobody_names_are_forgotten() -> Result<()> {
         ensure!(known(template, fingerprint)? == (true, true), "a dry run forgets them");
         sweep(pooled, &[])?.ensure_empty()?;
         ensure!(known(template, fingerprint)? == (false, false), "they are there");
-        let own = slot.template.zip(slot.fingerprint).context("the slot names none")?;
+        let own = slot
+            .template
+            .zip(slot.built.and_then(|built| built.fingerprint))
+            .context("the slot names none")?;
         ensure!(known(own.0, own.1)? == (true, true), "the slot's are gone");
         pooled.add()?.remove()
     })

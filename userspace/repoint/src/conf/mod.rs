@@ -264,9 +264,9 @@ impl NetConf {
             hash.update(digest.0);
             hash.update(name.as_str());
         }
-        let mut key = PoolKey::default();
-        key.0.copy_from_slice(&hash.finalize()[..16]);
-        key
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.finalize()[..16]);
+        PoolKey(key)
     }
 
     /// DNS settings of the result.

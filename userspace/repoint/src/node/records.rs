@@ -21,8 +21,8 @@ impl Node {
     /// The fingerprint of a slot's namespace when it was built; none: it is not on record, or of a form
     /// that this program does not know.
     pub(crate) fn fingerprint(&self, slot: &Slot) -> Result<Option<Fingerprint>, StoreError> {
-        let Some(digest) = &slot.fingerprint else { return Ok(None) };
-        let encoded = self.store.read(|transaction| transaction.fingerprint(digest))?;
+        let Some(digest) = slot.built.and_then(|built| built.fingerprint) else { return Ok(None) };
+        let encoded = self.store.read(|transaction| transaction.fingerprint(&digest))?;
         Ok(encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()))
     }
 

@@ -157,6 +157,7 @@ mod tests {
         model::{PoolOverride, PoolPolicy},
         node::now,
         pool::evictions,
+        store::SlotKind,
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -181,7 +182,7 @@ mod tests {
                 let (id, since) = (transaction.next_slot_id()?, now - age * SECOND);
                 let (network, ifname) = ("n".parse().unwrap(), "eth0".parse().unwrap());
                 let mut slot = Slot::building(id, network, ifname, since);
-                slot.pool = pool.key;
+                slot.kind = SlotKind::Pooled { pool: pool.key };
                 transaction.put_slot(&slot)?;
                 transaction.advance(id, SlotState::Parked, since, |slot| {
                     slot.used = true;

@@ -124,7 +124,7 @@ fn is_wanted<T: Access>(transaction: &Transaction<'_, T>, slot: &Slot) -> Result
 /// build such slots, and its configured scope must still have such domains.
 pub(crate) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
     let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(&pool.configured));
-    slot.retain && slot.pool == pool.key && is_within
+    slot.retain && slot.kind.pool() == Some(pool.key) && is_within
 }
 
 /// Scrubs slots that their trust domains may have again.
@@ -238,8 +238,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
 /// Resets the slot's Ethernet address in the maps. The last container may have changed it, and the
 /// next one uses the slot's own.
 fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
-    if let Some(maps) = node.maps()? {
-        maps.forget_mac(slot.host_ifindex)?;
+    if let (Some(maps), Some(ifindex)) = (node.maps()?, slot.host_ifindex()) {
+        maps.forget_mac(ifindex)?;
     }
     failpoint::hit("scrub:mac");
     Ok(())
@@ -249,7 +249,7 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, NodeError> {
     let conf = NetConf::recorded(&pool.conf)?;
     let template = pool_template(node, &conf, slot.stored_template())?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     Ok(template.instantiate(&context))
 }
 

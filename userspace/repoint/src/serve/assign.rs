@@ -125,7 +125,7 @@ fn build(
         }
         forget_connections(node, [&own.slot])?;
         let datapath = node.load_datapath()?;
-        let built = spec.build(node, &netns_store, &datapath, &own, own.slot.identity)?;
+        let pair = spec.build(node, &netns_store, &datapath, &own, own.slot.identity)?;
         let digest = fingerprint(node, &spec, &own)?;
         copy_sysctls(&own.netns, wanted)?;
         if let Some(path) = wanted.path {
@@ -138,11 +138,7 @@ fn build(
                 own.slot.id,
                 SlotState::Active,
                 now(),
-                |slot| {
-                    slot.host_ifindex = built.host_ifindex;
-                    slot.nsid = built.nsid;
-                    slot.fingerprint = Some(digest);
-                },
+                |slot| slot.built = Some(spec.built(&pair, digest)),
             )?)
         })
     };

@@ -117,9 +117,11 @@ impl Encoder {
         }
     }
 
-    /// None is written as zeros.
     pub(super) fn digest(&mut self, value: Option<[u8; 32]>) -> &mut Self {
-        self.raw(&value.unwrap_or_default())
+        match value {
+            Some(digest) => self.u8(1).raw(&digest),
+            None => self.u8(0),
+        }
     }
 
     /// To the nanosecond, up to 584 years.
@@ -237,7 +239,7 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn digest(&mut self, field: &'static str) -> Result<Option<[u8; 32]>, CodecError> {
-        self.array(field).map(|digest| Some(digest).filter(|digest| *digest != [0; 32]))
+        if self.bool(field)? { self.array(field).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, CodecError> {

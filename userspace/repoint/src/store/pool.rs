@@ -10,7 +10,7 @@ use crate::model::{
     Tenant,
 };
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// What is recorded of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]

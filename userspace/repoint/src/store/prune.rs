@@ -29,7 +29,7 @@ impl Named {
         let mut named = Self::default();
         for slot in slots {
             named.templates.extend(slot.template);
-            named.fingerprints.extend(slot.fingerprint);
+            named.fingerprints.extend(slot.built.and_then(|built| built.fingerprint));
             named.building |= slot.state() == SlotState::Building;
         }
         for (_, pool) in pools {
@@ -103,7 +103,12 @@ impl Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::SlotId, store::Store};
+    use std::num::NonZeroU32;
+
+    use crate::{
+        model::{PoolKey, SlotId},
+        store::{Built, SlotKind, Store},
+    };
 
     fn digests(octet: u8) -> (TemplateDigest, FingerprintDigest) {
         (TemplateDigest([octet; 32]), FingerprintDigest([octet; 32]))
@@ -113,7 +118,16 @@ mod tests {
         let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());
         let mut slot = Slot::building(SlotId(number), network, ifname, 1);
         let (template, fingerprint) = digests(digest);
-        (slot.template, slot.fingerprint) = (Some(template), Some(fingerprint));
+        slot.template = Some(template);
+        slot.kind = SlotKind::Pooled { pool: PoolKey([7; 16]) };
+        let host_ifindex = NonZeroU32::MIN;
+        slot.built = Some(Built {
+            host_ifindex,
+            mtu: 1500,
+            nsid: Some(1),
+            fingerprint: Some(fingerprint),
+            source_routed: false,
+        });
         if let Some(state) = state {
             slot.become_state(state, 1).unwrap();
         }

@@ -88,6 +88,6 @@ pub(super) fn prepared_result(
         IpamConf::Delegated(_) => Dns::default(),
     };
     let template = pool_template(node, &request.conf, slot.stored_template())?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     Ok(result(slot, &template.instantiate(&context), path, request.conf.resolve_dns(dns)))
 }

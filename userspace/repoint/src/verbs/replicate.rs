@@ -121,12 +121,12 @@ fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Resul
 
 /// What a slot was made from, and what was set in its namespace since.
 fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, NodeError> {
-    if !slot.owns_netns {
+    if !slot.owns_netns() {
         return Err(NodeError::NotReplicable { slot: slot.id });
     }
     let template = pool_template(node, conf, slot.template.as_ref())?;
     let expected = node.fingerprint(slot)?.ok_or(NodeError::NoFingerprint { slot: slot.id })?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     let config = template.instantiate(&context);
     let netns = node.netns_from_directory(slot.id)?;
     Ok(template.extended(capture(slot, &config, &netns, &expected)?))
