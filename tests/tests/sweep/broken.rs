@@ -244,7 +244,7 @@ fn slots_that_are_stuck_go_on() -> Result<()> {
             };
             put(repoint::node::now())?;
             dry_run(pooled)?.ensure_empty()?;
-            let old = |slot: &mut repoint::store::Slot| slot.changed = 1;
+            let old = |slot: &mut Slot| slot.changed = 1;
             with_records(pooled, |transaction| {
                 let mut found = transaction.slot(id)?;
                 found.iter_mut().for_each(old);
