@@ -183,7 +183,7 @@ fn listed(slots: &[Slot]) -> Vec<Value> {
             "state": slot.state(),
             "mac": slot.mac,
             "addresses": slot.addresses,
-            "template": slot.template.map(|octet| format!("{octet:02x}")).concat(),
+            "template": slot.template.map(|digest| digest.to_string()),
         })
     };
     slots.iter().map(listed).collect()

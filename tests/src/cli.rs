@@ -82,7 +82,7 @@ pub struct Slot {
     pub template: Option<String>,
     /// Digest of the template, stored or not.
     #[serde(default)]
-    pub template_digest: String,
+    pub template_digest: Option<String>,
     /// How its user was to be served.
     #[serde(default)]
     pub mode: String,

@@ -95,7 +95,7 @@ fn damage(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
     let disable_ipv6 = format!("net.ipv6.conf.{ifname}.disable_ipv6=1");
     command::run("sysctl", ["-qw", &disable_ipv6])?;
     let maps = Maps::open_existing(&fixture.node.dirs().bpf)?.context("it is not loaded")?;
-    maps.remove_interface(warm[0].host_ifindex)?;
+    maps.remove_interface(warm[0].require_built()?.host_ifindex.get())?;
     with_records(fixture, |transaction| {
         for state in [SlotState::Claimed, SlotState::Dirty, SlotState::Scrubbing] {
             transaction.advance(warm[1].id, state, 1, |_| ())?;

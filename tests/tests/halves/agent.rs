@@ -175,7 +175,7 @@ fn a_changed_uplink_reaches_the_pools_at_once() -> Result<()> {
                 let mut warm = slots.iter().filter(|slot| slot.state == "warm").peekable();
                 ensure!(warm.peek().is_some(), "no slot is warm");
                 for slot in warm {
-                    let found = record(pooled, slot)?.mtu;
+                    let found = record(pooled, slot)?.require_built()?.mtu;
                     ensure!(found == mtu, "slot {} has MTU {found}", slot.slot);
                 }
                 Ok(())

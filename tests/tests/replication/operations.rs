@@ -63,7 +63,7 @@ fn what_is_prepared_for_anybody_is_what_add_gives() -> Result<()> {
                 reported.len() == 1 && reported[0]["addresses"] == json!(slot.addresses),
                 "{made}"
             );
-            ensure!(reported[0]["template"] == slot.template_digest, "{slot:?}");
+            ensure!(reported[0]["template"] == json!(slot.template_digest), "{slot:?}");
         }
         let (one, two) = (pooled.add()?, pooled.add()?);
         pooled.ensure_adds(&[("warm", 2)])?;

@@ -50,7 +50,7 @@ fn the_configuration_of_a_network_becomes_a_template() -> Result<()> {
         talk(pooled, &one, &two)?;
         let plain = pooled.add()?;
         let (slot, plains) = (pooled.slot_of(&one)?, pooled.slot_of(&plain)?);
-        ensure!(template["digest"] == slot.template_digest, "{slot:?}");
+        ensure!(template["digest"] == json!(slot.template_digest), "{slot:?}");
         // It says the same as the configuration.
         ensure!(slot.template_digest == plains.template_digest, "{plains:?}");
         ensure!(plains.template.is_none(), "{plains:?}");
@@ -139,7 +139,7 @@ fn a_container_of_an_old_configuration_is_replicated_as_it_is() -> Result<()> {
             // Nothing was set in it.
             Ok(made) => {
                 let digest = &made["template"]["digest"];
-                ensure!(*digest == slot.template_digest, "{made} is not of {slot:?}");
+                ensure!(*digest == json!(slot.template_digest), "{made} is not of {slot:?}");
             }
             Err(_) => ensure!(template::digest(pooled.node(), "old").is_err(), "it is stored"),
         }
@@ -270,7 +270,7 @@ fn a_template_counts_in_the_containers_own_namespace() -> Result<()> {
         for container in [&one, &two] {
             let slot = pooled.slot_of(container)?;
             ensure!(slot.served() == "none" && slot.template.as_deref() == Some("tuned"));
-            ensure!(made["template"]["digest"] == slot.template_digest, "{slot:?}");
+            ensure!(made["template"]["digest"] == json!(slot.template_digest), "{slot:?}");
             ensure_changed(container)?;
             container.check()?;
         }

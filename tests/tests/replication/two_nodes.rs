@@ -143,7 +143,7 @@ fn is_of_its_node(
 ) -> Result<()> {
     let slot = pooled.slot_of(container)?;
     ensure!(slot.template.as_deref() == Some(EDGE), "{slot:?}");
-    ensure!(slot.template_digest == digest, "{slot:?} is not of {digest}");
+    ensure!(slot.template_digest.as_deref() == Some(digest), "{slot:?} is not of {digest}");
     ensure!(slot.served() == "replicated", "{slot:?}");
     let addresses = container.addresses()?;
     println!("{}: {addresses:?}, slot {}", here.uplink.name, slot.slot);

@@ -3,10 +3,10 @@
 use anyhow::Result;
 use repoint::{
     datapath::Datapath,
-    model::SlotId,
+    model::{PoolKey, SlotId},
     netns::Netns,
     slot::{BuildError, Builder, CaptureError, Fingerprint, Owner, capture},
-    store::Slot,
+    store::{Slot, SlotKind},
     template::{NetworkConfig, NodeContext, Operation, Template},
 };
 use repoint_tests::{Node, command, inherited, template::ordinary};
@@ -43,7 +43,7 @@ pub fn build(
     let config = template.instantiate(&NodeContext { addresses: addresses.clone(), mtu: 1500 });
     let mut slot = Slot::building(SlotId(number.into()), "pool".parse()?, ifname.parse()?, 0);
     slot.addresses = addresses;
-    slot.owns_netns = true;
+    slot.kind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
     let netns = Netns::create()?;
     netns.run(inherited::reset)??;
     let programs = &datapath.programs;

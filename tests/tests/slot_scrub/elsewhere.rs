@@ -56,7 +56,8 @@ fn another_link_in_the_place_of_the_slots_is_found() -> Result<()> {
             "ip link set eth0 netns {path}
              ip link add eth0 index 2 numtxqueues 1 numrxqueues 1 address {} \
                  type veth peer name p0 index {} netns {path}",
-            slot.slot.mac, slot.slot.host_ifindex,
+            slot.slot.mac,
+            slot.slot.require_built()?.host_ifindex,
         ))?;
         shell(&netns, "ip link set p0 up")?;
         slot.is_different("link-netnsid 1 link {:host-end}")

@@ -5,10 +5,10 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
     datapath::Datapath,
-    model::{Identity, SlotId},
+    model::{Identity, PoolKey, SlotId},
     netns::Netns,
-    slot::{Builder, Built as SlotBuilt, Fingerprint, Owner, Scrubbed, scrub, write_entries},
-    store::Slot,
+    slot::{Builder, BuiltPair, Fingerprint, Owner, Scrubbed, scrub, write_entries},
+    store::{self, Slot, SlotKind},
     template::{NetworkConfig, NodeContext},
 };
 use repoint_tests::{Node, command, inherited, template::ordinary, wait};
@@ -52,7 +52,7 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
     let config = ordinary().instantiate(&NodeContext { addresses: addresses.clone(), mtu: 1500 });
     let mut slot = Slot::building(SlotId(number.into()), "pool".parse()?, "eth0".parse()?, 0);
     slot.addresses = addresses;
-    slot.owns_netns = true;
+    slot.kind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
     let netns = Netns::create()?;
     netns.run(inherited::reset)??;
     let builder = Builder {
@@ -62,10 +62,12 @@ fn build(number: u8, datapath: &Datapath) -> Result<Built> {
         programs: &datapath.programs,
         owner: Owner::default(),
     };
-    let SlotBuilt { host_ifname, host_ifindex, .. } = builder.build()?;
-    write_entries(&slot, host_ifindex, Identity(7), &datapath.maps)?;
+    let BuiltPair { host_ifindex, nsid, source_routed } = builder.build()?;
+    write_entries(&slot, host_ifindex.get(), Identity(7), &datapath.maps)?;
     let expected = netns.run(|| Fingerprint::take(&slot))??;
-    slot.host_ifindex = host_ifindex;
+    let (mtu, fingerprint) = (config.mtu, Some(expected.digest()));
+    slot.built = Some(store::Built { host_ifindex, mtu, nsid, fingerprint, source_routed });
+    let host_ifname = slot.id.host_ifname();
     Ok(Built { slot, config, netns, host_ifname, expected })
 }
 

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use repoint::store::{Store, StoreError};
+use repoint::{
+    model::TemplateDigest,
+    store::{Store, StoreError},
+};
 use repoint_tests::{Agent, Container, Netns, Pooled, command, plugin::Attachment, with_pool};
 use serde_json::json;
 
@@ -47,8 +50,8 @@ fn stuff(pooled: &Pooled<'_>) -> Result<StoreError> {
     let store = Store::open(&folder(pooled))?;
     let text = "x".repeat(1 << 16);
     for number in 0_u32..4096 {
-        let mut digest = [0xee; 32];
-        digest[..4].copy_from_slice(&number.to_be_bytes());
+        let mut digest = TemplateDigest([0xee; 32]);
+        digest.0[..4].copy_from_slice(&number.to_be_bytes());
         if let Err(full) = store.grow(|transaction| transaction.put_template(&digest, &text)) {
             return Ok(full);
         }

@@ -15,7 +15,7 @@ use repoint::{
     model::{Identity, SlotId},
     netns::NetnsStore,
     slot::{endpoint_of, interface_of},
-    store::SlotState,
+    store::{Slot, SlotState},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
@@ -36,6 +36,11 @@ fn few() -> Value {
     json!({ "warm": 3, "maxSlots": 16 })
 }
 
+/// Index of the slot's interface on the node.
+fn ifindex(slot: &Slot) -> Result<u32> {
+    slot.host_ifindex().context("it is not built")
+}
+
 /// Breaks a slot that waits, or is in use.
 type Break = fn(&Pooled<'_>, &cli::Slot) -> Result<()>;
 
@@ -46,17 +51,17 @@ const REPAIRED: [(&str, &str, Break); 7] = [
         Ok(maps(pooled)?.remove_endpoint(address)?)
     }),
     ("entries", "the interface is not in the maps", |pooled, slot| {
-        Ok(maps(pooled)?.remove_interface(record(pooled, slot)?.host_ifindex)?)
+        Ok(maps(pooled)?.remove_interface(ifindex(&record(pooled, slot)?)?)?)
     }),
     ("entries", "an address leads to another interface", |pooled, slot| {
         let slot = record(pooled, slot)?;
-        let wrong = endpoint_of(&slot, slot.host_ifindex + 1, slot.identity);
+        let wrong = endpoint_of(&slot, ifindex(&slot)? + 1, slot.identity);
         Ok(maps(pooled)?.insert_endpoint(slot.addresses[1].addr(), &wrong)?)
     }),
     ("entries", "the interface has another identity", |pooled, slot| {
         let slot = record(pooled, slot)?;
         let wrong = interface_of(&slot, Identity(99));
-        Ok(maps(pooled)?.insert_interface(slot.host_ifindex, &wrong)?)
+        Ok(maps(pooled)?.insert_interface(ifindex(&slot)?, &wrong)?)
     }),
     ("filter", "a program is not attached", |_, slot| {
         command::run("tc", ["filter", "del", "dev", &slot.host_ifname, "egress"]).map(drop)
@@ -111,7 +116,7 @@ fn a_slot_in_use_that_seems_parked_has_traffic_again() -> Result<()> {
         pooled.fill()?;
         let one = pooled.add()?;
         let slot = record(pooled, &pooled.slot_of(&one)?)?;
-        repoint::slot::write_entries(&slot, slot.host_ifindex, Identity::PARKED, &maps(pooled)?)?;
+        repoint::slot::write_entries(&slot, ifindex(&slot)?, Identity::PARKED, &maps(pooled)?)?;
         sweep(pooled, &[])?.ensure("entries", "waits")?;
         sweep(pooled, &["--grace", "0s"])?.ensure("entries", "done")?;
         traffic::all(&Host::here("node")?, &one.host()?, &one.addresses()?)?;
@@ -239,7 +244,7 @@ fn slots_that_are_stuck_go_on() -> Result<()> {
             };
             put(repoint::node::now())?;
             dry_run(pooled)?.ensure_empty()?;
-            let old = |slot: &mut repoint::store::Slot| slot.changed = 1;
+            let old = |slot: &mut Slot| slot.changed = 1;
             with_records(pooled, |transaction| {
                 let mut found = transaction.slot(id)?;
                 found.iter_mut().for_each(old);

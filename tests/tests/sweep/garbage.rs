@@ -4,10 +4,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::{
-    model::{AttachmentId, Identity},
+    model::{AttachmentId, FingerprintDigest, Identity, PoolKey, TemplateDigest},
     netns::{Netns, NetnsStore},
     slot::{Alias, GROUP, Owner, endpoint_of, interface_of},
-    store::Slot,
+    store::{Slot, SlotKind},
 };
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{Pooled, Snapshot, command, with_pool};
@@ -147,7 +147,7 @@ fn deaf_socket(pooled: &Pooled<'_>) -> Result<()> {
 
 fn never_built(pooled: &Pooled<'_>) -> Result<()> {
     let mut slot = nobody(pooled)?;
-    slot.owns_netns = true;
+    slot.kind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
     slot.addresses = vec!["10.217.9.252/24".parse()?];
     with_records(pooled, |transaction| {
         transaction.take_address(slot.addresses[0].addr(), slot.id)?;
@@ -213,25 +213,29 @@ fn a_dry_run_makes_nothing() -> Result<()> {
 fn templates_and_fingerprints_that_nobody_names_are_forgotten() -> Result<()> {
     with_pool(&json!({ "warm": 1, "maxSlots": 4 }), |pooled| {
         pooled.fill()?;
-        let digest = [7; 32];
+        let (template, fingerprint) = (TemplateDigest([7; 32]), FingerprintDigest([7; 32]));
         let slot = crate::record(pooled, &crate::slot_in(pooled, "warm")?)?;
         with_records(pooled, |transaction| {
-            transaction.put_template(&digest, "{}")?;
-            transaction.put_fingerprint(&digest, b"-")
+            transaction.put_template(&template, "{}")?;
+            transaction.put_fingerprint(&fingerprint, b"-")
         })?;
-        let known = |digest| {
+        let known = |template, fingerprint| {
             with_records(pooled, |transaction| {
                 Ok((
-                    transaction.template(&digest)?.is_some(),
-                    transaction.fingerprint(&digest)?.is_some(),
+                    transaction.template(&template)?.is_some(),
+                    transaction.fingerprint(&fingerprint)?.is_some(),
                 ))
             })
         };
         dry_run(pooled)?.ensure_empty()?;
-        ensure!(known(digest)? == (true, true), "a dry run forgets them");
+        ensure!(known(template, fingerprint)? == (true, true), "a dry run forgets them");
         sweep(pooled, &[])?.ensure_empty()?;
-        ensure!(known(digest)? == (false, false), "they are there");
-        ensure!(known(slot.template)?.0 && known(slot.fingerprint)?.1, "the slot's are gone");
+        ensure!(known(template, fingerprint)? == (false, false), "they are there");
+        let own = slot
+            .template
+            .zip(slot.built.and_then(|built| built.fingerprint))
+            .context("the slot names none")?;
+        ensure!(known(own.0, own.1)? == (true, true), "the slot's are gone");
         pooled.add()?.remove()
     })
 }

@@ -103,7 +103,7 @@ fn an_add_before_the_first_sweep_after_a_reboot_is_served_and_stays() -> Result<
         let new = pooled.add()?;
         ensure!(pooled.slots()?.len() == 1, "{:?}", pooled.slots()?);
         let record = record(pooled, &pooled.slot_of(&new)?)?;
-        ensure!(record.owns_netns, "it was not built for the pool: {record:#?}");
+        ensure!(record.owns_netns(), "it was not built for the pool: {record:#?}");
         // The runtime cleans up behind what it had.
         old.remove()?;
         let swept = sweep(pooled, &[])?;

@@ -117,14 +117,15 @@ struct Wants {
 
 impl Wants {
     fn wants(&self, slot: &Slot) -> bool {
-        self.mtu.is_none_or(|mtu| mtu == slot.mtu)
+        self.mtu.zip(slot.built).is_none_or(|(mtu, built)| mtu == built.mtu)
             && slot.domain.as_ref().is_none_or(|own| slot.retain && own.is_within(&self.policy))
     }
 }
 
 /// Whether no container would get the slot.
 fn is_stale(slot: &Slot, pools: &HashMap<PoolKey, Wants>) -> bool {
-    slot.owns_netns && !pools.get(&slot.pool).is_some_and(|pool| pool.wants(slot))
+    let key = slot.kind.pool();
+    key.is_some_and(|key| !pools.get(&key).is_some_and(|pool| pool.wants(slot)))
 }
 
 /// Restores forwarding and the masquerade rule, if slots need them. The watcher does so as soon as
@@ -139,12 +140,24 @@ fn restore(node: &Node) -> Result<(), NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use repoint::model::{Domain, Scope, SlotId};
+    use std::num::NonZeroU32;
+
+    use repoint::{
+        model::{Domain, FingerprintDigest, Scope, SlotId},
+        store::{Built, SlotKind},
+    };
 
     #[test]
     fn a_slot_is_stale_where_its_pool_or_its_domain_has_no_use_for_it() {
         let mut slot = Slot::building(SlotId(1), "n".parse().unwrap(), "eth0".parse().unwrap(), 0);
-        (slot.owns_netns, slot.pool, slot.mtu) = (true, PoolKey([1; 16]), 1450);
+        slot.kind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
+        slot.built = Some(Built {
+            host_ifindex: NonZeroU32::MIN,
+            mtu: 1450,
+            nsid: Some(1),
+            fingerprint: Some(FingerprintDigest([1; 32])),
+            source_routed: false,
+        });
         let stale = |slot: &Slot, pool: u8, mtu, scope| {
             let policy = PoolPolicy { scope, share_without_tenant: true, ..PoolPolicy::default() };
             is_stale(slot, &HashMap::from([(PoolKey([pool; 16]), Wants { mtu, policy })]))

@@ -333,7 +333,7 @@ async fn drain_log(node: &Arc<Node>) -> Result<Infallible, AgentError> {
 /// The slot with this interface, for the programs' log, which has only the index.
 fn slot_at(node: &Node, ifindex: u32) -> Option<String> {
     let slots = node.slots().ok()?;
-    slots.iter().find(|slot| slot.host_ifindex == ifindex).map(Slot::described)
+    slots.iter().find(|slot| slot.host_ifindex() == Some(ifindex)).map(Slot::described)
 }
 
 /// Why the agent ends.

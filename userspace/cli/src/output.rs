@@ -109,7 +109,7 @@ pub(crate) enum CommandError {
     )]
     NotConfirmed {
         name: repoint::model::TemplateName,
-        digest: repoint::template::Digest,
+        digest: repoint::model::TemplateDigest,
         other: String,
     },
     #[error("{text:?} is neither the name of a stored template nor a file")]

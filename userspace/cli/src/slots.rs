@@ -5,7 +5,6 @@ use repoint::{
     model::{Decision, Hook, LinkLocal, LocalPath},
     retire::holders,
     store::{Slot, SlotState},
-    template::Digest,
 };
 use serde::Serialize;
 
@@ -40,8 +39,8 @@ struct Row {
     tenant: Option<String>,
     /// The stored template that it was made from.
     template: Option<String>,
-    /// Digest of the template, stored or not.
-    template_digest: String,
+    /// Digest of the template, stored or not; none: the slot is still being built direct.
+    template_digest: Option<String>,
     mode: &'static str,
     /// The trust domain of its namespace; none: no container has had it.
     domain: Option<String>,
@@ -77,7 +76,7 @@ impl From<Slot> for Row {
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),
             template: slot.template_name.map(Into::into),
-            template_digest: Digest(slot.template).to_string(),
+            template_digest: slot.template.map(|digest| digest.to_string()),
             mode: slot.mode.name(),
             domain: slot.domain.map(|domain| domain.to_string()),
             held_by: None,

@@ -10,10 +10,10 @@ use std::{
 use clap::Subcommand;
 use repoint::{
     conf::Directories,
-    model::TemplateName,
+    model::{TemplateDigest, TemplateName},
     node::Node,
     store::{Captured, Put, StoreError, StoredTemplate, TemplateSource, Templates},
-    template::{Digest, Template},
+    template::Template,
     verbs::{confirm_template, delete_template, store_template},
 };
 use serde::Serialize;
@@ -79,7 +79,7 @@ pub(crate) struct Confirm {
     name: TemplateName,
     /// The digest of the template that was shown; another is refused
     #[arg(long)]
-    digest: Option<Digest>,
+    digest: Option<TemplateDigest>,
     /// Confirm what is shown now
     #[arg(long, conflicts_with = "digest")]
     yes: bool,

@@ -31,7 +31,7 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
         if used > 0 && !force {
             return Err(CommandError::InUse { slots: used });
         }
-        let (own, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.owns_netns);
+        let (own, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.owns_netns());
         delete_slots(&node, &own)?;
         let maps = node.maps()?;
         for slot in &others {

@@ -42,7 +42,7 @@ use crate::{
     },
     model::{
         AttachmentId, Hook, IfName, LinkLocal, LocalPath, Mac, NetworkName, PoolKey, PoolPolicy,
-        TemplateName,
+        TemplateDigest, TemplateName,
     },
     template::MTU,
 };
@@ -253,7 +253,7 @@ impl NetConf {
     pub fn pool_key(
         &self,
         ifname: &IfName,
-        template: Option<(&TemplateName, &[u8; 32])>,
+        template: Option<(&TemplateName, &TemplateDigest)>,
     ) -> PoolKey {
         // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
         let Self { name, ip_masq, link_local, local_path, hook, mtu, ipam, .. } = self;
@@ -261,12 +261,12 @@ impl NetConf {
         let text = format!("{name} {ifname} {ip_masq} {words} {mtu:?} {ipam:?}");
         let mut hash = Sha256::new_with_prefix(text);
         if let Some((name, digest)) = template {
-            hash.update(digest);
+            hash.update(digest.0);
             hash.update(name.as_str());
         }
-        let mut key = PoolKey::default();
-        key.0.copy_from_slice(&hash.finalize()[..16]);
-        key
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.finalize()[..16]);
+        PoolKey(key)
     }
 
     /// DNS settings of the result.

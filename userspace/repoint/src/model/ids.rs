@@ -226,8 +226,8 @@ impl fmt::Display for SlotId {
 
 /// Digest of what the slots of a pool are built from.
 ///
-/// A slot of another key does not match the configuration. Zeros stand for no pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+/// A slot of another key does not match the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolKey(pub [u8; 16]);
 
 /// The number that stands for a network in the maps; 0: parked.

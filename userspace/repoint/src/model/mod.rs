@@ -1,6 +1,7 @@
 //! Names, numbers and outcomes that need neither the kernel nor the database.
 
 mod decision;
+mod digest;
 mod domain;
 mod ids;
 mod outcome;
@@ -8,6 +9,7 @@ mod path;
 mod pool;
 
 pub use decision::{Decision, Mode, Served};
+pub use digest::{FingerprintDigest, TemplateDigest};
 pub use domain::Domain;
 pub use ids::{
     AttachmentId, ContainerId, FunctionKey, Identity, IfName, InvalidValue, Mac, NetnsPath,

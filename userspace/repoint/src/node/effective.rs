@@ -5,9 +5,9 @@ use crate::{
     cni::CniArgs,
     conf::{IpamConf, NetConf, User},
     failpoint,
-    model::{IfName, PoolId, PoolKey, PoolOverride, PoolPolicy, TemplateName},
+    model::{IfName, PoolId, PoolKey, PoolOverride, PoolPolicy, TemplateDigest, TemplateName},
     store::{Pool, StoredTemplate, TemplateOwner},
-    template::{Digest, NodeContext, Template},
+    template::{NodeContext, Template},
 };
 
 /// A pool as its configuration and an operator define it now.
@@ -20,7 +20,7 @@ pub(crate) struct EffectivePool {
     /// How many there may be, for whom, and for how long.
     pub(crate) policy: PoolPolicy,
     /// The stored template that they are made from, if there is one: its digest.
-    pub(crate) template: Option<[u8; 32]>,
+    pub(crate) template: Option<TemplateDigest>,
     /// The only function and tenant that may use that template; none: all may.
     pub(crate) template_owner: Option<TemplateOwner>,
 }
@@ -32,7 +32,7 @@ impl EffectivePool {
             id: id.clone(),
             key: pool.key,
             policy: pool.policy(),
-            template: digest(pool),
+            template: pool.template,
             template_owner: pool.template_owner.clone(),
         }
     }
@@ -70,7 +70,7 @@ pub(crate) fn effective_pool(
         return Ok(None);
     };
     let is_same = |pool: &Pool| {
-        pool.key == key(conf, id, digest(pool).as_ref()) && pool.configured == configured
+        pool.key == key(conf, id, pool.template.as_ref()) && pool.configured == configured
     };
     let pool = match recorded {
         Some(pool) if is_same(&pool) => pool,
@@ -82,13 +82,8 @@ pub(crate) fn effective_pool(
 }
 
 /// What the slots of a pool are built from.
-fn key(conf: &NetConf, id: &PoolId, digest: Option<&[u8; 32]>) -> PoolKey {
+fn key(conf: &NetConf, id: &PoolId, digest: Option<&TemplateDigest>) -> PoolKey {
     conf.pool_key(&id.ifname, id.template.as_ref().zip(digest))
-}
-
-/// The digest of the stored template that a pool's slots are made from, if there is one.
-fn digest(pool: &Pool) -> Option<[u8; 32]> {
-    (pool.template != [0; 32]).then_some(pool.template)
 }
 
 /// Whether the configuration defines the pool, and no operator has set it.
@@ -119,23 +114,23 @@ pub(crate) fn put_pool(
     configured: PoolPolicy,
     stored: Option<&StoredTemplate>,
 ) -> Result<Pool, NodeError> {
-    let digest = stored.map(|stored| stored.digest.0);
+    let digest = stored.map(|stored| stored.digest);
     let text = stored.map(|stored| stored.template.to_json()).transpose()?;
     let template_owner = stored.and_then(|stored| stored.source.owner());
     let key = key(conf, id, digest.as_ref());
     let recorded = node.store.grow(|transaction| {
         let known = transaction.pool(id)?;
         let set = known.as_ref().map(|pool| pool.set).unwrap_or_default();
-        let fingerprint = known.filter(|pool| pool.key == key).map(|pool| pool.fingerprint);
+        let fingerprint = known.filter(|pool| pool.key == key).and_then(|pool| pool.fingerprint);
         if let (Some(digest), Some(text)) = (&digest, &text) {
             transaction.put_template(digest, text)?;
         }
         let pool = Pool {
             key,
             conf: conf.common(),
-            template: digest.unwrap_or_default(),
+            template: digest,
             template_owner: template_owner.cloned(),
-            fingerprint: fingerprint.unwrap_or_default(),
+            fingerprint,
             configured,
             set,
         };
@@ -177,7 +172,7 @@ pub(crate) fn stored_template(
 
 /// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
 pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, NodeError> {
-    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, digest(pool).as_ref())?;
+    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, pool.template.as_ref())?;
     Ok(template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink }).mtu)
 }
 
@@ -185,12 +180,12 @@ pub fn mtu_of_pool(node: &Node, pool: &Pool, uplink: u32) -> Result<u32, NodeErr
 pub(crate) fn pool_template(
     node: &Node,
     conf: &NetConf,
-    digest: Option<&[u8; 32]>,
+    digest: Option<&TemplateDigest>,
 ) -> Result<Template, NodeError> {
     let Some(digest) = digest else {
         return Ok(template_of(conf));
     };
     let text = node.store.read(|transaction| transaction.template(digest))?;
-    let text = text.ok_or(NodeError::TemplateGone { digest: Digest(*digest) })?;
+    let text = text.ok_or(NodeError::TemplateGone { digest: *digest })?;
     Ok(Template::from_json(&text)?)
 }

@@ -9,7 +9,8 @@ use crate::{
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     lock::LockError,
     model::{
-        AttachmentId, Decline, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateName, Tenant,
+        AttachmentId, Decline, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateDigest,
+        TemplateName, Tenant,
     },
     netlink::NetlinkError,
     netns::{BindError, NetnsError, NetnsStoreError},
@@ -19,7 +20,7 @@ use crate::{
         MasqueradeError, NoIpv6, NodeNeedsError, PermitError, TeardownError, UsageError,
     },
     store::{StoreError, TemplateOwner},
-    template::{Digest, TemplateError},
+    template::TemplateError,
     threads::ThreadError,
 };
 
@@ -261,7 +262,7 @@ pub enum NodeError {
     #[error("the template with digest {digest}, which slots were made from, is not on record")]
     TemplateGone {
         /// Its digest.
-        digest: Digest,
+        digest: TemplateDigest,
     },
     /// The pool has no slot that waits.
     #[error(

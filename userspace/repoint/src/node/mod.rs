@@ -206,6 +206,14 @@ pub fn now() -> u64 {
     nanoseconds(since)
 }
 
+/// How long it is at the time `now` since the time `since`, both of the clock of [`now`].
+///
+/// Zero for a time to come: another process may have recorded it after the caller looked at the clock.
+#[must_use]
+pub fn age(since: u64, now: u64) -> Duration {
+    Duration::from_nanos(now.saturating_sub(since))
+}
+
 /// The time of day, in nanoseconds since the Unix epoch. It dates what outlives the boot, and what
 /// people read.
 #[must_use]

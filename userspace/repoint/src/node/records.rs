@@ -3,6 +3,7 @@
 use super::Node;
 use crate::{
     model::{AttachmentId, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
+    slot::Fingerprint,
     store::{Entry, Lingering, Pool, Slot, StoreError},
 };
 
@@ -15,6 +16,14 @@ impl Node {
     /// A slot.
     pub fn slot(&self, id: SlotId) -> Result<Option<Slot>, StoreError> {
         self.store.read(|transaction| transaction.slot(id))
+    }
+
+    /// The fingerprint of a slot's namespace when it was built; none: it is not on record, or of a form
+    /// that this program does not know.
+    pub(crate) fn fingerprint(&self, slot: &Slot) -> Result<Option<Fingerprint>, StoreError> {
+        let Some(digest) = slot.built.and_then(|built| built.fingerprint) else { return Ok(None) };
+        let encoded = self.store.read(|transaction| transaction.fingerprint(&digest))?;
+        Ok(encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()))
     }
 
     /// The slot of an attachment.

@@ -5,7 +5,7 @@ use crate::{
     datapath::Maps,
     failpoint,
     model::Identity,
-    slot::{Built, write_entries},
+    slot::{BuiltPair, write_entries},
     store::Slot,
 };
 
@@ -15,12 +15,12 @@ pub(crate) fn enable_traffic(
     node: &Node,
     maps: &Maps,
     slot: &Slot,
-    built: &Built,
+    pair: &BuiltPair,
     identity: Identity,
 ) -> Result<(), NodeError> {
     node.store.read(|transaction| {
         ensure_unchanged(transaction, slot)?;
-        Ok::<_, NodeError>(write_entries(slot, built.host_ifindex, identity, maps)?)
+        Ok::<_, NodeError>(write_entries(slot, pair.host_ifindex.get(), identity, maps)?)
     })?;
     failpoint::hit("build:entries");
     Ok(())

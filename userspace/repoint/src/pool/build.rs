@@ -11,7 +11,7 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     failpoint,
-    model::{Identity, PoolId, SlotId},
+    model::{FingerprintDigest, Identity, PoolId, SlotId},
     netns::{Netns, NetnsStore},
     node::{
         Node, NodeError,
@@ -20,7 +20,7 @@ use crate::{
         now,
     },
     retire::{connections::forget_connections, delete_slots},
-    slot::{Built, Fingerprint, require_masquerade},
+    slot::{BuiltPair, Fingerprint, require_masquerade},
     store::{Pool, Slot, SlotState},
     threads::{self, ThreadError},
 };
@@ -129,7 +129,7 @@ struct Batches<'a> {
     netns_store: NetnsStore,
     user: Option<&'a User>,
     /// Digest of their namespaces' fingerprint, once one slot is built.
-    fingerprint: Option<[u8; 32]>,
+    fingerprint: Option<FingerprintDigest>,
     /// Those that are ready.
     ready: Vec<SlotId>,
 }
@@ -176,7 +176,7 @@ impl Batches<'_> {
     }
 
     /// Builds the slots, and returns the result for each.
-    fn build_all(&self, new_slots: Vec<NewSlot>) -> Vec<(NewSlot, Result<Built, NodeError>)> {
+    fn build_all(&self, new_slots: Vec<NewSlot>) -> Vec<(NewSlot, Result<BuiltPair, NodeError>)> {
         let Self { node, spec, netns_store, .. } = self;
         if spec.masquerades()
             && let Err(error) = require_masquerade(&node.directories.run)
@@ -191,7 +191,7 @@ impl Batches<'_> {
 
     /// Records that slots are ready: `warm`, or `parked` if they are for a function. Returns the
     /// slots still on record, because another process may have deleted one meanwhile.
-    fn finish(&mut self, done: &[(NewSlot, Built)]) -> Result<Vec<SlotId>, NodeError> {
+    fn finish(&mut self, done: &[(NewSlot, BuiltPair)]) -> Result<Vec<SlotId>, NodeError> {
         let Some((first, _)) = done.first() else {
             return Ok(Vec::new());
         };
@@ -202,18 +202,17 @@ impl Batches<'_> {
         self.fingerprint = Some(fingerprint);
         let user = self.user.filter(|user| user.function.is_some());
         let state = if user.is_some() { SlotState::Parked } else { SlotState::Warm };
-        let policy = self.spec.pool.policy;
+        let (spec, policy) = (&self.spec, self.spec.pool.policy);
         let ready = self.node.store.write(|transaction| {
             let mut ready = Vec::with_capacity(done.len());
-            for (NewSlot { slot: Slot { id, .. }, .. }, built) in done {
+            for (NewSlot { slot: Slot { id, .. }, .. }, pair) in done {
                 let slot = transaction.slot(*id)?;
                 if slot.is_none_or(|slot| slot.state() != SlotState::Building) {
                     continue;
                 }
+                let built = spec.built(pair, fingerprint);
                 transaction.advance(*id, state, now(), |slot| {
-                    slot.host_ifindex = built.host_ifindex;
-                    slot.nsid = built.nsid;
-                    slot.fingerprint = fingerprint;
+                    slot.built = Some(built);
                     let Some(user) = user else { return };
                     slot.function.clone_from(&user.function);
                     slot.tenant.clone_from(&user.tenant);
@@ -265,7 +264,7 @@ fn build_all(
     spec: &BuildSpec<'_>,
     netns_store: &NetnsStore,
     new_slots: &[NewSlot],
-) -> Vec<Result<Built, NodeError>> {
+) -> Vec<Result<BuiltPair, NodeError>> {
     let work = || {
         let datapath = node.load_datapath();
         let build = |new_slot| match &datapath {
@@ -287,15 +286,15 @@ pub(crate) fn record_fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,
     new_slot: &NewSlot,
-) -> Result<[u8; 32], NodeError> {
+) -> Result<FingerprintDigest, NodeError> {
     let taken = new_slot.netns.run(|| Fingerprint::take(&new_slot.slot))??;
     let (digest, encoded) = (taken.digest(), taken.encode());
     let id = &spec.pool.id;
     let recorded = node.store.write(|transaction| {
         transaction.put_fingerprint(&digest, &encoded)?;
         let pool = transaction.pool(id)?.filter(|pool| pool.key == spec.pool.key);
-        if let Some(pool) = pool.filter(|pool| pool.fingerprint != digest) {
-            transaction.put_pool(id, &Pool { fingerprint: digest, ..pool })?;
+        if let Some(pool) = pool.filter(|pool| pool.fingerprint != Some(digest)) {
+            transaction.put_pool(id, &Pool { fingerprint: Some(digest), ..pool })?;
         }
         Ok(digest)
     });

@@ -5,7 +5,7 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::NodeAddresses,
-    model::{Identity, PoolId},
+    model::{FingerprintDigest, Identity, PoolId, TemplateDigest},
     netns::{Netns, NetnsInode, NetnsStore},
     node::{
         Node, NodeError,
@@ -17,8 +17,8 @@ use crate::{
         traffic::enable_traffic,
         uplink_mtu,
     },
-    slot::{BuildPermit, Builder, Built},
-    store::{Slot, Write},
+    slot::{BuildPermit, Builder, BuiltPair},
+    store::{Built, Slot, SlotKind, Write},
     template::{NetworkConfig, NodeContext, Template},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct BuildSpec<'a> {
     own: &'a OwnIpam,
     template: Template,
     text: String,
-    digest: [u8; 32],
+    digest: TemplateDigest,
     mtu: u32,
     masquerade: bool,
     /// The host netns of the slots.
@@ -56,7 +56,7 @@ impl<'a> BuildSpec<'a> {
             return Err(NodeError::NoPoolIpam { network: conf.name.to_string() });
         };
         let template = pool_template(node, conf, pool.template.as_ref())?;
-        let (digest, text) = (template.digest()?.0, template.to_json()?);
+        let (digest, text) = (template.digest()?, template.to_json()?);
         let nobodys =
             template.instantiate(&NodeContext { addresses: Vec::new(), mtu: uplink_mtu()? });
         let NetworkConfig { mtu, masquerade, .. } = nobodys;
@@ -73,6 +73,12 @@ impl<'a> BuildSpec<'a> {
         self.masquerade
     }
 
+    /// What is to be recorded of a slot that was built.
+    pub(crate) fn built(&self, pair: &BuiltPair, fingerprint: FingerprintDigest) -> Built {
+        let BuiltPair { host_ifindex, nsid, source_routed } = *pair;
+        Built { host_ifindex, mtu: self.mtu, nsid, fingerprint: Some(fingerprint), source_routed }
+    }
+
     /// Records the intent to build a slot.
     pub(crate) fn record(
         &self,
@@ -83,16 +89,14 @@ impl<'a> BuildSpec<'a> {
         let id = transaction.next_slot_id()?;
         let PoolId { network, ifname, template } = &self.pool.id;
         let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
-        slot.owns_netns = true;
+        slot.kind = SlotKind::Pooled { pool: self.pool.key };
         slot.netns = Some(netns.inode());
         slot.masquerade = self.masquerade;
         slot.link_local = self.conf.link_local;
         (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
         slot.identity = transaction.identity(&format!("network:{network}"))?;
-        slot.pool = self.pool.key;
-        slot.template = self.digest;
+        slot.template = Some(self.digest);
         slot.template_name.clone_from(template);
-        slot.mtu = self.mtu;
         transaction.put_template(&self.digest, &self.text)?;
         let yields = self.pool.policy.cooldown.is_none();
         slot.addresses = {
@@ -111,7 +115,7 @@ impl<'a> BuildSpec<'a> {
         datapath: &Datapath,
         new_slot: &NewSlot,
         identity: Identity,
-    ) -> Result<Built, NodeError> {
+    ) -> Result<BuiltPair, NodeError> {
         let NewSlot { slot, netns } = new_slot;
         netns_store.enter(|inside| inside.keep(slot.id, netns))??;
         failpoint::hit("prepare:kept");
@@ -121,10 +125,10 @@ impl<'a> BuildSpec<'a> {
         let Datapath { programs, maps } = datapath;
         let owner = node.owner();
         let builder = Builder { slot, config: &config, netns, programs, owner };
-        let built = builder
+        let pair = builder
             .build()
             .map_err(|source| NodeError::Prepare { slot: slot.id, source: Box::new(source) })?;
-        enable_traffic(node, maps, slot, &built, identity)?;
-        Ok(built)
+        enable_traffic(node, maps, slot, &pair, identity)?;
+        Ok(pair)
     }
 }

@@ -1,9 +1,10 @@
 //! Which parked slots a pool deletes.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use crate::{
     model::{PoolPolicy, SlotId},
+    node::age,
     store::Parked,
 };
 
@@ -83,11 +84,7 @@ pub fn evictions(parked: &[Parked], now: u64, policy: &PoolPolicy, room: u32) ->
 /// Whether a slot has waited longer than its last user or the policy allows.
 fn is_idle(slot: &Parked, now: u64, policy: &PoolPolicy) -> bool {
     let ttl = slot.idle_ttl.or(policy.idle_ttl);
-    ttl.is_some_and(|ttl| waited(slot.since, now) > ttl)
-}
-
-fn waited(since: u64, now: u64) -> Duration {
-    Duration::from_nanos(now.saturating_sub(since))
+    ttl.is_some_and(|ttl| age(slot.since, now) > ttl)
 }
 
 /// Runs of neighbouring slots that are the `same`, each with its reasons.

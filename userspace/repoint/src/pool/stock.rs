@@ -157,6 +157,7 @@ mod tests {
         model::{PoolOverride, PoolPolicy},
         node::now,
         pool::evictions,
+        store::SlotKind,
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -165,9 +166,9 @@ mod tests {
         Pool {
             key: PoolKey([7; 16]),
             conf: Vec::new(),
-            template: [0; 32],
+            template: None,
             template_owner: None,
-            fingerprint: [0; 32],
+            fingerprint: None,
             configured: PoolPolicy::default(),
             set: PoolOverride::default(),
         }
@@ -181,7 +182,7 @@ mod tests {
                 let (id, since) = (transaction.next_slot_id()?, now - age * SECOND);
                 let (network, ifname) = ("n".parse().unwrap(), "eth0".parse().unwrap());
                 let mut slot = Slot::building(id, network, ifname, since);
-                slot.pool = pool.key;
+                slot.kind = SlotKind::Pooled { pool: pool.key };
                 transaction.put_slot(&slot)?;
                 transaction.advance(id, SlotState::Parked, since, |slot| {
                     slot.used = true;

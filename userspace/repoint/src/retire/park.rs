@@ -75,8 +75,8 @@ fn stop(
         let Some(mut slot) = transaction.unchanged(seen)? else {
             return Ok(None);
         };
-        if let Some(maps) = maps {
-            write_entries(&slot, slot.host_ifindex, Identity::PARKED, maps)?;
+        if let (Some(maps), Some(ifindex)) = (maps, slot.host_ifindex()) {
+            write_entries(&slot, ifindex, Identity::PARKED, maps)?;
             failpoint::hit("park:pointed");
         }
         if is_unbound {

@@ -55,7 +55,8 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<NodeError> {
         Ok(maps) => errors.extend(withdraw_entries(node, slot, maps.as_ref())),
         Err(error) => errors.push(error),
     }
-    if !slot.owns_netns && (slot.source_routed || slot.host_ifindex == 0) {
+    // ADD adds the rules before it records what it built.
+    if !slot.owns_netns() && slot.built.is_none_or(|built| built.source_routed) {
         errors.extend(release_sources(slot).err());
     }
     thread::scope(|scope| {
@@ -63,7 +64,7 @@ fn remove(node: &Node, slot: &Slot, remover: Option<&Path>) -> Vec<NodeError> {
         // If no thread starts, they run one after the other.
         let rule = slot.masquerade.then(|| threads::spawn(scope, release).map_err(|_| release()));
         errors.extend(remove_interface(slot, remover).err().map(Into::into));
-        if slot.owns_netns {
+        if slot.owns_netns() {
             errors.extend(release_netns(node, slot).err());
         }
         let released = rule.map(|rule| match rule {

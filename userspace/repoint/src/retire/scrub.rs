@@ -14,8 +14,8 @@ use crate::{
     conf::NetConf,
     failpoint,
     model::SlotId,
-    node::{Node, NodeError, effective::pool_template, halves::ensure_half, now},
-    slot::{Fingerprint, Scrubbed, User, host_residue, scrub as scrub_netns, users},
+    node::{Node, NodeError, age, effective::pool_template, halves::ensure_half, now},
+    slot::{Scrubbed, User, host_residue, scrub as scrub_netns, users},
     store::{Access, Pool, Prefix, Slot, SlotState, StoreError, Transaction, Write},
     template::{NetworkConfig, NodeContext},
     threads::{self, ThreadError},
@@ -124,7 +124,7 @@ fn is_wanted<T: Access>(transaction: &Transaction<'_, T>, slot: &Slot) -> Result
 /// build such slots, and its configured scope must still have such domains.
 pub(crate) fn waits_for_its_domain(slot: &Slot, pool: &Pool) -> bool {
     let is_within = slot.domain.as_ref().is_some_and(|own| own.is_within(&pool.configured));
-    slot.retain && slot.pool == pool.key && is_within
+    slot.retain && slot.kind.pool() == Some(pool.key) && is_within
 }
 
 /// Scrubs slots that their trust domains may have again.
@@ -198,7 +198,7 @@ fn scrub_alone(node: &Node, slot: &Slot, user: Option<&User>) -> Result<Option<E
 }
 
 fn is_out_of_patience(slot: &Slot) -> bool {
-    u128::from(now().saturating_sub(slot.changed)) > IN_USE_TIMEOUT.as_nanos()
+    age(slot.changed, now()) > IN_USE_TIMEOUT
 }
 
 fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
@@ -216,8 +216,7 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
     if let Some(residue) = host_residue(slot)? {
         return Ok(ScrubOutcome::Deleted(residue));
     }
-    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
-    let Some(expected) = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok()) else {
+    let Some(expected) = node.fingerprint(slot)? else {
         return deleted("its fingerprint is not on record");
     };
     let netns = node.netns_store()?.netns(slot.id)?;
@@ -239,8 +238,8 @@ fn scrub_begun(node: &Node, slot: &Slot) -> Result<ScrubOutcome, NodeError> {
 /// Resets the slot's Ethernet address in the maps. The last container may have changed it, and the
 /// next one uses the slot's own.
 fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
-    if let Some(maps) = node.maps()? {
-        maps.forget_mac(slot.host_ifindex)?;
+    if let (Some(maps), Some(ifindex)) = (node.maps()?, slot.host_ifindex()) {
+        maps.forget_mac(ifindex)?;
     }
     failpoint::hit("scrub:mac");
     Ok(())
@@ -248,9 +247,9 @@ fn forget_mac(node: &Node, slot: &Slot) -> Result<(), NodeError> {
 
 /// The network configuration that the slot was built with.
 fn configuration(node: &Node, slot: &Slot, pool: &Pool) -> Result<NetworkConfig, NodeError> {
-    let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, &NetConf::recorded(&pool.conf)?, stored)?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let conf = NetConf::recorded(&pool.conf)?;
+    let template = pool_template(node, &conf, slot.stored_template())?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     Ok(template.instantiate(&context))
 }
 

@@ -63,7 +63,7 @@ impl Node {
     pub fn evict(&self, tenant: &Tenant) -> Result<Evicted, NodeError> {
         let slots = self.store.write(|transaction| {
             let mut slots = transaction.slots()?;
-            slots.retain(|slot| slot.owns_netns && slot.tenant.as_ref() == Some(tenant));
+            slots.retain(|slot| slot.owns_netns() && slot.tenant.as_ref() == Some(tenant));
             for slot in slots.iter().filter(|slot| slot.retain) {
                 let mut slot = slot.clone();
                 slot.retain = false;

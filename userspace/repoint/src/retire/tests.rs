@@ -5,11 +5,13 @@ use super::{delete::delete_slots, park::withdraw, release::release, scrub::begin
 use crate::{
     cni::CniArgs,
     conf::{Directories, NetConf},
-    model::{AttachmentId, SlotId},
+    model::{AttachmentId, PoolKey, SlotId},
     netns::Netns,
     node::{Node, NodeError, Request, conflict::ensure_unchanged, now},
-    store::{Slot, SlotState, Write},
+    store::{Slot, SlotKind, SlotState, Write},
 };
+
+const POOLED: SlotKind = SlotKind::Pooled { pool: PoolKey([1; 16]) };
 
 /// A node with one slot, and no data plane.
 struct World {
@@ -33,7 +35,7 @@ impl World {
             let id = transaction.next_slot_id()?;
             let AttachmentId { network, ifname, .. } = attachment("nobody");
             let mut slot = Slot::building(id, network, ifname, now());
-            slot.owns_netns = true;
+            slot.kind = POOLED;
             transaction.put_slot(&slot)?;
             transaction.advance(id, SlotState::Warm, now(), |_| ())
         });
@@ -178,7 +180,7 @@ fn what_cannot_be_removed_of_one_slot_keeps_no_other_on_record() {
         let id = transaction.next_slot_id().unwrap();
         let AttachmentId { network, ifname, .. } = attachment("nobody");
         let mut slot = Slot::building(id, network, ifname, now());
-        slot.owns_netns = true;
+        slot.kind = POOLED;
         transaction.put_slot(&slot).unwrap();
         slot
     });
@@ -196,7 +198,7 @@ fn a_slot_whose_building_was_cut_short_is_deleted_by_park() {
         let id = transaction.next_slot_id().unwrap();
         let AttachmentId { network, ifname, .. } = attachment("a");
         let mut slot = Slot::building(id, network, ifname, now());
-        (slot.owns_netns, slot.container) = (true, Some("a".parse().unwrap()));
+        (slot.kind, slot.container) = (POOLED, Some("a".parse().unwrap()));
         transaction.attach(&attachment("a"), id).unwrap();
         transaction.put_slot(&slot).unwrap();
         slot

@@ -6,7 +6,7 @@ use crate::{
     netns::{Netns, bind_over},
     node::{Node, NodeError, conflict::ensure_unchanged, now},
     slot::write_waiting_entries,
-    store::{Slot, SlotState},
+    store::{Built, Slot, SlotState},
 };
 
 /// Activates a claimed slot: binds its namespace over the runtime's path, writes its map entries,
@@ -20,6 +20,7 @@ pub(super) fn activate(
     if slot.netns != Some(netns.inode()) {
         return Err(NodeError::StrangeNetns { slot: slot.id });
     }
+    let Built { host_ifindex, .. } = slot.require_built()?;
     if let Some(path) = &slot.netns_path {
         bind_over(netns, path)?;
     }
@@ -28,7 +29,7 @@ pub(super) fn activate(
         // No other process can write meanwhile. After a DEL, another container may have the slot,
         // and this ADD must not start its traffic.
         ensure_unchanged(transaction, slot)?;
-        write_waiting_entries(slot, slot.identity, maps)?;
+        write_waiting_entries(slot, host_ifindex.get(), slot.identity, maps)?;
         failpoint::hit("activate:entries");
         transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
         Ok::<_, NodeError>(())

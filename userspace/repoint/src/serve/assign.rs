@@ -8,7 +8,7 @@ use super::{
 use crate::{
     conf::NetConf,
     failpoint,
-    model::{Decline, Outcome},
+    model::{Decline, FingerprintDigest, Outcome},
     netns::{Netns, bind_over, guard},
     node::{
         Node, NodeError,
@@ -125,7 +125,7 @@ fn build(
         }
         forget_connections(node, [&own.slot])?;
         let datapath = node.load_datapath()?;
-        let built = spec.build(node, &netns_store, &datapath, &own, own.slot.identity)?;
+        let pair = spec.build(node, &netns_store, &datapath, &own, own.slot.identity)?;
         let digest = fingerprint(node, &spec, &own)?;
         copy_sysctls(&own.netns, wanted)?;
         if let Some(path) = wanted.path {
@@ -138,11 +138,7 @@ fn build(
                 own.slot.id,
                 SlotState::Active,
                 now(),
-                |slot| {
-                    slot.host_ifindex = built.host_ifindex;
-                    slot.nsid = built.nsid;
-                    slot.fingerprint = digest;
-                },
+                |slot| slot.built = Some(spec.built(&pair, digest)),
             )?)
         })
     };
@@ -190,13 +186,10 @@ fn fingerprint(
     node: &Node,
     spec: &BuildSpec<'_>,
     new_slot: &NewSlot,
-) -> Result<[u8; 32], NodeError> {
+) -> Result<FingerprintDigest, NodeError> {
     let known = node.store.read(|transaction| transaction.pool(&spec.pool.id))?;
-    let known = known.filter(|pool| pool.key == spec.pool.key).map(|pool| pool.fingerprint);
-    if let Some(digest) = known.filter(|digest| *digest != [0; 32]) {
-        return Ok(digest);
-    }
-    record_fingerprint(node, spec, new_slot)
+    let known = known.filter(|pool| pool.key == spec.pool.key).and_then(|pool| pool.fingerprint);
+    known.map_or_else(|| record_fingerprint(node, spec, new_slot), Ok)
 }
 
 /// Copies the sysctls that the runtime set in the container's namespace to the slot's. The scrub resets them.

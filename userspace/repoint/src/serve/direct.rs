@@ -27,8 +27,8 @@ use crate::{
         template_use::check_use,
     },
     retire::{connections::forget_connections, release::undo, tenants::ensure_tenant_room},
-    slot::{BuildPermit, Builder, Built, require_masquerade},
-    store::{Slot, SlotState},
+    slot::{BuildPermit, Builder, BuiltPair, require_masquerade},
+    store::{Built, Slot, SlotState},
     template::{NetworkConfig, Operation, Template},
 };
 
@@ -180,9 +180,9 @@ impl Direct<'_> {
         if config.masquerade {
             require_masquerade(&node.directories.run)?;
         }
-        let built = build(node, request, self.netns, &leased.slot, &config)?;
+        let pair = build(node, request, self.netns, &leased.slot, &config)?;
         failpoint::hit("add:built");
-        let slot = self.activate(node, slot, &template, &config, &built)?;
+        let slot = self.activate(node, slot, &template, &config, &pair)?;
         failpoint::hit("add:active");
         let dns = request.conf.resolve_dns(leased.dns);
         Ok(result(&slot, &config, self.path, dns))
@@ -195,9 +195,9 @@ impl Direct<'_> {
         slot: &Slot,
         template: &Template,
         config: &NetworkConfig,
-        built: &Built,
+        pair: &BuiltPair,
     ) -> Result<Slot, NodeError> {
-        let digest = template.digest()?.0;
+        let digest = template.digest()?;
         let stored = self.template.as_ref().map(Template::to_json).transpose()?;
         node.store.grow(|transaction| {
             ensure_unchanged(transaction, slot)?;
@@ -205,10 +205,14 @@ impl Direct<'_> {
                 transaction.put_template(&digest, text)?;
             }
             Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
-                slot.template = digest;
-                slot.host_ifindex = built.host_ifindex;
-                slot.source_routed = built.source_routed;
-                slot.mtu = config.mtu;
+                slot.template = Some(digest);
+                slot.built = Some(Built {
+                    host_ifindex: pair.host_ifindex,
+                    mtu: config.mtu,
+                    nsid: None,
+                    fingerprint: None,
+                    source_routed: pair.source_routed,
+                });
             })?)
         })
     }
@@ -263,16 +267,16 @@ fn build(
     netns: &Netns,
     slot: &Slot,
     config: &NetworkConfig,
-) -> Result<Built, NodeError> {
+) -> Result<BuiltPair, NodeError> {
     let datapath = node.load_datapath()?;
     let _permit = BuildPermit::acquire(&node.directories.run, request.conf.max_concurrent_builds)?;
     let Datapath { programs, maps } = &datapath;
     let owner = node.owner();
     let builder = Builder { slot, config, netns, programs, owner };
-    let built = builder.build().map_err(|source| NodeError::Build {
+    let pair = builder.build().map_err(|source| NodeError::Build {
         attachment: Box::new(request.attachment.clone()),
         source: Box::new(source),
     })?;
-    enable_traffic(node, maps, slot, &built, slot.identity)?;
-    Ok(built)
+    enable_traffic(node, maps, slot, &pair, slot.identity)?;
+    Ok(pair)
 }

@@ -11,7 +11,7 @@ use crate::{
     conf::NetConf,
     failpoint,
     model::NetworkName,
-    node::{Node, NodeError, now},
+    node::{Node, NodeError, age, now},
     pool::shortage::Shortage,
     retire::{ScrubOutcome, delete_slots, end_lingering, scrub},
     store::{Prefix, Slot, SlotState, StoreError},
@@ -221,5 +221,5 @@ impl<'a> Reclaim<'a> {
 }
 
 fn has_been_so_for(slot: &Slot, time: Duration) -> bool {
-    u128::from(now().saturating_sub(slot.changed)) >= time.as_nanos()
+    age(slot.changed, now()) >= time
 }

@@ -1,10 +1,10 @@
 //! Building a slot: the pair of interfaces, what belongs on either end, and its map entries.
 
-use std::{io, os::fd::AsFd as _, path::Path};
+use std::{io, num::NonZeroU32, os::fd::AsFd as _, path::Path};
 
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
-use nix::net::if_::if_nametoindex;
+use nix::{errno::Errno, net::if_::if_nametoindex};
 use repoint_common::mac::GATEWAY_MAC;
 
 use super::{
@@ -124,14 +124,12 @@ pub struct Builder<'a> {
     pub owner: Owner,
 }
 
-/// What was built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Name of the host's end.
-    pub host_ifname: String,
+/// The pair of interfaces that was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltPair {
     /// Interface index of the host's end.
-    pub host_ifindex: u32,
-    /// Number of the slot's own namespace in the node's (`netlink/nsid.rs`).
+    pub host_ifindex: NonZeroU32,
+    /// Number of the slot's own namespace in the node's (`netlink/nsid.rs`); none: the slot is direct.
     pub nsid: Option<i32>,
     /// Whether its packets are routed by their source address, as others are in its namespace.
     pub source_routed: bool,
@@ -140,24 +138,24 @@ pub struct Built {
 impl Builder<'_> {
     /// Builds the slot, without its map entries: no packet passes. After a failure the caller removes
     /// what is left by [`super::tear_down`].
-    pub fn build(&self) -> Result<Built, BuildError> {
+    pub fn build(&self) -> Result<BuiltPair, BuildError> {
         self.enable_forwarding()?;
         let mut node = RouteSocket::open().map_err(BuildError::Node)?;
         failpoint::hit("build:before-link");
         let nsid = self.number_namespace(&mut node)?;
-        let built = Built { nsid, ..self.create_pair(&mut node)? };
+        let host_ifindex = self.create_pair(&mut node)?;
         failpoint::hit("build:link");
-        self.equip_host_end(&mut node, built.host_ifindex)?;
+        self.equip_host_end(&mut node, host_ifindex.get())?;
         failpoint::hit("build:host-end");
         let source_routed = self.netns.run(|| self.equip_container_end())??;
         failpoint::hit("build:container-end");
-        Ok(Built { source_routed, ..built })
+        Ok(BuiltPair { host_ifindex, nsid, source_routed })
     }
 
     /// Numbers the slot's own namespace. This comes before the veth pair, for which the kernel would
     /// choose a number.
     fn number_namespace(&self, node: &mut RouteSocket) -> Result<Option<i32>, BuildError> {
-        if !self.slot.owns_netns {
+        if !self.slot.owns_netns() {
             return Ok(None);
         }
         let nsid = assign(node, self.netns.as_fd(), self.slot.id.0).map_err(BuildError::Node)?;
@@ -165,7 +163,7 @@ impl Builder<'_> {
         Ok(Some(nsid))
     }
 
-    fn create_pair(&self, node: &mut RouteSocket) -> Result<Built, BuildError> {
+    fn create_pair(&self, node: &mut RouteSocket) -> Result<NonZeroU32, BuildError> {
         let host_ifname = self.slot.id.host_ifname();
         let pair = Veth {
             host_ifname: &host_ifname,
@@ -177,8 +175,7 @@ impl Builder<'_> {
             mtu: self.config.mtu,
         };
         node.execute(vec![create_veth(&pair)]).map_err(BuildError::Node)?;
-        let host_ifindex = ifindex(&host_ifname)?;
-        Ok(Built { host_ifname, host_ifindex, nsid: None, source_routed: false })
+        ifindex(&host_ifname)
     }
 
     /// Sets alias and programs, and for each address route and neighbour entry. The interface comes up
@@ -233,7 +230,7 @@ impl Builder<'_> {
     fn equip_container_end(&self) -> Result<bool, BuildError> {
         container_end::set_sysctls(self.slot, self.config)?;
         let mut socket = RouteSocket::open().map_err(BuildError::Container)?;
-        let ifindex = ifindex(self.slot.ifname.as_str())?;
+        let ifindex = ifindex(self.slot.ifname.as_str())?.get();
         let equipment = || container_end::equip(self.slot, self.config, ifindex);
         match socket.execute(equipment()) {
             Err(refusal) if self.may_be_disabled(&refusal) => {
@@ -246,7 +243,7 @@ impl Builder<'_> {
         let routes = container_end::add_routes(self.config, ifindex);
         again(&mut socket, routes).map_err(BuildError::Container)?;
         // A namespace of its own has no other interface yet.
-        let source_routed = !self.slot.owns_netns
+        let source_routed = !self.slot.owns_netns()
             && sources::add(&mut socket, ifindex, &self.config.addresses)
                 .map_err(BuildError::Container)?;
         container_end::wait_for_addresses(self.config, &mut socket)
@@ -289,7 +286,9 @@ fn again(
     refusals.into_iter().find(|refusal| !refusal.is_present()).map_or(Ok(()), Err)
 }
 
-fn ifindex(name: &str) -> Result<u32, BuildError> {
+fn ifindex(name: &str) -> Result<NonZeroU32, BuildError> {
+    // The kernel gives no interface index 0.
     if_nametoindex(name)
+        .and_then(|index| NonZeroU32::new(index).ok_or(Errno::ENODEV))
         .map_err(|errno| BuildError::Vanished { name: name.to_owned(), source: errno.into() })
 }

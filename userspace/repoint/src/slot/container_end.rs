@@ -48,7 +48,7 @@ pub(super) fn equip(
         requests.push(announce_changes(ifindex));
     }
     requests.push(bring_up(ifindex));
-    if slot.owns_netns {
+    if slot.owns_netns() {
         requests.push(bring_up(LOOPBACK));
     }
     requests.extend(config.addresses.iter().map(|address| add_address(ifindex, *address)));

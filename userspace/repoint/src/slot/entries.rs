@@ -39,12 +39,13 @@ pub fn write_entries(
 /// itself, at no cost.
 pub fn write_waiting_entries(
     slot: &Slot,
+    ifindex: u32,
     identity: Identity,
     maps: &Maps,
 ) -> Result<(), DatapathError> {
-    maps.replace_interface(slot.host_ifindex, &interface_of(slot, identity))?;
+    maps.replace_interface(ifindex, &interface_of(slot, identity))?;
     failpoint::hit("point:interface");
-    point_addresses(slot, slot.host_ifindex, identity, maps)
+    point_addresses(slot, ifindex, identity, maps)
 }
 
 fn point_addresses(

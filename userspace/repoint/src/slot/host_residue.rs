@@ -14,7 +14,9 @@ const NO_QUEUE: &str = "noqueue";
 pub fn host_residue(slot: &Slot) -> Result<Option<String>, HookError> {
     let mut socket = RouteSocket::open()?;
     let name = slot.id.host_ifname();
-    let Some(link) = find_link(&mut socket, slot.host_ifindex)? else {
+    let ifindex = slot.host_ifindex();
+    let link = ifindex.map(|ifindex| find_link(&mut socket, ifindex)).transpose()?.flatten();
+    let Some(link) = link else {
         return Ok(Some(format!("interface {name} is gone")));
     };
     if link.qdisc != NO_QUEUE {

@@ -63,7 +63,8 @@ pub fn inspect(
     let programs = config.programs.then(|| datapath.programs.numbers());
     node_half(slot, programs)?;
     netns.run(|| container_end(slot, mac, config))??;
-    entries(slot, slot.host_ifindex, &datapath.maps)
+    let ifindex = slot.host_ifindex().ok_or_else(|| differs("its record has no interface"))?;
+    entries(slot, ifindex, &datapath.maps)
 }
 
 fn node_half(slot: &Slot, programs: Option<[u32; 2]>) -> Result<(), InspectError> {
@@ -100,7 +101,7 @@ fn container_end(slot: &Slot, mac: Mac, config: &NetworkConfig) -> Result<(), In
     if let Some(lost) = config.routes.iter().find(|wanted| !is_served(wanted, &routes)) {
         return Err(differs(format!("the route to {} is gone", lost.destination)));
     }
-    if slot.source_routed
+    if slot.built.is_some_and(|built| built.source_routed)
         && let Some(source) = sources::missing(&mut socket, link.ifindex, &config.addresses)?
     {
         return Err(differs(format!("the rule that routes packets from {source} is gone")));

@@ -22,7 +22,7 @@ mod usage;
 
 pub(crate) use alias::is_alias_of;
 pub use alias::{Alias, Owner};
-pub use builder::{BuildError, Builder, Built};
+pub use builder::{BuildError, Builder, BuiltPair};
 pub use capture::{CaptureError, Uncapturable, capture};
 pub use entries::{endpoint_of, interface_of, write_entries, write_waiting_entries};
 pub use fingerprint::{DecodeError, Difference, Fingerprint, FingerprintError};

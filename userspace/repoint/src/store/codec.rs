@@ -117,6 +117,13 @@ impl Encoder {
         }
     }
 
+    pub(super) fn digest(&mut self, value: Option<[u8; 32]>) -> &mut Self {
+        match value {
+            Some(digest) => self.u8(1).raw(&digest),
+            None => self.u8(0),
+        }
+    }
+
     /// To the nanosecond, up to 584 years.
     pub(super) fn duration(&mut self, value: Option<Duration>) -> &mut Self {
         match value {
@@ -229,6 +236,10 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn number(&mut self, field: &'static str) -> Result<Option<u32>, CodecError> {
         if self.bool(field)? { self.u32(field).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn digest(&mut self, field: &'static str) -> Result<Option<[u8; 32]>, CodecError> {
+        if self.bool(field)? { self.array(field).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn duration(&mut self, field: &'static str) -> Result<Option<Duration>, CodecError> {

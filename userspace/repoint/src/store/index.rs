@@ -3,7 +3,7 @@
 //! Key: state (1 byte), pool (16), domain (8), function (8), time of the last change (8, big-endian),
 //! slot (8). Of a function's slots, the slot that has waited longest thus comes first. Domain and
 //! function are digests, cut short: a caller that finds a slot by them compares those of the record.
-//! Zeros stand for none; a warm slot has neither. Callers look for claimed and active slots by pool only:
+//! Zeros stand for none: a direct slot has no pool, and a warm slot neither of the others. Callers look for claimed and active slots by pool only:
 //! both states share a place in the index, without domain and time, so that an activation moves a slot
 //! once.
 //!
@@ -86,7 +86,8 @@ pub(super) fn key(slot: &Slot) -> Vec<u8> {
         (domain, function_digest(slot.function.as_ref()), slot.changed)
     };
     let (changed, id) = (changed.to_be_bytes(), slot.id.0.to_be_bytes());
-    extend(&mut key, &[&[place(state)], &slot.pool.0, &domain, &function, &changed, &id]);
+    let pool = slot.kind.pool().map_or([0; 16], |pool| pool.0);
+    extend(&mut key, &[&[place(state)], &pool, &domain, &function, &changed, &id]);
     key
 }
 
@@ -155,13 +156,13 @@ fn short(name: Option<&str>) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::PoolKey;
+    use crate::{model::PoolKey, store::SlotKind};
 
     #[test]
     fn a_key_begins_with_the_prefix_of_each_of_its_prefixes() {
         let pool = PoolKey([7; 16]);
         let mut slot = Slot::building(SlotId(9), "n".parse().unwrap(), "eth0".parse().unwrap(), 5);
-        slot.pool = pool;
+        slot.kind = SlotKind::Pooled { pool };
         let (t, f, g) = ("t".parse().unwrap(), "f".parse().unwrap(), "g".parse().unwrap());
         let (t, f) = (Tenant::clone(&t), FunctionKey::clone(&f));
         let domain = Domain::Tenant(Some(t));

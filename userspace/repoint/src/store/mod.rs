@@ -16,6 +16,7 @@ mod pool;
 mod prune;
 mod read;
 mod record;
+mod slot_kind;
 mod space;
 mod survey;
 mod templates;
@@ -31,6 +32,7 @@ pub use index::{Parked, Prefix};
 pub use journal::Entry;
 pub use pool::Pool;
 pub use record::{Network, Slot, SlotState};
+pub use slot_kind::{Built, SlotKind};
 pub use survey::{IndexFault, RawSurvey, SlotImages, Survey};
 pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource, Templates};
 pub use tenants::Lingering;
@@ -48,13 +50,13 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::{
     boot::{boot_id, may_be_of_another},
     lock::LockError,
-    model::{AttachmentId, SlotId, TemplateName},
+    model::{AttachmentId, SlotId, TemplateDigest, TemplateName},
     private::PrivateError,
-    template::{Digest, TemplateError},
+    template::TemplateError,
 };
 
 /// Version of the tables and records; a database of another version is refused.
-const SCHEMA: u32 = 5;
+const SCHEMA: u32 = 6;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -210,9 +212,9 @@ pub enum StoreError {
         /// Its name.
         name: TemplateName,
         /// Its digest.
-        found: Digest,
+        found: TemplateDigest,
         /// The digest that was to be confirmed.
-        shown: Digest,
+        shown: TemplateDigest,
     },
     /// The attachment exists.
     #[error("{attachment} is attached already (slot {slot}): DEL it first")]
@@ -251,6 +253,12 @@ pub enum StoreError {
         from: SlotState,
         /// The state wanted.
         to: SlotState,
+    },
+    /// A slot is on record as not built, and is used as if it were.
+    #[error("slot {slot} is not built: its record has no interface")]
+    NotBuilt {
+        /// The slot.
+        slot: SlotId,
     },
     /// A slot is gone: another process deleted it meanwhile.
     #[error("slot {slot} is gone from the database: it was deleted meanwhile")]

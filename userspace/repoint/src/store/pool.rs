@@ -5,9 +5,12 @@ use super::{
     codec::{CodecError, Decoder, Encoder},
     values::numbered,
 };
-use crate::model::{FunctionKey, PoolKey, PoolOverride, PoolPolicy, Scope, Tenant};
+use crate::model::{
+    FingerprintDigest, FunctionKey, PoolKey, PoolOverride, PoolPolicy, Scope, TemplateDigest,
+    Tenant,
+};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// What is recorded of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +21,12 @@ pub struct Pool {
     pub key: PoolKey,
     /// JSON text of the configuration, without the keys of one attachment.
     pub conf: Vec<u8>,
-    /// Digest of the stored template of the slots; zeros: `conf` alone describes them.
-    pub template: [u8; 32],
+    /// Digest of the stored template of the slots; none: `conf` alone describes them.
+    pub template: Option<TemplateDigest>,
     /// The owner whose containers alone may use that template; none: all may.
     pub template_owner: Option<TemplateOwner>,
-    /// Digest of the recorded fingerprint of the pool's new slots.
-    ///
-    /// Zeros before the first slot is built.
-    pub fingerprint: [u8; 32],
+    /// Digest of the recorded fingerprint of the pool's new slots; none until the first is built.
+    pub fingerprint: Option<FingerprintDigest>,
     /// The policy of the configuration.
     pub configured: PoolPolicy,
     /// What an operator set in its place.
@@ -48,8 +49,8 @@ impl Pool {
         encoder
             .raw(&self.key.0)
             .long(&self.conf)
-            .raw(&self.template)
-            .raw(&self.fingerprint)
+            .digest(self.template.map(|digest| digest.0))
+            .digest(self.fingerprint.map(|digest| digest.0))
             .u32(self.configured.warm)
             .u32(self.configured.max)
             .u8(self.configured.scope as u8)
@@ -74,8 +75,8 @@ impl Pool {
         let pool = Self {
             key: PoolKey(decoder.array("key")?),
             conf: decoder.long("configuration")?.to_vec(),
-            template: decoder.array("template")?,
-            fingerprint: decoder.array("fingerprint")?,
+            template: decoder.digest("template")?.map(TemplateDigest),
+            fingerprint: decoder.digest("fingerprint")?.map(FingerprintDigest),
             configured: PoolPolicy {
                 warm: decoder.u32("warm")?,
                 max: decoder.u32("maximum")?,
@@ -117,12 +118,12 @@ mod tests {
         let pool = Pool {
             key: PoolKey([3; 16]),
             conf: vec![b'x'; 70_000],
-            template: [5; 32],
+            template: Some(TemplateDigest([5; 32])),
             template_owner: Some(TemplateOwner {
                 tenant: None,
                 function: Some("resize".parse().unwrap()),
             }),
-            fingerprint: [4; 32],
+            fingerprint: Some(FingerprintDigest([4; 32])),
             configured: PoolPolicy {
                 warm: 8,
                 max: 100,

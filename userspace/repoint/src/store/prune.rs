@@ -8,16 +8,13 @@ use std::collections::HashSet;
 use lmdb::Database;
 
 use super::{Pool, Slot, SlotState, StoreError, Transaction, Write};
-use crate::model::PoolId;
-
-/// The digest that stands for none.
-const NONE: [u8; 32] = [0; 32];
+use crate::model::{FingerprintDigest, PoolId, TemplateDigest};
 
 /// What slots and pools on record name.
 #[derive(Debug, Default)]
 struct Named {
-    templates: HashSet<[u8; 32]>,
-    fingerprints: HashSet<[u8; 32]>,
+    templates: HashSet<TemplateDigest>,
+    fingerprints: HashSet<FingerprintDigest>,
     /// Whether a slot is being built.
     ///
     /// A build records its fingerprint before a slot or a pool names that.
@@ -31,13 +28,13 @@ impl Named {
     ) -> Self {
         let mut named = Self::default();
         for slot in slots {
-            named.templates.insert(slot.template);
-            named.fingerprints.insert(slot.fingerprint);
+            named.templates.extend(slot.template);
+            named.fingerprints.extend(slot.built.and_then(|built| built.fingerprint));
             named.building |= slot.state() == SlotState::Building;
         }
         for (_, pool) in pools {
-            named.templates.insert(pool.template);
-            named.fingerprints.insert(pool.fingerprint);
+            named.templates.extend(pool.template);
+            named.fingerprints.extend(pool.fingerprint);
         }
         named
     }
@@ -56,28 +53,29 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     }
 
     fn unnamed_templates(&self, named: &Named) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.others(self.tables.templates, &named.templates, "list templates")
+        let is_named = |digest| named.templates.contains(&TemplateDigest(digest));
+        self.others(self.tables.templates, is_named, "list templates")
     }
 
     fn unnamed_fingerprints(&self, named: &Named) -> Result<Vec<Vec<u8>>, StoreError> {
         if named.building {
             return Ok(Vec::new());
         }
-        self.others(self.tables.fingerprints, &named.fingerprints, "list fingerprints")
+        let is_named = |digest| named.fingerprints.contains(&FingerprintDigest(digest));
+        self.others(self.tables.fingerprints, is_named, "list fingerprints")
     }
 
-    /// The keys of a table that `named` does not hold.
+    /// The keys of a table that no record names.
     fn others(
         &self,
         table: Database,
-        named: &HashSet<[u8; 32]>,
+        is_named: impl Fn([u8; 32]) -> bool,
         what: &'static str,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut others = Vec::new();
         for entry in self.entries(table, what)? {
             let (key, _) = entry?;
-            let digest = <[u8; 32]>::try_from(key).unwrap_or(NONE);
-            if !named.contains(&digest) {
+            if !key.try_into().is_ok_and(&is_named) {
                 others.push(key.to_vec());
             }
         }
@@ -105,19 +103,38 @@ impl Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::SlotId, store::Store};
+    use std::num::NonZeroU32;
+
+    use crate::{
+        model::{PoolKey, SlotId},
+        store::{Built, SlotKind, Store},
+    };
+
+    fn digests(octet: u8) -> (TemplateDigest, FingerprintDigest) {
+        (TemplateDigest([octet; 32]), FingerprintDigest([octet; 32]))
+    }
 
     fn put(store: &Store, number: u64, digest: u8, state: Option<SlotState>) -> SlotId {
         let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());
         let mut slot = Slot::building(SlotId(number), network, ifname, 1);
-        (slot.template, slot.fingerprint) = ([digest; 32], [digest; 32]);
+        let (template, fingerprint) = digests(digest);
+        slot.template = Some(template);
+        slot.kind = SlotKind::Pooled { pool: PoolKey([7; 16]) };
+        let host_ifindex = NonZeroU32::MIN;
+        slot.built = Some(Built {
+            host_ifindex,
+            mtu: 1500,
+            nsid: Some(1),
+            fingerprint: Some(fingerprint),
+            source_routed: false,
+        });
         if let Some(state) = state {
             slot.become_state(state, 1).unwrap();
         }
         store
             .write(|transaction| {
-                transaction.put_template(&slot.template, "{}")?;
-                transaction.put_fingerprint(&slot.fingerprint, b"-")?;
+                transaction.put_template(&template, "{}")?;
+                transaction.put_fingerprint(&fingerprint, b"-")?;
                 transaction.put_slot(&slot)
             })
             .unwrap();
@@ -160,10 +177,10 @@ mod tests {
         let left = |digest: u8| {
             store
                 .read(|transaction| {
-                    let digest = [digest; 32];
+                    let (template, fingerprint) = digests(digest);
                     Ok::<_, StoreError>((
-                        transaction.template(&digest)?.is_some(),
-                        transaction.fingerprint(&digest)?.is_some(),
+                        transaction.template(&template)?.is_some(),
+                        transaction.fingerprint(&fingerprint)?.is_some(),
                     ))
                 })
                 .unwrap()

@@ -12,7 +12,9 @@ use super::{
     record::SlotState,
     transaction::{Entries, Transaction, meta},
 };
-use crate::model::{AttachmentId, NetworkName, PoolId, PoolKey, SlotId};
+use crate::model::{
+    AttachmentId, FingerprintDigest, NetworkName, PoolId, PoolKey, SlotId, TemplateDigest,
+};
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// The slot of this number.
@@ -182,14 +184,14 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     }
 
     /// A fingerprint as it was recorded.
-    pub fn fingerprint(&self, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.get(self.tables.fingerprints, digest, "read a fingerprint")?;
+    pub fn fingerprint(&self, digest: &FingerprintDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.get(self.tables.fingerprints, &digest.0, "read a fingerprint")?;
         Ok(found.map(<[u8]>::to_vec))
     }
 
     /// The JSON text of a template that slots were made from.
-    pub fn template(&self, digest: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        let found = self.get(self.tables.templates, digest, "read a template")?;
+    pub fn template(&self, digest: &TemplateDigest) -> Result<Option<String>, StoreError> {
+        let found = self.get(self.tables.templates, &digest.0, "read a template")?;
         Ok(found.map(|text| String::from_utf8_lossy(text).into_owned()))
     }
 

@@ -8,18 +8,19 @@ use serde::Serialize;
 use super::{
     StoreError,
     codec::{CodecError, Decoder, Encoder},
+    slot_kind::{Built, SlotKind},
     values::numbered,
 };
 use crate::{
     cni::PluginName,
     model::{
         ContainerId, Decision, Domain, FunctionKey, Hook, Identity, IfName, LinkLocal, LocalPath,
-        Mac, Mode, NetworkName, PoolId, PoolKey, SlotId, TemplateName, Tenant,
+        Mac, Mode, NetworkName, PoolId, SlotId, TemplateDigest, TemplateName, Tenant,
     },
     netns::NetnsInode,
 };
 
-const SLOT_VERSION: u8 = 5;
+const SLOT_VERSION: u8 = 6;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/architecture.md` for the picture.
@@ -135,12 +136,13 @@ impl fmt::Display for SlotState {
 
 /// What is recorded of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Slot {
     /// Its number.
     pub id: SlotId,
     /// Where it is in its life; changed by [`Slot::become_state`] only.
     state: SlotState,
+    /// Whether it is of a pool.
+    pub kind: SlotKind,
     /// The network that it is of.
     pub network: NetworkName,
     /// Name of the container's interface.
@@ -157,24 +159,14 @@ pub struct Slot {
     pub netns_path: Option<PathBuf>,
     /// The namespace that holds the slot's interface.
     pub netns: Option<NetnsInode>,
-    /// Whether the namespace is the slot's own, rather than the caller's.
-    pub owns_netns: bool,
     /// Whether it is masqueraded.
     pub masquerade: bool,
     /// Plugin that manages its addresses; none: repoint itself.
     pub ipam: Option<PluginName>,
-    /// Digest of the template that it was built from.
-    pub template: [u8; 32],
-    /// Key of its pool; zeros where it has none.
-    pub pool: PoolKey,
-    /// Number of its own namespace in the node's; none until it is built, or where it has none.
-    pub nsid: Option<i32>,
-    /// Interface index of the host's end; 0 until it is built.
-    pub host_ifindex: u32,
-    /// MTU of both ends, bytes; 0 until it is built.
-    pub mtu: u32,
-    /// Digest of the recorded fingerprint of its namespace when it was built.
-    pub fingerprint: [u8; 32],
+    /// Digest of the template that it is built from; none: an IPAM plugin has not given the routes yet.
+    pub template: Option<TemplateDigest>,
+    /// What its build made; none until that is recorded.
+    pub built: Option<Built>,
     /// The stored template that it was built from, if that has a name.
     pub template_name: Option<TemplateName>,
     /// Whether a container has had it, or was about to have it.
@@ -201,8 +193,6 @@ pub struct Slot {
     pub local_path: LocalPath,
     /// Where the programs are attached to its interface on the node.
     pub hook: Hook,
-    /// Whether its packets are routed by their source address, as others are in its namespace.
-    pub source_routed: bool,
     /// When it was made, in nanoseconds since the boot.
     pub created: u64,
     /// When its state changed last, likewise.
@@ -220,7 +210,30 @@ impl Slot {
         }
     }
 
-    /// A new slot in state `building`, without container and pool.
+    /// Digest of the stored template that it is built from; none: the configuration describes it.
+    #[must_use]
+    pub fn stored_template(&self) -> Option<&TemplateDigest> {
+        self.template.as_ref().filter(|_| self.template_name.is_some())
+    }
+
+    /// Whether the namespace is the slot's own, rather than the container's.
+    #[must_use]
+    pub fn owns_netns(&self) -> bool {
+        self.kind.owns_netns()
+    }
+
+    /// Interface index of the host's end, once it is built.
+    #[must_use]
+    pub fn host_ifindex(&self) -> Option<u32> {
+        self.built.map(|built| built.host_ifindex.get())
+    }
+
+    /// What its build made, for work that needs it.
+    pub fn require_built(&self) -> Result<Built, StoreError> {
+        self.built.ok_or(StoreError::NotBuilt { slot: self.id })
+    }
+
+    /// A new direct slot in state `building`, without container.
     ///
     /// `now` is in nanoseconds since the boot.
     #[must_use]
@@ -228,6 +241,7 @@ impl Slot {
         Self {
             id,
             state: SlotState::Building,
+            kind: SlotKind::Direct,
             network,
             ifname,
             mac: id.mac(),
@@ -236,15 +250,10 @@ impl Slot {
             container: None,
             netns_path: None,
             netns: None,
-            owns_netns: false,
             masquerade: false,
             ipam: None,
-            template: [0; 32],
-            pool: PoolKey::default(),
-            nsid: None,
-            host_ifindex: 0,
-            mtu: 0,
-            fingerprint: [0; 32],
+            template: None,
+            built: None,
             template_name: None,
             used: false,
             domain: None,
@@ -257,7 +266,6 @@ impl Slot {
             link_local: LinkLocal::default(),
             local_path: LocalPath::default(),
             hook: Hook::default(),
-            source_routed: false,
             created: now,
             changed: now,
         }
@@ -310,15 +318,9 @@ impl Slot {
             .path(self.netns_path.as_deref())
             .u64(netns.device)
             .u64(netns.inode)
-            .u8(self.owns_netns.into())
             .u8(self.masquerade.into())
             .option(self.ipam.as_ref().map(PluginName::as_str))
-            .raw(&self.template)
-            .raw(&self.pool.0)
-            .number(self.nsid.and_then(|nsid| u32::try_from(nsid).ok()))
-            .u32(self.host_ifindex)
-            .u32(self.mtu)
-            .raw(&self.fingerprint)
+            .digest(self.template.map(|digest| digest.0))
             .option(self.template_name.as_ref().map(TemplateName::as_str))
             .u8(self.used.into())
             .option(self.function.as_ref().map(FunctionKey::as_str))
@@ -337,13 +339,17 @@ impl Slot {
             decision.encode(&mut encoder);
         }
         encoder.u8(self.link_local as u8).u8(self.local_path as u8).u8(self.hook as u8);
-        encoder.u8(self.source_routed.into());
+        self.kind.encode(&mut encoder);
+        encoder.u8(self.built.is_some().into());
+        if let Some(built) = &self.built {
+            built.encode(&mut encoder);
+        }
         encoder.finish()
     }
 
     pub(super) fn decode(id: SlotId, bytes: &[u8]) -> Result<Self, CodecError> {
         let mut decoder = Decoder::new(bytes, SLOT_VERSION)?;
-        let slot = Self {
+        let mut slot = Self {
             id,
             state: SlotState::from_number(decoder.u8("state")?)?,
             network: decoder.name("network")?,
@@ -354,15 +360,9 @@ impl Slot {
             container: decoder.option("container")?.map(str::parse).transpose()?,
             netns_path: decoder.path("namespace path")?,
             netns: netns(decoder.u64("namespace device")?, decoder.u64("namespace inode")?),
-            owns_netns: decoder.bool("ownership of the namespace")?,
             masquerade: decoder.bool("masquerade")?,
             ipam: decoder.option("ipam")?.map(plugin).transpose()?,
-            template: decoder.array("template")?,
-            pool: PoolKey(decoder.array("pool")?),
-            nsid: decoder.number("namespace number")?.and_then(|nsid| i32::try_from(nsid).ok()),
-            host_ifindex: decoder.u32("interface index")?,
-            mtu: decoder.u32("MTU")?,
-            fingerprint: decoder.array("fingerprint")?,
+            template: decoder.digest("template")?.map(TemplateDigest),
             template_name: decoder.option("template name")?.map(str::parse).transpose()?,
             used: decoder.bool("use")?,
             function: decoder.option("function")?.map(str::parse).transpose()?,
@@ -380,8 +380,12 @@ impl Slot {
             link_local: numbered(&LinkLocal::ALL, decoder.u8("link-local")?, "link-local")?,
             local_path: numbered(&LocalPath::ALL, decoder.u8("local path")?, "local path")?,
             hook: numbered(&Hook::ALL, decoder.u8("hook")?, "hook")?,
-            source_routed: decoder.bool("routing by source")?,
+            kind: SlotKind::decode(&mut decoder)?,
+            built: None,
         };
+        if decoder.bool("build")? {
+            slot.built = Some(Built::decode(slot.kind, &mut decoder)?);
+        }
         decoder.finish()?;
         Ok(slot)
     }

@@ -14,8 +14,8 @@ use super::{
     environment::{Environment, Layout, Opened, Purpose, begin_writing, commit},
 };
 use crate::{
-    model::{FunctionKey, NetworkName, TemplateName, Tenant},
-    template::{Digest, Template},
+    model::{FunctionKey, NetworkName, TemplateDigest, TemplateName, Tenant},
+    template::Template,
 };
 
 /// Version of the tables; a database of another version is refused.
@@ -83,7 +83,7 @@ impl Layout for Tables {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTemplate {
     /// The digest of its operations.
-    pub digest: Digest,
+    pub digest: TemplateDigest,
     /// When it was stored, in nanoseconds since the Unix epoch.
     pub stored: u64,
     /// Where it comes from.
@@ -203,7 +203,11 @@ impl Templates {
     /// Confirms the template of this name, if it still has this digest.
     ///
     /// Returns whether it was confirmed before; none where no template has the name.
-    pub fn confirm(&self, name: &TemplateName, digest: Digest) -> Result<Option<bool>, StoreError> {
+    pub fn confirm(
+        &self,
+        name: &TemplateName,
+        digest: TemplateDigest,
+    ) -> Result<Option<bool>, StoreError> {
         self.0.grow(|mut transaction, tables| {
             let stored = match transaction.get(tables.templates, &key(name)) {
                 Ok(bytes) => decode(name, bytes)?,
@@ -330,7 +334,7 @@ fn decode(name: &TemplateName, bytes: &[u8]) -> Result<StoredTemplate, StoreErro
 
 /// The fields of a record.
 struct Fields<'a> {
-    digest: Digest,
+    digest: TemplateDigest,
     stored: u64,
     json: &'a str,
     source: RecordedSource<'a>,
@@ -354,7 +358,7 @@ impl<'a> Fields<'a> {
         let is_older = bytes.first() == Some(&WITHOUT_SOURCE);
         let known = if is_older { WITHOUT_SOURCE } else { RECORD_VERSION };
         let mut decoder = Decoder::new(bytes, known)?;
-        let digest = Digest(decoder.array("digest")?);
+        let digest = TemplateDigest(decoder.array("digest")?);
         let stored = decoder.u64("time of storing")?;
         let json = utf8("JSON", decoder.long("JSON")?)?;
         let source =

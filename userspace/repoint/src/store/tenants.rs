@@ -127,7 +127,7 @@ impl Write<'_> {
     /// discharged at once.
     pub(super) fn charge_lingering(&mut self, slot: &Slot) -> Result<(), StoreError> {
         match charge(slot) {
-            Some(key) => match slot.nsid {
+            Some(key) => match slot.built.and_then(|built| built.nsid) {
                 Some(nsid) => {
                     let value = [nsid.to_le_bytes().as_slice(), &key].concat();
                     let table = self.tables.lingering;
@@ -155,12 +155,26 @@ impl Write<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{SlotState, Store};
+    use std::num::NonZeroU32;
+
+    use crate::{
+        model::{FingerprintDigest, PoolKey},
+        store::{Built, SlotKind, SlotState, Store},
+    };
 
     fn slot(number: u64, nsid: Option<i32>) -> Slot {
         let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());
         let mut slot = Slot::building(SlotId(number), network, ifname, 1);
-        slot.nsid = nsid;
+        if nsid.is_some() {
+            slot.kind = SlotKind::Pooled { pool: PoolKey([7; 16]) };
+        }
+        slot.built = Some(Built {
+            host_ifindex: NonZeroU32::MIN,
+            mtu: 1500,
+            nsid,
+            fingerprint: nsid.map(|_| FingerprintDigest([1; 32])),
+            source_routed: false,
+        });
         slot
     }
 

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{ContainerId, Hook, Identity, LinkLocal, LocalPath};
+use crate::model::{
+    ContainerId, FingerprintDigest, Hook, Identity, LinkLocal, LocalPath, PoolKey, TemplateDigest,
+};
 
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -192,6 +194,8 @@ proptest! {
         function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
+        host_ifindex in any::<std::num::NonZeroU32>(),
+        nsid in 0..i32::MAX,
     ) {
         let id = SlotId(id);
         let mut slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), times.0);
@@ -201,7 +205,17 @@ proptest! {
             ipnet::IpNet::new(v6.into(), prefix).unwrap(),
         ];
         slot.identity = Identity(identity);
-        (slot.owns_netns, slot.masquerade, slot.source_routed) = flags;
+        let (own, is_built, flag) = flags;
+        slot.masquerade = flag;
+        slot.template = flag.then_some(TemplateDigest([0; 32]));
+        slot.kind = if own { SlotKind::Pooled { pool: PoolKey([0; 16]) } } else { SlotKind::Direct };
+        slot.built = is_built.then_some(Built {
+            host_ifindex,
+            mtu: identity,
+            nsid: own.then_some(nsid),
+            fingerprint: own.then_some(FingerprintDigest([0; 32])),
+            source_routed: flag && !own,
+        });
         slot.link_local = link_local;
         (slot.local_path, slot.hook) = (local_path, hook);
         slot.function = function.map(|name| name.parse().unwrap());
@@ -218,6 +232,34 @@ proptest! {
     fn arbitrary_bytes_are_an_error_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         drop(Slot::decode(SlotId(1), &bytes));
         drop(Network::decode(&bytes));
+    }
+}
+
+#[test]
+fn what_was_built_must_be_of_the_kind_that_the_record_says() {
+    let id = SlotId(1);
+    let mut slot = Slot::building(id, "net".parse().unwrap(), "eth0".parse().unwrap(), 1);
+    let pooled = SlotKind::Pooled { pool: PoolKey([1; 16]) };
+    let direct = Built {
+        host_ifindex: std::num::NonZeroU32::MIN,
+        mtu: 1500,
+        nsid: None,
+        fingerprint: None,
+        source_routed: true,
+    };
+    let fingerprint = Some(FingerprintDigest([1; 32]));
+    let own = Built { nsid: Some(0), fingerprint, source_routed: false, ..direct };
+    for (kind, built, is_read) in [
+        (SlotKind::Direct, direct, true),
+        (SlotKind::Direct, own, false),
+        (pooled, own, true),
+        (pooled, direct, false),
+        (pooled, Built { nsid: None, ..own }, false),
+        (pooled, Built { fingerprint: None, ..own }, false),
+        (pooled, Built { source_routed: true, ..own }, false),
+    ] {
+        (slot.kind, slot.built) = (kind, Some(built));
+        assert_eq!(Slot::decode(id, &slot.encode()).is_ok(), is_read, "{kind:?} {built:?}");
     }
 }
 

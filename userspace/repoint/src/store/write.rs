@@ -13,10 +13,12 @@ use super::{
     tenants::charge,
     transaction::{Write, meta},
 };
-use crate::model::{Decision, PoolId};
 use crate::{
     boot::boot_id,
-    model::{AttachmentId, Identity, NetworkName, SlotId},
+    model::{
+        AttachmentId, Decision, FingerprintDigest, Identity, NetworkName, PoolId, SlotId,
+        TemplateDigest,
+    },
 };
 
 impl Write<'_> {
@@ -147,19 +149,23 @@ impl Write<'_> {
     }
 
     /// Records a fingerprint under its digest.
-    pub fn put_fingerprint(&mut self, digest: &[u8; 32], encoded: &[u8]) -> Result<(), StoreError> {
-        if self.get(self.tables.fingerprints, digest, "read a fingerprint")?.is_some() {
+    pub fn put_fingerprint(
+        &mut self,
+        digest: &FingerprintDigest,
+        encoded: &[u8],
+    ) -> Result<(), StoreError> {
+        if self.get(self.tables.fingerprints, &digest.0, "read a fingerprint")?.is_some() {
             return Ok(());
         }
-        self.put(self.tables.fingerprints, digest, encoded, "record a fingerprint")
+        self.put(self.tables.fingerprints, &digest.0, encoded, "record a fingerprint")
     }
 
     /// Keeps the JSON text of a template that slots are made from.
-    pub fn put_template(&mut self, digest: &[u8; 32], text: &str) -> Result<(), StoreError> {
-        if self.get(self.tables.templates, digest, "read a template")?.is_some() {
+    pub fn put_template(&mut self, digest: &TemplateDigest, text: &str) -> Result<(), StoreError> {
+        if self.get(self.tables.templates, &digest.0, "read a template")?.is_some() {
             return Ok(());
         }
-        self.put(self.tables.templates, digest, text.as_bytes(), "record a template")
+        self.put(self.tables.templates, &digest.0, text.as_bytes(), "record a template")
     }
 
     /// Adds a decision to the journal; a full journal loses the oldest.

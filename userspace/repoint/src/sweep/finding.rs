@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     model::{AttachmentId, NetworkName, SlotId},
+    node::age,
     slot::Forwarding,
     store::{IndexFault, SlotState},
 };
@@ -302,8 +303,7 @@ impl FindingTracker {
         if first.is_none() && finding.when != When::Now {
             return Readiness::Unsure;
         }
-        let lasted =
-            |since: u64, grace: Duration| u128::from(now.saturating_sub(since)) >= grace.as_nanos();
+        let lasted = |since, grace| age(since, now) >= grace;
         let due = match finding.when {
             When::Now | When::Again => true,
             When::Aged { since, grace } => lasted(since, grace),

@@ -21,7 +21,7 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{Kept, NetnsInode, NetnsStore, NetnsStoreError, guard},
-    node::{NodeError, now},
+    node::{NodeError, age, now},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
@@ -272,8 +272,9 @@ impl Observation {
     fn look_at_tcx(&mut self) -> Result<(), NodeError> {
         let Some(pinned) = self.pins.programs else { return Ok(()) };
         for slot in self.records.slots.iter().filter(|slot| slot.hook == Hook::Tcx) {
-            if let Some(attached) = self.attached.get_mut(&slot.host_ifindex) {
-                *attached = ours_by_tcx(slot.host_ifindex, pinned)?;
+            let Some(ifindex) = slot.host_ifindex() else { continue };
+            if let Some(attached) = self.attached.get_mut(&ifindex) {
+                *attached = ours_by_tcx(ifindex, pinned)?;
             }
         }
         Ok(())
@@ -287,7 +288,7 @@ impl Observation {
         self.off_path = slots.iter().filter(|slot| is_off_path(slot)).map(|slot| slot.id).collect();
         let names: HashSet<_> = self.links.iter().map(|link| link.name.as_str()).collect();
         let lost = |slot: &Slot| {
-            slot.owns_netns
+            slot.owns_netns()
                 && slot.state() == SlotState::Active
                 && !names.contains(slot.id.host_ifname().as_str())
         };
@@ -303,8 +304,10 @@ impl Observation {
     /// does no harm, because a difference must be seen twice.
     fn look_at_ways(&mut self, socket: &mut RouteSocket) -> Result<(), NodeError> {
         let indices: HashSet<u32> = self.links.iter().map(|link| link.ifindex).collect();
-        let is_there =
-            |slot: &&Slot| slot.state().is_settled() && indices.contains(&slot.host_ifindex);
+        let is_there = |slot: &&Slot| {
+            slot.state().is_settled()
+                && slot.host_ifindex().is_some_and(|own| indices.contains(&own))
+        };
         let slots: Vec<&Slot> = self.records.slots.iter().filter(is_there).collect();
         let ways = look_at_ways(socket, &slots)?;
         self.halves = slots.iter().map(|slot| slot.id).zip(ways).collect();
@@ -322,7 +325,7 @@ pub(super) fn others_who_use(
     run: &Path,
 ) -> Result<HashMap<NetnsInode, String>, NodeError> {
     let is_there =
-        |slot: &Slot| !slot.owns_netns || kept.slots.get(&slot.id).copied() == slot.netns;
+        |slot: &Slot| !slot.owns_netns() || kept.slots.get(&slot.id).copied() == slot.netns;
     let own: HashMap<NetnsInode, &Slot> = slots
         .iter()
         .filter(|slot| is_there(slot))
@@ -350,7 +353,7 @@ pub(super) fn others_who_use(
 
 /// Whether the namespace of a pool's slot in use is not at its container's path.
 pub(super) fn is_off_path(slot: &Slot) -> bool {
-    let in_use = slot.owns_netns && slot.state() == SlotState::Active;
+    let in_use = slot.owns_netns() && slot.state() == SlotState::Active;
     slot.netns_path.as_deref().filter(|_| in_use).is_some_and(|path| {
         let found = fs::metadata(path).ok();
         found.map(|found| NetnsInode::of(&found)) != slot.netns
@@ -359,10 +362,10 @@ pub(super) fn is_off_path(slot: &Slot) -> bool {
 
 /// Whether an ADD or DEL of a pool's slot takes longer than it should.
 fn is_late(slot: &Slot, now: u64) -> bool {
-    slot.owns_netns
+    slot.owns_netns()
         && slot.container.is_some()
         && !matches!(slot.state(), SlotState::Active)
-        && u128::from(now.saturating_sub(slot.changed)) > LATE.as_nanos()
+        && age(slot.changed, now) > LATE
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can be wrong with a template.
 
-use super::{Digest, Operation, VERSION};
+use super::{Operation, VERSION};
+use crate::model::TemplateDigest;
 
 /// Why a text is no template, or a template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ pub enum TemplateError {
     )]
     Changed {
         /// The digest of the operations.
-        found: Digest,
+        found: TemplateDigest,
         /// The digest that the file states.
         stated: String,
     },

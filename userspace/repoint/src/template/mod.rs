@@ -22,36 +22,10 @@ pub use validate::MTU;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::model::InvalidValue;
+use crate::model::TemplateDigest;
 
 /// Version of the form of templates; another version is refused.
 pub const VERSION: u32 = 1;
-
-/// SHA-256 of a template's operations: two templates of one digest do the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-impl std::str::FromStr for Digest {
-    type Err = InvalidValue;
-
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let octet = |at: usize| {
-            let digits = text.get(2 * at..2 * at + 2)?;
-            let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            are_digits.then(|| u8::from_str_radix(digits, 16).ok())?
-        };
-        let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
-        let octets = octets.filter(|_| text.len() == 64).and_then(|octets| octets.try_into().ok());
-        let why = "must be 64 hexadecimal digits";
-        octets.map(Self).ok_or_else(|| InvalidValue::new("digest", text, why))
-    }
-}
 
 /// A node-independent network configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +40,10 @@ pub struct Template {
 
 impl Template {
     /// The digest of version and operations. The origin is not part of it.
-    pub fn digest(&self) -> Result<Digest, TemplateError> {
+    pub fn digest(&self) -> Result<TemplateDigest, TemplateError> {
         let text =
             serde_json::to_vec(&(self.version, &self.operations)).map_err(TemplateError::Encode)?;
-        Ok(Digest(Sha256::digest(&text).into()))
+        Ok(TemplateDigest(Sha256::digest(&text).into()))
     }
 
     /// The template with these operations appended.

@@ -100,7 +100,8 @@ impl Node {
         if !assigned.outcome.is_hit() {
             agent_socket::notify(&self.directories.run, "");
         }
-        let Slot { id, addresses, mac, mtu, decision, .. } = assigned.slot;
+        let mtu = assigned.slot.require_built()?.mtu;
+        let Slot { id, addresses, mac, decision, .. } = assigned.slot;
         Ok(Activation {
             slot: id,
             netns: assigned.netns,

@@ -87,8 +87,7 @@ pub(super) fn prepared_result(
         }
         IpamConf::Delegated(_) => Dns::default(),
     };
-    let stored = slot.template_name.is_some().then_some(&slot.template);
-    let template = pool_template(node, &request.conf, stored)?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let template = pool_template(node, &request.conf, slot.stored_template())?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     Ok(result(slot, &template.instantiate(&context), path, request.conf.resolve_dns(dns)))
 }

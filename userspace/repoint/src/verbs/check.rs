@@ -25,8 +25,8 @@ pub fn check(request: &Request) -> Result<(), NodeError> {
     let netns = container_netns(request, &slot)?;
     compare_result(request, &slot, previous)?;
     let mac = given_mac(request, previous).unwrap_or(slot.mac);
-    let template = match &slot.template_name {
-        Some(_) => pool_template(&node, &request.conf, Some(&slot.template))?,
+    let template = match slot.stored_template() {
+        Some(digest) => pool_template(&node, &request.conf, Some(digest))?,
         None => template(&request.conf, &routes(request, previous)),
     };
     let config = configuration(&template, &slot.addresses)?;

@@ -61,7 +61,7 @@ pub(super) fn attached(node: &Node, attachment: &AttachmentId) -> Result<Option<
 /// removed. Returns false if the slot has changed since it was read.
 pub(crate) fn detach(node: &Node, slot: &Slot, request: &Request) -> Result<bool, NodeError> {
     let is_whole = !matches!(slot.state(), SlotState::Building | SlotState::Deleting);
-    if slot.owns_netns && is_whole {
+    if slot.owns_netns() && is_whole {
         return park(node, slot);
     }
     release(node, slot, request)

@@ -20,7 +20,7 @@ impl Node {
     /// the slot waits for its function once no process uses it. A missing attachment is not an error.
     pub fn park(&self, attachment: &AttachmentId) -> Result<(), NodeError> {
         while let Some(slot) = attached(self, attachment)? {
-            if !slot.owns_netns {
+            if !slot.owns_netns() {
                 return Err(NodeError::NotOfPool { attachment: Box::new(attachment.clone()) });
             }
             if park(self, &slot)? {

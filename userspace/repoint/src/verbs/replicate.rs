@@ -9,7 +9,7 @@ use super::{
 use crate::{
     conf::{NetConf, User},
     failpoint,
-    model::{AttachmentId, IfName, PoolId, TemplateName},
+    model::{AttachmentId, IfName, PoolId, TemplateDigest, TemplateName},
     node::{
         Node, NodeError,
         configuration::template_of,
@@ -17,9 +17,9 @@ use crate::{
         time_of_day,
     },
     pool::drain,
-    slot::{Fingerprint, capture},
+    slot::capture,
     store::{Captured, Pool, Put, Slot, StoredTemplate, TemplateOwner, TemplateSource},
-    template::{Digest, NodeContext, Template},
+    template::{NodeContext, Template},
 };
 
 /// What a template is made from.
@@ -39,7 +39,7 @@ pub struct Made {
     /// The template.
     pub template: Template,
     /// Its digest.
-    pub digest: Digest,
+    pub digest: TemplateDigest,
     /// What was stored under that name before.
     pub put: Put,
     /// The only function and tenant that may use it until it is confirmed; none: all may.
@@ -121,14 +121,12 @@ fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Resul
 
 /// What a slot was made from, and what was set in its namespace since.
 fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, NodeError> {
-    if !slot.owns_netns {
+    if !slot.owns_netns() {
         return Err(NodeError::NotReplicable { slot: slot.id });
     }
-    let template = pool_template(node, conf, Some(&slot.template))?;
-    let encoded = node.store.read(|transaction| transaction.fingerprint(&slot.fingerprint))?;
-    let expected = encoded.and_then(|encoded| Fingerprint::decode(&encoded).ok());
-    let expected = expected.ok_or(NodeError::NoFingerprint { slot: slot.id })?;
-    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.mtu };
+    let template = pool_template(node, conf, slot.template.as_ref())?;
+    let expected = node.fingerprint(slot)?.ok_or(NodeError::NoFingerprint { slot: slot.id })?;
+    let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     let config = template.instantiate(&context);
     let netns = node.netns_from_directory(slot.id)?;
     Ok(template.extended(capture(slot, &config, &netns, &expected)?))
@@ -153,7 +151,7 @@ pub fn store_template(
 pub fn confirm_template(
     node: &Node,
     name: &TemplateName,
-    digest: Digest,
+    digest: TemplateDigest,
 ) -> Result<bool, NodeError> {
     let before = node.templates()?.confirm(name, digest)?;
     failpoint::hit("replicate:confirmed");
@@ -198,7 +196,7 @@ pub fn follow_templates(node: &Node) -> Result<(), NodeError> {
 
 /// Whether a pool's record has the digest and owner of the stored template.
 fn is_of(pool: &Pool, stored: &StoredTemplate) -> bool {
-    stored.digest.0 == pool.template && stored.source.owner() == pool.template_owner.as_ref()
+    Some(stored.digest) == pool.template && stored.source.owner() == pool.template_owner.as_ref()
 }
 
 /// Records that a pool's slots are built from this template.

@@ -5,7 +5,7 @@ use crate::{
     datapath::PinsSeen,
     ipam::{self, Pool},
     node::{
-        NetworkRequest, Node, NodeError, addresses::availability, configuration::ensure_ipv6,
+        NetworkRequest, Node, NodeError, addresses::availability, age, configuration::ensure_ipv6,
         holders::name_holders, now, reserved::node_addresses,
     },
     store::{Prefix, Read, Slot, SlotState, StoreError},
@@ -90,9 +90,9 @@ fn address_left(node: &Node, conf: &NetConf, own: &OwnIpam) -> Result<(), NodeEr
 
 /// Whether a slot of the network waits that can be deleted for a container.
 fn makes_room(transaction: &Read<'_>, conf: &NetConf, now: u64) -> Result<bool, StoreError> {
-    let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default().as_nanos();
+    let cooldown = conf.pool.and_then(|policy| policy.cooldown).unwrap_or_default();
     let can_go = |slot: &Slot| {
-        let rested = u128::from(now.saturating_sub(slot.changed)) >= cooldown;
+        let rested = age(slot.changed, now) >= cooldown;
         slot.network == conf.name && (!slot.used || rested)
     };
     for state in [SlotState::Parked, SlotState::Warm] {

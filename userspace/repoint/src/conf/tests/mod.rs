@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 
 use self::keys::{full, keys};
 use super::*;
-use crate::cni::{CniError, ErrorCode, Route};
+use crate::{
+    cni::{CniError, ErrorCode, Route},
+    model::TemplateDigest,
+};
 
 fn parse(conf: &Value) -> Result<NetConf, CniError> {
     NetConf::parse(conf.to_string().as_bytes()).map_err(|error| error.to_cni())
@@ -171,7 +174,7 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
     let first = key(&least());
     assert_ne!(parse(&least()).unwrap().pool_key(&net1, None), first);
     let of = |name: &str, digest: u8| {
-        let (name, digest) = (name.parse().unwrap(), [digest; 32]);
+        let (name, digest) = (name.parse().unwrap(), TemplateDigest([digest; 32]));
         parse(&least()).unwrap().pool_key(&eth0, Some((&name, &digest)))
     };
     let keys = [first, of("one", 0), of("one", 1), of("two", 0)];

@@ -9,7 +9,7 @@ use crate::{
     model::{Domain, FunctionKey, PoolId, PoolKey, PoolPolicy, Scope, SlotId, Tenant},
     pool::terms::domain,
     retire::scrub::{park, waits_for_its_domain},
-    store::{Pool, Store},
+    store::{Pool, SlotKind, Store},
 };
 
 /// A container that asks for a slot.
@@ -76,9 +76,9 @@ impl World {
         let record = Pool {
             key,
             conf: Vec::new(),
-            template: [0; 32],
+            template: None,
             template_owner: None,
-            fingerprint: [0; 32],
+            fingerprint: None,
             configured: policy,
             set: crate::model::PoolOverride::default(),
         };
@@ -101,8 +101,7 @@ impl World {
                 let id = transaction.next_slot_id()?;
                 let PoolId { network, ifname, .. } = self.pool.id.clone();
                 let mut slot = Slot::building(id, network, ifname, now());
-                slot.pool = self.pool.key;
-                slot.owns_netns = true;
+                slot.kind = SlotKind::Pooled { pool: self.pool.key };
                 transaction.put_slot(&slot)?;
                 transaction.advance(id, state, now(), |slot| change(slot))
             })

@@ -32,7 +32,7 @@ pub(super) use sysctls::{sysctl_of, write_sysctl};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::store::Slot;
+use crate::{model::FingerprintDigest, store::Slot};
 
 /// Version of the lines' form: two versions cannot be compared.
 const VERSION: u8 = 2;
@@ -73,8 +73,8 @@ impl Fingerprint {
 
     /// SHA-256 of its encoded form.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.encode()).into()
+    pub fn digest(&self) -> FingerprintDigest {
+        FingerprintDigest(Sha256::digest(self.encode()).into())
     }
 
     /// The form in which it is stored.

@@ -43,11 +43,11 @@ impl<'a> Names<'a> {
     /// The other end of a veth, with a placeholder for the slot's end on the node. Until the index of
     /// that end is on record, every peer is the slot's end.
     pub(super) fn peer(&self, ifindex: u32) -> String {
-        match self.slot.host_ifindex {
-            _ if ifindex == 0 => "none".to_owned(),
-            own if own == ifindex || own == 0 => "{:host-end}".to_owned(),
-            _ => format!("#{ifindex}"),
+        if ifindex == 0 {
+            return "none".to_owned();
         }
+        let is_own = self.slot.host_ifindex().is_none_or(|own| own == ifindex);
+        if is_own { "{:host-end}".to_owned() } else { format!("#{ifindex}") }
     }
 
     pub(super) fn mac(&self, octets: &[u8]) -> String {

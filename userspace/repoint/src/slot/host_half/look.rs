@@ -27,22 +27,27 @@ pub struct SeenHalf {
 }
 
 /// Looks at the halves of slots, in their order. `pinned` are the numbers of the pinned programs.
+///
+/// Nothing is seen of a slot that is not built.
 pub fn look_at_halves(
     socket: &mut RouteSocket,
     slots: &[&Slot],
     pinned: Option<[u32; 2]>,
 ) -> Result<Vec<SeenHalf>, HookError> {
-    let indices: Vec<u32> = slots.iter().map(|slot| slot.host_ifindex).collect();
+    let indices: Vec<u32> = slots.iter().filter_map(|slot| slot.host_ifindex()).collect();
     let links = find_links(socket, &indices)?;
     let both = |index: &u32| [(*index, Direction::Ingress), (*index, Direction::Egress)];
     let places: Vec<_> = indices.iter().flat_map(both).collect();
     let programs = attached_programs(socket, &places)?;
     let mut halves = look_at_ways(socket, slots)?;
     let attached = programs.as_chunks::<2>().0;
-    for (((half, link), filters), slot) in halves.iter_mut().zip(links).zip(attached).zip(slots) {
+    let built = halves.iter_mut().zip(slots).filter(|(_, slot)| slot.built.is_some());
+    for (((half, slot), ifindex), (link, filters)) in
+        built.zip(indices).zip(links.into_iter().zip(attached))
+    {
         half.link = link;
         half.programs = match pinned {
-            Some(pinned) if slot.hook == Hook::Tcx => ours_by_tcx(slot.host_ifindex, pinned)?,
+            Some(pinned) if slot.hook == Hook::Tcx => ours_by_tcx(ifindex, pinned)?,
             _ => *filters,
         };
     }
@@ -56,15 +61,19 @@ pub fn look_at_ways(
 ) -> Result<Vec<SeenHalf>, NetlinkError> {
     let mut ways: Vec<(u32, IpAddr)> = Vec::new();
     for slot in slots {
-        ways.extend(slot.addresses.iter().map(|own| (slot.host_ifindex, own.addr())));
+        let Some(ifindex) = slot.host_ifindex() else { continue };
+        ways.extend(slot.addresses.iter().map(|own| (ifindex, own.addr())));
     }
     let addresses: Vec<IpAddr> = ways.iter().map(|(_, address)| *address).collect();
     let mut routes = interfaces_towards(socket, &addresses)?.into_iter();
     let mut neighbours = permanent_neighbours(socket, &ways)?.into_iter();
-    let half = |slot: &&Slot| SeenHalf {
-        routes: routes.by_ref().take(slot.addresses.len()).collect(),
-        neighbours: neighbours.by_ref().take(slot.addresses.len()).collect(),
-        ..SeenHalf::default()
+    let half = |slot: &&Slot| {
+        let number = slot.built.map_or(0, |_| slot.addresses.len());
+        SeenHalf {
+            routes: routes.by_ref().take(number).collect(),
+            neighbours: neighbours.by_ref().take(number).collect(),
+            ..SeenHalf::default()
+        }
     };
     Ok(slots.iter().map(half).collect())
 }

@@ -109,19 +109,22 @@ pub fn parts_in_words(parts: &[Part]) -> String {
 #[must_use]
 pub fn compare_half(slot: &Slot, seen: &SeenHalf, programs: Option<[u32; 2]>) -> Compared {
     let Some(link) = &seen.link else { return Compared::Gone };
-    if link.ifindex != slot.host_ifindex
+    // An interface of the name of a slot that is not built is not on record.
+    let Some(built) = slot.built else { return Compared::Strange };
+    let ifindex = built.host_ifindex.get();
+    if link.ifindex != ifindex
         || link.name != slot.id.host_ifname()
         || !is_alias_of(&link.alias, slot)
     {
         return Compared::Strange;
     }
-    let mut parts = link_parts(slot, link);
-    parts.extend(ways(slot, seen));
+    let mut parts = link_parts(slot, built.mtu, link);
+    parts.extend(ways(slot, ifindex, seen));
     parts.extend(programs.and_then(|pinned| program_fault(pinned, seen.programs)));
     Compared::Own(parts)
 }
 
-fn link_parts(slot: &Slot, link: &LinkInfo) -> Vec<Part> {
+fn link_parts(slot: &Slot, mtu: u32, link: &LinkInfo) -> Vec<Part> {
     let (mut has_v4, mut has_v6) = (false, false);
     for address in &slot.addresses {
         match address {
@@ -133,7 +136,7 @@ fn link_parts(slot: &Slot, link: &LinkInfo) -> Vec<Part> {
     let when = |is_wrong: bool, part: Part| is_wrong.then_some(part);
     let parts = [
         when(link.mac != Some(Mac(GATEWAY_MAC)), Part::Mac(link.mac)),
-        when(slot.mtu != 0 && link.mtu != slot.mtu, Part::Mtu(link.mtu)),
+        when(link.mtu != mtu, Part::Mtu(link.mtu)),
         when(link.group != host_group(slot.masquerade), Part::Group(link.group)),
         link.master.map(Part::Master),
         when(!link.up, Part::Down),
@@ -145,11 +148,11 @@ fn link_parts(slot: &Slot, link: &LinkInfo) -> Vec<Part> {
     parts.into_iter().flatten().collect()
 }
 
-fn ways(slot: &Slot, seen: &SeenHalf) -> Vec<Part> {
+fn ways(slot: &Slot, ifindex: u32, seen: &SeenHalf) -> Vec<Part> {
     let addresses = slot.addresses.iter().map(IpNet::addr);
     let mut parts = Vec::new();
     for (number, address) in addresses.enumerate() {
-        if seen.routes.get(number).copied().flatten() != Some(slot.host_ifindex) {
+        if seen.routes.get(number).copied().flatten() != Some(ifindex) {
             parts.push(Part::Route(address));
         }
         if seen.neighbours.get(number).copied().flatten() != Some(slot.mac) {

@@ -54,16 +54,18 @@ pub fn restore_half(
     parts: &[Part],
     programs: Option<&Programs>,
 ) -> Result<(), HalfError> {
-    let name = slot.id.host_ifname();
+    // A slot that is not built has no half yet.
+    let Some(built) = slot.built else { return Ok(()) };
+    let (name, ifindex) = (slot.id.host_ifname(), built.host_ifindex.get());
     let failed = |source| HalfError::Kernel { name: name.clone(), source };
     let is_program = |part: &Part| matches!(part, Part::Programs(_));
     if parts.iter().any(is_program)
         && let Some(programs) = programs
     {
         match slot.hook {
-            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
+            Hook::Tcx => attach_by_tcx(ifindex, programs)?,
             Hook::Clsact => {
-                let refusals = socket.execute_each(attach_filters(slot.host_ifindex, programs));
+                let refusals = socket.execute_each(attach_filters(ifindex, programs));
                 let refusals = refusals.map_err(failed)?;
                 // The queueing discipline is there already.
                 if let Some(refusal) = refusals.into_iter().find(|refusal| !refusal.is_present()) {
@@ -76,14 +78,14 @@ pub fn restore_half(
     if parts.iter().all(is_program) {
         return Ok(());
     }
-    let changes = link_changes(slot, parts);
+    let changes = link_changes(slot, built.mtu, parts);
     if !changes.is_empty() {
-        let change = |change| change_link(slot.host_ifindex, &change);
+        let change = |change| change_link(ifindex, &change);
         socket.execute(changes.into_iter().map(change).collect()).map_err(failed)?;
         failpoint::hit("half:link");
     }
     if parts.contains(&Part::LinkLocal) {
-        remove_link_local(socket, slot.host_ifindex).map_err(failed)?;
+        remove_link_local(socket, ifindex).map_err(failed)?;
         failpoint::hit("half:link-local");
     }
     if parts.contains(&Part::Ipv6Disabled) {
@@ -91,7 +93,7 @@ pub fn restore_half(
         fs::write(&path, "0").map_err(|source| HalfError::Sysctl { path, source })?;
         failpoint::hit("half:ipv6");
     }
-    socket.execute(lead_there(slot)).map_err(failed)?;
+    socket.execute(lead_there(slot, ifindex)).map_err(failed)?;
     failpoint::hit("half:routes");
     Ok(())
 }
@@ -133,13 +135,13 @@ fn is_gone(refusal: &NetlinkError) -> bool {
 
 /// Changes of the interface itself, then of its IPv4 and IPv6 settings. An interface whose MTU was below
 /// 1280 has no IPv6, and gets it anew with the settings of new interfaces.
-fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
+fn link_changes(slot: &Slot, mtu: u32, parts: &[Part]) -> Vec<LinkChange> {
     let (mut link, mut settings) = (LinkChange::default(), LinkChange::default());
     for part in parts {
         match part {
             Part::Mac(_) => link.mac = Some(Mac(GATEWAY_MAC)),
             Part::Mtu(_) => {
-                link.mtu = Some(slot.mtu);
+                link.mtu = Some(mtu);
                 settings.no_link_local = slot.addresses.iter().any(|own| own.addr().is_ipv6());
             }
             Part::Group(_) => link.group = Some(host_group(slot.masquerade)),
@@ -156,8 +158,7 @@ fn link_changes(slot: &Slot, parts: &[Part]) -> Vec<LinkChange> {
 }
 
 /// Requests for the route and the neighbour entry of each address.
-fn lead_there(slot: &Slot) -> Vec<Request<RouteNetlinkMessage>> {
-    let ifindex = slot.host_ifindex;
+fn lead_there(slot: &Slot, ifindex: u32) -> Vec<Request<RouteNetlinkMessage>> {
     let lead = |address| {
         [
             replace_route(ifindex, &Route::new(host_net(address), None)),

@@ -1,24 +1,33 @@
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::{
     model::SlotId,
     netlink::Ipv6Settings,
     slot::{Alias, Owner},
+    store::Built,
 };
 
 fn slot() -> Slot {
     let mut slot = Slot::building(SlotId(7), "n".parse().unwrap(), "eth0".parse().unwrap(), 1);
     slot.addresses = ["10.0.0.5/24", "fd00::5/64"].map(|text| text.parse().unwrap()).to_vec();
-    (slot.host_ifindex, slot.mtu) = (9, 1400);
+    slot.built = Some(Built {
+        host_ifindex: NonZeroU32::new(9).unwrap(),
+        mtu: 1400,
+        nsid: None,
+        fingerprint: None,
+        source_routed: false,
+    });
     slot
 }
 
 fn whole(slot: &Slot) -> SeenHalf {
     let link = LinkInfo {
-        ifindex: slot.host_ifindex,
+        ifindex: 9,
         name: slot.id.host_ifname(),
         alias: Alias::new(slot, Owner::default()).to_string(),
         mac: Some(Mac(GATEWAY_MAC)),
-        mtu: slot.mtu,
+        mtu: 1400,
         group: GROUP,
         up: true,
         qdisc: "noqueue".to_owned(),
@@ -52,6 +61,9 @@ fn a_whole_half_differs_in_nothing() {
     let others = SeenHalf { programs: [Some(8), None], ..whole(&slot) };
     assert_eq!(compare_half(&slot, &others, None), Compared::Own(Vec::new()));
     assert_eq!(compare_half(&slot, &SeenHalf::default(), None), Compared::Gone);
+    let mut unbuilt = slot.clone();
+    unbuilt.built = None;
+    assert_eq!(compare_half(&unbuilt, &whole(&slot), None), Compared::Strange);
 }
 
 #[test]

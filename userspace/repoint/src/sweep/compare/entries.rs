@@ -44,7 +44,7 @@ fn interface(view: &View<'_>, ifindex: u32, entry: &Interface) -> Option<Finding
         Some(slot) if matches!(slot.state(), SlotState::Building | SlotState::Deleting) => {
             return None;
         }
-        Some(slot) if slot.host_ifindex != ifindex => "its slot has another interface",
+        Some(slot) if slot.host_ifindex() != Some(ifindex) => "its slot has another interface",
         Some(slot) if slot.state() == SlotState::Active => match view.half(slot) {
             Compared::Gone => "the interface is gone",
             Compared::Own(_) | Compared::Strange => return None,

@@ -124,7 +124,8 @@ impl<'a> View<'a> {
     /// How a slot's half on the node compares with what it is to be.
     fn half(&self, slot: &Slot) -> Compared {
         let link = self.links.get(slot.id.host_ifname().as_str()).copied().cloned();
-        let programs = self.seen.attached.get(&slot.host_ifindex).copied().unwrap_or_default();
+        let attached = slot.host_ifindex().and_then(|index| self.seen.attached.get(&index));
+        let programs = attached.copied().unwrap_or_default();
         let ways = self.seen.halves.get(&slot.id).cloned();
         let seen = SeenHalf { link, programs, ..ways.unwrap_or_default() };
         compare_half(slot, &seen, self.seen.pins.programs)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Finding, Kind, Remedy, View, When, of_slot, version};
 use crate::{
     model::Identity,
+    node::age,
     slot::{Compared, Part, endpoint_of, interface_of, parts_in_words},
     store::{Slot, SlotState},
     sweep::observe::Namespaces,
@@ -39,8 +40,7 @@ pub(super) fn compare(view: &View<'_>, slot: &Slot, findings: &mut Vec<Finding>)
 fn stuck(view: &View<'_>, slot: &Slot) -> Option<Finding> {
     use SlotState::{Building, Claimed, Deleting, Dirty, Scrubbing};
     let (seen, state) = (version(slot), slot.state());
-    let age = u128::from(view.seen.now.saturating_sub(slot.changed));
-    if age < view.patience.grace.as_nanos() {
+    if age(slot.changed, view.seen.now) < view.patience.grace {
         return None;
     }
     let aged = |grace| When::Aged { since: slot.changed, grace };
@@ -73,7 +73,7 @@ pub(super) fn useless(
     why: String,
     when: When,
 ) -> Finding {
-    let user = slot.netns.filter(|_| slot.owns_netns).and_then(|own| view.seen.used.get(&own));
+    let user = slot.netns.filter(|_| slot.owns_netns()).and_then(|own| view.seen.used.get(&own));
     if let Some(user) = user {
         return of_slot(slot, kind, format!("{why}; {user}"), Remedy::Leave, when);
     }
@@ -119,7 +119,7 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
         Namespaces::None => None,
         Namespaces::Kept(kept) => kept.slots.get(&slot.id).copied(),
     };
-    if !slot.owns_netns || found.is_some() && found == slot.netns {
+    if !slot.owns_netns() || found.is_some() && found == slot.netns {
         return None;
     }
     let why = if found.is_some() { "its namespace is another's" } else { "its namespace is gone" };
@@ -134,9 +134,9 @@ fn namespace(view: &View<'_>, slot: &Slot) -> Option<Finding> {
 
 /// A slot's map entries that differ from its record.
 fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
-    let entries = view.seen.entries.as_ref()?;
+    let (entries, ifindex) = (view.seen.entries.as_ref()?, slot.host_ifindex()?);
     let identity = identity(slot);
-    let interface = entries.interfaces.get(&slot.host_ifindex);
+    let interface = entries.interfaces.get(&ifindex);
     let expected = interface_of(slot, identity);
     let own = |address: &IpAddr| is_owner(view, slot, address);
     let addresses = slot.addresses.iter().map(ipnet::IpNet::addr).filter(own);
@@ -144,7 +144,7 @@ fn entries(view: &View<'_>, slot: &Slot) -> Option<Finding> {
         addresses.map(|address| (address, entries.endpoints.get(&address))).collect();
     let found = interface.map(|found| found.identity);
     let mut why = (interface != Some(&expected)).then(|| reported(slot, "its interface", found));
-    let expected = endpoint_of(slot, slot.host_ifindex, identity);
+    let expected = endpoint_of(slot, ifindex, identity);
     for (address, endpoint) in &endpoints {
         if why.is_none() && *endpoint != Some(&expected) {
             let found = endpoint.map(|found| found.identity);

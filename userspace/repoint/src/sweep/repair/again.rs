@@ -21,7 +21,7 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Node
         let on_record = batch.iter().map(|finding| on_record(transaction, finding));
         on_record.collect::<Result<Vec<_>, StoreError>>()
     })?;
-    let of_pools: Vec<&Slot> = slots.iter().flatten().filter(|slot| slot.owns_netns).collect();
+    let of_pools: Vec<&Slot> = slots.iter().flatten().filter(|slot| slot.owns_netns()).collect();
     let in_use: Vec<&Slot> =
         of_pools.iter().copied().filter(|slot| slot.container.is_some()).collect();
     let kept = kept(node, batch, &in_use)?;
@@ -29,7 +29,7 @@ pub(super) fn still_so(node: &Node, batch: &[Finding]) -> Result<Vec<bool>, Node
     let mut socket = RouteSocket::open()?;
     let still = batch.iter().zip(&slots).map(|(finding, slot)| {
         let Some(slot) = slot else { return Ok(false) };
-        if slot.owns_netns && slot.netns.is_some_and(|own| used.contains_key(&own)) {
+        if slot.owns_netns() && slot.netns.is_some_and(|own| used.contains_key(&own)) {
             return Ok(false);
         }
         match finding.kind {

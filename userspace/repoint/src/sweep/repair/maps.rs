@@ -65,7 +65,8 @@ fn write(transaction: &Read<'_>, maps: &Maps, remedy: &Remedy) -> Result<bool, N
 
 fn point_again(transaction: &Read<'_>, maps: &Maps, seen: &Version) -> Result<bool, NodeError> {
     let Some(slot) = unchanged(transaction, seen)? else { return Ok(false) };
-    write_entries(&slot, slot.host_ifindex, identity(&slot), maps)?;
+    let ifindex = slot.require_built()?.host_ifindex.get();
+    write_entries(&slot, ifindex, identity(&slot), maps)?;
     Ok(true)
 }
 
@@ -95,7 +96,7 @@ fn remove_interface(
 ) -> Result<bool, NodeError> {
     let used = |slot: Slot| {
         matches!(slot.state(), SlotState::Building | SlotState::Deleting)
-            || slot.host_ifindex == ifindex && !has_lost_interface(&slot)
+            || slot.host_ifindex() == Some(ifindex) && !has_lost_interface(&slot)
     };
     if transaction.slot(slot)?.is_some_and(used) {
         return Ok(false);

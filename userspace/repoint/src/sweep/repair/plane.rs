@@ -64,9 +64,10 @@ fn attach_some(
     })?;
     let mut requests = Vec::with_capacity(3 * slots.len());
     for slot in slots.iter().flatten() {
+        let ifindex = slot.require_built()?.host_ifindex.get();
         match slot.hook {
-            Hook::Tcx => attach_by_tcx(slot.host_ifindex, programs)?,
-            Hook::Clsact => requests.extend(attach_filters(slot.host_ifindex, programs)),
+            Hook::Tcx => attach_by_tcx(ifindex, programs)?,
+            Hook::Clsact => requests.extend(attach_filters(ifindex, programs)),
         }
     }
     let refusals = socket.execute_each(requests)?;

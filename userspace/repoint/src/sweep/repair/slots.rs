@@ -42,7 +42,7 @@ fn delete(node: &Node, batch: &[Finding]) -> Outcomes {
     };
     failpoint::hit("sweep:deleting");
     let (own, others): (Vec<_>, Vec<_>) =
-        deleting.iter().flatten().cloned().partition(|slot| slot.owns_netns);
+        deleting.iter().flatten().cloned().partition(|slot| slot.owns_netns());
     let mut failure = delete_slots(node, &own).err();
     let is_kept = |slot: &Slot| {
         let recorded = node.store.read(|transaction| transaction.slot(slot.id));
@@ -52,7 +52,7 @@ fn delete(node: &Node, batch: &[Finding]) -> Outcomes {
     for (slot, finding) in deleting.into_iter().zip(batch) {
         let outcome = match &slot {
             None => RepairOutcome::Gone,
-            Some(slot) if !slot.owns_netns => {
+            Some(slot) if !slot.owns_netns() => {
                 remove(node, slot).map_or_else(RepairOutcome::Failed, |()| done(&finding.remedy))
             }
             // The first slot that is still on record has the error.

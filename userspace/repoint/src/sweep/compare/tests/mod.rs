@@ -4,7 +4,7 @@ mod behaviour;
 mod properties;
 mod wrong;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -13,11 +13,11 @@ use repoint_common::mac::GATEWAY_MAC;
 use super::*;
 use crate::{
     datapath::PinsSeen,
-    model::{AttachmentId, Identity, Mac},
+    model::{AttachmentId, FingerprintDigest, Identity, Mac, PoolKey},
     netlink::Ipv6Settings,
     netns::{Kept, NetnsInode},
     slot::{GROUP, endpoint_of, interface_of},
-    store::{IndexFault, SlotState, Survey},
+    store::{Built, IndexFault, SlotKind, SlotState, Survey},
     sweep::{
         finding::{FindingTracker, Readiness},
         observe::{Entries, Namespaces, NetnsFile},
@@ -48,9 +48,15 @@ fn slot(number: u64, state: SlotState, own: bool, age: u64) -> Slot {
     for state in path {
         slot.become_state(*state, since).unwrap();
     }
-    slot.owns_netns = own;
+    slot.kind = if own { SlotKind::Pooled { pool: PoolKey([1; 16]) } } else { SlotKind::Direct };
     slot.identity = Identity(7);
-    slot.host_ifindex = if state == Building { 0 } else { 100 + u32::try_from(number).unwrap() };
+    slot.built = (state != Building).then(|| Built {
+        host_ifindex: NonZeroU32::new(100 + u32::try_from(number).unwrap()).unwrap(),
+        mtu: 1500,
+        nsid: own.then_some(1),
+        fingerprint: own.then_some(FingerprintDigest([1; 32])),
+        source_routed: false,
+    });
     slot.netns = Some(NetnsInode { device: 4, inode: 0xf000_0000 + number });
     let [low, high] = u16::try_from(number).unwrap().to_le_bytes();
     let (v4, v6) = (IpAddr::from([10, 0, high, low]), format!("fd00::{number:x}"));
@@ -91,7 +97,7 @@ fn node(slots: Vec<Slot>) -> Observation {
 
 /// Makes what the kernel and the maps have of a slot.
 fn make(seen: &mut Observation, slot: &Slot) {
-    let index = slot.host_ifindex;
+    let index = slot.host_ifindex().unwrap();
     seen.links.push(link(
         &slot.id.host_ifname(),
         index,
@@ -108,7 +114,7 @@ fn make(seen: &mut Observation, slot: &Slot) {
     for own in &slot.addresses {
         entries.endpoints.insert(own.addr(), endpoint_of(slot, index, identity));
     }
-    if slot.owns_netns {
+    if slot.owns_netns() {
         kept(seen).insert(slot.id, slot.netns.unwrap());
     }
 }
