@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
 use repoint_tests::{
     Container, Node, command,
+    networks::{POOLED, network, pool},
     node::NODE,
     packet::{
         self, ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV6, Ipv4, Ipv6, Mac,
@@ -23,7 +24,7 @@ use repoint_tests::{
     web::BUSYBOX,
 };
 
-use super::{POOLED, network, pool, skipped};
+use super::skipped;
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// The guest's own Ethernet address.
