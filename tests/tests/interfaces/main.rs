@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "a tap is attached by ioctl")]
 
 mod guests;
+mod machines;
 mod others;
 mod services;
 mod several;
