@@ -1,4 +1,6 @@
 //! SCTP and IPVS, which guests' kernels have as modules.
+//!
+//! The tests after these find the modules loaded, and slots are scrubbed nevertheless.
 
 use anyhow::{Result, ensure};
 use repoint_tests::{
