@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use repoint_common::{GATEWAY_V4, GATEWAY_V6, mac::GATEWAY_MAC};
 use repoint_tests::{
     Container, Node, command,
+    networks::{POOLED, network, pool},
     node::NODE,
     packet::{
         self, ETHERNET, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMPV6, Ipv4, Ipv6, Mac,
@@ -23,11 +24,39 @@ use repoint_tests::{
     web::BUSYBOX,
 };
 
-use super::{POOLED, network, pool, skipped};
+use super::skipped;
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// The guest's own Ethernet address.
 const GUEST: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+/// The tc rules by which all packets move between a container's interface and a tap. They are the same but for
+/// the match: both take every packet.
+#[derive(Debug, Clone, Copy)]
+pub enum Redirection {
+    /// Kata's, in its model `tcfilter`.
+    Kata,
+    /// The plugin's of this name, for Firecracker.
+    TcRedirectTap,
+}
+
+/// Makes `tap0` in the calling thread's namespace, and the rules between it and `eth0`.
+pub fn redirect(rules: Redirection) -> Result<()> {
+    let matched = match rules {
+        Redirection::Kata => "u8",
+        Redirection::TcRedirectTap => "u32",
+    };
+    command::run("ip", ["tuntap", "add", "tap0", "mode", "tap"])?;
+    command::run("ip", ["link", "set", "tap0", "up"])?;
+    for (from, to) in [("eth0", "tap0"), ("tap0", "eth0")] {
+        command::run("tc", ["qdisc", "add", "dev", from, "ingress"])?;
+        let filter = ["filter", "add", "dev", from, "parent", "ffff:", "protocol", "all"];
+        let every = ["u32", "match", matched, "0", "0"];
+        let action = ["action", "mirred", "egress", "redirect", "dev", to];
+        command::run("tc", [&filter[..], &every, &action].concat())?;
+    }
+    Ok(())
+}
 
 /// A virtual machine as far as its network goes: it answers nothing by itself.
 struct Guest {
@@ -36,20 +65,10 @@ struct Guest {
 }
 
 impl Guest {
-    /// Moves all packets between the container's interface and a tap by the tc rules of Kata (model
-    /// `tcfilter`) and of tc-redirect-tap, which are the same but for the match: both take every packet.
-    fn new(container: &Container<'_>, kata: bool) -> Result<Self> {
-        let matched = if kata { "u8" } else { "u32" };
+    /// Puts it behind a container's interface.
+    fn new(container: &Container<'_>, rules: Redirection) -> Result<Self> {
         let tap = container.host()?.run(|| {
-            command::run("ip", ["tuntap", "add", "tap0", "mode", "tap"])?;
-            command::run("ip", ["link", "set", "tap0", "up"])?;
-            for (from, to) in [("eth0", "tap0"), ("tap0", "eth0")] {
-                command::run("tc", ["qdisc", "add", "dev", from, "ingress"])?;
-                let filter = ["filter", "add", "dev", from, "parent", "ffff:", "protocol", "all"];
-                let every = ["u32", "match", matched, "0", "0"];
-                let action = ["action", "mirred", "egress", "redirect", "dev", to];
-                command::run("tc", [&filter[..], &every, &action].concat())?;
-            }
+            redirect(rules)?;
             open_tap("tap0")
         })?;
         Ok(Self { tap, addresses: container.addresses()? })
@@ -184,12 +203,14 @@ fn guests_behind_a_tap_have_their_network() -> Result<()> {
         println!("skipped: there is no plugin, or no /dev/net/tun");
         return Ok(());
     }
-    for (pooled, kata) in POOLED.into_iter().flat_map(|pooled| [(pooled, true), (pooled, false)]) {
+    let rules = [Redirection::Kata, Redirection::TcRedirectTap];
+    for (pooled, rules) in POOLED.into_iter().flat_map(|pooled| rules.map(|rules| (pooled, rules)))
+    {
         let node = Node::new()?;
         node.run(|| {
             let network = network(&node, "guests", 7, |conf| pool(conf, pooled))?;
             let (one, other) = (Container::add(&network, "one")?, Container::add(&network, "two")?);
-            let guest = Guest::new(&one, kata)?;
+            let guest = Guest::new(&one, rules)?;
             let gateways = [Ipv4Addr::from(GATEWAY_V4).into(), Ipv6Addr::from(GATEWAY_V6).into()];
             for own in guest.addresses.clone() {
                 let gateway = guest.gateway(own)?;
@@ -200,7 +221,7 @@ fn guests_behind_a_tap_have_their_network() -> Result<()> {
                 // Asked again, as a guest does whose neighbour is stale.
                 guest.gateway(own)?;
             }
-            println!("pooled {pooled}, kata {kata}: a guest at {:?}", guest.addresses);
+            println!("pooled {pooled}, {rules:?}: a guest at {:?}", guest.addresses);
             one.remove()?;
             other.remove()
         })?;

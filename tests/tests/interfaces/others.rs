@@ -8,12 +8,13 @@ use repoint::datapath::{AttachPoint, TO_CONTAINER, attach_tcx, detach_tcx, tcx_p
 use repoint_common::LAYOUT_VERSION;
 use repoint_tests::{
     Container, Node, command, dist, kernel,
+    networks::{POOLED, network, pool},
     node::OUTSIDE,
     traffic::{self, Host},
 };
 use serde_json::json;
 
-use super::{POOLED, network, pool, skipped};
+use super::skipped;
 
 /// Name of a container's interface on the node.
 fn host_ifname(container: &Container<'_>) -> Result<String> {

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
     Container, Node, command,
+    networks::{POOLED, network, pool},
     node::{NODE_V4, NODE_V6},
     plugin::Attachment,
     traffic::{self, Host},
 };
 use serde_json::Value;
 
-use super::{POOLED, network, pool, skipped};
+use super::skipped;
 
 fn addresses(result: &Value) -> Result<Vec<IpAddr>> {
     let ips = result["ips"].as_array().context("no ips")?;

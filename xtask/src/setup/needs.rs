@@ -180,6 +180,12 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Guest,
+        packages: &["ipvsadm"],
+        why: "virtual servers, which kernels of virtual machines have",
+        proof: Proof::Program("ipvsadm"),
+    },
+    Need {
+        purpose: Purpose::Guest,
         packages: &["python3", "python3-venv"],
         why: "runs virtme-ng, from PyPI, which starts virtual machines",
         proof: Proof::PythonModule("ensurepip"),

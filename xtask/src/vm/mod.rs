@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Minutes after which the guest is ended
     #[arg(long, default_value_t = 20)]
     minutes: u32,
+    /// Only unpack the kernel, and print the path of its image
+    #[arg(long, conflicts_with = "command")]
+    unpack: bool,
     /// The command; without one, the suite `kernels` boots all kernels
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -46,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if std::env::var_os("REPOINT_DIST").is_none() {
         build::run()?;
     }
-    if arguments.command.is_empty() {
+    if arguments.command.is_empty() && !arguments.unpack {
         let mut suite = tools::cargo();
         suite.args([
             "test",
@@ -66,6 +69,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(CANNOT));
         }
     };
+    if arguments.unpack {
+        println!("{}", kernel.image.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let guest = Guest {
         kernel: &kernel,
         append: &arguments.append,

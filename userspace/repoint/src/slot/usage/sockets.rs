@@ -183,10 +183,15 @@ fn values<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = u32> + 'a {
     })
 }
 
-/// The sum of the third column, below the heading.
+/// The sum of the third column, below the heading, without the socket that SCTP has in each namespace
+/// for packets of no association (`sctp_ctl_sock_init`). A user's SCTP socket is also counted as `used`.
 fn sockets(protocols: &str) -> u32 {
     let count = |line: &str| line.split_ascii_whitespace().nth(2)?.parse::<u32>().ok();
-    protocols.lines().skip(1).filter_map(count).sum()
+    let sum = |is_sctp: bool| {
+        let lines = protocols.lines().skip(1).filter(|line| line.starts_with("SCTP") == is_sctp);
+        lines.filter_map(count).sum::<u32>()
+    };
+    sum(false) + sum(true).saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -202,5 +207,8 @@ mod tests {
         assert_eq!(values(text, "tw").sum::<u32>(), 3);
         let protocols = "protocol  size sockets  memory press\nPACKET  1600  2  -1  NI\nTCP  2304  1  220  no\n";
         assert_eq!(sockets(protocols), 3);
+        let sctp =
+            |count: u32| format!("{protocols}SCTPv6  1600  {count}  0  no\nSCTP  1400  0  0  no\n");
+        assert_eq!([0, 1, 2].map(|count| sockets(&sctp(count))), [3, 3, 4]);
     }
 }
