@@ -33,8 +33,43 @@ const TABLES: [&str; 6] = [
     "headers::",
     "protocols::",
 ];
-/// Boots a kernel and runs [`here`], [`guest`] and the packet tables in it.
-fn boots(kernel: &str, append: &[&str]) -> Result<()> {
+
+/// What a guest runs.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// A container's whole life, and the packet tables.
+    Life,
+    /// What needs kernel modules that this machine lacks.
+    Modules,
+}
+
+impl Part {
+    /// The shell's words for it; `$0` is this suite, `$1` the suite `programs`.
+    fn script(self) -> String {
+        let own = |tests: &str| {
+            format!(r#""$0" {tests} --include-ignored --nocapture --test-threads 1 --color never"#)
+        };
+        match self {
+            Self::Life => format!(
+                r#"{} && "$1" --color never {}"#,
+                own("here:: guest:: --skip guest::modules::"),
+                TABLES.join(" ")
+            ),
+            Self::Modules => own("guest::modules::"),
+        }
+    }
+
+    /// How many test executables it runs.
+    const fn executables(self) -> usize {
+        match self {
+            Self::Life => 2,
+            Self::Modules => 1,
+        }
+    }
+}
+
+/// Boots a kernel and runs a part in it.
+fn boots(kernel: &str, append: &[&str], part: Part) -> Result<()> {
     let own = env::current_exe().context("path of this suite")?;
     let programs = sibling(&own, "programs")?;
     let mut guest = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -44,13 +79,8 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
     for words in append {
         guest.args(["--append", words]);
     }
-    let script = format!(
-        r#""$0" here:: guest:: --include-ignored --nocapture --test-threads 1 --color never &&
-           "$1" --color never {}"#,
-        TABLES.join(" ")
-    );
     // The emulated machine is slow, on a busy one more so.
-    guest.args(["--", "env", "REPOINT_PATIENCE=10", "sh", "-c", &script]);
+    guest.args(["--", "env", "REPOINT_PATIENCE=10", "sh", "-c", &part.script()]);
     guest.args([&own, &programs]);
     let output = guest.output().with_context(|| format!("run {guest:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -65,7 +95,7 @@ fn boots(kernel: &str, append: &[&str]) -> Result<()> {
     ensure!(!text.contains("skipped: "), "the guest skipped a part");
     let results: Vec<_> = text.lines().filter(|line| line.starts_with("test result: ")).collect();
     let passed = |line: &&str| line.starts_with("test result: ok. ") && !line.contains(" 0 passed");
-    ensure!(results.len() == 2 && results.iter().all(passed), "{results:?}");
+    ensure!(results.len() == part.executables() && results.iter().all(passed), "{results:?}");
     Ok(())
 }
 
@@ -83,15 +113,23 @@ fn sibling(own: &Path, name: &str) -> Result<PathBuf> {
     Ok(newest.1)
 }
 
-/// Kernels, and what is appended to their command lines.
-const BOOTS: [(&str, &[&str]); 3] = [("6.1", &[]), ("6.1", &["ipv6.disable=1"]), ("6.12", &[])];
+/// Kernels, what is appended to their command lines, and what runs there.
+const BOOTS: [(&str, &[&str], Part); 6] = [
+    ("6.1", &[], Part::Life),
+    ("6.1", &["ipv6.disable=1"], Part::Life),
+    ("6.12", &[], Part::Life),
+    ("6.1", &[], Part::Modules),
+    ("6.1", &["ipv6.disable=1"], Part::Modules),
+    ("6.12", &[], Part::Modules),
+];
 
 /// One of them, or all under `cargo xtask test --whole`: each takes minutes without KVM.
 #[test]
 fn other_kernels() -> Result<()> {
-    for (kernel, append) in Share::drawn(3)?.pick(&BOOTS) {
-        println!("Linux {kernel} {append:?}");
-        boots(kernel, append).with_context(|| format!("Linux {kernel} {append:?}"))?;
+    for (kernel, append, part) in Share::drawn(6)?.pick(&BOOTS) {
+        println!("Linux {kernel} {append:?}, {part:?}");
+        boots(kernel, append, part)
+            .with_context(|| format!("Linux {kernel} {append:?}, {part:?}"))?;
     }
     Ok(())
 }
