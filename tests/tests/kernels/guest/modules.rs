@@ -1,45 +1,40 @@
 //! SCTP and IPVS, which guests' kernels have as modules.
 //!
-//! The tests after these find the modules loaded, and slots are scrubbed nevertheless.
+//! The tests of a container's life that follow find the modules loaded: slots are scrubbed nevertheless.
 
 use anyhow::{Result, ensure};
 use repoint_tests::{
     Container, Node, command,
     networks::{POOLED, network, pool},
-    node::{NODE, OUTSIDE, has_ipv6},
+    node::{NODE, OUTSIDE},
     sctp::sctp,
     services::{self, Rules},
     traffic::Host,
 };
 
-/// Whether both families are there, and all modules.
-fn is_ready() -> Result<bool> {
-    if !has_ipv6() {
-        return Ok(false);
-    }
-    command::run("modprobe", ["--all", "dummy", "ip_vs", "ip_vs_rr", "sctp"])?;
-    Ok(true)
+fn load() -> Result<()> {
+    command::run("modprobe", ["--all", "dummy", "ip_vs", "ip_vs_rr", "sctp"]).map(drop)
 }
 
 #[test]
 #[ignore = "it loads modules of the kernel: `cargo xtask vm` runs it"]
 fn a_service_of_ipvs_answers_containers_of_the_same_node() -> Result<()> {
-    if is_ready()? { services::answers(Rules::Ipvs, &["tcp", "udp", "sctp"]) } else { Ok(()) }
+    load()?;
+    services::answers(Rules::Ipvs, &["tcp", "udp", "sctp"])
 }
 
 #[test]
 #[ignore = "it loads modules of the kernel: `cargo xtask vm` runs it"]
 fn a_service_of_nftables_answers_by_sctp() -> Result<()> {
-    if is_ready()? { services::answers(Rules::Nftables, &["sctp"]) } else { Ok(()) }
+    load()?;
+    services::answers(Rules::Nftables, &["sctp"])
 }
 
 /// Between slots, between the node and slots, and masqueraded to the outside.
 #[test]
 #[ignore = "it loads modules of the kernel: `cargo xtask vm` runs it"]
 fn containers_have_sctp() -> Result<()> {
-    if !is_ready()? {
-        return Ok(());
-    }
+    load()?;
     for pooled in POOLED {
         let node = Node::new()?;
         node.run(|| {
