@@ -362,7 +362,7 @@ enum AgentError {
     #[error("the {0} ended early")]
     Worker(&'static str),
     #[error(transparent)]
-    Lifecycle(#[from] NodeError),
+    Node(#[from] NodeError),
     #[error("the data plane was unloaded while the agent started")]
     Unloaded,
     #[error(transparent)]

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, iter, process::ExitCode};
 
-use repoint::node::NodeError;
+use repoint::node::{NodeError, PoolError, StoredTemplateError};
 
 use crate::output::CommandError;
 
@@ -45,7 +45,10 @@ fn is_not_found(error: &CommandError) -> bool {
         | CommandError::NoTenant { .. }
         | CommandError::NoTemplate { .. }
         | CommandError::NeitherNameNorFile { .. }
-        | CommandError::Lifecycle(NodeError::NoPool { .. } | NodeError::NoTemplate { .. }) => true,
+        | CommandError::Node(
+            NodeError::Pool(PoolError::NoPool { .. })
+            | NodeError::StoredTemplate(StoredTemplateError::NotStored { .. }),
+        ) => true,
         CommandError::ReadConfig { source, .. } | CommandError::ReadTemplate { source, .. } => {
             source.kind() == io::ErrorKind::NotFound
         }
@@ -56,7 +59,7 @@ fn is_not_found(error: &CommandError) -> bool {
 /// Whether the kernel refused a permission, or a folder is another user's.
 fn is_not_permitted(error: &CommandError) -> bool {
     // Transparent errors hide this one.
-    if matches!(error, CommandError::Lifecycle(error) if error.is_foreign()) {
+    if matches!(error, CommandError::Node(error) if error.is_foreign()) {
         return true;
     }
     let first: &dyn Error = error;

@@ -3,14 +3,17 @@
 use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets::NOTHING};
-use repoint::{node::NodeError, store::StoreError};
+use repoint::{
+    node::{NodeError, PoolError, StoredTemplateError},
+    store::StoreError,
+};
 use serde::Serialize;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     #[error("{}", as_command(.0))]
-    Lifecycle(#[from] NodeError),
+    Node(#[from] NodeError),
     #[error(
         "this is user {user}: the node's folders are root's, run it as root (`sudo repoint …`)"
     )]
@@ -137,11 +140,11 @@ pub(crate) enum CommandError {
 /// The library's error in the CLI's words, without CNI verbs and annotations.
 fn as_command(error: &NodeError) -> String {
     match error {
-        NodeError::NonePrepared { pool } => format!(
+        NodeError::Pool(PoolError::NonePrepared { pool }) => format!(
             "pool {pool} holds no slot that is ready: `repoint prepare` builds some, or leave out \
              --prepared-only"
         ),
-        NodeError::NotOfPool { attachment } => format!(
+        NodeError::Pool(PoolError::NotOfPool { attachment }) => format!(
             "{attachment} is in its runtime's own namespace, which cannot be parked: stop the \
              container through its runtime"
         ),
@@ -149,12 +152,14 @@ fn as_command(error: &NodeError) -> String {
             "{attachment} is attached already (slot {slot}): `repoint park` it first, or choose \
              another --id"
         ),
-        NodeError::TooWide { network, annotation, value, limit } => format!(
+        NodeError::Pool(PoolError::TooWide { network, annotation, value, limit }) => format!(
             "--{annotation} {value} asks for more than network {network} allows, {limit}: ask for \
              less, or change key pool of the network's configuration",
             annotation = annotation.name().trim_start_matches("repoint.dev/")
         ),
-        NodeError::TemplateName(source) => format!("the template's name: {source}"),
+        NodeError::StoredTemplate(StoredTemplateError::Name(source)) => {
+            format!("the template's name: {source}")
+        }
         NodeError::NoNetnsStore => "the place of slots' namespaces is gone: restart \
              repoint-agent, or run `repoint sweep`"
             .to_owned(),

@@ -1,6 +1,10 @@
 //! The effective pool of an attachment, and its record.
 
-use super::{Node, configuration::template_of, error::NodeError};
+use super::{
+    Node,
+    configuration::template_of,
+    error::{NodeError, StoredTemplateError},
+};
 use crate::{
     cni::CniArgs,
     conf::{IpamConf, NetConf, User},
@@ -167,7 +171,8 @@ pub(crate) fn stored_template(
     node: &Node,
     name: &TemplateName,
 ) -> Result<StoredTemplate, NodeError> {
-    node.template(name)?.ok_or_else(|| NodeError::NoTemplate { name: name.clone() })
+    let stored = node.template(name)?;
+    Ok(stored.ok_or_else(|| StoredTemplateError::NotStored { name: name.clone() })?)
 }
 
 /// MTU of a pool's slots, bytes, where the node's uplink has one of `uplink`.
@@ -186,6 +191,6 @@ pub(crate) fn pool_template(
         return Ok(template_of(conf));
     };
     let text = node.store.read(|transaction| transaction.template(digest))?;
-    let text = text.ok_or(NodeError::TemplateGone { digest: *digest })?;
+    let text = text.ok_or(StoredTemplateError::Gone { digest: *digest })?;
     Ok(Template::from_json(&text)?)
 }

@@ -14,7 +14,7 @@ pub(crate) mod traffic;
 
 pub use addresses::COOLDOWN_YIELDED;
 pub use effective::{mtu_of_pool, record_pool};
-pub use error::NodeError;
+pub use error::{CheckError, NodeError, PoolError, StoredTemplateError};
 pub(crate) use halves::half_differs;
 pub use halves::{
     HalfFate, Waiting, owners_of, repair_halves, restore_node, slots_on_record, waiting_for_looks,

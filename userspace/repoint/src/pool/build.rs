@@ -14,7 +14,7 @@ use crate::{
     model::{FingerprintDigest, Identity, PoolId, SlotId},
     netns::{Netns, NetnsStore},
     node::{
-        Node, NodeError,
+        Node, NodeError, PoolError,
         effective::{EffectivePool, effective_pool},
         holders::name_holders,
         now,
@@ -54,7 +54,7 @@ pub struct Order<'a> {
 /// Where the pool is not on record, and where a build fails. The slots that are not ready are deleted then.
 pub fn prepare(node: &Node, order: &Order<'_>) -> Result<Vec<SlotId>, NodeError> {
     let pool = effective_pool(node, order.conf, order.pool)?;
-    let pool = pool.ok_or_else(|| NodeError::NoPool { network: order.pool.to_string() })?;
+    let pool = pool.ok_or_else(|| PoolError::NoPool { network: order.pool.to_string() })?;
     build_slots(node, order.conf, &pool, order.user, order.count)
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn spare_addresses(node: &Node, slot: &Slot) -> Result<(), NodeError>
 pub(crate) fn check_room(node: &Node, pool: &EffectivePool, count: u32) -> Result<(), NodeError> {
     let room = pool.policy.max.saturating_sub(supply(node, pool.key)?.total);
     if count > room {
-        return Err(NodeError::NoRoom { pool: pool.id.to_string(), count, room });
+        return Err(PoolError::NoRoom { pool: pool.id.to_string(), count, room }.into());
     }
     Ok(())
 }

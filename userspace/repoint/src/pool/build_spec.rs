@@ -8,7 +8,7 @@ use crate::{
     model::{FingerprintDigest, Identity, PoolId, TemplateDigest},
     netns::{Netns, NetnsInode, NetnsStore},
     node::{
-        Node, NodeError,
+        Node, NodeError, PoolError,
         addresses::take_addresses,
         configuration::ensure_ipv6,
         effective::{EffectivePool, pool_template},
@@ -53,7 +53,7 @@ impl<'a> BuildSpec<'a> {
         pool: &'a EffectivePool,
     ) -> Result<Self, NodeError> {
         let IpamConf::Own(own) = &conf.ipam else {
-            return Err(NodeError::NoPoolIpam { network: conf.name.to_string() });
+            return Err(PoolError::NoPoolIpam { network: conf.name.to_string() }.into());
         };
         let template = pool_template(node, conf, pool.template.as_ref())?;
         let (digest, text) = (template.digest()?, template.to_json()?);

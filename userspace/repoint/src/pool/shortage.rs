@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::{ipam::AllocateError, model::Tenant, node::NodeError};
+use crate::{
+    ipam::AllocateError,
+    model::Tenant,
+    node::{NodeError, PoolError},
+};
 
 /// What a container lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +26,9 @@ pub(crate) fn shortage_of(error: &NodeError) -> Option<Shortage> {
         NodeError::Allocate(AllocateError::RequestedTaken { address, .. }) => {
             Some(Shortage::Address(*address))
         }
-        NodeError::TenantLimit { tenant, .. } => Some(Shortage::Tenant(tenant.clone())),
+        NodeError::Pool(PoolError::TenantLimit { tenant, .. }) => {
+            Some(Shortage::Tenant(tenant.clone()))
+        }
         _ => None,
     }
 }

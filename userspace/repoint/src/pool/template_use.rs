@@ -3,7 +3,7 @@
 use crate::{
     conf::User,
     model::TemplateName,
-    node::{NodeError, effective::EffectivePool},
+    node::{NodeError, StoredTemplateError, effective::EffectivePool},
     store::TemplateOwner,
 };
 
@@ -26,7 +26,8 @@ pub(crate) fn check_use(
 ) -> Result<(), NodeError> {
     match (name, owner) {
         (Some(name), Some(owner)) if !may_use(Some(owner), user) => {
-            Err(NodeError::NotConfirmed { name: name.clone(), owner: owner.clone() })
+            let (name, owner) = (name.clone(), owner.clone());
+            Err(StoredTemplateError::NotConfirmed { name, owner }.into())
         }
         _ => Ok(()),
     }

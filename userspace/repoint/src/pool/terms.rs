@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     conf::{Annotation, NetConf, User},
     model::{Domain, Mode, NetworkName, PoolPolicy},
-    node::NodeError,
+    node::{NodeError, PoolError},
 };
 
 /// How a container is served.
@@ -23,11 +23,13 @@ impl EffectiveTerms {
     /// The terms for a user of a pool. Fails if the user asks for more than the network's
     /// configuration allows.
     pub(crate) fn new(conf: &NetConf, policy: &PoolPolicy, user: &User) -> Result<Self, NodeError> {
-        let too_wide = |annotation, value: String, limit: String| NodeError::TooWide {
-            network: conf.name.clone(),
-            annotation,
-            value,
-            limit,
+        let too_wide = |annotation, value: String, limit: String| {
+            NodeError::Pool(PoolError::TooWide {
+                network: conf.name.clone(),
+                annotation,
+                value,
+                limit,
+            })
         };
         if let Some(scope) = user.scope.filter(|scope| *scope > policy.scope) {
             let limit = format!("scope {}", policy.scope.name());
@@ -65,7 +67,8 @@ pub(crate) fn domain(policy: &PoolPolicy, user: &User) -> Domain {
 pub(crate) fn check_without_pool(network: &NetworkName, user: &User) -> Result<(), NodeError> {
     match user.mode {
         Some(mode @ (Mode::Reuse | Mode::Replicate)) => {
-            Err(NodeError::ModeWithoutPool { network: network.clone(), mode: mode.name() })
+            let (network, mode) = (network.clone(), mode.name());
+            Err(PoolError::ModeWithoutPool { network, mode }.into())
         }
         Some(Mode::None) | None => Ok(()),
     }

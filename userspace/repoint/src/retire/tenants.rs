@@ -5,7 +5,7 @@ use crate::{
     failpoint,
     model::{NetworkName, PoolPolicy, Tenant},
     netlink::{RouteSocket, namespaces_alive},
-    node::{Node, NodeError},
+    node::{Node, NodeError, PoolError},
     store::{Access, Lingering, SlotState, Transaction},
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn ensure_tenant_room<T: Access>(
     let is_its = |one: &Lingering| (&one.network, &one.tenant) == (network, tenant);
     let lingering = transaction.lingering()?.iter().filter(|one| is_its(one)).count();
     let (network, tenant) = (network.clone(), tenant.clone());
-    Err(NodeError::TenantLimit { network, tenant, limit, lingering })
+    Err(PoolError::TenantLimit { network, tenant, limit, lingering }.into())
 }
 
 /// Stops counting namespaces of deleted slots for their tenants once they are gone. Returns how

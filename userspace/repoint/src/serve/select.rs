@@ -7,7 +7,7 @@ use crate::{
     conf::User,
     model::{AttachmentId, Decline, Mode, Outcome, SlotId},
     netns::{Netns, NetnsStore},
-    node::{Node, NodeError, effective::EffectivePool, now},
+    node::{Node, NodeError, PoolError, effective::EffectivePool, now},
     pool::terms::EffectiveTerms,
     retire::tenants::ensure_tenant_room,
     store::{Prefix, Slot, SlotState, StoreError, Write},
@@ -75,7 +75,7 @@ impl SlotRequest<'_> {
 
     /// The error that it cannot have a slot.
     pub(crate) fn declined(&self, reason: Decline) -> NodeError {
-        NodeError::Declined { attachment: Box::new(self.attachment.clone()), reason }
+        PoolError::Declined { attachment: Box::new(self.attachment.clone()), reason }.into()
     }
 
     /// Counts and records how the ADD was served.

@@ -17,7 +17,7 @@ use crate::{
     conf::{NetConf, User},
     model::{AttachmentId, Decision, Decline, Mac, Mode, NetnsPath, Outcome, SlotId},
     netns::{Netns, NetnsStore, NetnsStoreError, guard},
-    node::{Node, NodeError, Request, holders::name_holders},
+    node::{Node, NodeError, PoolError, Request, holders::name_holders},
     pool::{template_use::check_pool_use, terms::EffectiveTerms},
     serve::{
         assign::{AssignedSlot, assign, assign_waiting},
@@ -71,7 +71,7 @@ impl Node {
     /// calling thread stays in its namespaces.
     ///
     /// # Errors
-    /// [`NodeError::NoPool`] where the network has none, [`NodeError::Declined`] where the pool is
+    /// [`PoolError::NoPool`] where the network has none, [`PoolError::Declined`] where the pool is
     /// full, and the errors of building a slot.
     pub fn activate(&self, request: &ActivateRequest<'_>) -> Result<Activation, NodeError> {
         let ActivateRequest { conf, attachment, user, path, prepared_only } = request;
@@ -119,7 +119,7 @@ impl Node {
 fn activate_ready(node: &Node, wanted: &SlotRequest<'_>) -> Result<AssignedSlot, NodeError> {
     match assign_waiting(node, wanted)? {
         Some(assigned) => assigned.map_err(|reason| wanted.declined(reason)),
-        None => Err(NodeError::NonePrepared { pool: wanted.pool.id.to_string() }),
+        None => Err(PoolError::NonePrepared { pool: wanted.pool.id.to_string() }.into()),
     }
 }
 

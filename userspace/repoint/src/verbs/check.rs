@@ -7,7 +7,7 @@ use crate::{
     model::Mac,
     netns::Netns,
     node::{
-        Node, NodeError, Request,
+        CheckError, Node, NodeError, Request,
         configuration::{configuration, template},
         effective::pool_template,
     },
@@ -18,7 +18,7 @@ use crate::{
 /// Compares an attachment with the record, the configuration and the result of ADD. CHECK changes
 /// nothing. What other programs added is not a difference.
 pub fn check(request: &Request) -> Result<(), NodeError> {
-    let previous = request.conf.prev_result.as_ref().ok_or(NodeError::NoPrevResult)?;
+    let previous = request.conf.prev_result.as_ref().ok_or(CheckError::NoPrevResult)?;
     let node = Node::open_existing(&request.conf.directories)?;
     let node = node.ok_or_else(|| not_attached(request))?;
     let slot = active_slot(&node, request)?;
@@ -43,14 +43,15 @@ pub fn check(request: &Request) -> Result<(), NodeError> {
 }
 
 fn not_attached(request: &Request) -> NodeError {
-    NodeError::NotAttached { attachment: Box::new(request.attachment.clone()) }
+    CheckError::NotAttached { attachment: Box::new(request.attachment.clone()) }.into()
 }
 
 fn differs(request: &Request, difference: impl Into<String>) -> NodeError {
-    NodeError::Differs {
+    CheckError::Differs {
         attachment: Box::new(request.attachment.clone()),
         difference: difference.into(),
     }
+    .into()
 }
 
 fn active_slot(node: &Node, request: &Request) -> Result<Slot, NodeError> {

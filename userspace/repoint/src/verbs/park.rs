@@ -3,7 +3,7 @@
 use super::del::attached;
 use crate::{
     model::AttachmentId,
-    node::{Node, NodeError, Request},
+    node::{Node, NodeError, PoolError, Request},
     retire::park::park,
 };
 
@@ -21,7 +21,8 @@ impl Node {
     pub fn park(&self, attachment: &AttachmentId) -> Result<(), NodeError> {
         while let Some(slot) = attached(self, attachment)? {
             if !slot.owns_netns() {
-                return Err(NodeError::NotOfPool { attachment: Box::new(attachment.clone()) });
+                let attachment = Box::new(attachment.clone());
+                return Err(PoolError::NotOfPool { attachment }.into());
             }
             if park(self, &slot)? {
                 break;

@@ -5,7 +5,7 @@ use crate::{
     conf::{NetConf, User},
     model::{ContainerId, IfName, SlotId},
     node::{
-        Node, NodeError,
+        Node, NodeError, PoolError,
         effective::{EffectivePool, effective_pool, pool_id},
         holders::name_holders,
     },
@@ -51,7 +51,7 @@ pub fn prepare_for(
         check_pool_use(&pool, user)?;
         if !terms.domain.is_shared() {
             let (network, function) = (conf.name.clone(), function.clone());
-            return Err(NodeError::NoDomain { network, function });
+            return Err(PoolError::NoDomain { network, function }.into());
         }
     }
     check_room(node, &pool, count)?;
@@ -77,5 +77,5 @@ pub(super) fn pool(
     user: &User,
 ) -> Result<EffectivePool, NodeError> {
     let pool = effective_pool(node, conf, &pool_id(conf, ifname, user))?;
-    pool.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })
+    Ok(pool.ok_or_else(|| PoolError::NoPool { network: conf.name.to_string() })?)
 }

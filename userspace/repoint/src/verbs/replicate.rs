@@ -11,7 +11,7 @@ use crate::{
     failpoint,
     model::{AttachmentId, IfName, PoolId, TemplateDigest, TemplateName},
     node::{
-        Node, NodeError,
+        CheckError, Node, NodeError, PoolError, StoredTemplateError,
         configuration::template_of,
         effective::{pool_template, put_pool, stored_template},
         time_of_day,
@@ -56,14 +56,15 @@ pub fn replicate_request(request: &OperationRequest) -> Result<Made, NodeError> 
     let (user, count) = (conf.user(args)?, conf.count(args)?.unwrap_or(0));
     let name = match &user.template {
         Some(name) => name.clone(),
-        None => conf.name.as_str().parse().map_err(NodeError::TemplateName)?,
+        None => conf.name.as_str().parse().map_err(StoredTemplateError::Name)?,
     };
     let node = Node::open(&conf.directories)?;
     let slot = container.as_ref().map(|container| {
         let (network, ifname) = (conf.name.clone(), ifname.clone());
         let attachment = AttachmentId { network, container: container.clone(), ifname };
         let slot = attached(&node, &attachment)?;
-        slot.ok_or_else(|| NodeError::NotAttached { attachment: Box::new(attachment) })
+        let not_attached = || CheckError::NotAttached { attachment: Box::new(attachment) };
+        slot.ok_or_else(not_attached).map_err(NodeError::from)
     });
     let slot = slot.transpose()?;
     let source = slot.as_ref().map_or(Source::Configuration, Source::Slot);
@@ -112,9 +113,9 @@ fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Resul
     let id = PoolId { network: conf.name.clone(), ifname: ifname.clone(), template: None };
     let recorded = node.store.read(|transaction| transaction.pool(&id))?;
     let policy = conf.pool.or(recorded.map(|pool| pool.policy()));
-    let policy = policy.ok_or_else(|| NodeError::NoPool { network: conf.name.to_string() })?;
+    let policy = policy.ok_or_else(|| PoolError::NoPool { network: conf.name.to_string() })?;
     if count > policy.max {
-        return Err(NodeError::NoRoom { pool: id.to_string(), count, room: policy.max });
+        return Err(PoolError::NoRoom { pool: id.to_string(), count, room: policy.max }.into());
     }
     Ok(())
 }
@@ -122,10 +123,11 @@ fn check_pool(node: &Node, conf: &NetConf, ifname: &IfName, count: u32) -> Resul
 /// What a slot was made from, and what was set in its namespace since.
 fn of_slot(node: &Node, conf: &NetConf, slot: &Slot) -> Result<Template, NodeError> {
     if !slot.owns_netns() {
-        return Err(NodeError::NotReplicable { slot: slot.id });
+        return Err(StoredTemplateError::NotReplicable { slot: slot.id }.into());
     }
     let template = pool_template(node, conf, slot.template.as_ref())?;
-    let expected = node.fingerprint(slot)?.ok_or(NodeError::NoFingerprint { slot: slot.id })?;
+    let expected =
+        node.fingerprint(slot)?.ok_or(StoredTemplateError::NoFingerprint { slot: slot.id })?;
     let context = NodeContext { addresses: slot.addresses.clone(), mtu: slot.require_built()?.mtu };
     let config = template.instantiate(&context);
     let netns = node.netns_from_directory(slot.id)?;
@@ -155,7 +157,7 @@ pub fn confirm_template(
 ) -> Result<bool, NodeError> {
     let before = node.templates()?.confirm(name, digest)?;
     failpoint::hit("replicate:confirmed");
-    let before = before.ok_or_else(|| NodeError::NoTemplate { name: name.clone() })?;
+    let before = before.ok_or_else(|| StoredTemplateError::NotStored { name: name.clone() })?;
     rebase_pools(node, name)?;
     Ok(before)
 }

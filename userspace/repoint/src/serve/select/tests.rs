@@ -280,7 +280,10 @@ fn a_tenant_has_no_more_slots_than_it_may_have_parked_ones_included() {
     world.start(&RESIZE).unwrap();
     world.stop();
     let refused = world.try_start(&Asker { function: Some("g"), ..RESIZE }).unwrap_err();
-    assert!(matches!(refused, NodeError::TenantLimit { limit: 1, .. }), "{refused}");
+    assert!(
+        matches!(refused, NodeError::Pool(PoolError::TenantLimit { limit: 1, .. })),
+        "{refused}"
+    );
     assert!(world.start(&Asker { tenant: Some("b"), ..RESIZE }).is_some());
     assert!(world.start(&RESIZE).is_some(), "its own is counted already");
 }

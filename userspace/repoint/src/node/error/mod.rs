@@ -1,17 +1,22 @@
 //! Why a verb failed, and the error that its caller gets.
 
+mod check;
+mod pool;
+mod template;
+
+pub use check::CheckError;
+pub use pool::PoolError;
+pub use template::StoredTemplateError;
+
 use std::{io, net::IpAddr, path::PathBuf};
 
 use crate::{
     cni::{CniError, ErrorCode},
-    conf::{Annotation, ConfError, UserError},
+    conf::{ConfError, UserError},
     datapath::DatapathError,
     ipam::{AllocateError, DelegateError, resolv_conf::ResolvConfError},
     lock::LockError,
-    model::{
-        AttachmentId, Decline, FunctionKey, InvalidValue, NetworkName, SlotId, TemplateDigest,
-        TemplateName, Tenant,
-    },
+    model::{AttachmentId, NetworkName, SlotId},
     netlink::NetlinkError,
     netns::{BindError, NetnsError, NetnsStoreError},
     private::PrivateError,
@@ -19,7 +24,7 @@ use crate::{
         BuildError, CaptureError, FingerprintError, HalfError, HookError, InspectError,
         MasqueradeError, NoIpv6, NodeNeedsError, PermitError, TeardownError, UsageError,
     },
-    store::{StoreError, TemplateOwner},
+    store::StoreError,
     template::TemplateError,
     threads::ThreadError,
 };
@@ -178,78 +183,6 @@ pub enum NodeError {
     /// What the container asks for cannot be had.
     #[error(transparent)]
     User(#[from] UserError),
-    /// What the container asks for is more than the network allows.
-    #[error(
-        "annotation {annotation}={value} asks for more than network {network} allows, {limit}: \
-         ask for less, or change key pool of the network's configuration"
-    )]
-    TooWide {
-        /// The network.
-        network: NetworkName,
-        /// What is asked for.
-        annotation: Annotation,
-        /// How much.
-        value: String,
-        /// What is allowed.
-        limit: String,
-    },
-    /// The requested mode needs a pool.
-    #[error(
-        "repoint.dev/mode={mode} cannot be had in network {network}, which has no pool: \
-         set key `pool` in its configuration, or run `repoint pool set`"
-    )]
-    ModeWithoutPool {
-        /// The network.
-        network: NetworkName,
-        /// The mode.
-        mode: &'static str,
-    },
-    /// The template's name is invalid.
-    #[error("name the template by repoint.dev/template: {0}")]
-    TemplateName(#[source] InvalidValue),
-    /// A slot in its runtime's namespace has no fingerprint to compare with.
-    #[error(
-        "slot {slot} is in a namespace of its runtime's, where what was set since cannot be reported: \
-         replicate the network's configuration, or a container that has a slot of a pool"
-    )]
-    NotReplicable {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// The fingerprint of a slot is not on record.
-    #[error("the fingerprint of slot {slot} is not on record")]
-    NoFingerprint {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// No template can describe what is in a slot.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
-    /// A template is asked for that is not stored here.
-    #[error(
-        "template {name} is not stored on this node: see `repoint template list`, and import it by \
-         `repoint template import`"
-    )]
-    NoTemplate {
-        /// Its name.
-        name: TemplateName,
-    },
-    /// A template that a container made is not this user's.
-    #[error(
-        "template {name} is not confirmed: it was made of a container of {owner}, {}: look at it, and \
-         confirm it for all, by `repoint template confirm {name}`",
-        if owner.function.is_some() {
-            "and only containers of that function may use it"
-        } else {
-            "and no container may use it"
-        }
-    )]
-    NotConfirmed {
-        /// Its name.
-        name: TemplateName,
-        /// The function and tenant of the container that it was made of.
-        owner: TemplateOwner,
-    },
     /// The network gives IPv6 addresses that its interfaces cannot have.
     #[error("network {network} gives IPv6 addresses, and {why}")]
     NoIpv6 {
@@ -257,81 +190,6 @@ pub enum NodeError {
         network: NetworkName,
         /// What keeps the interfaces from having them.
         why: NoIpv6,
-    },
-    /// The text of a template is not on record.
-    #[error("the template with digest {digest}, which slots were made from, is not on record")]
-    TemplateGone {
-        /// Its digest.
-        digest: TemplateDigest,
-    },
-    /// The pool has no slot that waits.
-    #[error(
-        "pool {pool} holds nothing inactive that could be activated here: PREPARE first, or ADD"
-    )]
-    NonePrepared {
-        /// The pool.
-        pool: String,
-    },
-    /// A pool has no room for so many slots.
-    #[error(
-        "pool {pool} has room for {room} more slots, not for {count}: raise its maximum (key pool.maxSlots, or `repoint pool set --max`)"
-    )]
-    NoRoom {
-        /// The pool.
-        pool: String,
-        /// How many are asked for.
-        count: u32,
-        /// How many it has room for.
-        room: u32,
-    },
-    /// A tenant has as many slots as it may have.
-    #[error(
-        "tenant {tenant} has {limit} slots of network {network}, as many as it may have \
-         ({lingering} of them are namespaces that live on without a slot, because a process holds \
-         them): stop a container of it, or raise key pool.maxSlotsPerTenant"
-    )]
-    TenantLimit {
-        /// The network.
-        network: NetworkName,
-        /// The tenant.
-        tenant: Tenant,
-        /// How many it may have.
-        limit: u32,
-        /// How many of them are namespaces without a slot.
-        lingering: usize,
-    },
-    /// The function has no trust domain, so no slot can wait for it.
-    #[error(
-        "network {network} keeps nothing for function {function} without a tenant: name the tenant, \
-         or set key pool.shareWithoutTenant"
-    )]
-    NoDomain {
-        /// The network.
-        network: NetworkName,
-        /// The function.
-        function: FunctionKey,
-    },
-    /// The network has no pool.
-    #[error(
-        "network {network} has no pool: set key `pool` in its configuration, or run `repoint pool set`"
-    )]
-    NoPool {
-        /// The network.
-        network: String,
-    },
-    /// The pool could not serve a request.
-    #[error("cannot attach {attachment}: {reason}")]
-    Declined {
-        /// The attachment.
-        attachment: Box<AttachmentId>,
-        /// Why not.
-        reason: Decline,
-    },
-    /// An attachment in a namespace of the caller's cannot be parked.
-    #[error("{attachment} is in a namespace of its runtime's: DEL it, it cannot be parked")]
-    NotOfPool {
-        /// The attachment.
-        attachment: Box<AttachmentId>,
     },
     /// There is no file to mount a namespace on.
     #[error("cannot make {path} to mount a network namespace on: {source}")]
@@ -341,17 +199,6 @@ pub enum NodeError {
         /// Why not.
         source: io::Error,
     },
-    /// A pool needs own address management.
-    #[error(
-        "network {network} takes its addresses from another plugin: repoint can keep no pool for it"
-    )]
-    NoPoolIpam {
-        /// The network.
-        network: String,
-    },
-    /// The recorded configuration of a pool cannot be read.
-    #[error("the recorded configuration of a pool: {0}")]
-    PoolConf(#[from] ConfError),
     /// A slot cannot be built ahead of time.
     #[error("cannot build slot {slot}: {source}")]
     Prepare {
@@ -420,30 +267,37 @@ pub enum NodeError {
     /// A step of taking a slot down failed.
     #[error(transparent)]
     Teardown(#[from] TeardownError),
-    /// CHECK came without the result of ADD.
-    #[error("prevResult is missing: CHECK compares with the result of ADD")]
-    NoPrevResult,
-    /// CHECK's attachment does not exist.
-    #[error("{attachment} is not attached")]
-    NotAttached {
-        /// The attachment.
-        attachment: Box<AttachmentId>,
-    },
-    /// CHECK found a difference.
-    #[error("{attachment} is not as ADD left it: {difference}")]
-    Differs {
-        /// The attachment.
-        attachment: Box<AttachmentId>,
-        /// What differs.
-        difference: String,
-    },
-    /// CHECK cannot inspect the slot, or finds a difference in it.
+    /// A pool does not give or keep a slot.
     #[error(transparent)]
-    Inspect(#[from] InspectError),
+    Pool(#[from] PoolError),
+    /// A stored template cannot be used, or made.
+    #[error(transparent)]
+    StoredTemplate(#[from] StoredTemplateError),
+    /// An attachment is not as ADD left it.
+    #[error(transparent)]
+    Check(#[from] CheckError),
 }
 
 fn others(rest: &[NodeError]) -> String {
     rest.iter().fold(String::new(), |text, error| text + "; " + &error.to_string())
+}
+
+impl From<ConfError> for NodeError {
+    fn from(error: ConfError) -> Self {
+        PoolError::Conf(error).into()
+    }
+}
+
+impl From<CaptureError> for NodeError {
+    fn from(error: CaptureError) -> Self {
+        StoredTemplateError::Capture(error).into()
+    }
+}
+
+impl From<InspectError> for NodeError {
+    fn from(error: InspectError) -> Self {
+        CheckError::Inspect(error).into()
+    }
 }
 
 impl From<HookError> for NodeError {
@@ -492,6 +346,9 @@ impl NodeError {
 
     fn code(&self) -> ErrorCode {
         match self {
+            Self::Pool(error) => error.code(),
+            Self::StoredTemplate(error) => error.code(),
+            Self::Check(error) => error.code(),
             Self::Netns(NetnsError::Open { .. } | NetnsError::NotNetns { .. })
             | Self::OwnNetns { .. }
             | Self::User(
@@ -499,21 +356,10 @@ impl NodeError {
             )
             | Self::NoNetns => ErrorCode::INVALID_ENVIRONMENT,
             Self::Conflict { .. } => ErrorCode::TRY_AGAIN_LATER,
-            Self::TenantLimit { .. } => ErrorCode::TENANT_FULL,
-            Self::NonePrepared { .. } => ErrorCode::NONE_PREPARED,
-            Self::NoRoom { .. } => ErrorCode::POOL_FULL,
-            Self::TooWide { .. }
-            | Self::ModeWithoutPool { .. }
-            | Self::NoTemplate { .. }
-            | Self::NotConfirmed { .. }
-            | Self::Store(
+            Self::Store(
                 StoreError::TemplateConfirmed { .. } | StoreError::TemplateOfOther { .. },
             )
-            | Self::NoPool { .. }
-            | Self::NoDomain { .. }
-            | Self::TemplateName(_)
             | Self::NoIpv6 { .. }
-            | Self::NoPrevResult
             | Self::ResolvConf(_)
             | Self::User(
                 UserError::Key(_) | UserError::NotAllowed { .. } | UserError::NotListed { .. },
@@ -528,8 +374,6 @@ impl NodeError {
             {
                 ErrorCode::INVALID_CONFIGURATION
             }
-            Self::NotAttached { .. } => ErrorCode::UNKNOWN_CONTAINER,
-            Self::Differs { .. } | Self::Inspect(_) => ErrorCode::CHECK_FAILED,
             _ => ErrorCode::NODE_FAILURE,
         }
     }
