@@ -92,7 +92,9 @@ fn allocator() -> Command {
     let mut cargo = tools::cargo();
     cargo
         .env(format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER"), VALGRIND)
-        .args(["test", "--package", "repoint-cni", "--bin", "repoint-cni", "--", "memory::"])
+        // The whole workspace, as for the other tests: features are the same, and nothing is built anew.
+        .args(["test", "--workspace", "--exclude", "repoint-ebpf", "--bin", "repoint-cni"])
+        .args(["--", "memory::"])
         .arg("--show-output");
     cargo
 }
