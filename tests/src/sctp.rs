@@ -17,7 +17,10 @@ use rustix::net::{
     sockopt::{Timeout, set_socket_timeout},
 };
 
-use crate::{traffic::Host, wait};
+use crate::{
+    traffic::{Host, pattern},
+    wait,
+};
 
 /// How long any one step may take: an INIT and its first repetitions.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -100,7 +103,7 @@ fn limit(socket: &OwnedFd) -> Result<()> {
 }
 
 fn send_and_compare(mut stream: TcpStream) -> Result<()> {
-    let data: Vec<u8> = (0..STREAM).map(|i| (i ^ (i >> 8)).to_le_bytes()[0]).collect();
+    let data = pattern(STREAM);
     send(&mut stream, &data)?;
     let mut returned = vec![0; STREAM];
     stream.read_exact(&mut returned).context("receive what was sent")?;

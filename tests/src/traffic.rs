@@ -283,7 +283,7 @@ fn limit(stream: &TcpStream) -> Result<()> {
 }
 
 /// Bytes of which no two nearby parts are equal.
-fn pattern(size: usize) -> Vec<u8> {
+pub(crate) fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|i| (i ^ (i >> 8)).to_le_bytes()[0]).collect()
 }
 
