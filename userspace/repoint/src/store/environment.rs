@@ -249,7 +249,7 @@ fn file_failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> Sto
 fn open_failed<L: Layout>(path: &Path) -> impl Fn(lmdb::Error) -> StoreError {
     let path = path.to_owned();
     move |source| {
-        let advice = if is_damage(source) { L::DAMAGED } else { super::advice(source) };
+        let advice = if is_damage(source) { L::DAMAGED } else { super::error::advice(source) };
         StoreError::Open { path: path.clone(), source, advice }
     }
 }

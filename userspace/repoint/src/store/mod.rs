@@ -8,6 +8,7 @@
 mod codec;
 mod cooldown;
 mod environment;
+mod error;
 mod host_netns;
 mod index;
 mod journal;
@@ -28,6 +29,7 @@ mod write;
 
 pub use codec::CodecError;
 pub use cooldown::Tracked;
+pub use error::StoreError;
 pub use index::{Parked, Prefix};
 pub use journal::Entry;
 pub use pool::Pool;
@@ -38,22 +40,13 @@ pub use templates::{Captured, Put, StoredTemplate, TemplateOwner, TemplateSource
 pub use tenants::Lingering;
 pub use transaction::{Access, Read, Transaction, Write};
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use lmdb::Database;
 
 use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_writing};
 
-use crate::{
-    boot::{boot_id, may_be_of_another},
-    lock::LockError,
-    model::{AttachmentId, SlotId, TemplateDigest, TemplateName},
-    private::PrivateError,
-    template::TemplateError,
-};
+use crate::boot::{boot_id, may_be_of_another};
 
 /// Version of the tables and records; a database of another version is refused.
 const SCHEMA: u32 = 6;
@@ -66,228 +59,6 @@ const SCHEMA_ADVICE: &str =
 /// What to do about a database that is damaged.
 const DAMAGED: &str = ": it is damaged: move the folder away, then `repoint sweep`; containers that \
                        run lose their network and have to be started again";
-
-/// Why the database cannot be used, or refuses a change.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Its folder or file cannot be made, or is not the node's own.
-    #[error("cannot use the database: {0}")]
-    Private(#[from] PrivateError),
-    /// Its file cannot be opened, or locked.
-    #[error("cannot use the database {path}: {call}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system call.
-        call: &'static str,
-        /// Its error.
-        source: io::Error,
-    },
-    /// Others hold its lock.
-    #[error(transparent)]
-    Held(#[from] LockError),
-    /// The environment cannot be opened.
-    #[error("cannot open the database in {path}: {source}{advice}")]
-    Open {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: lmdb::Error,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// The end of its file is lost.
-    #[error("the database in {path} is {length} bytes long and should be at least {used}{advice}")]
-    Truncated {
-        /// The folder.
-        path: PathBuf,
-        /// Bytes that there are.
-        length: u64,
-        /// Bytes that were written.
-        used: u64,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// Its file was removed or replaced.
-    #[error("the database in {path} was removed or replaced while it was open")]
-    Gone {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Its file system is full but for what is kept for deletions.
-    #[error(
-        "the database in {path} cannot grow: {source}: make room on its file system; containers can \
-         be removed meanwhile"
-    )]
-    NoSpace {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is full but for what is kept for deletions.
-    #[error(
-        "the database in {path} is full, it holds {size} bytes at most: remove slots or templates"
-    )]
-    Full {
-        /// The folder.
-        path: PathBuf,
-        /// Size of the map, bytes.
-        size: u64,
-    },
-    /// The database is of another version of repoint.
-    #[error("the database in {path} has schema version {found}, this is version {known}: {advice}")]
-    Schema {
-        /// The folder.
-        path: PathBuf,
-        /// The version found.
-        found: u32,
-        /// The only known version.
-        known: u32,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// LMDB refused.
-    #[error("cannot {what} in the database: {source}{}", advice(*.source))]
-    Lmdb {
-        /// What was tried.
-        what: &'static str,
-        /// Why not.
-        source: lmdb::Error,
-    },
-    /// A record cannot be read.
-    #[error("the {what} record in the database cannot be read: {source}")]
-    Record {
-        /// Which kind of record.
-        what: &'static str,
-        /// What is wrong with it.
-        source: CodecError,
-    },
-    /// The record of a template cannot be read.
-    #[error(
-        "the record of template {name} cannot be read: {source}: delete it with `repoint template \
-         delete {name}`, or use the version of repoint that stored it"
-    )]
-    StoredTemplate {
-        /// Its name.
-        name: TemplateName,
-        /// What is wrong with the record.
-        source: CodecError,
-    },
-    /// A template cannot be stored, or the one that is stored cannot be used.
-    #[error("template {name}: {source}")]
-    Template {
-        /// Its name.
-        name: TemplateName,
-        /// What is wrong with it.
-        source: TemplateError,
-    },
-    /// A container's settings cannot replace a confirmed template.
-    #[error(
-        "template {name} is confirmed, and what a container has does not replace it: store it under \
-         another name, and put that one in its place by `repoint template confirm OTHER --as {name}`"
-    )]
-    TemplateConfirmed {
-        /// Its name.
-        name: TemplateName,
-    },
-    /// A template of another owner's container has the name.
-    #[error(
-        "template {name} was made of a container of {owner}, and is not confirmed: use another name, \
-         or confirm it (`repoint template confirm {name}`) or delete it \
-         (`repoint template delete {name}`) first"
-    )]
-    TemplateOfOther {
-        /// Its name.
-        name: TemplateName,
-        /// The owner of that container.
-        owner: TemplateOwner,
-    },
-    /// The template was replaced after the operator saw it.
-    #[error(
-        "template {name} has digest {found} now, not {shown}: it was replaced; look at it again by \
-         `repoint template confirm {name}`"
-    )]
-    TemplateReplaced {
-        /// Its name.
-        name: TemplateName,
-        /// Its digest.
-        found: TemplateDigest,
-        /// The digest that was to be confirmed.
-        shown: TemplateDigest,
-    },
-    /// The attachment exists.
-    #[error("{attachment} is attached already (slot {slot}): DEL it first")]
-    AttachmentTaken {
-        /// The attachment.
-        attachment: AttachmentId,
-        /// Its slot.
-        slot: SlotId,
-    },
-    /// The address is another slot's.
-    #[error("address {address} is in use by slot {slot}")]
-    AddressTaken {
-        /// The address.
-        address: std::net::IpAddr,
-        /// The slot that has it.
-        slot: SlotId,
-    },
-    /// The host's ends of slots are in another network namespace.
-    #[error(
-        "slots on record were built in another network namespace ({host}) than this process's ({here}), \
-         where none of their interfaces is to be seen: run it in that one (a pod: hostNetwork: true); \
-         if that one is gone, move the folder `state` in runDir away, then `repoint sweep`"
-    )]
-    WrongNetns {
-        /// Device and inode number of that namespace.
-        host: String,
-        /// The same of this process's namespace.
-        here: String,
-    },
-    /// A slot's state does not allow the transition.
-    #[error("slot {slot} is {from} and cannot become {to}")]
-    Transition {
-        /// The slot.
-        slot: SlotId,
-        /// Its state.
-        from: SlotState,
-        /// The state wanted.
-        to: SlotState,
-    },
-    /// A slot is on record as not built, and is used as if it were.
-    #[error("slot {slot} is not built: its record has no interface")]
-    NotBuilt {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// A slot is gone: another process deleted it meanwhile.
-    #[error("slot {slot} is gone from the database: it was deleted meanwhile")]
-    SlotGone {
-        /// The slot.
-        slot: SlotId,
-    },
-}
-
-/// What a person can do about an error of LMDB.
-fn advice(error: lmdb::Error) -> &'static str {
-    match error {
-        lmdb::Error::MapFull => ": it is full, remove slots or templates",
-        // LMDB reports a short write as EIO.
-        lmdb::Error::Other(libc::ENOSPC | libc::EDQUOT | libc::EIO) => {
-            ": its file system is full, or fails: make room there"
-        }
-        lmdb::Error::Other(libc::EFBIG) => {
-            ": the process may write no file so large: raise RLIMIT_FSIZE"
-        }
-        lmdb::Error::Other(libc::ENOMEM) => {
-            ": the process has no address space left: raise RLIMIT_AS (`ulimit -v`)"
-        }
-        lmdb::Error::Other(libc::EMFILE) => {
-            ": the process has too many files open: raise RLIMIT_NOFILE (`ulimit -n`)"
-        }
-        _ => "",
-    }
-}
 
 /// The tables.
 #[derive(Debug, Clone, Copy)]

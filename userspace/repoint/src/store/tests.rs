@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    ContainerId, FingerprintDigest, Hook, Identity, LinkLocal, LocalPath, PoolKey, TemplateDigest,
+    AttachmentId, ContainerId, FingerprintDigest, Hook, Identity, LinkLocal, LocalPath, PoolKey,
+    SlotId, TemplateDigest,
 };
 
 fn store() -> (tempfile::TempDir, Store) {
