@@ -1,14 +1,18 @@
 //! `cargo xtask demo`, `bench`, `endure` and `simulate`: programs of the crate `repoint-tests`.
 
-use std::{ffi::OsString, process::Command};
+use std::{ffi::OsString, path::Path, process::Command};
 
 use anyhow::Result;
 
 use crate::{build, command, machine, paths, setup, tools};
 
-/// Shows containers that talk.
+/// The package of the programs.
+const PACKAGE: &str = "repoint-tests";
+
+/// Shows containers that talk. It measures nothing, so it is not optimised as a whole.
 pub fn demo(args: &[OsString]) -> Result<()> {
-    build_and_become("demo", args)
+    prepare()?;
+    become_program(&build::build_program(PACKAGE, "demo")?, args)
 }
 
 /// Measures ADD and DEL against the reference plugins.
@@ -28,10 +32,15 @@ pub fn simulate(args: &[OsString]) -> Result<()> {
     build_program_and_become("simulate", args)
 }
 
-fn build_and_become(program: &str, args: &[OsString]) -> Result<()> {
+/// Builds what a program runs on this machine.
+fn prepare() -> Result<()> {
     setup::ensure(&[setup::Purpose::Test])?;
     machine::require()?;
-    build::run()?;
+    build::run()
+}
+
+fn build_and_become(program: &str, args: &[OsString]) -> Result<()> {
+    prepare()?;
     build_program_and_become(program, args)
 }
 
@@ -39,11 +48,15 @@ fn build_program_and_become(program: &str, args: &[OsString]) -> Result<()> {
     let folder = paths::cargo_target()?;
     let mut cargo = tools::cargo();
     cargo
-        .args(["build", "--release", "--package", "repoint-tests", "--bin", program])
+        .args(["build", "--release", "--package", PACKAGE, "--bin", program])
         .arg("--target-dir")
         .arg(&folder);
     command::run(&mut cargo, "the lines above say why it does not build")?;
-    let mut built = Command::new(folder.join("release").join(program));
+    become_program(&folder.join("release").join(program), args)
+}
+
+fn become_program(path: &Path, args: &[OsString]) -> Result<()> {
+    let mut built = Command::new(path);
     built
         .env("REPOINT_DIST", paths::dist())
         // `cargo run` made this for xtask. A dynamic program would search these folders at every

@@ -1,8 +1,13 @@
 //! The executables: static, at a fixed address.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::{failpoints, musl};
 use crate::{
@@ -29,26 +34,48 @@ const FLAGS: &str =
     "-C target-feature=+crt-static -C relocation-model=static --cfg sha2_backend=\"soft\"";
 
 /// Builds the executables and puts them into `target/dist`.
+///
+/// The plugin's last step, which optimises it as a whole, uses one core for minutes. The others are
+/// compiled beside it.
 pub fn build() -> Result<()> {
     let host = host()?;
-    build_others(&host)?;
+    thread::scope(|scope| {
+        let plugin = scope.spawn(|| build_plugin(&host));
+        let others = build_others(&host);
+        let plugin = plugin.join().map_err(|_| anyhow!("the build of {PLUGIN} panicked"))?;
+        others.and(plugin)
+    })
+}
+
+fn build_plugin(host: &str) -> Result<()> {
+    let plugin = [(PLUGIN, PLUGIN)];
     if let Some(cargo) = musl::cargo_build(FLAGS)? {
-        return build_plugin(cargo, &musl::target(), "musl");
+        return build_packages(cargo, &plugin, PLUGIN_PROFILE, &musl::target(), "musl");
     }
     eprintln!(
         "build: no compiler for {}, so {PLUGIN} is linked with the system's C library and starts \
          more slowly in a virtual machine",
         musl::target()
     );
-    build_plugin(host_build(&host), &host, "")
-}
-
-fn build_plugin(cargo: Command, target: &str, apart: &str) -> Result<()> {
-    build_packages(cargo, &[(PLUGIN, PLUGIN)], PLUGIN_PROFILE, target, apart)
+    build_packages(host_build(host), &plugin, PLUGIN_PROFILE, host, "")
 }
 
 fn build_others(host: &str) -> Result<()> {
     build_packages(host_build(host), &OTHERS, TOOLS_PROFILE, host, "")
+}
+
+/// Builds a program of a package as the CLI and the agent are built, whose dependencies are there then.
+/// Returns its path.
+pub fn build_program(package: &str, program: &str) -> Result<PathBuf> {
+    let (host, folder) = (host()?, paths::cargo_target()?);
+    let mut cargo = host_build(&host);
+    cargo
+        .current_dir(paths::workspace())
+        .args(["--profile", TOOLS_PROFILE, "--package", package, "--bin", program])
+        .args(["--target", &host, "--target-dir"])
+        .arg(&folder);
+    command::run(&mut cargo, "the lines above say why it does not build")?;
+    Ok(folder.join(host).join(TOOLS_PROFILE).join(program))
 }
 
 /// `cargo build` with the host's compiler, linking statically.

@@ -7,6 +7,7 @@ mod musl;
 mod object;
 mod toolchain;
 
+pub use executables::build_program;
 pub use musl::{DEBIAN_SOURCE, MUSL_GCC};
 pub use toolchain::EbpfToolchain;
 
