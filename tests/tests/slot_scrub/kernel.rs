@@ -228,7 +228,7 @@ fn are_known(what: &str, found: &BTreeSet<String>, table: Table) -> Result<()> {
     ensure!(
         unknown.is_empty(),
         "{what}: neither compared nor explained: {}. Have the scrub compare it, or say in this table \
-         why it need not (docs/development.md, \"Have the scrub see one thing more\").",
+         why it need not (docs/development.md, \"Have the scrub compare one thing more\").",
         unknown.join(", ")
     );
     Ok(())

@@ -95,7 +95,7 @@ fn an_add_before_the_first_sweep_after_a_reboot_is_served_and_stays() -> Result<
         let path = record(pooled, &pooled.slot_of(&old)?)?.netns_path.context("no path")?;
         reboot(pooled)?;
         umount2(&path, MntFlags::MNT_DETACH)?;
-        // The place of slots' namespaces was another mount namespace's.
+        // The namespace store was another mount namespace's.
         let home = "4:4026531999:00000000-2222-3333-4444-555555555555";
         write(&pooled.node().dirs().run.join("mnt/ns"), home)?;
         dry_run(pooled)?.ensure("boot", "due")?;

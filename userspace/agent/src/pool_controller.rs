@@ -158,8 +158,8 @@ fn look_after_pools(
     Ok(more)
 }
 
-/// Reconciles one pool, some steps at a time. Slots that came back are scrubbed in between, and new
-/// slots are ready soon.
+/// Reconciles one pool: evicts, drains and builds a bounded number of slots. Returns whether work is
+/// left for the next round.
 fn look_after(
     node: &Node,
     id: &PoolId,

@@ -39,7 +39,7 @@ pub(crate) struct Attachment {
 pub(crate) struct Activate {
     #[command(flatten)]
     attachment: Attachment,
-    /// The function: who had a slot before gets it back
+    /// The function; if it had a slot before that waits still, it gets that one
     #[arg(long)]
     function: FunctionKey,
     /// Whose function it is

@@ -160,7 +160,7 @@ fn as_command(error: &NodeError) -> String {
         NodeError::StoredTemplate(StoredTemplateError::Name(source)) => {
             format!("the template's name: {source}")
         }
-        NodeError::NoNetnsStore => "the place of slots' namespaces is gone: restart \
+        NodeError::NoNetnsStore => "the namespace store is gone: restart \
              repoint-agent, or run `repoint sweep`"
             .to_owned(),
         other => other.to_string(),

@@ -49,7 +49,7 @@ impl FromStr for Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Served {
-    /// With a configuration that a container used before.
+    /// With a parked slot: of its function, of its trust domain, or prepared for it.
     Reused,
     /// With a new instance of the template.
     Replicated,

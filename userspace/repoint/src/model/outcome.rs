@@ -89,9 +89,9 @@ impl fmt::Display for Decline {
 /// How an ADD was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// By the slot that the same function had used.
+    /// By a parked slot: of its function, of its trust domain, or prepared for it.
     Reused,
-    /// By a slot that was ready for any container within the scope.
+    /// By a slot that never had a user.
     Warm,
     /// By a slot that was built for it, since none was ready.
     Built,

@@ -88,7 +88,7 @@ pub enum NetnsStoreError {
     #[error(transparent)]
     Private(#[from] PrivateError),
     /// The lock for making or removing the store cannot be taken.
-    #[error("cannot make or remove the place of slots' namespaces: {0}")]
+    #[error("cannot make or remove the namespace store: {0}")]
     Lock(#[from] LockError),
     /// A thread in the mount namespace cannot be started, or ended early.
     #[error(transparent)]

@@ -1,4 +1,5 @@
 //! Activates a claimed slot: binds its namespace over the container's path, and writes its map entries.
+//! The operation ACTIVATE is in `verbs/activate.rs`.
 
 use crate::{
     datapath::Maps,

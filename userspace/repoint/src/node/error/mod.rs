@@ -112,7 +112,7 @@ pub enum NodeError {
     #[error(transparent)]
     Hidden(#[from] NetnsStoreError),
     /// There is no place for slots' namespaces, though a slot is on record that has one.
-    #[error("the place of slots' namespaces is gone: an ADD or `repoint pool fill` makes it again")]
+    #[error("the namespace store is gone: an ADD or `repoint pool fill` makes it again")]
     NoNetnsStore,
     /// A slot's namespace is not the one on record.
     #[error("the namespace of slot {slot} is another than the one on record")]
@@ -122,8 +122,7 @@ pub enum NodeError {
     },
     /// A DEL or GC of the attachment came while it was added.
     #[error(
-        "slot {slot} was taken back while it was being given: a DEL or GC of the same attachment came \
-         meanwhile"
+        "a DEL or GC of the same attachment removed slot {slot} while it was being added: ADD it again"
     )]
     Conflict {
         /// The slot.

@@ -37,7 +37,7 @@ pub enum PoolError {
     },
     /// The pool has no slot that waits.
     #[error(
-        "pool {pool} holds nothing inactive that could be activated here: PREPARE first, or ADD"
+        "pool {pool} has no waiting slot that this container may have: PREPARE one first, or ADD"
     )]
     NonePrepared {
         /// The pool.

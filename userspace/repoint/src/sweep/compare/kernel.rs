@@ -20,7 +20,7 @@ pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
         of_node(Kind::Namespace, slot.to_string(), why, remedy, When::Again)
     }));
     findings.extend(kept.strange.iter().map(|name| {
-        let why = "it is in the place of slots' namespaces, and not repoint's";
+        let why = "it is in the namespace store, and not repoint's";
         of_node(Kind::Namespace, name, why, Remedy::Leave, When::Now)
     }));
 }

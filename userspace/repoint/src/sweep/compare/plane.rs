@@ -1,4 +1,4 @@
-//! The data plane's pins, and the files in `runDir`.
+//! The data plane's pins, the masquerade rule, forwarding, and the files in `runDir`.
 
 use super::{Finding, Kind, Remedy, View, When, of_node};
 use crate::{

@@ -1,4 +1,4 @@
-//! Pins, programs, the masquerade rule and files.
+//! Pins, programs, host's halves, the masquerade rule, forwarding and files.
 
 use std::fs::File;
 

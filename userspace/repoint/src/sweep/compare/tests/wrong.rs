@@ -1,4 +1,4 @@
-//! Garbage of every kind.
+//! What a sweep repairs when it has seen it twice, or at once.
 
 use super::*;
 
@@ -16,7 +16,8 @@ pub(super) fn entries(seen: &mut Observation) -> &mut Entries {
     seen.entries.as_mut().unwrap()
 }
 
-/// Garbage of every kind: what it is found as, and what is to be done about it.
+/// Faults: what each is found as, and what is to be done about it. `behaviour` has other kinds, and the
+/// suite `halves` has `HostHalf` and `Forwarding`.
 pub(super) const WRONG: [(&str, Kind, Change, Expected); 33] = [
     (
         "another boot",
