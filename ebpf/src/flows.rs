@@ -8,7 +8,6 @@ use repoint_common::{
 };
 
 use crate::{
-    interfaces,
     ip::Ip,
     packet::Packet,
     settings::{is_set, set},
@@ -18,12 +17,10 @@ use crate::{
 #[btf_map(name = "stack_flows")]
 static STACK_FLOWS: LruHashMap<FlowKey, Flow, MAX_ENTRIES> = LruHashMap::new();
 
-/// Remembers the flow of a packet that the host stack hands to the slot behind `packet`'s interface, if
-/// a slot of this node sent it.
+/// Remembers the flow of a packet of a slot that the host stack hands to the slot behind `packet`'s
+/// interface.
 pub fn remember<H: Ip>(packet: &Packet, header: &H) {
-    let from = packet.came_by();
-    // The packet is the node's own, or came by the uplink.
-    if from == 0 || !interfaces::is_slot(from) || H::endpoint(header.source()).is_none() {
+    if H::endpoint(header.source()).is_none() {
         return;
     }
     let ports = transport::ports(packet, header);

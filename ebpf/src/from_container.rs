@@ -24,13 +24,14 @@
 //! | 17 | to a link-local address, no endpoint's, that the node would forward; the network denies it | drop, `link_local` |
 //! | 18 | to no endpoint of this node | host stack, `to_host` |
 //! | 19 | to an endpoint of a parked slot | drop, `parked` |
-//! | 20 | to another slot, where the network of either says `localPath: stack` | host stack, `to_host` |
-//! | 21 | that answers what came from that slot by the host stack ([`flows`]) | host stack, `to_host` |
-//! | 22 | with no hop left | host stack, which answers "time exceeded", `to_host` |
-//! | 23 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
-//! | 24 | to an endpoint whose interface is gone | drop, `undeliverable` |
-//! | 25 | that cannot be rewritten | drop, `unwritable` |
-//! | 26 | any other | to the endpoint's interface, `redirected` |
+//! | 20 | to a slot that [`isolation`] of the network of either keeps apart | drop, `isolated` |
+//! | 21 | to another slot, where the network of either says `localPath: stack` | host stack, `to_host` |
+//! | 22 | that answers what came from that slot by the host stack ([`flows`]) | host stack, `to_host` |
+//! | 23 | with no hop left | host stack, which answers "time exceeded", `to_host` |
+//! | 24 | larger than the MTU of the endpoint's interface, or a super-packet with such segments | host stack, which answers or fragments, `too_large` |
+//! | 25 | to an endpoint whose interface is gone | drop, `undeliverable` |
+//! | 26 | that cannot be rewritten | drop, `unwritable` |
+//! | 27 | any other | to the endpoint's interface, `redirected` |
 //!
 //! 3: a container may use any other Ethernet address, because no other station is on its link: chained
 //! plugins change it, and guests behind a tap have one of their own. From a packet that passes 13 the
@@ -46,7 +47,7 @@
 //! 16: no host owns these addresses, the gateway's included, so the host stack would send such a
 //! packet on by the node's default route.
 //!
-//! 21: the host stack translates the addresses of such flows (a service address, a port of the node), and
+//! 22: the host stack translates the addresses of such flows (a service address, a port of the node), and
 //! must see their answers to translate them back.
 //!
 //! The redirect is a routed hop and takes one from the TTL or hop limit as the host stack would:
@@ -61,7 +62,7 @@ use crate::{
     ethernet::{self, Protocol},
     flows, interfaces,
     ip::Ip,
-    ipv4, ipv6, learned, log,
+    ipv4, ipv6, isolation, learned, log,
     mtu::{self, Fit},
     ndp,
     packet::Packet,
@@ -94,7 +95,7 @@ fn decide(packet: &Packet, interface: &Interface) -> Verdict {
     }
 }
 
-/// Lines 8, 9, and 12 to 19.
+/// Lines 8, 9, and 12 to 20.
 fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
@@ -120,6 +121,9 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     if endpoint.identity == 0 {
         return Err(Reason::Parked);
     }
+    if isolation::is_between(interface.into(), (&endpoint).into()) {
+        return Err(Reason::Isolated);
+    }
     deliver(packet, interface, &header, &endpoint)
 }
 
@@ -132,7 +136,7 @@ fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
     Ok(Reason::ToHost)
 }
 
-/// Lines 20 to 26.
+/// Lines 21 to 27.
 fn deliver<H: Ip>(
     packet: &Packet,
     interface: &Interface,

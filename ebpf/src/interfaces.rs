@@ -23,12 +23,6 @@ pub fn find(ifindex: u32) -> Option<Interface> {
     unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.copied()
 }
 
-/// Whether an interface is a slot's.
-pub fn is_slot(ifindex: u32) -> bool {
-    // SAFETY: nothing of the element is read.
-    unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.is_some()
-}
-
 /// Fails unless the slot is in use.
 pub const fn ensure_active(interface: &Interface) -> Result<(), Reason> {
     if interface.identity == 0 { Err(Reason::Parked) } else { Ok(()) }

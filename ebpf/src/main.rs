@@ -28,6 +28,7 @@ mod interfaces;
 mod ip;
 mod ipv4;
 mod ipv6;
+mod isolation;
 mod learned;
 mod log;
 mod mtu;

@@ -15,11 +15,15 @@
 //! | 8 | IPv6 neighbour discovery | drop, `neighbour_discovery` |
 //! | 9 | to a multicast or broadcast address, of IP or of Ethernet | drop, `multicast` |
 //! | 10 | to an address that is not the slot's | drop, `foreign_destination` |
-//! | 11 | that cannot be rewritten | drop, `unwritable` |
-//! | 12 | any other | to the container, `to_container` |
+//! | 11 | from a slot of this node that [`isolation`] of the network of either keeps apart | drop, `isolated` |
+//! | 12 | that cannot be rewritten | drop, `unwritable` |
+//! | 13 | any other | to the container, `to_container` |
 //!
 //! The host stack addresses frames to the Ethernet address that the slot was built with. Where the
 //! container uses another ([`learned`]), the frame is addressed to that.
+//!
+//! 11: the slot is the one by whose interface the packet came to the node. Its addresses may be
+//! others by now: the host stack translates service addresses, and masquerades.
 //!
 //! What another slot of this node sent has its flow remembered ([`flows`]).
 
@@ -30,7 +34,9 @@ use crate::{
     ethernet::{self, Protocol},
     flows, interfaces,
     ip::Ip,
-    ipv4, ipv6, learned,
+    ipv4, ipv6,
+    isolation::{self, Party},
+    learned,
     packet::Packet,
     verdict::{self, Verdict},
 };
@@ -55,7 +61,7 @@ fn decide(packet: &Packet, interface: &Interface) -> Verdict {
     }
 }
 
-/// Lines 6 to 12.
+/// Lines 6 to 13.
 fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
@@ -64,11 +70,26 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     if !interfaces::owns::<H>(interface, packet.ifindex(), header.destination()) {
         return Err(Reason::ForeignDestination);
     }
+    let sender = sender(packet);
+    if sender.is_some_and(|sender| isolation::is_between(sender, interface.into())) {
+        return Err(Reason::Isolated);
+    }
     if let Some(station) = learned::find(packet.ifindex())
         && station != frame.destination
     {
         ethernet::correct_destination(packet, station)?;
     }
-    flows::remember(packet, &header);
+    if sender.is_some() {
+        flows::remember(packet, &header);
+    }
     Ok(Reason::ToContainer)
+}
+
+/// The slot of this node that sent the packet; none: the node made it, or it came by another interface.
+fn sender(packet: &Packet) -> Option<Party> {
+    let from = packet.came_by();
+    if from == 0 {
+        return None;
+    }
+    interfaces::find(from).map(|sender| (&sender).into())
 }

@@ -60,6 +60,9 @@ pub struct Slot {
     pub network: String,
     /// The container that has it.
     pub container: Option<String>,
+    /// The number of its function or container in the maps.
+    #[serde(default)]
+    pub identity: u32,
     /// Its interface on the node.
     pub host_ifname: String,
     /// Ethernet address of the container's interface.

@@ -116,6 +116,14 @@ impl TcpServer<'_> {
         self.listener.local_addr().context("address of a listener")
     }
 
+    /// Fails if a client gets a connection at `target`, which may be another address than the server's own.
+    pub fn refuses(&self, client: &Host, target: SocketAddr) -> Result<()> {
+        match client.connect(target, SILENCE) {
+            Ok(_) => bail!("{} reaches {target} of {}", client.name, self.host.name),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// A client connects to `target`, which may be another address than the server's own, sends data
     /// and gets them back. Gives the client's address as the server sees it.
     pub fn exchange(&self, client: &Host, target: SocketAddr) -> Result<SocketAddr> {
@@ -240,11 +248,7 @@ pub fn all(client: &Host, server: &Host, addresses: &[IpAddr]) -> Result<()> {
 pub fn no_tcp(client: &Host, server: &Host, address: IpAddr) -> Result<()> {
     // It must listen until the end: a refusal would pass for silence.
     let listening = server.listen((address, 0))?;
-    let target = listening.address()?;
-    match client.connect(target, SILENCE) {
-        Ok(_) => bail!("{} reaches {target} of {}", client.name, server.name),
-        Err(_) => Ok(()),
-    }
+    listening.refuses(client, listening.address()?)
 }
 
 fn datagram(client: &UdpSocket, server: &UdpSocket, size: usize) -> Result<IpAddr> {

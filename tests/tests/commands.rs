@@ -49,7 +49,7 @@ const NO_POOL: Answer = (NOT_FOUND, "there is no pool typo/eth0");
 const NO_TEMPLATE: Answer = (NOT_FOUND, "there is no template typo");
 const REQUIRED: &str = "required arguments were not provided";
 
-const ROWS: [Row; 27] = [
+const ROWS: [Row; 28] = [
     plain(&["status"]),
     plain(&["slots"]),
     plain(&["pool"]),
@@ -112,6 +112,7 @@ const ROWS: [Row; 27] = [
         bare: Some((&["park"], REQUIRED)),
     },
     plain(&["tenants"]),
+    plain(&["identities"]),
     Row {
         words: &["evict", "--tenant", "acme"],
         absent: NOTHING,
@@ -188,7 +189,7 @@ const UNLOAD: Row = Row {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     static LAST: Row = UNLOAD;
-    static ALL: [Row; 27] = ROWS;
+    static ALL: [Row; 28] = ROWS;
     ALL.iter().chain([&LAST])
 }
 

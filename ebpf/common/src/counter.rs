@@ -86,6 +86,8 @@ reasons! {
     Undeliverable = 18, "undeliverable", true;
     /// From a container: a question for the gateway, or an echo request to it, answered by the program.
     Answered = 19, "answered", false;
+    /// Between slots that `isolation` of the network of either keeps apart.
+    Isolated = 20, "isolated", true;
 }
 
 /// Number of reasons: the size of the map.

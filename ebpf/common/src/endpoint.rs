@@ -54,6 +54,15 @@ impl From<AddressV6> for Ipv6Addr {
 /// Packets to the endpoint go through the host stack: key `localPath` of its network is `stack`.
 pub const FLAG_STACK: u16 = 1;
 
+/// The slot and those of other tenants do not reach each other: key `isolation` of its network is
+/// `tenant`. The number is that of [`interface::FLAG_ISOLATE_TENANT`](crate::interface::FLAG_ISOLATE_TENANT).
+pub const FLAG_ISOLATE_TENANT: u16 = 8;
+
+/// The slot and those of other functions do not reach each other: key `isolation` of its network is
+/// `function`. The number is that of
+/// [`interface::FLAG_ISOLATE_FUNCTION`](crate::interface::FLAG_ISOLATE_FUNCTION).
+pub const FLAG_ISOLATE_FUNCTION: u16 = 16;
+
 /// Where packets to an address go. Always replaced whole, so that a packet sees the old entry or
 /// the new one.
 #[repr(C)]
@@ -61,21 +70,24 @@ pub const FLAG_STACK: u16 = 1;
 pub struct Endpoint {
     /// Interface index of the slot's host-side veth.
     pub ifindex: u32,
-    /// The network's identity; 0: parked, every packet is dropped.
+    /// Identity of the function that has the slot; 0: parked, every packet is dropped.
     pub identity: u32,
     /// The container's own Ethernet address.
     pub mac: Mac,
     /// `FLAG_…`, or'ed.
     pub flags: u16,
+    /// Number of the function's tenant; 0: it has none.
+    pub tenant: u32,
 }
 
 const _: () = {
     assert!(size_of::<AddressV4>() == 4);
     assert!(size_of::<AddressV6>() == 16);
-    assert!(size_of::<Endpoint>() == 16);
+    assert!(size_of::<Endpoint>() == 20);
     assert!(core::mem::offset_of!(Endpoint, identity) == 4);
     assert!(core::mem::offset_of!(Endpoint, mac) == 8);
     assert!(core::mem::offset_of!(Endpoint, flags) == 14);
+    assert!(core::mem::offset_of!(Endpoint, tenant) == 16);
 };
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.

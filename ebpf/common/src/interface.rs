@@ -18,6 +18,14 @@ pub const FLAG_LINK_LOCAL: u32 = 2;
 /// `stack`.
 pub const FLAG_STACK: u32 = 4;
 
+/// The slot and those of other tenants do not reach each other: key `isolation` of the network is
+/// `tenant`.
+pub const FLAG_ISOLATE_TENANT: u32 = 8;
+
+/// The slot and those of other functions do not reach each other: key `isolation` of the network is
+/// `function`.
+pub const FLAG_ISOLATE_FUNCTION: u32 = 16;
+
 /// Key of `interfaces`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +40,7 @@ pub struct InterfaceKey {
 pub struct Interface {
     /// Number of the slot in the database.
     pub slot: u64,
-    /// The network's identity; 0: parked, every packet is dropped.
+    /// Identity of the function that has the slot; 0: parked, every packet is dropped.
     pub identity: u32,
     /// `FLAG_…`, or'ed.
     pub flags: u32,
@@ -43,7 +51,9 @@ pub struct Interface {
     /// The Ethernet address that the slot was built with.
     pub mac: Mac,
     /// Zero.
-    pub padding: [u8; 6],
+    pub padding: [u8; 2],
+    /// Number of the function's tenant; 0: it has none.
+    pub tenant: u32,
 }
 
 const _: () = {
@@ -53,6 +63,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Interface, ipv4) == 16);
     assert!(core::mem::offset_of!(Interface, ipv6) == 20);
     assert!(core::mem::offset_of!(Interface, mac) == 36);
+    assert!(core::mem::offset_of!(Interface, tenant) == 44);
 };
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.

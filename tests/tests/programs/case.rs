@@ -83,6 +83,8 @@ pub struct Case {
     pub name: String,
     pub program: Program,
     pub device: Device,
+    /// The interface by which the packet came to the node; none: the node made it.
+    pub came_by: Option<Device>,
     pub packet: Vec<u8>,
     /// Payload of each segment of a super-packet, in bytes; 0: it is none.
     pub gso_size: u32,
@@ -99,12 +101,17 @@ impl Case {
         expected: Reason,
     ) -> Self {
         let (name, device) = (name.into(), Device::Active);
-        Self { name, program, device, packet, gso_size: 0, expected, answer: None }
+        Self { name, program, device, came_by: None, packet, gso_size: 0, expected, answer: None }
     }
 
     /// On another interface.
     pub fn on(self, device: Device) -> Self {
         Self { device, ..self }
+    }
+
+    /// After it came to the node by an interface.
+    pub fn by(self, device: Device) -> Self {
+        Self { came_by: Some(device), ..self }
     }
 
     /// As a super-packet.

@@ -7,6 +7,7 @@ mod answers;
 mod case;
 mod destinations;
 mod headers;
+mod isolation;
 mod pins;
 mod protocols;
 mod rig;

@@ -30,7 +30,7 @@ use super::{
 
 /// Within which the agent logs what a program reports.
 const LOGGED: Duration = Duration::from_secs(5);
-const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, flags: 0 };
+const ENDPOINT: Endpoint = Endpoint { ifindex: 17, identity: 7, mac: OWN_MAC, flags: 0, tenant: 3 };
 
 /// Runs `f` on a node of its own.
 fn on_a_node(f: impl FnOnce(&Dirs) -> Result<()> + Send) -> Result<()> {
@@ -301,7 +301,8 @@ fn interface() -> Interface {
         ipv4: OWN.v4.octets(),
         ipv6: OWN.v6.octets(),
         mac: OWN_MAC,
-        padding: [0; 6],
+        padding: [0; 2],
+        tenant: 3,
     }
 }
 
@@ -331,7 +332,7 @@ fn bpftool_shows_named_fields() -> Result<()> {
         maps.insert_interface(17, &interface())?;
         let shown = |name: &str| entries(dirs, name);
         let endpoint = json!({
-            "ifindex": 17, "identity": 7, "mac": OWN_MAC, "flags": 0,
+            "ifindex": 17, "identity": 7, "mac": OWN_MAC, "flags": 0, "tenant": 3,
         });
         let v4 = json!([{ "key": { "octets": OWN.v4.octets() }, "value": endpoint }]);
         assert_eq!(shown("endpoints_v4")?, v4);
@@ -339,7 +340,7 @@ fn bpftool_shows_named_fields() -> Result<()> {
         assert_eq!(shown("endpoints_v6")?, v6);
         let interface = json!({
             "slot": 0x0017_0000_0005_u64, "identity": 7, "flags": 1, "ipv4": OWN.v4.octets(),
-            "ipv6": OWN.v6.octets(), "mac": OWN_MAC, "padding": [0, 0, 0, 0, 0, 0],
+            "ipv6": OWN.v6.octets(), "mac": OWN_MAC, "padding": [0, 0], "tenant": 3,
         });
         let interfaces = json!([{ "key": { "ifindex": 17 }, "value": interface }]);
         assert_eq!(shown("interfaces")?, interfaces);

@@ -36,6 +36,7 @@ const TC_ACT_REDIRECT: u32 = 7;
 
 /// Offsets in `struct __sk_buff` of `linux/bpf.h`, and its size.
 const SK_BUFF: usize = 192;
+const SK_BUFF_INGRESS_IFINDEX: usize = 36;
 const SK_BUFF_IFINDEX: usize = 40;
 const SK_BUFF_GSO_SIZE: usize = 176;
 
@@ -139,13 +140,15 @@ impl Rig {
             (NARROW, self.ifindex(Device::Narrow), 8, PEER_MAC),
             (GONE, NO_INTERFACE, 8, PEER_MAC),
         ] {
-            self.insert(addresses, &Endpoint { ifindex, identity, mac, flags: 0 })?;
+            self.insert(addresses, &Endpoint { ifindex, identity, mac, flags: 0, tenant: 0 })?;
         }
         let (ifindex, mac) = (self.ifindex(Device::Stack), PEER_MAC);
-        self.insert(STACK, &Endpoint { ifindex, identity: 8, mac, flags: endpoint::FLAG_STACK })
+        let flags = endpoint::FLAG_STACK;
+        self.insert(STACK, &Endpoint { ifindex, identity: 8, mac, flags, tenant: 0 })
     }
 
-    fn insert(&self, addresses: Addresses, endpoint: &Endpoint) -> Result<()> {
+    /// Makes or replaces the endpoints of addresses.
+    pub fn insert(&self, addresses: Addresses, endpoint: &Endpoint) -> Result<()> {
         self.maps.insert_endpoint(addresses.v4.into(), endpoint)?;
         self.maps.insert_endpoint(addresses.v6.into(), endpoint)?;
         Ok(())
@@ -198,6 +201,7 @@ impl Rig {
         let mut set = |offset: usize, value: u32| {
             context[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
         };
+        set(SK_BUFF_INGRESS_IFINDEX, case.came_by.map_or(0, |device| self.ifindex(device)));
         set(SK_BUFF_IFINDEX, self.ifindex(case.device));
         set(SK_BUFF_GSO_SIZE, case.gso_size);
         let mut packet = vec![0; case.packet.len() + 64];
@@ -257,7 +261,8 @@ pub fn interface(device: Device) -> Option<Interface> {
         ipv4: OWN.v4.octets(),
         ipv6: OWN.v6.octets(),
         mac: OWN_MAC,
-        padding: [0; 6],
+        padding: [0; 2],
+        tenant: 0,
     };
     let other = |slot, Addresses { v4, v6 }: Addresses| Interface {
         slot,

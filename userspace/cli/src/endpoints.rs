@@ -17,6 +17,8 @@ struct Row {
     address: IpAddr,
     ifindex: u32,
     identity: u32,
+    /// Number of the tenant; 0: none.
+    tenant: u32,
     mac: String,
     /// The slot that has the address on record; none: no slot has it.
     slot: Option<String>,
@@ -30,6 +32,7 @@ fn row(address: IpAddr, endpoint: Endpoint, slot: Option<&Slot>) -> Row {
         address,
         ifindex: endpoint.ifindex,
         identity: endpoint.identity,
+        tenant: endpoint.tenant,
         mac: Mac(endpoint.mac).to_string(),
         slot: slot.map(|slot| slot.id.to_string()),
         network: slot.map(|slot| slot.network.to_string()),

@@ -6,6 +6,7 @@ mod config;
 mod counters;
 mod endpoints;
 mod exit;
+mod identities;
 mod load;
 mod node;
 mod output;
@@ -103,6 +104,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the numbers that stand for functions and containers in the maps
+    Identities {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete what a tenant's containers left, so that no container gets it: for a tenant that was
     /// deleted and made again under the same name
     Evict {
@@ -152,6 +159,7 @@ fn main() -> ExitCode {
         Command::Activate(wanted) => activate::activate(&directories, wanted),
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Tenants { json } => tenants::list(&directories, json),
+        Command::Identities { json } => identities::run(&directories, json),
         Command::Evict { tenant } => tenants::evict(&directories, &tenant),
         Command::Endpoints { json } => endpoints::run(&directories, json),
         Command::Counters { slots: true, json } => counters::drops::run(&directories, json),

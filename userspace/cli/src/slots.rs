@@ -2,7 +2,7 @@
 
 use repoint::{
     conf::Directories,
-    model::{Decision, Hook, LinkLocal, LocalPath},
+    model::{Decision, Hook, Isolation, LinkLocal, LocalPath},
     retire::holders,
     store::{Slot, SlotState},
 };
@@ -25,7 +25,10 @@ struct Row {
     host_ifname: String,
     mac: String,
     addresses: Vec<String>,
+    /// The number in the maps of its function or container; 0: no container has had it.
     identity: u32,
+    /// The number in the maps of its tenant; 0: none.
+    tenant_number: u32,
     netns: Option<String>,
     netns_inode: Option<u64>,
     masquerade: bool,
@@ -34,6 +37,8 @@ struct Row {
     local_path: LocalPath,
     /// Key `hook`.
     hook: Hook,
+    /// Key `isolation`.
+    isolation: Isolation,
     ipam: Option<String>,
     function: Option<String>,
     tenant: Option<String>,
@@ -66,12 +71,14 @@ impl From<Slot> for Row {
             mac: slot.mac.to_string(),
             addresses: slot.addresses.iter().map(ToString::to_string).collect(),
             identity: slot.identity.0,
+            tenant_number: slot.tenant_number.0,
             netns: slot.netns_path.map(|path| path.display().to_string()),
             netns_inode: slot.netns.map(|netns| netns.inode),
             masquerade: slot.masquerade,
             link_local: slot.link_local,
             local_path: slot.local_path,
             hook: slot.hook,
+            isolation: slot.isolation,
             ipam: slot.ipam.map(|plugin| plugin.to_string()),
             function: slot.function.map(Into::into),
             tenant: slot.tenant.map(Into::into),

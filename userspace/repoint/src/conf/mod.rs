@@ -41,8 +41,8 @@ use crate::{
         json::{KeyError, Node, Object},
     },
     model::{
-        AttachmentId, Hook, IfName, LinkLocal, LocalPath, Mac, NetworkName, PoolKey, PoolPolicy,
-        TemplateDigest, TemplateName,
+        AttachmentId, Hook, IfName, Isolation, LinkLocal, LocalPath, Mac, NetworkName, PoolKey,
+        PoolPolicy, TemplateDigest, TemplateName,
     },
     template::MTU,
 };
@@ -89,6 +89,8 @@ pub struct NetConf {
     pub local_path: LocalPath,
     /// Where the programs are attached: key `hook`.
     pub hook: Hook,
+    /// Which containers of the node do not reach each other: key `isolation`.
+    pub isolation: Isolation,
     /// MTU of the container's interface, bytes: key `mtu`. The node's choice where it is absent.
     pub mtu: Option<u32>,
     /// Where the node's state is.
@@ -185,6 +187,9 @@ impl NetConf {
                 .text("localPath")
                 .map_or(Ok(LocalPath::default()), |node| node.checked(LOCAL_PATH))?,
             hook: conf.text("hook").map_or(Ok(Hook::default()), |node| node.checked(HOOK))?,
+            isolation: conf
+                .text("isolation")
+                .map_or(Ok(Isolation::default()), |node| node.checked(ISOLATION))?,
             mtu: conf.get("mtu").map_or(Ok(None), |node| mtu(&node, &ipam))?,
             directories: Directories::read(conf)?,
             max_concurrent_builds: max_concurrent_builds(conf)?,
@@ -293,6 +298,7 @@ const PLUGIN: &str = "the name of an executable such as \"repoint-cni\"";
 const LINK_LOCAL: &str = "\"deny\" or \"allow\"";
 const LOCAL_PATH: &str = "\"direct\" or \"stack\"";
 const HOOK: &str = "\"clsact\" or \"tcx\"";
+const ISOLATION: &str = "\"none\", \"tenant\" or \"function\"";
 const DIRECTORY: &str = "an absolute path such as \"/run/repoint\"";
 
 impl Directories {

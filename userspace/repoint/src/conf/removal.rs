@@ -13,7 +13,7 @@ use crate::{
         CniVersion, Dns,
         json::{KeyError, Object},
     },
-    model::{Hook, LinkLocal, LocalPath, NetworkName, PoolPolicy},
+    model::{Hook, Isolation, LinkLocal, LocalPath, NetworkName, PoolPolicy},
 };
 
 impl NetConf {
@@ -41,6 +41,7 @@ impl NetConf {
             link_local: LinkLocal::default(),
             local_path: LocalPath::default(),
             hook: Hook::default(),
+            isolation: Isolation::default(),
             mtu: None,
             max_concurrent_builds: CONCURRENT_BUILDS,
             pool_conf: PoolConf::default(),

@@ -8,7 +8,7 @@
 use super::{addresses, annotations::CAPABILITY, attachments};
 use crate::cni::json::{KeyError, Node, Object};
 
-const NETWORK: [&str; 21] = [
+const NETWORK: [&str; 22] = [
     "cniVersion",
     "name",
     "type",
@@ -16,6 +16,7 @@ const NETWORK: [&str; 21] = [
     "linkLocal",
     "localPath",
     "hook",
+    "isolation",
     "mtu",
     "maxConcurrentBuilds",
     "runDir",

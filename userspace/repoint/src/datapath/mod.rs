@@ -1,19 +1,19 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v4/endpoints_v4     IPv4 address -> interface, identity, MAC
-//! <bpfDir>/v4/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v4/interfaces       interface -> slot, addresses, identity, MAC
-//! <bpfDir>/v4/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v4/drops            slot, interface, reason -> packets, bytes
-//! <bpfDir>/v4/learned_macs     interface -> MAC that the container took
-//! <bpfDir>/v4/stack_flows      flows between slots that go through the host stack
-//! <bpfDir>/v4/settings         whether maps are used that are empty on most nodes
-//! <bpfDir>/v4/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v4/to_container     program of their egress hook
+//! <bpfDir>/v5/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
+//! <bpfDir>/v5/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v5/interfaces       interface -> slot, addresses, identity, tenant, MAC
+//! <bpfDir>/v5/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v5/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v5/learned_macs     interface -> MAC that the container took
+//! <bpfDir>/v5/stack_flows      flows between slots that go through the host stack
+//! <bpfDir>/v5/settings         whether maps are used that are empty on most nodes
+//! <bpfDir>/v5/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v5/to_container     program of their egress hook
 //! ```
 //!
-//! `v4` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v5` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod attached;

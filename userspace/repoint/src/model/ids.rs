@@ -230,13 +230,26 @@ impl fmt::Display for SlotId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolKey(pub [u8; 16]);
 
-/// The number that stands for a network in the maps; 0: parked.
+/// The number that stands for a function, or for one container, in the maps; 0: parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity(pub u32);
 
 impl Identity {
     /// Identity of a slot that is not in use: the programs drop packets from and to it.
     pub const PARKED: Self = Self(0);
+    /// The least identity that is assigned. Those below are reserved.
+    pub const FIRST: Self = Self(256);
+    /// The greatest identity that is assigned: identities have 24 bits.
+    pub const LAST: Self = Self(0xff_ffff);
+}
+
+/// The number that stands for a tenant in the maps; 0: no tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TenantNumber(pub u32);
+
+impl TenantNumber {
+    /// Number of containers without a tenant.
+    pub const NONE: Self = Self(0);
 }
 
 /// An Ethernet address, in transmission order.

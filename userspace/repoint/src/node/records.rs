@@ -4,13 +4,18 @@ use super::Node;
 use crate::{
     model::{AttachmentId, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
     slot::Fingerprint,
-    store::{Entry, Lingering, Pool, Slot, StoreError},
+    store::{Entry, IdentityRecord, Lingering, Pool, Slot, StoreError},
 };
 
 impl Node {
     /// All slots.
     pub fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         self.store.read(|transaction| transaction.slots())
+    }
+
+    /// The identities on record, in the order of their numbers.
+    pub fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
+        self.store.read(|transaction| transaction.identities())
     }
 
     /// A slot.

@@ -94,7 +94,6 @@ impl<'a> BuildSpec<'a> {
         slot.masquerade = self.masquerade;
         slot.link_local = self.conf.link_local;
         (slot.local_path, slot.hook) = (self.conf.local_path, self.conf.hook);
-        slot.identity = transaction.identity(&format!("network:{network}"))?;
         slot.template = Some(self.digest);
         slot.template_name.clone_from(template);
         transaction.put_template(&self.digest, &self.text)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     conf::{Annotation, NetConf, User},
-    model::{Domain, Mode, NetworkName, PoolPolicy},
+    model::{Domain, Isolation, Mode, NetworkName, PoolPolicy},
     node::{NodeError, PoolError},
 };
 
@@ -17,6 +17,10 @@ pub(crate) struct EffectiveTerms {
     pub(crate) domain: Domain,
     /// How long its slot waits for its function afterwards, if the container asks for a time.
     pub(crate) idle_ttl: Option<Duration>,
+    /// Which other containers it does not reach.
+    pub(crate) isolation: Isolation,
+    /// Whether the network's containers without a tenant trust each other.
+    pub(crate) share_without_tenant: bool,
 }
 
 impl EffectiveTerms {
@@ -49,6 +53,8 @@ impl EffectiveTerms {
             mode: user.mode.unwrap_or(conf.pool_conf.mode),
             domain: domain(policy, user),
             idle_ttl: user.idle_ttl,
+            isolation: conf.isolation,
+            share_without_tenant: policy.share_without_tenant,
         })
     }
 }

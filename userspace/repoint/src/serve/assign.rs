@@ -173,7 +173,8 @@ fn record(
         transaction.attach(wanted.attachment, slot.id)?;
         let SlotRequest { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
-        wanted.give(&mut slot, Outcome::Built);
+        let identity = wanted.identity(transaction, &slot)?;
+        wanted.give(&mut slot, Outcome::Built, identity);
         transaction.put_slot(&slot)?;
         wanted.note(transaction, &slot, Outcome::Built)?;
         Ok(Some(slot))

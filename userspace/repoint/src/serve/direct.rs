@@ -9,7 +9,9 @@ use crate::{
     datapath::Datapath,
     failpoint,
     ipam::{NodeAddresses, resolv_conf},
-    model::{AttachmentId, Decline, Mode, NetnsPath, TemplateName},
+    model::{
+        AttachmentId, Decline, Identity, Mode, NetnsPath, Subject, TemplateName, TenantNumber,
+    },
     netns::Netns,
     node::{
         Node, NodeError, Request,
@@ -28,7 +30,7 @@ use crate::{
     },
     retire::{connections::forget_connections, release::undo, tenants::ensure_tenant_room},
     slot::{BuildPermit, Builder, BuiltPair, require_masquerade},
-    store::{Built, Slot, SlotState},
+    store::{Built, Slot, SlotState, StoreError, Write},
     template::{NetworkConfig, Operation, Template},
 };
 
@@ -120,11 +122,12 @@ impl Direct<'_> {
             let AttachmentId { network, ifname, .. } = attachment;
             let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
             self.give(&mut slot);
+            slot.isolation = conf.isolation;
+            (slot.identity, slot.tenant_number) = self.identity(transaction, &slot)?;
             slot.masquerade = self.masquerades();
             slot.link_local = conf.link_local;
             (slot.local_path, slot.hook) = (conf.local_path, conf.hook);
             slot.mac = conf.mac.unwrap_or(slot.mac);
-            slot.identity = transaction.identity(&format!("network:{}", conf.name))?;
             match &conf.ipam {
                 IpamConf::Own(own) => {
                     slot.addresses = {
@@ -154,6 +157,18 @@ impl Direct<'_> {
         slot.template_name.clone_from(&self.name);
         slot.mode = Mode::None;
         slot.used = true;
+    }
+
+    /// The container's identity and its tenant's number.
+    fn identity(
+        &self,
+        transaction: &mut Write<'_>,
+        slot: &Slot,
+    ) -> Result<(Identity, TenantNumber), StoreError> {
+        let share = self.request.conf.pool.is_some_and(|policy| policy.share_without_tenant);
+        let (tenant, function) = (self.user.tenant.as_ref(), self.user.function.as_ref());
+        let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
+        transaction.assign_identity(&subject, share)
     }
 
     fn masquerades(&self) -> bool {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::decision::decision;
 use crate::{
     conf::User,
-    model::{AttachmentId, Decline, Mode, Outcome, SlotId},
+    model::{AttachmentId, Decline, Identity, Mode, Outcome, SlotId, Subject, TenantNumber},
     netns::{Netns, NetnsStore},
     node::{Node, NodeError, PoolError, effective::EffectivePool, now},
     pool::terms::EffectiveTerms,
@@ -53,7 +53,12 @@ impl NetnsOpener<'_> {
 impl SlotRequest<'_> {
     /// Writes the slot's new user, and the reason why it got this slot, into its record. The first use sets
     /// the namespace's trust domain; a later one is of the same domain.
-    pub(crate) fn give(&self, slot: &mut Slot, outcome: Outcome) {
+    pub(crate) fn give(
+        &self,
+        slot: &mut Slot,
+        outcome: Outcome,
+        (identity, tenant_number): (Identity, TenantNumber),
+    ) {
         let function = self.user.function.as_ref();
         let was_own = (&slot.function, &slot.tenant) == (&self.user.function, &self.user.tenant);
         slot.decision = Some(decision(self.terms.mode, function, outcome, slot.used, was_own));
@@ -65,7 +70,26 @@ impl SlotRequest<'_> {
         slot.tenant.clone_from(&self.user.tenant);
         slot.mode = self.terms.mode;
         slot.idle_ttl = self.terms.idle_ttl;
+        slot.isolation = self.terms.isolation;
+        (slot.identity, slot.tenant_number) = (identity, tenant_number);
         slot.used = true;
+    }
+
+    /// The container's identity and its tenant's number, if it gets this slot.
+    pub(crate) fn identity(
+        &self,
+        transaction: &mut Write<'_>,
+        slot: &Slot,
+    ) -> Result<(Identity, TenantNumber), StoreError> {
+        let User { function, tenant, .. } = self.user;
+        let is_known = function.is_some() && tenant.is_some();
+        if is_known && slot.used && slot.function == *function && slot.tenant == *tenant {
+            return Ok((slot.identity, slot.tenant_number));
+        }
+        let share = self.terms.share_without_tenant;
+        let (tenant, function) = (tenant.as_ref(), function.as_ref());
+        let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
+        transaction.assign_identity(&subject, share)
     }
 
     /// Whether the slot is kept for a trust domain that admits this request.
@@ -107,8 +131,9 @@ pub(super) fn claim(
         let SlotRequest { pool, user, .. } = wanted;
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
     }
+    let identity = wanted.identity(transaction, &slot)?;
     let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
-        wanted.give(slot, outcome);
+        wanted.give(slot, outcome, identity);
     })?;
     wanted.note(transaction, &slot, outcome)?;
     Ok(Some((slot, outcome)))

@@ -5,13 +5,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use repoint_common::{
     endpoint::{self, Endpoint},
-    interface::{FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface},
+    interface::{
+        FLAG_ISOLATE_FUNCTION, FLAG_ISOLATE_TENANT, FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES,
+        FLAG_STACK, Interface,
+    },
 };
 
 use crate::{
     datapath::{DatapathError, Maps},
     failpoint,
-    model::{Identity, LinkLocal, LocalPath},
+    model::{Identity, Isolation, LinkLocal, LocalPath},
     store::Slot,
 };
 
@@ -65,8 +68,15 @@ fn point_addresses(
 /// The entry of each of a slot's addresses.
 #[must_use]
 pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
-    let flags = if slot.local_path == LocalPath::Stack { endpoint::FLAG_STACK } else { 0 };
-    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, flags }
+    let takes_stack = slot.local_path == LocalPath::Stack;
+    let flags = if takes_stack { endpoint::FLAG_STACK } else { 0 };
+    let isolation = match slot.isolation {
+        Isolation::None => 0,
+        Isolation::Tenant => endpoint::FLAG_ISOLATE_TENANT,
+        Isolation::Function => endpoint::FLAG_ISOLATE_FUNCTION,
+    };
+    let tenant = slot.tenant_number.0;
+    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, flags: flags | isolation, tenant }
 }
 
 /// The entry of a slot's interface.
@@ -82,11 +92,14 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
         identity: identity.0,
         flags: flag(FLAG_MORE_ADDRESSES, more)
             | flag(FLAG_LINK_LOCAL, allows_link_local)
-            | flag(FLAG_STACK, takes_stack),
+            | flag(FLAG_STACK, takes_stack)
+            | flag(FLAG_ISOLATE_TENANT, slot.isolation == Isolation::Tenant)
+            | flag(FLAG_ISOLATE_FUNCTION, slot.isolation == Isolation::Function),
         ipv4: v4.first().map_or([0; 4], |address| address.octets()),
         ipv6: v6.first().map_or([0; 16], |address| address.octets()),
         mac: slot.mac.0,
-        padding: [0; 6],
+        padding: [0; 2],
+        tenant: slot.tenant_number.0,
     }
 }
 

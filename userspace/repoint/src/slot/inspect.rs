@@ -5,8 +5,8 @@ use std::{fmt, net::IpAddr};
 use repoint_common::{GATEWAY_V4, GATEWAY_V6};
 
 use super::{
-    Compared, HookError, NodeNeeds, NodeNeedsError, compare_half, look_at_halves, parts_in_words,
-    sources,
+    Compared, HookError, NodeNeeds, NodeNeedsError, compare_half, endpoint_of, interface_of,
+    look_at_halves, parts_in_words, sources,
 };
 use crate::{
     datapath::{Datapath, DatapathError, Maps},
@@ -151,18 +151,15 @@ fn require_up(link: &LinkInfo) -> Result<(), InspectError> {
 }
 
 fn entries(slot: &Slot, ifindex: u32, maps: &Maps) -> Result<(), InspectError> {
-    match maps.interface(ifindex)? {
-        Some(entry) if entry.slot == slot.id.0 && entry.identity == slot.identity.0 => {}
-        other => {
-            return Err(differs(format!("map entry of interface {ifindex} is {other:?}")));
-        }
+    let found = maps.interface(ifindex)?;
+    if found != Some(interface_of(slot, slot.identity)) {
+        return Err(differs(format!("map entry of interface {ifindex} is {found:?}")));
     }
+    let expected = endpoint_of(slot, ifindex, slot.identity);
     for address in slot.addresses.iter().map(ipnet::IpNet::addr) {
-        match maps.endpoint(address)? {
-            Some(entry) if entry.ifindex == ifindex && entry.identity == slot.identity.0 => {}
-            other => {
-                return Err(differs(format!("map entry of address {address} is {other:?}")));
-            }
+        let found = maps.endpoint(address)?;
+        if found != Some(expected) {
+            return Err(differs(format!("map entry of address {address} is {found:?}")));
         }
     }
     Ok(())

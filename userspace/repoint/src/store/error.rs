@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::{codec::CodecError, record::SlotState, templates::TemplateOwner};
 use crate::{
     lock::LockError,
-    model::{AttachmentId, SlotId, TemplateDigest, TemplateName},
+    model::{AttachmentId, Identity, SlotId, TemplateDigest, TemplateName},
     private::PrivateError,
     template::TemplateError,
 };
@@ -98,6 +98,13 @@ pub enum StoreError {
         /// Why not.
         source: lmdb::Error,
     },
+    /// Every identity is in use.
+    #[error(
+        "no identity is left for another function or container: {} are in use or were within an hour; \
+         remove slots, or wait",
+        Identity::LAST.0 - Identity::FIRST.0 + 1
+    )]
+    NoIdentity,
     /// A record cannot be read.
     #[error("the {what} record in the database cannot be read: {source}")]
     Record {

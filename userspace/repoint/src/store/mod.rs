@@ -10,6 +10,7 @@ mod cooldown;
 mod environment;
 mod error;
 mod host_netns;
+mod identities;
 mod index;
 mod journal;
 mod keys;
@@ -30,6 +31,7 @@ mod write;
 pub use codec::CodecError;
 pub use cooldown::Tracked;
 pub use error::StoreError;
+pub use identities::IdentityRecord;
 pub use index::{Parked, Prefix};
 pub use journal::Entry;
 pub use pool::Pool;
@@ -49,7 +51,7 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::boot::{boot_id, may_be_of_another};
 
 /// Version of the tables and records; a database of another version is refused.
-const SCHEMA: u32 = 6;
+const SCHEMA: u32 = 7;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -73,8 +75,10 @@ struct Tables {
     attachments: Database,
     /// Address, 4 or 16 bytes, to slot number. Unique on the node.
     ips: Database,
-    /// Label of an identity, to its number.
+    /// Digest of the names of a function, container or tenant, to its number and names.
     identities: Database,
+    /// Number, 4 bytes big-endian, to that digest.
+    identity_numbers: Database,
     /// Key of [`index`] to nothing.
     index: Database,
     /// Network and interface name to [`Pool`].
@@ -96,13 +100,14 @@ struct Tables {
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "meta",
     "networks",
     "slots",
     "attachments",
     "ips",
     "identities",
+    "identity-numbers",
     "index",
     "pools",
     "counters",
@@ -130,6 +135,7 @@ impl Layout for Tables {
             attachments,
             ips,
             identities,
+            identity_numbers,
             index,
             pools,
             counters,
@@ -147,6 +153,7 @@ impl Layout for Tables {
             attachments: table(attachments)?,
             ips: table(ips)?,
             identities: table(identities)?,
+            identity_numbers: table(identity_numbers)?,
             index: table(index)?,
             pools: table(pools)?,
             counters: table(counters)?,

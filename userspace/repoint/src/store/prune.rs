@@ -1,4 +1,4 @@
-//! Removes template texts and fingerprints that no record names any more.
+//! Removes template texts, fingerprints and identities that no record names any more.
 //!
 //! A slot or a pool records them, and many slots share them, so they stay when one slot is deleted.
 //! Without pruning, repeated REPLICATE calls would fill the database.
@@ -41,15 +41,19 @@ impl Named {
 }
 
 impl<T: lmdb::Transaction> Transaction<'_, T> {
-    /// Whether these slots and pools leave any template or fingerprint unnamed.
+    /// Whether these slots and pools leave any template or fingerprint unnamed, or an identity unused.
+    ///
+    /// `now` is in nanoseconds since the boot.
     pub fn has_unnamed(
         &self,
         slots: &[Slot],
         pools: &[(PoolId, Pool)],
+        now: u64,
     ) -> Result<bool, StoreError> {
         let named = Named::of(slots, pools);
         Ok(!self.unnamed_templates(&named)?.is_empty()
-            || !self.unnamed_fingerprints(&named)?.is_empty())
+            || !self.unnamed_fingerprints(&named)?.is_empty()
+            || !self.unused_numbers(slots, now)?.is_empty())
     }
 
     fn unnamed_templates(&self, named: &Named) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -84,9 +88,12 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 }
 
 impl Write<'_> {
-    /// Removes template texts and fingerprints that no record names; returns how many.
-    pub fn prune(&mut self) -> Result<usize, StoreError> {
-        let named = Named::of(&self.slots()?, &self.pools()?);
+    /// Removes template texts and fingerprints that no record names, and identities that no slot has had
+    /// for an hour; returns how many. `now` is in nanoseconds since the boot.
+    pub fn prune(&mut self, now: u64) -> Result<usize, StoreError> {
+        let slots = self.slots()?;
+        let unused = self.unused_numbers(&slots, now)?;
+        let named = Named::of(&slots, &self.pools()?);
         let templates = self.unnamed_templates(&named)?;
         let fingerprints = self.unnamed_fingerprints(&named)?;
         let tables = self.tables;
@@ -96,7 +103,7 @@ impl Write<'_> {
         for key in &fingerprints {
             self.delete(tables.fingerprints, key, "forget a fingerprint")?;
         }
-        Ok(templates.len() + fingerprints.len())
+        Ok(templates.len() + fingerprints.len() + self.prune_numbers(&unused, now)?)
     }
 }
 
@@ -145,10 +152,10 @@ mod tests {
     fn what_nobody_names_is_forgotten_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let prune = || store.write(|transaction| transaction.prune()).unwrap();
+        let prune = || store.write(|transaction| transaction.prune(1)).unwrap();
         let unnamed = || {
             store.read(|transaction| {
-                transaction.has_unnamed(&transaction.slots()?, &transaction.pools()?)
+                transaction.has_unnamed(&transaction.slots()?, &transaction.pools()?, 1)
             })
         };
         put(&store, 1, 1, Some(SlotState::Warm));

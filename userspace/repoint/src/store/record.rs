@@ -14,13 +14,14 @@ use super::{
 use crate::{
     cni::PluginName,
     model::{
-        ContainerId, Decision, Domain, FunctionKey, Hook, Identity, IfName, LinkLocal, LocalPath,
-        Mac, Mode, NetworkName, PoolId, SlotId, TemplateDigest, TemplateName, Tenant,
+        ContainerId, Decision, Domain, FunctionKey, Hook, Identity, IfName, Isolation, LinkLocal,
+        LocalPath, Mac, Mode, NetworkName, PoolId, SlotId, TemplateDigest, TemplateName, Tenant,
+        TenantNumber,
     },
     netns::NetnsInode,
 };
 
-const SLOT_VERSION: u8 = 6;
+const SLOT_VERSION: u8 = 7;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/architecture.md` for the picture.
@@ -151,8 +152,12 @@ pub struct Slot {
     pub mac: Mac,
     /// Addresses with their subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
-    /// The number of its network in the maps while it is active.
+    /// The number in the maps of the function, or container, that has it or used it last.
     pub identity: Identity,
+    /// The number in the maps of the tenant that has it or used it last.
+    pub tenant_number: TenantNumber,
+    /// Which other slots it does not reach.
+    pub isolation: Isolation,
     /// The container that it is claimed by or attached to.
     pub container: Option<ContainerId>,
     /// Path at which the runtime has the container's namespace.
@@ -246,7 +251,9 @@ impl Slot {
             ifname,
             mac: id.mac(),
             addresses: Vec::new(),
-            identity: Identity(0),
+            identity: Identity::PARKED,
+            tenant_number: TenantNumber::NONE,
+            isolation: Isolation::default(),
             container: None,
             netns_path: None,
             netns: None,
@@ -314,6 +321,8 @@ impl Slot {
             .raw(&self.mac.0)
             .prefixes(&self.addresses)
             .u32(self.identity.0)
+            .u32(self.tenant_number.0)
+            .u8(self.isolation as u8)
             .option(self.container.as_ref().map(ContainerId::as_str))
             .path(self.netns_path.as_deref())
             .u64(netns.device)
@@ -357,6 +366,8 @@ impl Slot {
             mac: Mac(decoder.array("MAC address")?),
             addresses: decoder.prefixes("addresses")?,
             identity: Identity(decoder.u32("identity")?),
+            tenant_number: TenantNumber(decoder.u32("tenant's number")?),
+            isolation: numbered(&Isolation::ALL, decoder.u8("isolation")?, "isolation")?,
             container: decoder.option("container")?.map(str::parse).transpose()?,
             netns_path: decoder.path("namespace path")?,
             netns: netns(decoder.u64("namespace device")?, decoder.u64("namespace inode")?),

@@ -305,7 +305,7 @@ impl super::Write<'_> {
         ] {
             self.clear(table, "forget all slots")?;
         }
-        Ok(())
+        self.forget_identities()
     }
 }
 

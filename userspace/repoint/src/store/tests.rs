@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    AttachmentId, ContainerId, FingerprintDigest, Hook, Identity, LinkLocal, LocalPath, PoolKey,
-    SlotId, TemplateDigest,
+    AttachmentId, ContainerId, FingerprintDigest, Hook, Identity, Isolation, LinkLocal, LocalPath,
+    PoolKey, SlotId, TemplateDigest, TenantNumber,
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -57,16 +57,6 @@ fn attachments_and_addresses_are_unique_and_a_failed_transaction_leaves_nothing(
     let taken = slot(&store, "two", "10.0.0.5/24").unwrap_err();
     assert!(matches!(taken, StoreError::AddressTaken { .. }), "{taken}");
     assert_eq!(records(&store), (1, 1, 1));
-}
-
-#[test]
-fn identities_are_kept() {
-    let (_folder, store) = store();
-    let identity = |label| store.write(|t| t.identity(label)).unwrap();
-    let (one, two) = (identity("one"), identity("two"));
-    assert_ne!(one, two);
-    assert_ne!(one.0, 0, "0 means parked");
-    assert_eq!(identity("one"), one);
 }
 
 #[test]
@@ -192,6 +182,7 @@ proptest! {
         link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
         local_path in proptest::sample::select(LocalPath::ALL.to_vec()),
         hook in proptest::sample::select(Hook::ALL.to_vec()),
+        isolation in proptest::sample::select(Isolation::ALL.to_vec()),
         function in proptest::option::of("[a-z]{1,80}"),
         path in proptest::option::of("/[a-z/]{1,200}"),
         times in any::<(u64, u64)>(),
@@ -205,7 +196,8 @@ proptest! {
             ipnet::IpNet::new(v4.into(), prefix).unwrap(),
             ipnet::IpNet::new(v6.into(), prefix).unwrap(),
         ];
-        slot.identity = Identity(identity);
+        (slot.identity, slot.tenant_number) = (Identity(identity), TenantNumber(!identity));
+        slot.isolation = isolation;
         let (own, is_built, flag) = flags;
         slot.masquerade = flag;
         slot.template = flag.then_some(TemplateDigest([0; 32]));

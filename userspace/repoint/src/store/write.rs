@@ -16,8 +16,7 @@ use super::{
 use crate::{
     boot::boot_id,
     model::{
-        AttachmentId, Decision, FingerprintDigest, Identity, NetworkName, PoolId, SlotId,
-        TemplateDigest,
+        AttachmentId, Decision, FingerprintDigest, NetworkName, PoolId, SlotId, TemplateDigest,
     },
 };
 
@@ -55,23 +54,6 @@ impl Write<'_> {
                 return Ok(id);
             }
         }
-    }
-
-    /// The identity of `label`, which is assigned once and kept.
-    pub fn identity(&mut self, label: &str) -> Result<Identity, StoreError> {
-        let known = self.get(self.tables.identities, label.as_bytes(), "read an identity")?;
-        if let Some(bytes) = known {
-            return number("identity", bytes).map(|bytes| Identity(u32::from_le_bytes(bytes)));
-        }
-        let next = self.number(meta::LAST_IDENTITY)? + 1;
-        self.put_number(meta::LAST_IDENTITY, next)?;
-        let identity = u32::try_from(next).map_err(|_| StoreError::Lmdb {
-            what: "give an identity: all are taken",
-            source: lmdb::Error::MapFull,
-        })?;
-        let table = self.tables.identities;
-        self.put(table, label.as_bytes(), &identity.to_le_bytes(), "record an identity")?;
-        Ok(Identity(identity))
     }
 
     /// Records a new or changed slot, its index entry and tenant's counter.
@@ -236,6 +218,9 @@ impl Write<'_> {
             }
         }
         self.detach(&mut slot.clone())?;
+        if slot.used {
+            self.forget_container_identity(slot)?;
+        }
         if let Some(recorded) = self.slot(slot.id)? {
             self.charge_lingering(&recorded)?;
             let key = index::key(&recorded);

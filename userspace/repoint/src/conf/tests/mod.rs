@@ -183,6 +183,7 @@ fn slots_of_one_key_are_alike_and_those_of_another_are_not() {
         ("cniVersion", json!("1.1.0")),
         ("pool", json!({"warm": 3})),
         ("maxConcurrentBuilds", json!(9)),
+        ("isolation", json!("tenant")),
     ];
     let others = [
         ("mtu", json!(1400)),

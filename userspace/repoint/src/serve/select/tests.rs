@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    model::{Domain, FunctionKey, PoolId, PoolKey, PoolPolicy, Scope, SlotId, Tenant},
+    model::{Domain, FunctionKey, Isolation, PoolId, PoolKey, PoolPolicy, Scope, SlotId, Tenant},
     pool::terms::domain,
     retire::scrub::{park, waits_for_its_domain},
     store::{Pool, SlotKind, Store},
@@ -125,7 +125,13 @@ impl World {
             ..User::default()
         };
         let domain = domain(&self.pool.policy, &user);
-        let terms = EffectiveTerms { mode: asker.mode, domain: domain.clone(), idle_ttl: None };
+        let terms = EffectiveTerms {
+            mode: asker.mode,
+            domain: domain.clone(),
+            idle_ttl: None,
+            isolation: Isolation::Tenant,
+            share_without_tenant: self.pool.policy.share_without_tenant,
+        };
         let wanted = SlotRequest {
             attachment: &attachment,
             pool: &self.pool,

@@ -1,5 +1,5 @@
-//! Repairs findings by kind, many of a kind together. Each is checked again before its repair. A
-//! slot that was claimed meanwhile is left alone.
+//! Repairs findings by remedy, many together. Each is checked again before its repair. A slot that
+//! was claimed meanwhile is left alone.
 
 mod again;
 mod maps;
@@ -13,7 +13,7 @@ use super::finding::{Finding, Remedy};
 use crate::{
     failpoint,
     lock::Lock,
-    node::{Node, NodeError},
+    node::{Node, NodeError, now},
     store::{Access, Slot, StoreError, Survey, Transaction},
     sweep::Version,
     threads,
@@ -57,16 +57,16 @@ impl<'a> Repairs<'a> {
         Ok(Self { node, _lock: lock })
     }
 
-    /// Forgets template texts and fingerprints that no slot and no pool names any more. A healthy
-    /// node has some, too, where templates are replaced.
+    /// Forgets template texts and fingerprints that no slot and no pool names any more, and identities
+    /// that no slot has had for an hour. A healthy node has some, too, where templates are replaced.
     pub(super) fn prune(&self, seen: &Survey) -> Result<(), NodeError> {
         // A record that cannot be read may name any of them.
         if !seen.unreadable.is_empty() {
             return Ok(());
         }
         let store = &self.node.store;
-        if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools))? {
-            store.write(|transaction| transaction.prune())?;
+        if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools, now()))? {
+            store.write(|transaction| transaction.prune(now()))?;
         }
         Ok(())
     }

@@ -1,0 +1,69 @@
+//! `repoint identities`.
+
+use std::collections::HashMap;
+
+use repoint::{
+    conf::Directories,
+    store::{IdentityRecord, Slot},
+};
+use serde::Serialize;
+
+use crate::{
+    node,
+    output::{CommandError, json, table},
+};
+
+/// An identity as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    /// The number in the maps.
+    identity: u32,
+    /// The number of its tenant; 0: none.
+    tenant_number: u32,
+    network: String,
+    tenant: Option<String>,
+    /// None: a single container.
+    function: Option<String>,
+    /// The slots that have it or had it last.
+    slots: Vec<String>,
+}
+
+impl Row {
+    fn new(record: &IdentityRecord, slots: Vec<String>) -> Self {
+        let IdentityRecord { identity, tenant, subject } = record;
+        Self {
+            identity: identity.0,
+            tenant_number: tenant.0,
+            network: subject.network().to_string(),
+            tenant: subject.tenant().map(ToString::to_string),
+            function: subject.function().map(ToString::to_string),
+            slots,
+        }
+    }
+}
+
+/// Lists the identities on record.
+pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
+    let node = node::open(directories)?;
+    let (identities, slots) = (node.identities()?, node.slots()?);
+    let mut having: HashMap<u32, Vec<String>> = HashMap::new();
+    for Slot { id, identity, .. } in &slots {
+        having.entry(identity.0).or_default().push(id.to_string());
+    }
+    let rows = identities.iter().map(|record| {
+        let slots = having.remove(&record.identity.0).unwrap_or_default();
+        Row::new(record, slots)
+    });
+    if as_json {
+        return json(&rows.collect::<Vec<_>>());
+    }
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    table(
+        ["IDENTITY", "NETWORK", "TENANT", "FUNCTION", "SLOTS"],
+        rows.map(|row| {
+            let slots = row.slots.len().to_string();
+            [row.identity.to_string(), row.network, text(row.tenant), text(row.function), slots]
+        }),
+    )
+}

@@ -1,0 +1,433 @@
+//! Identities of functions and containers, and the numbers of tenants.
+//!
+//! The maps name a function, or a container without one, by its identity, and its tenant by a number. Both
+//! are taken from one sequence of 24 bits, so that a number is free for long before it is given again. A
+//! number stays with its function for as long as a slot has it, and an hour longer: connections that the
+//! function had open may name it. The number of a single container ends with its slot.
+
+use std::{collections::HashSet, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    CodecError, Slot, StoreError,
+    codec::{Decoder, Encoder},
+    transaction::{Transaction, Write, meta},
+};
+use crate::model::{Identity, NetworkName, SlotId, Subject, Tenant, TenantNumber};
+
+/// Version of the records.
+const VERSION: u8 = 1;
+/// How long a number is kept for a function or tenant without slots.
+const KEPT: Duration = Duration::from_hours(1);
+
+/// An identity on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityRecord {
+    /// Its number.
+    pub identity: Identity,
+    /// The number of its tenant.
+    pub tenant: TenantNumber,
+    /// What it stands for.
+    pub subject: Subject,
+}
+
+/// What has a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// A function or a container, and the number of its tenant.
+    Subject(Subject, TenantNumber),
+    /// A tenant.
+    Tenant(Tenant),
+    /// The containers without a tenant of a network that says that they trust each other.
+    Tenantless(NetworkName),
+}
+
+/// A number, and what has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Numbered {
+    number: u32,
+    holder: Holder,
+    /// Since when no slot has it, nanoseconds since the boot; 0: a slot has it, or no sweep has looked.
+    unused_since: u64,
+}
+
+impl Holder {
+    /// The key of its record. Names may be longer together than a key of LMDB.
+    fn key(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut parts = |parts: &[&[u8]]| {
+            for part in parts {
+                // No name holds a zero.
+                hash.update(part);
+                hash.update([0]);
+            }
+        };
+        match self {
+            Self::Subject(Subject::Function { network, tenant, function }, _) => {
+                let tenant = tenant.as_ref().map_or("", Tenant::as_str);
+                let names = [network.as_str(), tenant, function.as_str()].map(str::as_bytes);
+                parts(&[b"function", names[0], names[1], names[2]]);
+            }
+            Self::Subject(Subject::Container { slot, .. }, _) => {
+                parts(&[b"container", &slot.0.to_be_bytes()]);
+            }
+            Self::Tenant(tenant) => parts(&[b"tenant", tenant.as_str().as_bytes()]),
+            Self::Tenantless(network) => parts(&[b"tenantless", network.as_str().as_bytes()]),
+        }
+        hash.finalize().into()
+    }
+}
+
+impl Numbered {
+    fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new(VERSION);
+        encoder.u32(self.number).u64(self.unused_since);
+        match &self.holder {
+            Holder::Subject(Subject::Function { network, tenant, function }, number) => {
+                encoder
+                    .u8(0)
+                    .u32(number.0)
+                    .text(network.as_str().as_bytes())
+                    .option(tenant.as_ref().map(Tenant::as_str))
+                    .text(function.as_str().as_bytes());
+            }
+            Holder::Subject(Subject::Container { network, tenant, slot }, number) => {
+                encoder
+                    .u8(1)
+                    .u32(number.0)
+                    .text(network.as_str().as_bytes())
+                    .option(tenant.as_ref().map(Tenant::as_str))
+                    .u64(slot.0);
+            }
+            Holder::Tenant(tenant) => {
+                encoder.u8(2).text(tenant.as_str().as_bytes());
+            }
+            Holder::Tenantless(network) => {
+                encoder.u8(3).text(network.as_str().as_bytes());
+            }
+        }
+        encoder.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let decoded = Self::decode_fields(bytes);
+        decoded.map_err(|source| StoreError::Record { what: "identity", source })
+    }
+
+    fn decode_fields(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut decoder = Decoder::new(bytes, VERSION)?;
+        let (number, unused_since) = (decoder.u32("number")?, decoder.u64("time of last use")?);
+        let holder = match decoder.u8("kind")? {
+            0 => {
+                let of_tenant = TenantNumber(decoder.u32("tenant's number")?);
+                let network = decoder.name("network")?;
+                let tenant = decoder.option("tenant")?.map(str::parse).transpose()?;
+                let function = decoder.name("function")?;
+                Holder::Subject(Subject::Function { network, tenant, function }, of_tenant)
+            }
+            1 => {
+                let of_tenant = TenantNumber(decoder.u32("tenant's number")?);
+                let network = decoder.name("network")?;
+                let tenant = decoder.option("tenant")?.map(str::parse).transpose()?;
+                let slot = SlotId(decoder.u64("slot")?);
+                Holder::Subject(Subject::Container { network, tenant, slot }, of_tenant)
+            }
+            2 => Holder::Tenant(decoder.name("tenant")?),
+            3 => Holder::Tenantless(decoder.name("network")?),
+            other => {
+                return Err(CodecError::Value { field: "kind", value: other.to_string() });
+            }
+        };
+        decoder.finish()?;
+        Ok(Self { number, holder, unused_since })
+    }
+
+    /// Whether a slot has the number, or a function whose number is kept.
+    fn is_used(&self, used: &Used) -> bool {
+        match &self.holder {
+            Holder::Subject(..) => used.identities.contains(&self.number),
+            Holder::Tenant(_) | Holder::Tenantless(_) => used.tenants.contains(&self.number),
+        }
+    }
+}
+
+/// Numbers that slots have, and numbers of the tenants of functions on record.
+#[derive(Debug, Default)]
+struct Used {
+    identities: HashSet<u32>,
+    tenants: HashSet<u32>,
+}
+
+/// What is to be done about the numbers that no slot has.
+#[derive(Debug, Default)]
+pub(super) struct Unused {
+    /// Those to mark as unused.
+    found: Vec<Numbered>,
+    /// Those to forget.
+    due: Vec<Numbered>,
+}
+
+impl Unused {
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.due.is_empty()
+    }
+}
+
+impl<T: lmdb::Transaction> Transaction<'_, T> {
+    /// Every identity on record, in the order of their numbers.
+    pub fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
+        let mut identities: Vec<_> = self
+            .numbered()?
+            .into_iter()
+            .filter_map(|Numbered { number, holder, .. }| match holder {
+                Holder::Subject(subject, tenant) => {
+                    Some(IdentityRecord { identity: Identity(number), tenant, subject })
+                }
+                Holder::Tenant(_) | Holder::Tenantless(_) => None,
+            })
+            .collect();
+        identities.sort_unstable_by_key(|record| record.identity);
+        Ok(identities)
+    }
+
+    fn numbered(&self) -> Result<Vec<Numbered>, StoreError> {
+        self.entries(self.tables.identities, "list identities")?
+            .map(|entry| Numbered::decode(entry?.1))
+            .collect()
+    }
+
+    fn find_number(&self, holder: &Holder) -> Result<Option<Numbered>, StoreError> {
+        let found = self.get(self.tables.identities, &holder.key(), "read an identity")?;
+        found.map(Numbered::decode).transpose()
+    }
+
+    /// The numbers that none of these slots has; `now` is in nanoseconds since the boot.
+    pub(super) fn unused_numbers(&self, slots: &[Slot], now: u64) -> Result<Unused, StoreError> {
+        let numbered = self.numbered()?;
+        let mut used = Used::default();
+        for slot in slots {
+            used.identities.insert(slot.identity.0);
+            used.tenants.insert(slot.tenant_number.0);
+        }
+        for one in &numbered {
+            if let Holder::Subject(_, tenant) = &one.holder {
+                used.tenants.insert(tenant.0);
+            }
+        }
+        let mut unused = Unused::default();
+        for one in numbered.into_iter().filter(|one| !one.is_used(&used)) {
+            if one.unused_since == 0 {
+                unused.found.push(one);
+            } else if u128::from(now.saturating_sub(one.unused_since)) >= KEPT.as_nanos() {
+                unused.due.push(one);
+            }
+        }
+        Ok(unused)
+    }
+}
+
+impl Write<'_> {
+    /// The identity of a subject and the number of its tenant, which are assigned at the first use.
+    ///
+    /// Containers without a tenant have the number of one if `share_without_tenant`.
+    pub fn assign_identity(
+        &mut self,
+        subject: &Subject,
+        share_without_tenant: bool,
+    ) -> Result<(Identity, TenantNumber), StoreError> {
+        let of_tenant = match subject.tenant() {
+            Some(tenant) => Some(Holder::Tenant(tenant.clone())),
+            None if share_without_tenant => Some(Holder::Tenantless(subject.network().clone())),
+            None => None,
+        };
+        let tenant = of_tenant.map(|holder| self.assign_number(holder)).transpose()?;
+        let tenant = tenant.map_or(TenantNumber::NONE, TenantNumber);
+        let identity = self.assign_number(Holder::Subject(subject.clone(), tenant))?;
+        Ok((Identity(identity), tenant))
+    }
+
+    fn assign_number(&mut self, holder: Holder) -> Result<u32, StoreError> {
+        match self.find_number(&holder)? {
+            Some(found) if found.holder == holder && found.unused_since == 0 => Ok(found.number),
+            Some(found) => {
+                let number = found.number;
+                self.put_numbered(&Numbered { number, holder, unused_since: 0 })?;
+                Ok(number)
+            }
+            None => {
+                let number = self.next_number()?;
+                let numbered = Numbered { number, holder, unused_since: 0 };
+                self.put_numbered(&numbered)?;
+                let table = self.tables.identity_numbers;
+                let (at, key) = (number.to_be_bytes(), numbered.holder.key());
+                self.put(table, &at, &key, "record an identity's number")?;
+                Ok(number)
+            }
+        }
+    }
+
+    /// The next number that nothing has.
+    fn next_number(&mut self) -> Result<u32, StoreError> {
+        let (first, last) = (Identity::FIRST.0, Identity::LAST.0);
+        let mut next = u32::try_from(self.number(meta::LAST_IDENTITY)?).unwrap_or(last);
+        for _ in first..=last {
+            next = if (first..last).contains(&next) { next + 1 } else { first };
+            let table = self.tables.identity_numbers;
+            if self.get(table, &next.to_be_bytes(), "look for a number")?.is_none() {
+                self.put_number(meta::LAST_IDENTITY, next.into())?;
+                return Ok(next);
+            }
+        }
+        Err(StoreError::NoIdentity)
+    }
+
+    fn put_numbered(&mut self, numbered: &Numbered) -> Result<(), StoreError> {
+        let table = self.tables.identities;
+        self.put(table, &numbered.holder.key(), &numbered.encode(), "record an identity")
+    }
+
+    fn forget_numbered(&mut self, numbered: &Numbered) -> Result<(), StoreError> {
+        let tables = self.tables;
+        self.delete(tables.identities, &numbered.holder.key(), "forget an identity")?;
+        let key = numbered.number.to_be_bytes();
+        self.delete(tables.identity_numbers, &key, "forget an identity's number")
+    }
+
+    /// Forgets the identity that a slot's container had alone, if it had one.
+    pub(super) fn forget_container_identity(&mut self, slot: &Slot) -> Result<(), StoreError> {
+        let (network, tenant) = (slot.network.clone(), slot.tenant.clone());
+        let subject = Subject::Container { network, tenant, slot: slot.id };
+        match self.find_number(&Holder::Subject(subject, TenantNumber::NONE))? {
+            Some(found) => self.forget_numbered(&found),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the numbers that no slot has, and forgets those that had none for an hour; returns how many it
+    /// forgot.
+    pub(super) fn prune_numbers(&mut self, unused: &Unused, now: u64) -> Result<usize, StoreError> {
+        for one in &unused.found {
+            self.put_numbered(&Numbered { unused_since: now.max(1), ..one.clone() })?;
+        }
+        for one in &unused.due {
+            self.forget_numbered(one)?;
+        }
+        Ok(unused.due.len())
+    }
+
+    /// Forgets all identities: no map names them any more.
+    pub(super) fn forget_identities(&mut self) -> Result<(), StoreError> {
+        let tables = self.tables;
+        self.clear(tables.identities, "forget all identities")?;
+        self.clear(tables.identity_numbers, "forget all identities")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::store::{SlotState, Store};
+
+    fn subject(tenant: &str, function: &str, share: bool, slot: u64) -> Subject {
+        let (tenant, function) = (tenant.parse().ok(), function.parse().ok());
+        let network = "net".parse().unwrap();
+        Subject::of(&network, tenant.as_ref(), function.as_ref(), share, SlotId(slot))
+    }
+
+    fn assign(store: &Store, subject: &Subject, share: bool) -> (u32, u32) {
+        let assigned = store.write(|transaction| transaction.assign_identity(subject, share));
+        let (identity, tenant) = assigned.unwrap();
+        (identity.0, tenant.0)
+    }
+
+    fn use_it(store: &Store, number: u64, subject: &Subject) -> Slot {
+        let (network, ifname) = ("net".parse().unwrap(), "eth0".parse().unwrap());
+        let mut slot = Slot::building(SlotId(number), network, ifname, 1);
+        (slot.tenant, slot.function) = (subject.tenant().cloned(), subject.function().cloned());
+        slot.used = true;
+        slot.become_state(SlotState::Active, 1).unwrap();
+        store
+            .write(|transaction| {
+                let (identity, tenant) = transaction.assign_identity(subject, false)?;
+                (slot.identity, slot.tenant_number) = (identity, tenant);
+                transaction.put_slot(&slot)
+            })
+            .unwrap();
+        slot
+    }
+
+    #[test]
+    fn containers_of_a_function_share_an_identity_and_those_of_a_tenant_a_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let f = assign(&store, &subject("t", "f", false, 1), false);
+        assert!(f.0 >= Identity::FIRST.0);
+        assert_eq!(assign(&store, &subject("t", "f", false, 2), false), f);
+        let g = assign(&store, &subject("t", "g", false, 1), false);
+        assert!(g.0 != f.0 && g.1 == f.1, "{g:?} {f:?}");
+        let other = assign(&store, &subject("u", "f", false, 1), false);
+        assert!(other.0 != f.0 && other.1 != f.1, "{other:?} {f:?}");
+        let single = assign(&store, &subject("t", "", false, 1), false);
+        let next = assign(&store, &subject("t", "", false, 2), false);
+        assert!(single.0 != next.0 && single.1 == f.1 && next.1 == f.1);
+        let nobodys = assign(&store, &subject("", "f", false, 3), false);
+        assert_eq!(nobodys.1, 0);
+        let shared = assign(&store, &subject("", "f", true, 3), true);
+        assert!(shared.1 != 0 && shared == assign(&store, &subject("", "f", true, 4), true));
+        let listed = store.read(|transaction| transaction.identities()).unwrap();
+        let numbers: Vec<_> = listed.iter().map(|record| record.identity.0).collect();
+        assert!(numbers.is_sorted() && numbers.len() == 7, "{listed:?}");
+    }
+
+    #[test]
+    fn a_number_is_kept_for_an_hour_after_its_last_slot() {
+        const HOUR: u64 = 3_600_000_000_000;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let function = subject("t", "f", false, 1);
+        let slot = use_it(&store, 1, &function);
+        let prune = |now| store.write(|transaction| transaction.prune(now)).unwrap();
+        let listed = || store.read(|transaction| transaction.identities()).unwrap().len();
+        assert_eq!(prune(HOUR), 0);
+        store.write(|transaction| transaction.forget(&slot, 0)).unwrap();
+        assert_eq!((prune(2 * HOUR), prune(3 * HOUR - 1), listed()), (0, 0, 1));
+        // A new slot of the function keeps the number.
+        let again = use_it(&store, 2, &function);
+        assert_eq!(again.identity, slot.identity);
+        assert_eq!((prune(4 * HOUR), listed()), (0, 1));
+        store.write(|transaction| transaction.forget(&again, 0)).unwrap();
+        // First the function's number, and an hour after it the tenant's, which the function named.
+        assert_eq!((prune(5 * HOUR), prune(6 * HOUR), listed()), (0, 1, 0));
+        assert_eq!((prune(7 * HOUR), prune(8 * HOUR)), (0, 1));
+        let next = use_it(&store, 3, &function);
+        assert!(next.identity > again.identity, "a number is not given again at once");
+    }
+
+    #[test]
+    fn the_number_of_a_single_container_ends_with_its_slot() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let slot = use_it(&store, 1, &subject("", "", false, 1));
+        let listed = || store.read(|transaction| transaction.identities()).unwrap().len();
+        assert_eq!(listed(), 1);
+        store.write(|transaction| transaction.forget(&slot, 0)).unwrap();
+        assert_eq!(listed(), 0);
+    }
+
+    #[test]
+    fn numbers_that_are_taken_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let first = assign(&store, &subject("", "", false, 1), false).0;
+        store
+            .write(|transaction| {
+                transaction.put_number(meta::LAST_IDENTITY, u64::from(Identity::LAST.0) - 1)
+            })
+            .unwrap();
+        assert_eq!(assign(&store, &subject("", "", false, 2), false).0, Identity::LAST.0);
+        let wrapped = assign(&store, &subject("", "", false, 3), false).0;
+        assert!(wrapped != first && wrapped == Identity::FIRST.0 + 1, "{wrapped}");
+    }
+}
