@@ -56,6 +56,11 @@ pub fn kernels() -> Result<PathBuf> {
     Ok(cache()?.join("kernels"))
 }
 
+/// Folder of an emulator that is not installed: `$XDG_CACHE_HOME/repoint/emulator`.
+pub fn emulator() -> Result<PathBuf> {
+    Ok(cache()?.join("emulator"))
+}
+
 /// Folder of Debian's daemons that the tests run: `$XDG_CACHE_HOME/repoint/daemons`.
 pub fn daemons() -> Result<PathBuf> {
     Ok(cache()?.join("daemons"))

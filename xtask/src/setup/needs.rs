@@ -168,12 +168,6 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Guest,
-        packages: &["qemu-system-x86"],
-        why: "the virtual machine that other kernels run in",
-        proof: Proof::Program("qemu-system-x86_64"),
-    },
-    Need {
-        purpose: Purpose::Guest,
         packages: &["kmod"],
         why: "the index of a kernel's modules",
         proof: Proof::Program("depmod"),

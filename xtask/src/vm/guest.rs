@@ -31,6 +31,7 @@ const PASSED_ON: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Guest<'a> {
     pub kernel: &'a Kernel,
+    pub emulator: &'a Path,
     pub append: &'a [String],
     /// In MiB.
     pub memory: u32,
@@ -74,10 +75,11 @@ impl Guest<'_> {
         for words in self.append {
             guest.arg("--append").arg(words);
         }
-        let folder = vng.parent().unwrap_or(vng);
         let path = env::var_os("PATH").unwrap_or_default();
-        // vng calls the other programs of its package by their names.
-        let path = env::join_paths([folder.to_owned()].into_iter().chain(env::split_paths(&path)));
+        // vng calls the emulator, and the other programs of its package, by their names.
+        let folders =
+            [vng, self.emulator].map(|program| program.parent().unwrap_or(program).to_owned());
+        let path = env::join_paths(folders.into_iter().chain(env::split_paths(&path)));
         guest.envs(path.ok().map(|path| ("PATH", path)));
         // Cargo's, which would be Python's as well.
         guest.env_remove("LD_LIBRARY_PATH");

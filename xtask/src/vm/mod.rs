@@ -4,11 +4,12 @@
 //! that is unpacked, not installed. QEMU emulates: no KVM is needed, and everything takes many times as
 //! long as here.
 
+mod emulator;
 mod guest;
 mod kernel;
 mod tool;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -36,7 +37,7 @@ pub struct Arguments {
     /// Minutes after which the guest is ended
     #[arg(long, default_value_t = 20)]
     minutes: u32,
-    /// Only unpack the kernel, and print the path of its image
+    /// Only unpack kernel and emulator, and print the paths of the image and of the emulator
     #[arg(long, conflicts_with = "command")]
     unpack: bool,
     /// The command; without one, the suite `kernels` boots all kernels
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         ]);
         return Err(command::exec(&mut suite));
     }
-    let (kernel, vng) = match prepare(arguments) {
+    let Prepared { kernel, emulator, vng } = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("error: this machine cannot start a guest: {error:#}");
@@ -70,11 +71,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     };
     if arguments.unpack {
-        println!("{}", kernel.image.display());
+        println!("{}\n{}", kernel.image.display(), emulator.display());
         return Ok(ExitCode::SUCCESS);
     }
     let guest = Guest {
         kernel: &kernel,
+        emulator: &emulator,
         append: &arguments.append,
         memory: arguments.memory,
         minutes: arguments.minutes,
@@ -83,9 +85,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::from(status.unwrap_or(LOST)))
 }
 
-/// Finds or installs the emulator and the kernel.
-fn prepare(arguments: &Arguments) -> Result<(Kernel, std::path::PathBuf)> {
+/// What a guest needs.
+struct Prepared {
+    kernel: Kernel,
+    emulator: PathBuf,
+    vng: PathBuf,
+}
+
+/// Finds, unpacks or installs what a guest needs.
+fn prepare(arguments: &Arguments) -> Result<Prepared> {
     setup::ensure(&[setup::Purpose::Guest])?;
-    let vng = tool::virtme_ng(&paths::tools()?)?;
-    Ok((Kernel::find(&arguments.kernel, &paths::kernels()?)?, vng))
+    Ok(Prepared {
+        kernel: Kernel::find(&arguments.kernel, &paths::kernels()?)?,
+        emulator: emulator::find(&paths::emulator()?)?,
+        vng: tool::virtme_ng(&paths::tools()?)?,
+    })
 }

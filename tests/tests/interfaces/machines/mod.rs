@@ -46,8 +46,16 @@ const LIMIT: Duration = Duration::from_mins(3);
 const SILENCE: Duration = Duration::from_secs(15);
 const ROUNDS: [&str; 2] = ["first", "second"];
 
-/// The image of a kernel that is unpacked on this machine; none: this machine cannot start one.
-fn kernel() -> Result<Option<PathBuf>> {
+/// What boots a machine.
+struct Boot {
+    /// The image of a kernel that is unpacked on this machine.
+    image: PathBuf,
+    /// QEMU.
+    emulator: PathBuf,
+}
+
+/// What boots machines; none: this machine cannot start one.
+fn boot() -> Result<Option<Boot>> {
     let mut find = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     find.current_dir(workspace()).env("REPOINT_DIST", dist());
     find.args(["xtask", "vm", "--kernel", SERIES, "--unpack"]);
@@ -60,7 +68,9 @@ fn kernel() -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     ensure!(output.status.success(), "{find:?}: {}: {said}", output.status);
-    Ok(Some(String::from_utf8(output.stdout).context("a path")?.trim().into()))
+    let paths = String::from_utf8(output.stdout).context("paths")?;
+    let (image, emulator) = paths.trim().split_once('\n').context("not two paths")?;
+    Ok(Some(Boot { image: image.into(), emulator: emulator.into() }))
 }
 
 /// Folder of the modules of a kernel, by its image.
@@ -72,7 +82,7 @@ fn modules(image: &Path) -> Result<PathBuf> {
 }
 
 /// A machine in a container, from its boot until it powers off. Gives what it wrote to its serial port.
-fn boots(image: &Path, container: &Container<'_>, rules: Redirection) -> Result<String> {
+fn boots(boot: &Boot, container: &Container<'_>, rules: Redirection) -> Result<String> {
     let there = NODE.into_iter().chain(OUTSIDE).map(|address| address.to_string());
     let there: Vec<_> = there.collect();
     let [v4, v6] = container.addresses()?.try_into().ok().context("not two addresses")?;
@@ -84,10 +94,12 @@ fn boots(image: &Path, container: &Container<'_>, rules: Redirection) -> Result<
     );
     // On the node, /run is a file system that ends with it.
     let initrd = Path::new("/run/initramfs");
-    fs::write(initrd, initramfs::make(&modules(image)?, &settings)?).context("write initramfs")?;
-    let mut qemu = Command::new("qemu-system-x86_64");
+    fs::write(initrd, initramfs::make(&modules(&boot.image)?, &settings)?)
+        .context("write initramfs")?;
+    let mut qemu = Command::new(&boot.emulator);
     qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
-    qemu.args(["-accel", "tcg", "-m", "160"]).arg("-kernel").arg(image).arg("-initrd").arg(initrd);
+    qemu.args(["-accel", "tcg", "-m", "160"]).arg("-kernel").arg(&boot.image);
+    qemu.arg("-initrd").arg(initrd);
     // On a busy machine the emulated timer fails the check that the kernel makes of it.
     qemu.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
     qemu.args(["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no"]);
@@ -174,14 +186,14 @@ fn virtual_machines_find_their_gateway() -> Result<()> {
         println!("skipped: there is no plugin, or no /dev/net/tun");
         return Ok(());
     }
-    let Some(image) = kernel()? else { return Ok(()) };
+    let Some(boot) = boot()? else { return Ok(()) };
     for (rules, pooled) in Share::drawn(4)?.pick(&PARTS) {
         let node = Node::new()?;
         node.run(|| {
             let network = network(&node, "machines", 7, |conf| pool(conf, pooled))?;
             let container = Container::add(&network, "machine")?;
             let hosts = [Host::here("node")?, node.outside_host()?];
-            let console = with_echo(hosts, || boots(&image, &container, rules))?;
+            let console = with_echo(hosts, || boots(&boot, &container, rules))?;
             let found = has_all(&console);
             found.with_context(|| format!("{rules:?}, pooled {pooled}:\n{console}"))?;
             println!("{rules:?}, pooled {pooled}: the machine has its network");
