@@ -6,6 +6,7 @@ mod agents;
 mod delegated;
 mod held_up;
 mod one_container;
+mod pool;
 mod subnet;
 
 use std::{panic, thread};

@@ -57,11 +57,6 @@ pub(crate) enum CommandError {
     NoAttachment { attachment: repoint::model::AttachmentId },
     #[error("no slot is of tenant {tenant}: `repoint tenants` lists those that have some")]
     NoTenant { tenant: repoint::model::Tenant },
-    #[error(
-        "built {built} slots of {wanted}: network {network} has no more addresses that are free; see \
-         `repoint slots`"
-    )]
-    Fewer { network: repoint::model::NetworkName, built: usize, wanted: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -7,9 +7,9 @@ use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
     model::{IfName, NetworkName, Outcome, PoolId, PoolOverride, PoolPolicy, TemplateName},
-    node::{COOLDOWN_YIELDED, Node, record_pool},
+    node::{COOLDOWN_YIELDED, Node, NodeError, PoolError, record_pool},
     pool::{Supply, drain, supply},
-    store::Pool,
+    store::{Pool, Slot},
     verbs::prepare_for,
 };
 use serde::Serialize;
@@ -186,27 +186,41 @@ fn change(
 
 fn fill(node: &Node, id: &PoolId, count: Option<u32>) -> Result<(), CommandError> {
     let pool = find(node, id)?;
-    let conf = NetConf::recorded(&pool.conf).map_err(repoint::node::NodeError::from)?;
+    let conf = NetConf::recorded(&pool.conf).map_err(NodeError::from)?;
     let Supply { warm, total, .. } = supply(node, pool.key)?;
     let room = pool.policy().max.saturating_sub(total);
     let missing = pool.policy().warm.saturating_sub(warm);
-    let count = count.unwrap_or_else(|| missing.min(room));
+    let wanted = count.unwrap_or_else(|| missing.min(room));
     let user = User { template: id.template.clone(), ..User::default() };
-    let built = prepare_for(node, &conf, &id.ifname, &user, count)?;
+    let (built, outcome) = build(node, &conf, &id.ifname, &user, wanted);
     said(&format!("built {} slots for {id}", built.len()))?;
-    ensure_all(&id.network, built.len(), count)
+    match outcome {
+        // The agent or an ADD has built the others meanwhile.
+        Err(NodeError::Pool(PoolError::NoRoom { .. })) if count.is_none() => Ok(()),
+        outcome => Ok(outcome?),
+    }
 }
 
-/// Fails if fewer slots were built than asked for. Only a lack of addresses causes that.
-pub(crate) fn ensure_all(
-    network: &NetworkName,
-    built: usize,
+/// Builds slots. Returns those that are ready, and why there are fewer than wanted, if there are.
+pub(crate) fn build(
+    node: &Node,
+    conf: &NetConf,
+    ifname: &IfName,
+    user: &User,
     wanted: u32,
-) -> Result<(), CommandError> {
-    if built < wanted as usize {
-        return Err(CommandError::Fewer { network: network.clone(), built, wanted });
+) -> (Vec<Slot>, Result<(), NodeError>) {
+    let (mut built, mut left) = (Vec::new(), wanted);
+    while left > 0 {
+        match prepare_for(node, conf, ifname, user, left) {
+            // Where addresses or room end, the next try says so.
+            Ok(more) => {
+                left = left.saturating_sub(u32::try_from(more.len()).unwrap_or(left));
+                built.extend(more);
+            }
+            Err(error) => return (built, Err(error)),
+        }
     }
-    Ok(())
+    (built, Ok(()))
 }
 
 fn remove(node: &Node, id: &PoolId) -> Result<(), CommandError> {

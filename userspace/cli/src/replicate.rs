@@ -10,7 +10,7 @@ use repoint::{
     },
     node::Node,
     store::Slot,
-    verbs::{Made, Source, prepare_for, replicate},
+    verbs::{Made, Source, replicate},
 };
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::{
     activate::pool,
     config, node,
     output::{CommandError, json, said, table},
-    pool::ensure_all,
+    pool::build,
 };
 
 /// Which network's configuration counts.
@@ -137,10 +137,12 @@ pub(crate) fn prepare(directories: &Directories, wanted: Prepare) -> Result<(), 
         template: wanted.template,
         ..User::default()
     };
-    let made = prepare_for(&node, &conf, &wanted.which.interface, &user, wanted.count)?;
-    let rows: Vec<Row> = made.iter().map(Row::from).collect();
-    if wanted.json { json(&rows) } else { list(rows) }?;
-    ensure_all(&conf.name, made.len(), wanted.count)
+    let (made, outcome) = build(&node, &conf, &wanted.which.interface, &user, wanted.count);
+    if outcome.is_ok() || !made.is_empty() {
+        let rows: Vec<Row> = made.iter().map(Row::from).collect();
+        if wanted.json { json(&rows) } else { list(rows) }?;
+    }
+    Ok(outcome?)
 }
 
 fn list(rows: Vec<Row>) -> Result<(), CommandError> {
