@@ -4,10 +4,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
 use super::{failpoints, musl};
 use crate::{
@@ -33,18 +32,12 @@ const TOOLS_PROFILE: &str = "tools";
 const FLAGS: &str =
     "-C target-feature=+crt-static -C relocation-model=static --cfg sha2_backend=\"soft\"";
 
-/// Builds the executables and puts them into `target/dist`.
-///
-/// The plugin's last step, which optimises it as a whole, uses one core for minutes. The others are
-/// compiled beside it.
+/// Builds the executables and puts them into `target/dist`, one after the other: two builds at a time
+/// take as long on two cores.
 pub fn build() -> Result<()> {
     let host = host()?;
-    thread::scope(|scope| {
-        let plugin = scope.spawn(|| build_plugin(&host));
-        let others = build_others(&host);
-        let plugin = plugin.join().map_err(|_| anyhow!("the build of {PLUGIN} panicked"))?;
-        others.and(plugin)
-    })
+    build_others(&host)?;
+    build_plugin(&host)
 }
 
 fn build_plugin(host: &str) -> Result<()> {
