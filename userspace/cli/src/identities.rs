@@ -30,20 +30,31 @@ struct Row {
 }
 
 impl Row {
-    fn new(record: &IdentityRecord, slots: Vec<String>) -> Self {
-        let IdentityRecord { identity, tenant, subject } = record;
+    fn of_function(record: &IdentityRecord, slots: Vec<String>) -> Self {
+        let IdentityRecord { identity, tenant_number, network, tenant, function } = record;
         Self {
             identity: identity.0,
-            tenant_number: tenant.0,
-            network: subject.network().to_string(),
-            tenant: subject.tenant().map(ToString::to_string),
-            function: subject.function().map(ToString::to_string),
+            tenant_number: tenant_number.0,
+            network: network.to_string(),
+            tenant: tenant.as_ref().map(ToString::to_string),
+            function: Some(function.to_string()),
             slots,
+        }
+    }
+
+    fn of_container(slot: &Slot) -> Self {
+        Self {
+            identity: slot.identity.0,
+            tenant_number: slot.tenant_number.0,
+            network: slot.network.to_string(),
+            tenant: slot.tenant.as_ref().map(ToString::to_string),
+            function: None,
+            slots: vec![slot.id.to_string()],
         }
     }
 }
 
-/// Lists the identities on record.
+/// Lists the identities of functions on record, and of single containers.
 pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), CommandError> {
     let node = node::open(directories)?;
     let (identities, slots) = (node.identities()?, node.slots()?);
@@ -51,10 +62,12 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
     for Slot { id, identity, .. } in &slots {
         having.entry(identity.0).or_default().push(id.to_string());
     }
-    let rows = identities.iter().map(|record| {
+    let functions = identities.iter().map(|record| {
         let slots = having.remove(&record.identity.0).unwrap_or_default();
-        Row::new(record, slots)
+        Row::of_function(record, slots)
     });
+    let singles = slots.iter().filter(|slot| slot.identity.is_of_container());
+    let rows = functions.chain(singles.map(Row::of_container));
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }

@@ -239,8 +239,23 @@ impl Identity {
     pub const PARKED: Self = Self(0);
     /// The least identity that is assigned. Those below are reserved.
     pub const FIRST: Self = Self(256);
-    /// The greatest identity that is assigned: identities have 24 bits.
+    /// The greatest identity that is assigned to a function: these have 24 bits.
     pub const LAST: Self = Self(0xff_ffff);
+    /// Set in the identity of a single container.
+    const SINGLE: u32 = 1 << 31;
+
+    /// The identity of a container without a function, on this node: the lower 31 bits of its slot's number.
+    #[must_use]
+    pub fn of_container(slot: SlotId) -> Self {
+        let [.., a, b, c, d] = slot.0.to_be_bytes();
+        Self(Self::SINGLE | u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// Whether it is a single container's.
+    #[must_use]
+    pub fn is_of_container(self) -> bool {
+        self.0 & Self::SINGLE != 0
+    }
 }
 
 /// The number that stands for a tenant in the maps; 0: no tenant.

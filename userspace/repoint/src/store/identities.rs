@@ -1,9 +1,9 @@
-//! Identities of functions and containers, and the numbers of tenants.
+//! Identities of functions, and the numbers of tenants.
 //!
-//! The maps name a function, or a container without one, by its identity, and its tenant by a number. Both
-//! are taken from one sequence of 24 bits, so that a number is free for long before it is given again. A
-//! number stays with its function for as long as a slot has it, and an hour longer: connections that the
-//! function had open may name it. The number of a single container ends with its slot.
+//! The maps name a function by its identity, and its tenant by a number. Both are taken from one sequence of
+//! 24 bits, so that a number is free for long before it is given again. A number stays with its function for
+//! as long as a slot has it, and an hour longer: connections that the function had open may name it. A
+//! container without a function has an identity of its slot, which needs no record.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -14,33 +14,45 @@ use super::{
     codec::{Decoder, Encoder},
     transaction::{Transaction, Write, meta},
 };
-use crate::model::{Identity, NetworkName, SlotId, Subject, Tenant, TenantNumber};
+use crate::model::{FunctionKey, Identity, NetworkName, Subject, Tenant, TenantNumber};
 
 /// Version of the records.
 const VERSION: u8 = 1;
 /// How long a number is kept for a function or tenant without slots.
 const KEPT: Duration = Duration::from_hours(1);
 
-/// An identity on record.
+/// A function's identity on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityRecord {
     /// Its number.
     pub identity: Identity,
     /// The number of its tenant.
-    pub tenant: TenantNumber,
-    /// What it stands for.
-    pub subject: Subject,
+    pub tenant_number: TenantNumber,
+    /// The function's network.
+    pub network: NetworkName,
+    /// Its tenant; none: the network's containers without a tenant trust each other.
+    pub tenant: Option<Tenant>,
+    /// Its name.
+    pub function: FunctionKey,
 }
 
 /// What has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Holder {
-    /// A function or a container, and the number of its tenant.
-    Subject(Subject, TenantNumber),
+    /// A function, and the number of its tenant.
+    Function(Function, TenantNumber),
     /// A tenant.
     Tenant(Tenant),
     /// The containers without a tenant of a network that says that they trust each other.
     Tenantless(NetworkName),
+}
+
+/// A function's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Function {
+    network: NetworkName,
+    tenant: Option<Tenant>,
+    name: FunctionKey,
 }
 
 /// A number, and what has it.
@@ -64,13 +76,10 @@ impl Holder {
             }
         };
         match self {
-            Self::Subject(Subject::Function { network, tenant, function }, _) => {
+            Self::Function(Function { network, tenant, name }, _) => {
                 let tenant = tenant.as_ref().map_or("", Tenant::as_str);
-                let names = [network.as_str(), tenant, function.as_str()].map(str::as_bytes);
+                let names = [network.as_str(), tenant, name.as_str()].map(str::as_bytes);
                 parts(&[b"function", names[0], names[1], names[2]]);
-            }
-            Self::Subject(Subject::Container { slot, .. }, _) => {
-                parts(&[b"container", &slot.0.to_be_bytes()]);
             }
             Self::Tenant(tenant) => parts(&[b"tenant", tenant.as_str().as_bytes()]),
             Self::Tenantless(network) => parts(&[b"tenantless", network.as_str().as_bytes()]),
@@ -84,27 +93,19 @@ impl Numbered {
         let mut encoder = Encoder::new(VERSION);
         encoder.u32(self.number).u64(self.unused_since);
         match &self.holder {
-            Holder::Subject(Subject::Function { network, tenant, function }, number) => {
+            Holder::Function(Function { network, tenant, name }, number) => {
                 encoder
                     .u8(0)
                     .u32(number.0)
                     .text(network.as_str().as_bytes())
                     .option(tenant.as_ref().map(Tenant::as_str))
-                    .text(function.as_str().as_bytes());
-            }
-            Holder::Subject(Subject::Container { network, tenant, slot }, number) => {
-                encoder
-                    .u8(1)
-                    .u32(number.0)
-                    .text(network.as_str().as_bytes())
-                    .option(tenant.as_ref().map(Tenant::as_str))
-                    .u64(slot.0);
+                    .text(name.as_str().as_bytes());
             }
             Holder::Tenant(tenant) => {
-                encoder.u8(2).text(tenant.as_str().as_bytes());
+                encoder.u8(1).text(tenant.as_str().as_bytes());
             }
             Holder::Tenantless(network) => {
-                encoder.u8(3).text(network.as_str().as_bytes());
+                encoder.u8(2).text(network.as_str().as_bytes());
             }
         }
         encoder.finish()
@@ -123,18 +124,11 @@ impl Numbered {
                 let of_tenant = TenantNumber(decoder.u32("tenant's number")?);
                 let network = decoder.name("network")?;
                 let tenant = decoder.option("tenant")?.map(str::parse).transpose()?;
-                let function = decoder.name("function")?;
-                Holder::Subject(Subject::Function { network, tenant, function }, of_tenant)
+                let name = decoder.name("function")?;
+                Holder::Function(Function { network, tenant, name }, of_tenant)
             }
-            1 => {
-                let of_tenant = TenantNumber(decoder.u32("tenant's number")?);
-                let network = decoder.name("network")?;
-                let tenant = decoder.option("tenant")?.map(str::parse).transpose()?;
-                let slot = SlotId(decoder.u64("slot")?);
-                Holder::Subject(Subject::Container { network, tenant, slot }, of_tenant)
-            }
-            2 => Holder::Tenant(decoder.name("tenant")?),
-            3 => Holder::Tenantless(decoder.name("network")?),
+            1 => Holder::Tenant(decoder.name("tenant")?),
+            2 => Holder::Tenantless(decoder.name("network")?),
             other => {
                 return Err(CodecError::Value { field: "kind", value: other.to_string() });
             }
@@ -146,7 +140,7 @@ impl Numbered {
     /// Whether a slot has the number, or a function whose number is kept.
     fn is_used(&self, used: &Used) -> bool {
         match &self.holder {
-            Holder::Subject(..) => used.identities.contains(&self.number),
+            Holder::Function(..) => used.identities.contains(&self.number),
             Holder::Tenant(_) | Holder::Tenantless(_) => used.tenants.contains(&self.number),
         }
     }
@@ -181,8 +175,15 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             .numbered()?
             .into_iter()
             .filter_map(|Numbered { number, holder, .. }| match holder {
-                Holder::Subject(subject, tenant) => {
-                    Some(IdentityRecord { identity: Identity(number), tenant, subject })
+                Holder::Function(Function { network, tenant, name }, tenant_number) => {
+                    let identity = Identity(number);
+                    Some(IdentityRecord {
+                        identity,
+                        tenant_number,
+                        network,
+                        tenant,
+                        function: name,
+                    })
                 }
                 Holder::Tenant(_) | Holder::Tenantless(_) => None,
             })
@@ -211,7 +212,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
             used.tenants.insert(slot.tenant_number.0);
         }
         for one in &numbered {
-            if let Holder::Subject(_, tenant) = &one.holder {
+            if let Holder::Function(_, tenant) = &one.holder {
                 used.tenants.insert(tenant.0);
             }
         }
@@ -236,15 +237,40 @@ impl Write<'_> {
         subject: &Subject,
         share_without_tenant: bool,
     ) -> Result<(Identity, TenantNumber), StoreError> {
-        let of_tenant = match subject.tenant() {
-            Some(tenant) => Some(Holder::Tenant(tenant.clone())),
-            None if share_without_tenant => Some(Holder::Tenantless(subject.network().clone())),
-            None => None,
+        let (network, tenant, name) = match subject {
+            Subject::Function { network, tenant, function } => (network, tenant, function.clone()),
+            Subject::Container { network, tenant, slot } => {
+                let tenant = self.assign_tenant(network, tenant.as_ref(), share_without_tenant)?;
+                return Ok((Identity::of_container(*slot), tenant));
+            }
         };
-        let tenant = of_tenant.map(|holder| self.assign_number(holder)).transpose()?;
-        let tenant = tenant.map_or(TenantNumber::NONE, TenantNumber);
-        let identity = self.assign_number(Holder::Subject(subject.clone(), tenant))?;
+        let function = Function { network: network.clone(), tenant: tenant.clone(), name };
+        let holder = Holder::Function(function.clone(), TenantNumber::NONE);
+        let known = self.find_number(&holder)?;
+        // Its tenant's number is kept for as long as the function's.
+        if let Some(Numbered { number, holder: Holder::Function(_, tenant), unused_since: 0 }) =
+            known
+        {
+            return Ok((Identity(number), tenant));
+        }
+        let tenant = self.assign_tenant(network, tenant.as_ref(), share_without_tenant)?;
+        let identity = self.assign_number(Holder::Function(function, tenant))?;
         Ok((Identity(identity), tenant))
+    }
+
+    /// The number of a tenant.
+    fn assign_tenant(
+        &mut self,
+        network: &NetworkName,
+        tenant: Option<&Tenant>,
+        share_without_tenant: bool,
+    ) -> Result<TenantNumber, StoreError> {
+        let holder = match tenant {
+            Some(tenant) => Holder::Tenant(tenant.clone()),
+            None if share_without_tenant => Holder::Tenantless(network.clone()),
+            None => return Ok(TenantNumber::NONE),
+        };
+        self.assign_number(holder).map(TenantNumber)
     }
 
     fn assign_number(&mut self, holder: Holder) -> Result<u32, StoreError> {
@@ -294,16 +320,6 @@ impl Write<'_> {
         self.delete(tables.identity_numbers, &key, "forget an identity's number")
     }
 
-    /// Forgets the identity that a slot's container had alone, if it had one.
-    pub(super) fn forget_container_identity(&mut self, slot: &Slot) -> Result<(), StoreError> {
-        let (network, tenant) = (slot.network.clone(), slot.tenant.clone());
-        let subject = Subject::Container { network, tenant, slot: slot.id };
-        match self.find_number(&Holder::Subject(subject, TenantNumber::NONE))? {
-            Some(found) => self.forget_numbered(&found),
-            None => Ok(()),
-        }
-    }
-
     /// Marks the numbers that no slot has, and forgets those that had none for an hour; returns how many it
     /// forgot.
     pub(super) fn prune_numbers(&mut self, unused: &Unused, now: u64) -> Result<usize, StoreError> {
@@ -328,7 +344,10 @@ impl Write<'_> {
 mod tests {
     use super::*;
 
-    use crate::store::{SlotState, Store};
+    use crate::{
+        model::SlotId,
+        store::{SlotState, Store},
+    };
 
     fn subject(tenant: &str, function: &str, share: bool, slot: u64) -> Subject {
         let (tenant, function) = (tenant.parse().ok(), function.parse().ok());
@@ -378,7 +397,7 @@ mod tests {
         assert!(shared.1 != 0 && shared == assign(&store, &subject("", "f", true, 4), true));
         let listed = store.read(|transaction| transaction.identities()).unwrap();
         let numbers: Vec<_> = listed.iter().map(|record| record.identity.0).collect();
-        assert!(numbers.is_sorted() && numbers.len() == 7, "{listed:?}");
+        assert!(numbers.is_sorted() && numbers.len() == 4, "{listed:?}");
     }
 
     #[test]
@@ -406,28 +425,46 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_single_container_ends_with_its_slot() {
+    fn a_single_container_has_an_identity_of_its_slot() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let slot = use_it(&store, 1, &subject("", "", false, 1));
-        let listed = || store.read(|transaction| transaction.identities()).unwrap().len();
-        assert_eq!(listed(), 1);
-        store.write(|transaction| transaction.forget(&slot, 0)).unwrap();
-        assert_eq!(listed(), 0);
+        let slot = use_it(&store, 1, &subject("", "f", false, 1));
+        assert_eq!((slot.identity, slot.tenant_number.0), (Identity::of_container(slot.id), 0));
+        assert!(slot.identity > Identity::LAST);
+        assert_eq!(store.read(|transaction| transaction.identities()).unwrap(), []);
+    }
+
+    /// The identity has fewer bits than the slot's number.
+    #[test]
+    fn no_two_slots_on_record_have_the_same_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let next = || store.write(|transaction| transaction.next_slot_id()).unwrap();
+        let first = next();
+        use_it(&store, first.0, &subject("", "", false, first.0));
+        let twin = first.0 ^ 1 << 31;
+        store
+            .write(|transaction| transaction.put_number(meta::LAST_SLOT, (twin & 0xffff_ffff) - 1))
+            .unwrap();
+        let second = next();
+        assert_eq!(second.0, twin + 1, "the slot {twin:x} would have the identity of {first}");
+        assert_ne!(Identity::of_container(first), Identity::of_container(second));
     }
 
     #[test]
     fn numbers_that_are_taken_are_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let first = assign(&store, &subject("", "", false, 1), false).0;
+        let function = |name| assign(&store, &subject("t", name, false, 1), false);
+        // The tenant has the first number.
+        let (first, tenant) = function("f");
+        assert_eq!((tenant, first), (Identity::FIRST.0, Identity::FIRST.0 + 1));
         store
             .write(|transaction| {
                 transaction.put_number(meta::LAST_IDENTITY, u64::from(Identity::LAST.0) - 1)
             })
             .unwrap();
-        assert_eq!(assign(&store, &subject("", "", false, 2), false).0, Identity::LAST.0);
-        let wrapped = assign(&store, &subject("", "", false, 3), false).0;
-        assert!(wrapped != first && wrapped == Identity::FIRST.0 + 1, "{wrapped}");
+        assert_eq!(function("g").0, Identity::LAST.0);
+        assert_eq!(function("h").0, first + 1);
     }
 }

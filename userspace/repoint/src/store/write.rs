@@ -50,7 +50,9 @@ impl Write<'_> {
             let counter = self.number(meta::LAST_SLOT)?.wrapping_add(1) & 0xffff_ffff;
             self.put_number(meta::LAST_SLOT, counter)?;
             let id = SlotId((epoch << 32) | counter);
-            if self.slot(id)?.is_none() {
+            // Of these two, single containers would have the same identity.
+            let twin = SlotId(id.0 ^ 1 << 31);
+            if self.slot(id)?.is_none() && self.slot(twin)?.is_none() {
                 return Ok(id);
             }
         }
@@ -218,9 +220,6 @@ impl Write<'_> {
             }
         }
         self.detach(&mut slot.clone())?;
-        if slot.used {
-            self.forget_container_identity(slot)?;
-        }
         if let Some(recorded) = self.slot(slot.id)? {
             self.charge_lingering(&recorded)?;
             let key = index::key(&recorded);
