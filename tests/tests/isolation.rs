@@ -229,6 +229,23 @@ fn a_slot_has_the_identity_of_its_present_user() -> Result<()> {
     })
 }
 
+/// A tenant that was deleted and made again under its name is another one.
+#[test]
+fn what_still_runs_of_an_evicted_tenant_is_out_of_reach() -> Result<()> {
+    with_pool(&json!({ "warm": 2, "maxSlots": 8 }), |pooled| {
+        pooled.fill()?;
+        let apart = pooled.network_with(|configuration| {
+            configuration["isolation"] = json!("tenant");
+        })?;
+        let user = ("acme", "one");
+        let (one, other) = (add(&apart, "one", user)?, add(&apart, "other", user)?);
+        println!("{}", pooled.repoint(&["evict", "--tenant", "acme"])?);
+        let next = add(&apart, "next", user)?;
+        ensure_all("tenant", &[(user, &one), (user, &other), (("acme again", "one"), &next)])?;
+        [one, other, next].into_iter().try_for_each(Container::remove)
+    })
+}
+
 /// Fails unless `repoint identities` has these functions with so many slots, and nothing else.
 fn listed(pooled: &Pooled<'_>, expected: &[(&str, &str, usize)]) -> Result<()> {
     let shown: Value = serde_json::from_str(&pooled.repoint(&["identities", "--json"])?)?;

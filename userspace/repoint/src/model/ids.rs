@@ -244,11 +244,15 @@ impl Identity {
     /// Set in the identity of a single container.
     const SINGLE: u32 = 1 << 31;
 
-    /// The identity of a container without a function, on this node: the lower 31 bits of its slot's number.
+    /// The identity of a container without a function, on this node: 31 bits of its slot's number.
+    ///
+    /// The upper 16 bits of the number, which another database has drawn otherwise, are mixed in: its
+    /// containers may still run.
     #[must_use]
     pub fn of_container(slot: SlotId) -> Self {
-        let [.., a, b, c, d] = slot.0.to_be_bytes();
-        Self(Self::SINGLE | u32::from_be_bytes([a, b, c, d]))
+        let [_, _, epoch @ .., a, b, c, d] = slot.0.to_be_bytes();
+        let (epoch, counter) = (u16::from_be_bytes(epoch), u32::from_be_bytes([a, b, c, d]));
+        Self(Self::SINGLE | counter ^ u32::from(epoch) << 15)
     }
 
     /// Whether it is a single container's.

@@ -4,6 +4,7 @@ mod decision;
 mod digest;
 mod domain;
 mod ids;
+mod isolation;
 mod outcome;
 mod path;
 mod pool;
@@ -16,7 +17,8 @@ pub use ids::{
     AttachmentId, ContainerId, FunctionKey, Identity, IfName, InvalidValue, Mac, NetnsPath,
     NetworkName, PoolKey, SlotId, TemplateName, Tenant, TenantNumber, host_prefix,
 };
+pub use isolation::Isolation;
 pub use outcome::{Decline, Outcome};
 pub use path::{Hook, LinkLocal, LocalPath};
 pub use pool::{PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};
-pub use subject::{Isolation, Subject};
+pub use subject::Subject;

@@ -69,6 +69,8 @@ impl Node {
                 slot.retain = false;
                 transaction.put_slot(&slot)?;
             }
+            // For `isolation`, containers that run are another tenant's than those that start.
+            transaction.renumber_tenant(tenant)?;
             Ok::<_, NodeError>(slots)
         })?;
         failpoint::hit("evict:recorded");

@@ -98,10 +98,10 @@ pub enum StoreError {
         /// Why not.
         source: lmdb::Error,
     },
-    /// Every identity is in use.
+    /// Every number of functions and tenants is in use.
     #[error(
-        "no identity is left for another function or container: {} are in use or were within an hour; \
-         remove slots, or wait",
+        "no number is left for another function or tenant: {} are in use, or were within an hour; remove \
+         slots, or wait",
         Identity::LAST.0 - Identity::FIRST.0 + 1
     )]
     NoIdentity,

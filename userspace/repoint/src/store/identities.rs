@@ -320,6 +320,22 @@ impl Write<'_> {
         self.delete(tables.identity_numbers, &key, "forget an identity's number")
     }
 
+    /// Forgets the numbers of a tenant and its functions. Its containers that run keep theirs, and those that
+    /// start get others.
+    pub fn renumber_tenant(&mut self, tenant: &Tenant) -> Result<(), StoreError> {
+        for one in self.numbered()? {
+            let of_tenant = match &one.holder {
+                Holder::Function(function, _) => function.tenant.as_ref(),
+                Holder::Tenant(tenant) => Some(tenant),
+                Holder::Tenantless(_) => None,
+            };
+            if of_tenant == Some(tenant) {
+                self.forget_numbered(&one)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Marks the numbers that no slot has, and forgets those that had none for an hour; returns how many it
     /// forgot.
     pub(super) fn prune_numbers(&mut self, unused: &Unused, now: u64) -> Result<usize, StoreError> {
@@ -421,7 +437,34 @@ mod tests {
         assert_eq!((prune(5 * HOUR), prune(6 * HOUR), listed()), (0, 1, 0));
         assert_eq!((prune(7 * HOUR), prune(8 * HOUR)), (0, 1));
         let next = use_it(&store, 3, &function);
-        assert!(next.identity > again.identity, "a number is not given again at once");
+        assert_ne!(next.identity, again.identity, "a number is not given again at once");
+    }
+
+    #[test]
+    fn a_tenant_that_is_made_again_has_other_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (of_t, of_u) = (subject("t", "f", false, 1), subject("u", "f", false, 1));
+        let (t, u) = (assign(&store, &of_t, false), assign(&store, &of_u, false));
+        store.write(|transaction| transaction.renumber_tenant(of_t.tenant().unwrap())).unwrap();
+        let again = assign(&store, &of_t, false);
+        assert!(again.0 != t.0 && again.1 != t.1, "{again:?} {t:?}");
+        assert_eq!(assign(&store, &of_u, false), u);
+    }
+
+    /// Containers of a lost database may still run.
+    #[test]
+    fn another_database_begins_with_other_numbers() {
+        let begun: HashSet<_> = (0..4)
+            .map(|_| {
+                let folder = tempfile::tempdir().unwrap();
+                let store = Store::open(folder.path()).unwrap();
+                assign(&store, &subject("t", "f", false, 1), false)
+            })
+            .collect();
+        assert!(begun.len() > 1, "{begun:?}");
+        let [one, other] = [0x0001_0000_0001, 0x0002_0000_0001].map(SlotId);
+        assert_ne!(Identity::of_container(one), Identity::of_container(other));
     }
 
     #[test]
@@ -456,6 +499,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let function = |name| assign(&store, &subject("t", name, false, 1), false);
+        store.write(|transaction| transaction.put_number(meta::LAST_IDENTITY, 0)).unwrap();
         // The tenant has the first number.
         let (first, tenant) = function("f");
         assert_eq!((tenant, first), (Identity::FIRST.0, Identity::FIRST.0 + 1));

@@ -16,12 +16,14 @@ use super::{
 use crate::{
     boot::boot_id,
     model::{
-        AttachmentId, Decision, FingerprintDigest, NetworkName, PoolId, SlotId, TemplateDigest,
+        AttachmentId, Decision, FingerprintDigest, Identity, NetworkName, PoolId, SlotId,
+        TemplateDigest,
     },
 };
 
 impl Write<'_> {
-    /// Records schema and boot, and draws the epoch of slot numbers.
+    /// Records schema and boot, and draws the epoch of slot numbers and the first identity. Containers of a
+    /// lost database may still run, with other numbers.
     ///
     /// Returns the schema's version, which another process may have recorded first.
     pub(super) fn initialise(&mut self, schema: u32) -> Result<u32, StoreError> {
@@ -29,8 +31,9 @@ impl Write<'_> {
             return Ok(found);
         }
         // The only randomness of the standard library: the keys of a hash map, from the kernel.
-        let epoch = RandomState::new().build_hasher().finish() & 0xffff;
-        self.put_number(meta::EPOCH, epoch)?;
+        let drawn = RandomState::new().build_hasher().finish();
+        self.put_number(meta::EPOCH, drawn & 0xffff)?;
+        self.put_number(meta::LAST_IDENTITY, (drawn >> 16) & u64::from(Identity::LAST.0))?;
         if let Some(boot) = boot_id() {
             self.put_boot(&boot)?;
         }
