@@ -17,6 +17,11 @@ const VLAN: [u8; 2] = [0x81, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 
+/// [`Header::ethertype`] of IPv4.
+pub const ETHERTYPE_IPV4: u16 = u16::from_be_bytes(IPV4);
+/// [`Header::ethertype`] of IPv6.
+pub const ETHERTYPE_IPV6: u16 = u16::from_be_bytes(IPV6);
+
 /// Ethernet header, IEEE 802.3.
 #[repr(C)]
 pub struct Header {
@@ -48,6 +53,11 @@ impl Header {
     /// Whether a container may use the source: one station, not the gateway.
     pub fn has_station_source(&self) -> bool {
         self.source[0] & 1 == 0 && self.source != [0; 6] && self.source != GATEWAY_MAC
+    }
+
+    /// The protocol inside (`ETH_P_…`).
+    pub const fn ethertype(&self) -> u16 {
+        u16::from_be_bytes(self.ethertype)
     }
 
     /// The protocol inside, or why the frame is dropped.

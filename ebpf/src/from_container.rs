@@ -22,6 +22,7 @@
 //! | 15 | ICMP echo request to the gateway | its answer to the container, `answered` |
 //! | 16 | to a loopback, IPv4-mapped or unspecified address, or to the gateway's own | drop, `martian` |
 //! | 17 | to a link-local address, no endpoint's, that the node would forward; the network denies it | drop, `link_local` |
+//! | | the same to another address of a cloud's metadata service | drop, `metadata` |
 //! | 18 | to no endpoint of this node | host stack, `to_host` |
 //! | 19 | to an endpoint of a parked slot | drop, `parked` |
 //! | 20 | to a slot that [`isolation`] of the network of either keeps apart | drop, `isolated` |
@@ -55,7 +56,10 @@
 //! by its receiver.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface, mac::GATEWAY_MAC};
+use repoint_common::{
+    counter::Reason, endpoint::Endpoint, event::FROM_CONTAINER, interface::Interface,
+    mac::GATEWAY_MAC,
+};
 
 use crate::{
     arp, endpoints,
@@ -73,9 +77,10 @@ use crate::{
 fn from_container(context: TcContext) -> i32 {
     let packet = Packet::new(context);
     let Some(interface) = interfaces::find(packet.ifindex()) else {
-        return verdict::conclude(&packet, 0, Err(Reason::UnknownInterface));
+        return verdict::conclude(&packet, 0, FROM_CONTAINER, Err(Reason::UnknownInterface));
     };
-    verdict::conclude(&packet, interface.slot, decide(&packet, &interface))
+    let verdict = decide(&packet, &interface);
+    verdict::conclude(&packet, interface.slot, FROM_CONTAINER, verdict)
 }
 
 /// Lines 2 to 7, 10 and 11.
@@ -129,9 +134,10 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
 
 /// Lines 17 and 18.
 fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
-    let is_denied = header.is_to_link_local() && !interfaces::allows_link_local(interface);
+    let (link_local, metadata) = (header.is_to_link_local(), header.is_to_metadata());
+    let is_denied = (link_local || metadata) && !interfaces::allows_link_local(interface);
     if is_denied && header.would_be_forwarded(packet) {
-        return Err(Reason::LinkLocal);
+        return Err(if metadata { Reason::Metadata } else { Reason::LinkLocal });
     }
     Ok(Reason::ToHost)
 }

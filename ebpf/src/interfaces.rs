@@ -23,6 +23,12 @@ pub fn find(ifindex: u32) -> Option<Interface> {
     unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.copied()
 }
 
+/// Identity of the slot behind an interface; 0: it is parked, or there is none.
+pub fn identity(ifindex: u32) -> u32 {
+    // SAFETY: as in `find`.
+    unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.map_or(0, |interface| interface.identity)
+}
+
 /// Fails unless the slot is in use.
 pub const fn ensure_active(interface: &Interface) -> Result<(), Reason> {
     if interface.identity == 0 { Err(Reason::Parked) } else { Ok(()) }

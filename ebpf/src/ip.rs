@@ -45,8 +45,14 @@ pub trait Ip: Sized {
     /// Whether the packet goes to a link-local address.
     fn is_to_link_local(&self) -> bool;
 
+    /// Whether the packet goes to an address of a cloud's metadata service, other than link-local ones.
+    fn is_to_metadata(&self) -> bool;
+
     /// Whether the host stack would forward the packet, rather than keep it or refuse it.
     fn would_be_forwarded(&self, packet: &Packet) -> bool;
+
+    /// Protocol of the payload, or of the first extension header.
+    fn protocol(&self) -> u8;
 
     /// How many more hops the packet may take: TTL, or hop limit.
     fn hops_left(&self) -> u8;

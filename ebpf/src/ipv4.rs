@@ -59,6 +59,8 @@ const ECHO_REPLY: u8 = 0;
 const LOOPBACK: u8 = 127;
 /// First octets of link-local addresses, 169.254.0.0/16 (RFC 3927).
 const LINK_LOCAL: [u8; 2] = [169, 254];
+/// Alibaba Cloud's metadata service.
+const METADATA: [u8; 4] = [100, 100, 100, 200];
 
 const _: () = {
     assert!(size_of::<Header>() == LENGTH as usize);
@@ -160,9 +162,17 @@ impl Ip for Header {
         [first, second] == LINK_LOCAL
     }
 
+    fn is_to_metadata(&self) -> bool {
+        self.destination.octets == METADATA
+    }
+
     fn would_be_forwarded(&self, packet: &Packet) -> bool {
         let whole = |address: AddressV4| [u32::from_ne_bytes(address.octets), 0, 0, 0];
         fib::forwards(packet, fib::IPV4, whole(self.source), whole(self.destination))
+    }
+
+    fn protocol(&self) -> u8 {
+        self.hops.protocol
     }
 
     fn hops_left(&self) -> u8 {

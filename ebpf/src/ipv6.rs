@@ -29,6 +29,15 @@ const ECHO_REPLY: u8 = 129;
 /// Types of neighbour discovery (RFC 4861): router solicitation to redirect.
 const NEIGHBOUR_DISCOVERY: RangeInclusive<u8> = 133..=137;
 
+/// Metadata services of AWS, `fd00:ec2::254`, Google Cloud, `fd20:ce::254`, Oracle Cloud,
+/// `fd00:c1::a9fe:a9fe`, and Scaleway, `fd00:42::42`.
+const METADATA: [[u8; 16]; 4] = [
+    [0xfd, 0x00, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54],
+    [0xfd, 0x20, 0x00, 0xce, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54],
+    [0xfd, 0x00, 0x00, 0xc1, 0, 0, 0, 0, 0, 0, 0, 0, 0xa9, 0xfe, 0xa9, 0xfe],
+    [0xfd, 0x00, 0x00, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x42],
+];
+
 /// The fixed header.
 #[repr(C)]
 #[expect(clippy::struct_field_names, reason = "RFC 8200's name")]
@@ -195,9 +204,17 @@ impl Ip for Header {
         is_link_local(self.destination)
     }
 
+    fn is_to_metadata(&self) -> bool {
+        self.destination.octets[0] == 0xfd && METADATA.contains(&self.destination.octets)
+    }
+
     fn would_be_forwarded(&self, packet: &Packet) -> bool {
         let whole = |address| words(address).map(u32::to_be);
         fib::forwards(packet, fib::IPV6, whole(self.source), whole(self.destination))
+    }
+
+    fn protocol(&self) -> u8 {
+        self.next_header
     }
 
     fn hops_left(&self) -> u8 {

@@ -21,6 +21,7 @@ mod drops;
 mod echo;
 mod endpoints;
 mod ethernet;
+mod events;
 mod fib;
 mod flows;
 mod from_container;

@@ -28,7 +28,7 @@
 //! What another slot of this node sent has its flow remembered ([`flows`]).
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use repoint_common::{counter::Reason, interface::Interface};
+use repoint_common::{counter::Reason, event::TO_CONTAINER, interface::Interface};
 
 use crate::{
     ethernet::{self, Protocol},
@@ -45,9 +45,10 @@ use crate::{
 fn to_container(context: TcContext) -> i32 {
     let packet = Packet::new(context);
     let Some(interface) = interfaces::find(packet.ifindex()) else {
-        return verdict::conclude(&packet, 0, Err(Reason::UnknownInterface));
+        return verdict::conclude(&packet, 0, TO_CONTAINER, Err(Reason::UnknownInterface));
     };
-    verdict::conclude(&packet, interface.slot, decide(&packet, &interface))
+    let verdict = decide(&packet, &interface);
+    verdict::conclude(&packet, interface.slot, TO_CONTAINER, verdict)
 }
 
 /// Lines 2 to 5.

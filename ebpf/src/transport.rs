@@ -21,6 +21,8 @@ const ICMPV6_ECHO: [u8; 2] = [128, 129];
 /// Bytes of an ICMP header, which an error's packet follows; and where the identifier is in it.
 const ICMP_LENGTH: u32 = 8;
 const ICMP_IDENTIFIER: u32 = 4;
+/// Offset of the flags in a TCP header, in bytes.
+const TCP_FLAGS: u32 = 13;
 
 /// Where the payload of an unfragmented IP packet begins.
 #[derive(Clone, Copy)]
@@ -79,6 +81,38 @@ fn read(packet: &Packet, Payload { protocol, offset }: Payload) -> Ports {
     };
     let Some([peer, own]) = found else { return Ports::NONE };
     Ports { protocol, own, peer }
+}
+
+/// What an event shows of a payload.
+pub struct Shown {
+    /// Source port, or type of ICMP.
+    pub source: u16,
+    /// Destination port, or code of ICMP.
+    pub destination: u16,
+    /// Flags of TCP.
+    pub tcp_flags: u8,
+}
+
+/// What an event shows of a payload, if that has ports or a type and they are not cut off.
+pub fn shown(packet: &Packet, Payload { protocol, offset }: Payload) -> Option<Shown> {
+    let mut shown = Shown { source: 0, destination: 0, tcp_flags: 0 };
+    match protocol {
+        TCP | UDP | SCTP => {
+            let [source, destination]: [[u8; 2]; 2] = packet.load(offset).ok()?;
+            shown.source = u16::from_be_bytes(source);
+            shown.destination = u16::from_be_bytes(destination);
+        }
+        ICMP | ICMPV6 => {
+            let [kind, code]: [u8; 2] = packet.load(offset).ok()?;
+            shown.source = u16::from(kind);
+            shown.destination = u16::from(code);
+        }
+        _ => return None,
+    }
+    if protocol == TCP {
+        shown.tcp_flags = packet.load(offset + TCP_FLAGS).ok()?;
+    }
+    Some(shown)
 }
 
 fn identifier(packet: &Packet, offset: u32, echo: [u8; 2]) -> Option<[[u8; 2]; 2]> {

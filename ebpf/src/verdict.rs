@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use repoint_common::counter::Reason;
 
-use crate::{counters, drops, log, packet::Packet};
+use crate::{counters, drops, events, log, packet::Packet};
 
 /// What becomes of a packet: it passes (`Ok`), or is dropped (`Err`).
 ///
@@ -14,11 +14,12 @@ use crate::{counters, drops, log, packet::Packet};
 /// the verifier sees read.
 pub type Verdict = Result<Reason, Reason>;
 
-/// Counts the packet of a slot, 0 where there is none, and turns the verdict into a tc action.
+/// Counts the packet of a slot, 0 where there is none, and turns the verdict into a tc action. What is
+/// dropped has its record in `events`, whose `direction` this is.
 ///
 /// What passes goes on to the filters and programs of others behind this one (`TC_ACT_UNSPEC`, for
 /// tcx `TCX_NEXT`): `TC_ACT_OK` would end the chain.
-pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
+pub fn conclude(packet: &Packet, slot: u64, direction: u8, verdict: Verdict) -> i32 {
     let (Ok(reason) | Err(reason)) = verdict;
     if matches!(reason, Reason::Truncated | Reason::Malformed) {
         log::broken(packet, reason);
@@ -29,6 +30,7 @@ pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
         Ok(_) => TC_ACT_UNSPEC,
         Err(reason) => {
             drops::count(packet, slot, reason);
+            events::write(packet, slot, reason, direction);
             TC_ACT_SHOT
         }
     }

@@ -12,10 +12,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 pub mod burst;
+pub mod compared;
 pub mod contestant;
 pub mod density;
 pub(crate) mod fence;
 pub mod growth;
+pub mod isolation;
 pub mod latency;
 pub mod library;
 pub mod machine;
@@ -54,8 +56,8 @@ pub struct Plan {
     pub density: bool,
     /// Whether to measure [`renewal`].
     pub renewal: bool,
-    /// Whether to measure [`round_trips`].
-    pub round_trips: bool,
+    /// Whether to measure [`round_trips`] and [`isolation`].
+    pub traffic: bool,
 }
 
 /// Measures. Fails when a call of a contestant does, or when one that has a pool builds something: a
@@ -77,7 +79,8 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let density = plan.density.then(|| density(&all, &mut pace)).transpose()?;
     let renewal = plan.renewal.then(|| renewal(&all)).transpose()?;
     let replication = replication(&all, plan, &mut pace)?;
-    let round_trips = plan.round_trips.then(|| round_trips(&all)).transpose()?;
+    let round_trips = plan.traffic.then(|| round_trips(&all)).transpose()?;
+    let isolation = plan.traffic.then(|| isolation(&all)).transpose()?;
     let growth = growth(&contestants, &mut pace)?;
     let mut report = Report {
         machine,
@@ -93,6 +96,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         renewal,
         replication,
         round_trips,
+        isolation,
         growth,
     };
     report.targets = targets::judge(&report);
@@ -115,6 +119,10 @@ fn renewal(all: &[Contestant]) -> Result<renewal::Renewal> {
 fn round_trips(all: &[Contestant]) -> Result<round_trips::RoundTrips> {
     let name = round_trips::CONTESTANT;
     round_trips::run(find(all, name).with_context(|| format!("no contestant {name}"))?)
+}
+
+fn isolation(all: &[Contestant]) -> Result<isolation::Isolation> {
+    isolation::run(find(all, WARM).with_context(|| format!("no contestant {WARM}"))?)
 }
 
 /// Measures replication with the contestant of [`density`], if the plan has that.

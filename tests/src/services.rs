@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +14,7 @@ use crate::{
     networks::{POOLED, network, pool},
     node::NODE,
     sctp,
-    traffic::{self, Host},
+    traffic::{self, Host, TcpServer},
     web::BUSYBOX,
 };
 
@@ -156,22 +156,33 @@ pub fn flows(node: &Node) -> Result<usize> {
     Ok(elements.len())
 }
 
+/// What answers in the service's container, for as long as it runs.
+struct Server<'a> {
+    tcp: TcpServer<'a>,
+    udp: UdpSocket,
+}
+
+impl<'a> Server<'a> {
+    fn start(host: &'a Host) -> Result<Self> {
+        let any = (Ipv6Addr::UNSPECIFIED, TARGET);
+        Ok(Self { tcp: host.listen(any)?, udp: host.bind_udp(any.into())? })
+    }
+}
+
 /// All ways to a service that a container has by TCP, UDP and ICMP.
-fn is_answered(client: &Host, server: &Host) -> Result<()> {
-    let listening = server.listen((Ipv6Addr::UNSPECIFIED, TARGET))?;
-    let bound = server.bind_udp((Ipv6Addr::UNSPECIFIED, TARGET).into())?;
+fn is_answered(client: &Host, server: &Server<'_>) -> Result<()> {
     for address in SERVICE {
         let address: IpAddr = address.parse()?;
-        listening.exchange(client, SocketAddr::new(address, PORT))?;
-        traffic::udp_by(client, &bound, SocketAddr::new(address, PORT))?;
+        server.tcp.exchange(client, SocketAddr::new(address, PORT))?;
+        traffic::udp_by(client, &server.udp, SocketAddr::new(address, PORT))?;
         // Errors are about packets as the service's container saw them.
         traffic::udp_is_refused(client, SocketAddr::new(address, CLOSED))?;
         let ping = ["ping", "-c", "1", "-W", "5", &address.to_string()];
         client.run(|| command::run(BUSYBOX, ping).map(drop)).context("ping")?;
     }
     for address in NODE {
-        listening.exchange(client, SocketAddr::new(address, PORT))?;
-        traffic::udp_by(client, &bound, SocketAddr::new(address, PORT))?;
+        server.tcp.exchange(client, SocketAddr::new(address, PORT))?;
+        traffic::udp_by(client, &server.udp, SocketAddr::new(address, PORT))?;
     }
     Ok(())
 }
@@ -205,6 +216,7 @@ fn answers_where(rules: Rules, protocols: &[&str], pooled: bool) -> Result<()> {
         let (inside, to) = (server.host()?, server.addresses()?);
         rules.add(protocols, &to)?;
         ensure!(flows(&node)? == 0, "flows that nobody had");
+        let listening = Server::start(&inside)?;
         for client in [&same, &other, &server] {
             println!("{rules:?}, pooled {pooled}, {}", client.attachment().container_id);
             let host = client.host()?;
@@ -212,7 +224,7 @@ fn answers_where(rules: Rules, protocols: &[&str], pooled: bool) -> Result<()> {
                 is_answered_by_sctp(&host, &inside, &to)?;
             }
             if protocols.contains(&"tcp") {
-                is_answered(&host, &inside)?;
+                is_answered(&host, &listening)?;
                 // A container's way to itself is its own `lo`, which is down.
                 if client.addresses()? == to {
                     continue;
@@ -220,7 +232,7 @@ fn answers_where(rules: Rules, protocols: &[&str], pooled: bool) -> Result<()> {
                 // The short way is still there, and the service goes on after it.
                 traffic::all(&host, &inside, &to)?;
                 traffic::all(&inside, &host, &client.addresses()?)?;
-                is_answered(&host, &inside)?;
+                is_answered(&host, &listening)?;
             }
         }
         ensure!(flows(&node)? > 0, "no flow is remembered");

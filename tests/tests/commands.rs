@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Gid, Uid, chown};
-use repoint_tests::{Pooled, command, dist, dist::workspace, pooled::NAME, with_pool};
+use repoint_tests::{Pooled, command, dist, dist::workspace, pooled::NAME, program, with_pool};
 use serde_json::json;
 
 /// Where an unprivileged user can execute the CLI.
@@ -49,7 +49,7 @@ const NO_POOL: Answer = (NOT_FOUND, "there is no pool typo/eth0");
 const NO_TEMPLATE: Answer = (NOT_FOUND, "there is no template typo");
 const REQUIRED: &str = "required arguments were not provided";
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 30] = [
     plain(&["status"]),
     plain(&["slots"]),
     plain(&["pool"]),
@@ -119,11 +119,24 @@ const ROWS: [Row; 28] = [
         unknown: Some((&["evict", "--tenant", "typo"], (NOT_FOUND, "no slot is of tenant typo"))),
         bare: Some((&["evict"], REQUIRED)),
     },
+    Row {
+        words: &["isolate", NAME, "tenant"],
+        absent: NOTHING,
+        unknown: Some((&["isolate", "typo", "tenant"], (NOT_FOUND, "network typo has no slot"))),
+        bare: Some((&["isolate", NAME], REQUIRED)),
+    },
     plain(&["sweep"]),
     plain(&["sweep", "--dry-run"]),
     plain(&["endpoints"]),
     plain(&["counters"]),
     plain(&["counters", "--slots"]),
+    Row {
+        words: &["events"],
+        absent: NOTHING,
+        // What was dropped long ago may have been of a function that is on record no more.
+        unknown: Some((&["events", "--reason", "typo"], (USAGE, "possible values"))),
+        bare: None,
+    },
     Row {
         words: &["template", "list"],
         absent: (NO_NODE, "no template was ever stored in /var/lib/absent"),
@@ -189,7 +202,7 @@ const UNLOAD: Row = Row {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     static LAST: Row = UNLOAD;
-    static ALL: [Row; 28] = ROWS;
+    static ALL: [Row; 30] = ROWS;
     ALL.iter().chain([&LAST])
 }
 
@@ -248,8 +261,7 @@ fn every_command() -> Result<BTreeSet<String>> {
 }
 
 fn install() -> Result<()> {
-    fs::copy(dist::cli(), CLI).with_context(|| format!("copy to {CLI}"))?;
-    Ok(())
+    program::copy(&dist::cli(), Path::new(CLI))
 }
 
 /// A node with a slot that the function `resize` of the tenant `acme` has, and the template `made`.

@@ -5,14 +5,15 @@ use std::{
     borrow::Cow,
     env,
     ffi::OsStr,
+    io,
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Error, Result, bail};
 
-/// Prints a command and runs it to its end, with its output on ours and nothing on its standard
-/// input.
+/// Prints a command and runs it to its end, with all its output on standard error and nothing on its
+/// standard input. Standard output is for what a caller of `cargo xtask` reads.
 ///
 /// `remedy` is what the reader of an error can do about it.
 pub fn run(command: &mut Command, remedy: &str) -> Result<()> {
@@ -20,6 +21,7 @@ pub fn run(command: &mut Command, remedy: &str) -> Result<()> {
     eprintln!("+ {line}");
     let status = command
         .stdin(Stdio::null())
+        .stdout(io::stderr())
         .status()
         .with_context(|| format!("`{line}` does not start; {remedy}"))?;
     if !status.success() {

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`, `bench`, `endure` and `simulate`: programs of the crate `repoint-tests`.
+//! `cargo xtask demo`, `bench`, `endure`, `simulate` and `functions`: programs of the crate `repoint-tests`.
 
 use std::{ffi::OsString, path::Path, process::Command};
 
@@ -23,6 +23,12 @@ pub fn bench(args: &[OsString]) -> Result<()> {
 /// Runs thousands of containers over a pool, and reports what grows.
 pub fn endure(args: &[OsString]) -> Result<()> {
     build_and_become("endure", args)
+}
+
+/// Writes the linker script of the plugin. It measures no time, so it is not optimised as a whole.
+pub fn functions() -> Result<()> {
+    prepare()?;
+    become_program(&build::build_program(PACKAGE, "functions")?, &[])
 }
 
 /// Runs the policies of pools against traces of invocations. Needs nothing of the machine, but the

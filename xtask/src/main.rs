@@ -72,6 +72,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build, then record which functions of the plugin an ADD and a DEL run, for the linker
+    Functions,
     /// Run a command in a virtual machine with a kernel of Debian's
     Vm(vm::Arguments),
 }
@@ -97,6 +99,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bench { args } => harness::bench(&args),
         Task::Endure { args } => harness::endure(&args),
         Task::Simulate { args } => harness::simulate(&args),
+        Task::Functions => harness::functions(),
         Task::Vm(arguments) => return vm::run(&arguments),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! Blocks of one piece of memory, which are taken one behind the other.
+//! Blocks in the two halves of one piece of memory, one behind the other in each.
 
 use std::{
     ffi::c_void,
@@ -12,22 +12,33 @@ const LIMIT: usize = 1 << 32;
 const LESS_SPACE: usize = 1 << 26;
 /// Least address space that is tried, in bytes.
 const LEAST_SPACE: usize = 1 << 20;
-/// Bytes that are populated at once, rather than page by page: what an ADD takes.
-const AT_ONCE: usize = 160 << 10;
+/// Bytes that are populated at once, rather than page by page: what the small blocks of an ADD take.
+const AT_ONCE: usize = 112 << 10;
+/// Smallest block that is taken from the second half of the piece, in bytes. LMDB asks for two lists, 3 MiB
+/// together, and uses the first page of each. Among the small blocks, the lists would push these out of the
+/// populated pages.
+const LARGE: usize = 64 << 10;
 /// Blocks begin at multiples of this, `max_align_t`'s alignment, and have a header of this size that
 /// holds their length.
 pub(super) const UNIT: usize = 16;
 
-/// A piece of memory, mapped when the first block is taken and kept until the process ends.
-///
-/// Addresses are kept as numbers: what several threads take and give back is agreed on by one atomic
-/// exchange of [`Self::next`].
+/// A piece of memory, mapped when the first block is taken and kept until the process ends. One half is
+/// for small blocks, the other for large ones. A half that is full takes from the other.
 pub(super) struct Arena {
     /// Address space that is asked for first, in bytes.
     space: usize,
-    /// The piece's first byte; 0: there is none yet.
+    small: Half,
+    large: Half,
+}
+
+/// Half of the piece, where blocks lie one behind the other.
+///
+/// Addresses are kept as numbers: what several threads take and give back is agreed on by one atomic
+/// exchange of [`Self::next`].
+struct Half {
+    /// The first byte; 0: there is no piece yet.
     start: AtomicUsize,
-    /// The piece's end.
+    /// The end.
     end: AtomicUsize,
     /// Where the next block begins.
     next: AtomicUsize,
@@ -39,24 +50,17 @@ impl Arena {
     /// An arena that will ask for `space` bytes of address space, and for less where the kernel gives no
     /// more; at least 1 MiB.
     pub(super) const fn with_space(space: usize) -> Self {
-        Self {
-            space,
-            start: AtomicUsize::new(0),
-            end: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            unused: AtomicUsize::new(0),
+        Self { space, small: Half::new(), large: Half::new() }
+    }
+
+    /// Maps the piece unless there is one. Where the kernel gives none, no half has room.
+    fn ensure_mapped(&self) {
+        if self.small.start.load(Ordering::Acquire) == 0 {
+            self.map();
         }
     }
 
-    /// The piece's first byte; 0 where the kernel gives none.
-    fn start(&self) -> usize {
-        match self.start.load(Ordering::Acquire) {
-            0 => self.map(),
-            start => start,
-        }
-    }
-
-    fn map(&self) -> usize {
+    fn map(&self) {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let mut space = self.space;
@@ -67,7 +71,7 @@ impl Arena {
                 break piece;
             }
             if space <= LEAST_SPACE {
-                return 0;
+                return;
             }
             space = LESS_SPACE.min(space / 2);
         };
@@ -75,24 +79,95 @@ impl Arena {
         unsafe { libc::madvise(piece, AT_ONCE, libc::MADV_POPULATE_WRITE) };
         // Before there is a second thread: the first block is asked for before `main`.
         let start = piece as usize;
-        self.next.store(start, Ordering::Relaxed);
-        self.unused.store(start, Ordering::Relaxed);
-        self.end.store(start + space, Ordering::Relaxed);
-        self.start.store(start, Ordering::Release);
-        start
+        let middle = start + space / 2;
+        self.large.use_range(middle, start + space);
+        // The small half last: its start says that both are there.
+        self.small.use_range(start, middle);
     }
 
     /// A block of `size` bytes at a multiple of `align`, a power of two, with its length in front of it.
-    /// None where the piece has no room for it, or there is no piece.
+    /// None where neither half has room for it, or there is no piece.
     ///
     /// The bytes are what former blocks left there.
     pub(super) fn take(&self, size: usize, align: usize) -> Option<*mut c_void> {
-        let start = self.start();
+        self.ensure_mapped();
+        self.halves_for(size).into_iter().find_map(|half| half.take(size, align))
+    }
+
+    /// The same, with all bytes zero.
+    pub(super) fn take_zeroed(&self, size: usize) -> Option<*mut c_void> {
+        self.ensure_mapped();
+        self.halves_for(size).into_iter().find_map(|half| half.take_zeroed(size))
+    }
+
+    /// A block of at least `size` bytes with the contents of `block`, which is given back unless it is
+    /// the same. The last block of a half grows in place, beyond [`LARGE`] as well. None where there is
+    /// no room; `block` is as it was then.
+    ///
+    /// # Safety
+    /// `block` must be one of [`Self::take`]'s that was not given back.
+    pub(super) unsafe fn resize(&self, block: *mut c_void, size: usize) -> Option<*mut c_void> {
+        // SAFETY: the caller's promise.
+        let old = unsafe { length(block) };
+        let new = rounded(size)?;
+        if new <= old {
+            return Some(block);
+        }
+        let start = block as usize;
+        if self.half_of(block).move_end(start + old, start + new) {
+            // SAFETY: the block is this caller's, and so is its header.
+            unsafe { header(block).write(new) };
+            return Some(block);
+        }
+        let moved = self.take(size, UNIT)?;
+        // SAFETY: two blocks that do not overlap, both `old` bytes long or longer.
+        unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), moved.cast::<u8>(), old) };
+        Some(moved)
+    }
+
+    /// Gives a block back. Its memory is used again if it is the last one of its half.
+    ///
+    /// # Safety
+    /// `block` must be one of [`Self::take`]'s that was not given back.
+    pub(super) unsafe fn give_back(&self, block: *mut c_void) {
+        // SAFETY: the caller's promise.
+        let end = block as usize + unsafe { length(block) };
+        self.half_of(block).move_end(end, header(block) as usize);
+    }
+
+    /// Where a block of `size` bytes is taken from: the half for its size first.
+    const fn halves_for(&self, size: usize) -> [&Half; 2] {
+        if size < LARGE { [&self.small, &self.large] } else { [&self.large, &self.small] }
+    }
+
+    /// Where a block is. Its header tells: an empty block may end where the other half begins.
+    fn half_of(&self, block: *mut c_void) -> &Half {
+        let is_large = header(block) as usize >= self.large.start.load(Ordering::Relaxed);
+        if is_large { &self.large } else { &self.small }
+    }
+}
+
+impl Half {
+    const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            unused: AtomicUsize::new(0),
+        }
+    }
+
+    /// Begins to take blocks from these addresses, which are of a new mapping.
+    fn use_range(&self, start: usize, end: usize) {
+        self.next.store(start, Ordering::Relaxed);
+        self.unused.store(start, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+        self.start.store(start, Ordering::Release);
+    }
+
+    fn take(&self, size: usize, align: usize) -> Option<*mut c_void> {
         let align = align.max(UNIT);
         let length = rounded(size)?;
-        if start == 0 {
-            return None;
-        }
         let limit = self.end.load(Ordering::Relaxed);
         let mut from = self.next.load(Ordering::Relaxed);
         loop {
@@ -110,8 +185,7 @@ impl Arena {
         }
     }
 
-    /// The same, with all bytes zero.
-    pub(super) fn take_zeroed(&self, size: usize) -> Option<*mut c_void> {
+    fn take_zeroed(&self, size: usize) -> Option<*mut c_void> {
         let block = self.take(size, UNIT)?;
         let used = self.unused.load(Ordering::Acquire).saturating_sub(block as usize).min(size);
         if used > 0 {
@@ -119,40 +193,6 @@ impl Arena {
             unsafe { ptr::write_bytes(block.cast::<u8>(), 0, used) };
         }
         Some(block)
-    }
-
-    /// A block of at least `size` bytes with the contents of `block`, which is given back unless it is
-    /// the same. None where there is no room; `block` is as it was then.
-    ///
-    /// # Safety
-    /// `block` must be one of [`Self::take`]'s that was not given back.
-    pub(super) unsafe fn resize(&self, block: *mut c_void, size: usize) -> Option<*mut c_void> {
-        // SAFETY: the caller's promise.
-        let old = unsafe { length(block) };
-        let new = rounded(size)?;
-        if new <= old {
-            return Some(block);
-        }
-        let start = block as usize;
-        if self.move_end(start + old, start + new) {
-            // SAFETY: the block is this caller's, and so is its header.
-            unsafe { header(block).write(new) };
-            return Some(block);
-        }
-        let moved = self.take(size, UNIT)?;
-        // SAFETY: two blocks that do not overlap, both `old` bytes long or longer.
-        unsafe { ptr::copy_nonoverlapping(block.cast::<u8>(), moved.cast::<u8>(), old) };
-        Some(moved)
-    }
-
-    /// Gives a block back. Its memory is used again if it is the last one.
-    ///
-    /// # Safety
-    /// `block` must be one of [`Self::take`]'s that was not given back.
-    pub(super) unsafe fn give_back(&self, block: *mut c_void) {
-        // SAFETY: the caller's promise.
-        let end = block as usize + unsafe { length(block) };
-        self.move_end(end, header(block) as usize);
     }
 
     /// Whether the last block ended at `old`; its memory ends at `new` now.

@@ -88,6 +88,9 @@ reasons! {
     Answered = 19, "answered", false;
     /// Between slots that `isolation` of the network of either keeps apart.
     Isolated = 20, "isolated", true;
+    /// From a container: to an address of a cloud's metadata service that is not link-local, that the node
+    /// would forward, and the network denies.
+    Metadata = 21, "metadata", true;
 }
 
 /// Number of reasons: the size of the map.

@@ -10,6 +10,7 @@
 pub mod counter;
 pub mod drops;
 pub mod endpoint;
+pub mod event;
 pub mod flow;
 pub mod interface;
 pub mod learned;
@@ -18,7 +19,7 @@ pub mod settings;
 
 /// Version of all layouts in this crate: the name of the pin directory below `bpfDir` is `v` and
 /// this number.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// The IPv4 gateway that every container uses: link-local, answered for by a permanent neighbour
 /// entry, configured on no interface.

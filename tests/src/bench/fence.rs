@@ -1,8 +1,11 @@
 //! What happens between two measurements, so that they do not weigh on each other.
 
-use std::{thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 
 use crate::{Netns, command, wait};
@@ -40,9 +43,37 @@ impl Pace {
     pub fn settle(&mut self) -> Result<()> {
         let commands = b"link add settle type veth peer name settled\nlink del settle";
         command::run_with_input("ip", ["-batch", "-"], commands)?;
+        until_quiet()?;
         thread::sleep(LONGEST_PAUSE.mul_f64(self.random.f64()));
         Ok(())
     }
+}
+
+/// Samples in a row in which nothing else runs, one each millisecond, for the machine to be quiet.
+const QUIET: u32 = 10;
+/// Longest wait for a quiet machine. What runs longer is no consequence of an earlier call.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// Waits until no other thread of the machine runs: what earlier calls left to the kernel's workers
+/// and to the agent is done.
+///
+/// A namespace that ended is taken down by a worker (`cleanup_net`) after its record is gone.
+#[expect(clippy::disallowed_methods, reason = "samples are taken at intervals")]
+fn until_quiet() -> Result<()> {
+    let start = Instant::now();
+    let mut quiet = 0;
+    while quiet < QUIET && start.elapsed() < LONGEST_WAIT {
+        thread::sleep(Duration::from_millis(1));
+        quiet = if running()? <= 1 { quiet + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+/// Threads of the machine that run or could run, the calling one included (`proc_stat(5)`).
+fn running() -> Result<u32> {
+    let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let count = text.lines().find_map(|line| line.strip_prefix("procs_running "));
+    count.context("/proc/stat has no procs_running")?.parse().context("procs_running")
 }
 
 /// Number of links in the calling thread's network namespace.
@@ -62,9 +93,10 @@ pub fn until_links(at_most: usize) -> Result<()> {
 
 /// Waits until the kernel has taken down all network namespaces that have ended.
 ///
-/// It does so by one worker, all that wait at a time (`cleanup_net`). A link's end in a namespace
-/// shows when the links of those that waited with it are gone, so that the second of two such
-/// namespaces shows when all before the first are freed.
+/// One worker of the kernel takes down namespaces (`cleanup_net`): all at once that have ended until it
+/// begins. It removes the links of these namespaces before it frees them. So this function ends two
+/// namespaces with a link, one after the other: when the second link is gone, the kernel has freed all
+/// namespaces that ended before the first.
 pub fn until_namespaces_are_gone() -> Result<()> {
     for _ in 0..2 {
         let before = links()?;

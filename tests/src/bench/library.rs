@@ -47,8 +47,7 @@ pub(super) fn run(contestant: &Contestant, node: &Node, pace: &mut Pace) -> Resu
     let pool = Pool::of(contestant, node).context("a network without a pool")?;
     node.run(|| {
         let before = pool.status()?;
-        pace.settle()?;
-        let (activations, parkings) = calls(contestant)?;
+        let (activations, parkings) = calls(contestant, pace)?;
         pool.require_hits(&before, WARM_UP + ROUNDS)?;
         Ok(LibraryCalls {
             contestant: contestant.name,
@@ -59,13 +58,13 @@ pub(super) fn run(contestant: &Contestant, node: &Node, pace: &mut Pace) -> Resu
     })
 }
 
-fn calls(contestant: &Contestant) -> Result<(Vec<Duration>, Vec<Duration>)> {
+fn calls(contestant: &Contestant, pace: &mut Pace) -> Result<(Vec<Duration>, Vec<Duration>)> {
     let configuration = contestant.configuration.as_ref().context("no configuration")?;
     let conf = NetConf::parse(configuration.to_string().as_bytes())?;
     let node = Library::open(&conf.directories)?;
     let (mut activations, mut parkings) = (Vec::new(), Vec::new());
     for _ in 0..(WARM_UP + ROUNDS) / GROUP {
-        let (activated, parked) = turn(&node, &conf)?;
+        let (activated, parked) = turn(&node, &conf, pace)?;
         activations.extend(activated);
         parkings.extend(parked);
     }
@@ -73,7 +72,7 @@ fn calls(contestant: &Contestant) -> Result<(Vec<Duration>, Vec<Duration>)> {
 }
 
 /// Waits afterwards until the agent has brought the slots back, so that the next calls are alone.
-fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)> {
+fn turn(node: &Library, conf: &NetConf, pace: &mut Pace) -> Result<(Vec<Duration>, Vec<Duration>)> {
     let attachments: Vec<AttachmentId> = (0..GROUP)
         .map(|number| {
             let container = format!("library-{number}").parse()?;
@@ -81,6 +80,7 @@ fn turn(node: &Library, conf: &NetConf) -> Result<(Vec<Duration>, Vec<Duration>)
         })
         .collect::<Result<_>>()?;
     let user = User::default();
+    pace.settle()?;
     let activated = attachments.iter().map(|attachment| {
         let request =
             ActivateRequest { conf, attachment, user: &user, path: None, prepared_only: false };

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use super::{
     burst::{BURSTS, CROWD, SIZE},
+    compared::PAIRS,
     density::{self, Density, MANY},
     growth::{ATTACHMENTS, EDGE},
+    isolation::{self, Isolation},
     library::{self, LibraryCalls},
     renewal::{self, Renewal},
     replication::{self, Replication},
@@ -30,6 +32,7 @@ pub fn page(report: &Report) -> String {
         page.push_str(&replication(report, first));
     }
     page.extend(report.round_trips.as_ref().map(round_trips));
+    page.extend(report.isolation.as_ref().map(isolation_of_tenants));
     page.push_str(&growth(report));
     page.push_str(&closing(report));
     page
@@ -44,6 +47,8 @@ Written by `cargo xtask bench --save`. Times are in milliseconds, from before a 
 made until it has ended and its output is closed: what a container runtime waits for. `p50`, `p90`
 and `p99` are measured values of nearest rank. All contestants took turns in one run, in random
 order, each in a subnet and a container of its own; `floor` is a static C program that does nothing.
+A call begins when no other thread of the machine has run for 10 ms, so that it does not meet what an earlier
+call left to the kernel or to an agent (but for half a second at most), and after a random pause.
 All figures are in [results.json](results.json).
 
 `repoint-warm` and `repoint-warm-ipmasq` have a pool: ADD takes a slot that nobody has used, DEL leaves it
@@ -189,13 +194,27 @@ for each start.
 
 fn round_trips(trips: &RoundTrips) -> String {
     let table = table::round_trips(trips);
-    let (pairs, exchanges) = (round_trips::PAIRS, round_trips::EXCHANGES);
+    let (pairs, exchanges) = (PAIRS, round_trips::EXCHANGES);
     format!(
         "
 ## Round trips between slots
 
 One byte each way over one TCP connection between two slots of the node, {exchanges} times in a row. The map
-`stack_flows` is not in use, or in use by others, {pairs} times in turn; last, with `\"localPath\": \"stack\"`.
+`stack_flows` is not in use, or in use by others, four times each in {pairs} pairs; last, with `\"localPath\": \"stack\"`.
+
+{table}"
+    )
+}
+
+fn isolation_of_tenants(isolation: &Isolation) -> String {
+    let (pairs, tenants, table) = (PAIRS, isolation::TENANTS, table::isolation(isolation));
+    format!(
+        "
+## Isolation
+
+TCP between two slots of a tenant, in a network without isolation and in one with `\"isolation\": \"tenant\"`,
+four times each in {pairs} pairs; last, with `\"localPath\": \"stack\"` and an nftables chain on the node that keeps
+{tenants} tenants apart by a rule each.
 
 {table}"
     )

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    burst::Burst, density::Density, growth::Growth, latency::Latency, library::LibraryCalls,
-    machine::Machine, page, plot, renewal::Renewal, replication::Replication,
-    round_trips::RoundTrips, targets::Target, trace::Trace,
+    burst::Burst, density::Density, growth::Growth, isolation::Isolation, latency::Latency,
+    library::LibraryCalls, machine::Machine, page, plot, renewal::Renewal,
+    replication::Replication, round_trips::RoundTrips, targets::Target, trace::Trace,
 };
 
 /// One run.
@@ -41,6 +41,8 @@ pub struct Report {
     pub replication: Vec<Replication>,
     /// TCP between two slots.
     pub round_trips: Option<RoundTrips>,
+    /// What isolation costs packets.
+    pub isolation: Option<Isolation>,
     /// Nodes that fill.
     pub growth: Vec<Growth>,
 }

@@ -2,7 +2,7 @@
 //! costs packets of other flows.
 //!
 //! One connection and one byte each way, again and again. Measurements with the memory in use and without
-//! alternate, so that both of a pair are of the same moment. A third connection goes through the host
+//! take turns, so that both of a pair are of the same moment. A third connection goes through the host
 //! stack.
 
 use std::{
@@ -17,17 +17,16 @@ use repoint_common::{LAYOUT_VERSION, settings};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::contestant::{Contestant, WARM};
+use super::{
+    compared::{Compared, PAIRS, pair},
+    contestant::{Contestant, WARM},
+};
 use crate::{Container, Node, command, dist, plugin::Network};
 
-/// Pairs of measurements.
-pub const PAIRS: usize = 20;
 /// Round trips of one measurement.
-pub const EXCHANGES: u32 = 5000;
-/// Which of the sorted ratios bound the median with a confidence of 95 % (binomial, 20 pairs: 95.9 %).
-const BOUNDS: [usize; 2] = [5, 14];
+pub const EXCHANGES: u32 = 2500;
 
-/// Times of a round trip, each the mean of [`EXCHANGES`].
+/// Times of a round trip, each the mean of some measurements of [`EXCHANGES`].
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Pair {
     /// The memory is not in use, microseconds.
@@ -43,10 +42,9 @@ pub struct Pair {
 pub struct RoundTrips {
     /// All pairs, in the order in which they were measured.
     pub pairs: Vec<Pair>,
-    /// Time of a round trip with the memory in use against that without: the median of the pairs.
-    pub ratio: f64,
-    /// Between these bounds the median is with a confidence of 95 %.
-    pub interval: [f64; 2],
+    /// Time of a round trip with the memory in use against that without.
+    #[serde(flatten)]
+    pub compared: Compared,
 }
 
 /// Measures on a node of its own, in networks like the contestant's.
@@ -55,20 +53,20 @@ pub(super) fn run(contestant: &Contestant) -> Result<RoundTrips> {
     let node = Node::new()?;
     let pairs = node.run(|| {
         let configuration = contestant.configuration.as_ref().context("no configuration")?;
-        let direct = network(&node, configuration, "direct", 1)?;
-        let stack = network(&node, configuration, "stack", 2)?;
+        let direct = network(&node, configuration, ("direct", "direct"), 1)?;
+        let stack = network(&node, configuration, ("stack", "stack"), 2)?;
         let [one, two] = ["one", "two"].map(|name| Container::add(&direct, name));
         let [three, four] = ["three", "four"].map(|name| Container::add(&stack, name));
         let all = [one?, two?, three?, four?];
         let mut short = Talk::between(&all[0], &all[1])?;
         let mut long = Talk::between(&all[2], &all[3])?;
         let pairs = (0..PAIRS)
-            .map(|_| {
-                let mut timed = |in_use| {
+            .map(|number| {
+                let [unused, used] = pair(number, |in_use| {
                     use_flows(&node, in_use)?;
                     short.time()
-                };
-                Ok(Pair { unused: timed(false)?, used: timed(true)?, stack: long.time()? })
+                })?;
+                Ok(Pair { unused, used, stack: long.time()? })
             })
             .collect::<Result<Vec<_>>>()?;
         short.end()?;
@@ -76,22 +74,25 @@ pub(super) fn run(contestant: &Contestant) -> Result<RoundTrips> {
         all.into_iter().try_for_each(Container::remove)?;
         Ok(pairs)
     })?;
-    let mut ratios: Vec<f64> = pairs.iter().map(|pair| pair.used / pair.unused).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    let ratio = f64::midpoint(ratios[PAIRS / 2 - 1], ratios[PAIRS / 2]);
-    Ok(RoundTrips { pairs, ratio, interval: BOUNDS.map(|number| ratios[number]) })
+    let compared = Compared::of(std::array::from_fn(|at| pairs[at].used / pairs[at].unused));
+    Ok(RoundTrips { pairs, compared })
 }
 
 /// The contestant of which the networks are.
 pub(super) const CONTESTANT: &str = WARM;
 
-/// A network without a pool, whose containers talk in this way.
-fn network(node: &Node, like: &Value, path: &str, subnet: u8) -> Result<Network> {
+/// A network without a pool, of this name, whose containers talk in this way.
+pub(super) fn network(
+    node: &Node,
+    like: &Value,
+    (name, path): (&str, &str),
+    subnet: u8,
+) -> Result<Network> {
     let mut configuration = like.clone();
     if let Some(keys) = configuration.as_object_mut() {
         keys.remove("pool");
     }
-    configuration["name"] = json!(format!("bench-{path}"));
+    configuration["name"] = json!(format!("bench-{name}"));
     configuration["localPath"] = json!(path);
     configuration["ipam"]["ranges"] = json!([[{ "subnet": format!("10.210.{subnet}.0/24") }]]);
     node.dirs().patch(&mut configuration);
@@ -109,13 +110,13 @@ fn use_flows(node: &Node, in_use: bool) -> Result<()> {
 }
 
 /// A connection whose server sends back every byte.
-struct Talk {
+pub(super) struct Talk {
     stream: TcpStream,
     echo: thread::JoinHandle<std::io::Result<()>>,
 }
 
 impl Talk {
-    fn between(client: &Container<'_>, server: &Container<'_>) -> Result<Self> {
+    pub(super) fn between(client: &Container<'_>, server: &Container<'_>) -> Result<Self> {
         let address: IpAddr = *server.addresses()?.first().context("no address")?;
         let inside = server.host()?;
         let listener = inside.run(|| Ok(std::net::TcpListener::bind((address, 0))?))?;
@@ -136,7 +137,7 @@ impl Talk {
     }
 
     /// How long a round trip takes, microseconds.
-    fn time(&mut self) -> Result<f64> {
+    pub(super) fn time(&mut self) -> Result<f64> {
         let mut byte = [0];
         let begun = Instant::now();
         for _ in 0..EXCHANGES {
@@ -147,7 +148,7 @@ impl Talk {
         Ok(took.as_secs_f64() * 1e6)
     }
 
-    fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         drop(self.stream);
         let echoed = self.echo.join().map_err(|_| anyhow!("the server panicked"))?;
         echoed.context("the server's side")

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::{
     burst::{self, Burst},
+    compared::{Compared, median},
     contestant::{BRIDGE_MASQUERADE, FLOOR, Operation, PTP, PTP_MASQUERADE},
     density::{Calls, Density, MANY},
     growth::Growth,
+    isolation::{Figures, Isolation, Series},
     latency::{self, Latency},
     library::LibraryCalls,
     machine::Machine,
@@ -35,6 +37,7 @@ pub fn all(report: &Report) -> String {
     tables.extend(report.renewal.as_ref().map(renewal));
     tables.push(replication(&report.replication));
     tables.extend(report.round_trips.as_ref().map(round_trips));
+    tables.extend(report.isolation.as_ref().map(isolation));
     tables.extend([growth(&report.growth), targets(&report.targets)]);
     tables.join("\n")
 }
@@ -206,23 +209,54 @@ pub(super) fn renewal(renewal: &Renewal) -> String {
 /// TCP between two slots.
 pub(super) fn round_trips(trips: &RoundTrips) -> String {
     let header = ["way", "round trip p50", "against the first", "95 % interval"];
-    let median = |of: fn(&round_trips::Pair) -> f64| {
-        let mut all: Vec<f64> = trips.pairs.iter().map(of).collect();
-        all.sort_unstable_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or_default()
-    };
+    let median = |of: fn(&round_trips::Pair) -> f64| median(trips.pairs.iter().map(of));
     let (unused, stack) = (median(|pair| pair.unused), median(|pair| pair.stack));
     let time = |time: f64| format!("{time:.2} µs");
-    let [low, high] = trips.interval;
+    let Compared { ratio, interval: [low, high] } = trips.compared;
     let rows = [
         ["direct, no translated flow".to_owned(), time(unused), "1".to_owned(), String::new()],
         [
             "direct, flows remembered".to_owned(),
             time(median(|pair| pair.used)),
-            format!("{:.3}", trips.ratio),
+            format!("{ratio:.3}"),
             format!("{low:.3} to {high:.3}"),
         ],
         ["host stack".to_owned(), time(stack), format!("{:.2}", stack / unused), String::new()],
+    ];
+    markdown(header, rows)
+}
+
+/// TCP between two slots, with isolation and without.
+pub(super) fn isolation(isolation: &Isolation) -> String {
+    let header = [
+        "",
+        "without",
+        "with isolation",
+        "against without",
+        "95 % interval",
+        "host stack, nftables",
+        "against without",
+    ];
+    let row = |what: &str, series: &Series| {
+        let of = |of: fn(&Figures) -> f64| median(series.figures.iter().map(of));
+        let (open, isolated, rules) = (of(|it| it.open), of(|it| it.isolated), of(|it| it.rules));
+        let time = |time: f64| format!("{time:.1} µs");
+        let Compared { ratio, interval: [low, high] } = series.compared;
+        [
+            what.to_owned(),
+            time(open),
+            time(isolated),
+            format!("{ratio:.3}"),
+            format!("{low:.3} to {high:.3}"),
+            time(rules),
+            format!("{:.2}", rules / open),
+        ]
+    };
+    let Isolation { round_trips, connections, streams } = isolation;
+    let rows = [
+        row("round trip", round_trips),
+        row("connection with a round trip", connections),
+        row("stream of 32 MiB", streams),
     ];
     markdown(header, rows)
 }

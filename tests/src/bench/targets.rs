@@ -10,6 +10,7 @@ use super::{
     },
     density::{Density, FEW, MANY},
     growth::{ATTACHMENTS, EDGE, Growth},
+    isolation::Isolation,
     latency::{self, Latency},
     library::LibraryCalls,
     renewal::Renewal,
@@ -90,6 +91,10 @@ const HOLD: f64 = 5.0;
 const BESIDE_SWEEPS: f64 = 1.3;
 /// Limit of a round trip between slots with flows remembered against one without.
 const ROUND_TRIP: f64 = 1.02;
+/// Limit of a round trip and of a stream with isolation against without: 0.97 of the rate.
+const ISOLATED: f64 = 1.03;
+/// The same for connections: 0.9 of the rate.
+const ISOLATED_CONNECTION: f64 = 1.11;
 /// Limit of ADD on a full node against ADD on an empty one.
 const GROWTH: f64 = 1.2;
 
@@ -112,6 +117,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
         .chain(renewed)
         .chain(replicated)
         .chain(report.round_trips.iter().map(round_trip))
+        .chain(report.isolation.iter().flat_map(isolated))
         .chain(grown.flat_map(grown_targets))
         .collect()
 }
@@ -127,7 +133,23 @@ fn single_calls(latencies: &[Latency]) -> impl Iterator<Item = Target> {
 
 fn round_trip(trips: &RoundTrips) -> Target {
     let what = "TCP round trip with flows remembered against without".to_owned();
-    Target::ratio(what, trips.ratio, ROUND_TRIP)
+    Target::ratio(what, trips.compared.ratio, ROUND_TRIP)
+}
+
+fn isolated(isolation: &Isolation) -> [Target; 3] {
+    let Isolation { round_trips, connections, streams } = isolation;
+    [
+        ("TCP round trip", round_trips, ISOLATED),
+        ("TCP connection", connections, ISOLATED_CONNECTION),
+        ("TCP stream", streams, ISOLATED),
+    ]
+    .map(|(what, series, limit)| {
+        Target::ratio(
+            format!("{what} with isolation against without"),
+            series.compared.ratio,
+            limit,
+        )
+    })
 }
 
 fn crowded(bursts: &[Burst]) -> Option<Target> {

@@ -32,9 +32,9 @@ struct Cli {
     /// Measure the renewal of slots, too, which is always done with `--density`
     #[arg(long)]
     renewal: bool,
-    /// Measure TCP round trips between slots, too, which is always done without `--only`
+    /// Measure TCP between slots, too, which is always done without `--only`
     #[arg(long)]
-    round_trips: bool,
+    traffic: bool,
     /// Write to docs/bench instead of target/bench
     #[arg(long)]
     save: bool,
@@ -44,8 +44,8 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let density = cli.density || cli.only.is_empty();
     let (rounds, seed, renewal) = (cli.rounds, cli.seed, cli.renewal || density);
-    let round_trips = cli.round_trips || cli.only.is_empty();
-    let plan = Plan { rounds, seed, only: cli.only, density, renewal, round_trips };
+    let traffic = cli.traffic || cli.only.is_empty();
+    let plan = Plan { rounds, seed, only: cli.only, density, renewal, traffic };
     let report = bench::run(&plan)?;
     let folder = workspace().join(if cli.save { "docs/bench" } else { "target/bench" });
     report.save(&folder)?;

@@ -44,6 +44,7 @@ impl<'a> Fixture<'a> {
     pub fn new(node: &'a Node, change: fn(&mut Value)) -> Result<Self> {
         let mut configuration = json!({
             "cniVersion": "1.1.0", "name": NAME, "type": "repoint-cni", "ipMasq": true,
+            "isolation": "tenant",
             "ipam": {
                 "ranges": [[{ "subnet": "10.219.7.0/24" }], [{ "subnet": "fd00:219:7::/64" }]],
                 "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
@@ -95,6 +96,16 @@ pub fn cli(arguments: &[&str]) -> Verb {
 fn network(configuration: &Value) -> Result<Network> {
     let path = format!("{}:{}", dist::failpoints().display(), dist::REFERENCE_PLUGINS);
     Network::new(configuration, path)
+}
+
+/// Waits until what processes of repoint have started ends: what removes an interface for the plugin
+/// outlives it by a grace period of the kernel's.
+pub fn wait_for_processes(node: &Node) -> Result<()> {
+    wait::until(SOON, "what it started ends", || {
+        let left = node.processes()?;
+        ensure!(left.is_empty(), "{left:?} run");
+        Ok(())
+    })
 }
 
 /// A container: a namespace, and what it is attached by.
@@ -187,12 +198,7 @@ impl Verb {
             }
             None => crate::agent::run(node, more, Path::new(TRACE))?,
         };
-        // What removes an interface for the plugin outlives it by a grace period of the kernel's.
-        wait::until(SOON, "what it started ends", || {
-            let left = node.processes()?;
-            ensure!(left.is_empty(), "{left:?} run");
-            Ok(())
-        })?;
+        wait_for_processes(node)?;
         let trace = fs::read_to_string(TRACE).with_context(|| format!("read {TRACE}"))?;
         let trace = trace.lines().map(str::to_owned).collect();
         Ok(Ended { status, stdout, stderr, trace })

@@ -22,7 +22,7 @@ pub const THREADS: usize = 2;
 /// Combinations of a scenario that are played on one node.
 const CHUNK: usize = 24;
 /// In how many parts CI plays the matrix.
-const PARTS: u64 = 2;
+const PARTS: u64 = 3;
 
 /// A scenario, where it is killed, and how that is recovered.
 #[derive(Debug, Clone)]

@@ -186,7 +186,7 @@ fn lose_database(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
     Ok(std::fs::remove_dir_all(fixture.node.dirs().run.join("state"))?)
 }
 
-pub const ALL: [Scenario; 26] = [
+pub const ALL: [Scenario; 27] = [
     HIT,
     Scenario {
         name: "del-lost",
@@ -246,6 +246,12 @@ pub const ALL: [Scenario; 26] = [
         before: attach_and_leave,
         verb: |_, _| cli(&["evict", "--tenant", TENANT]),
         refusals: &["no slot is of tenant"],
+        ..POOL
+    },
+    Scenario {
+        name: "isolate",
+        before: attach_and_leave,
+        verb: |_, _| cli(&["isolate", NAME, "function"]),
         ..POOL
     },
     Scenario {

@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     net::IpAddr,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use repoint::{
+    datapath::Maps,
     model::SlotId,
+    slot::{endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError},
 };
 use repoint_tests::{
@@ -80,6 +83,45 @@ fn ensure_charged_right(store: &Store) -> Result<()> {
     let charged: BTreeMap<_, u32> =
         charged.into_iter().map(|(network, tenant, count)| ((network, tenant), count)).collect();
     ensure!(charged == expected, "tenants are charged {charged:?}, and have {expected:?}");
+    Ok(())
+}
+
+/// Fails if packets of a slot would pass under anything but its user's identity, tenant and isolation.
+pub fn ensure_judged_right(node: &Node) -> Result<()> {
+    let Some(maps) = Maps::open_existing(&node.dirs().bpf)? else { return Ok(()) };
+    // Without the database nothing says who has a slot. Its containers run on as they were.
+    if !node.dirs().has_database() {
+        return Ok(());
+    }
+    let slots: BTreeMap<u64, Slot> =
+        slots(node)?.into_iter().map(|slot| (slot.id.0, slot)).collect();
+    let owner = |slot: Option<&Slot>, entry: &dyn Debug| {
+        let slot =
+            slot.with_context(|| format!("packets pass by {entry:?}, and no slot has it"))?;
+        let is_used = slot.container.is_some() || slot.state() == SlotState::Deleting;
+        ensure!(
+            is_used,
+            "packets of slot {}, which is {}, pass by {entry:?}",
+            slot.id,
+            slot.state()
+        );
+        Ok(slot.clone())
+    };
+    for (_, entry) in maps.interfaces()?.into_iter().filter(|(_, it)| it.identity != 0) {
+        let slot = owner(slots.get(&entry.slot), &entry)?;
+        let expected = interface_of(&slot, slot.identity);
+        ensure!(
+            entry == expected,
+            "packets of slot {} pass by {entry:?}, not {expected:?}",
+            slot.id
+        );
+    }
+    for (address, entry) in maps.endpoints()?.into_iter().filter(|(_, it)| it.identity != 0) {
+        let has = |slot: &&Slot| slot.addresses.iter().any(|own| own.addr() == address);
+        let slot = owner(slots.values().find(has), &entry)?;
+        let expected = endpoint_of(&slot, entry.ifindex, slot.identity);
+        ensure!(entry == expected, "packets to {address} pass by {entry:?}, not {expected:?}");
+    }
     Ok(())
 }
 

@@ -129,6 +129,29 @@ fn link_local_packets_of_ipv6_are_left_to_the_host_stack() -> Result<()> {
     })
 }
 
+/// Services of clouds at other addresses, each beside its neighbours.
+#[test]
+fn metadata_services_are_out_of_reach_unless_the_network_allows_them() -> Result<()> {
+    run_on_router(|run| {
+        run(to_v4([100, 100, 100, 200].into(), Reason::Metadata));
+        run(to_v4([100, 100, 100, 200].into(), Reason::ToHost).on(Device::LinkLocal));
+        for last in [[100, 100, 100, 199], [100, 100, 101, 200], [168, 63, 129, 16]] {
+            run(to_v4(last.into(), Reason::ToHost));
+        }
+        for text in ["fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42"] {
+            run(to_v6(text, Reason::Metadata));
+            run(to_v6(text, Reason::ToHost).on(Device::LinkLocal));
+        }
+        for text in ["fd00:ec2::253", "fd00:ec2:0:1::254", "fd20:ec2::254", "fd00:ce::254"] {
+            run(to_v6(text, Reason::ToHost));
+        }
+        // A proxy on the node that has the address.
+        command::run("ip", ["address", "add", "fd00:ec2::254/128", "dev", "lo", "nodad"])?;
+        run(to_v6("fd00:ec2::254", Reason::ToHost));
+        Ok(())
+    })
+}
+
 /// Also an address that the node gets, or loses, after the slot was made.
 #[test]
 fn link_local_packets_reach_the_node_that_has_the_address() -> Result<()> {

@@ -6,6 +6,7 @@ mod addresses;
 mod answers;
 mod case;
 mod destinations;
+mod events;
 mod headers;
 mod isolation;
 mod pins;

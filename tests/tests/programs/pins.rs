@@ -68,6 +68,9 @@ fn all_pins() -> BTreeSet<String> {
         "drops",
         "endpoints_v4",
         "endpoints_v6",
+        "event_budgets",
+        "event_head",
+        "events",
         "from_container",
         "interfaces",
         "learned_macs",
@@ -115,6 +118,30 @@ fn loading_again_changes_nothing() -> Result<()> {
         let found = load(dirs)?.maps.endpoint(OWN.v4.into())?;
         assert_eq!(found, Some(ENDPOINT));
         assert_eq!(program_numbers(dirs)?, before);
+        Ok(())
+    })
+}
+
+/// The programs of one layout do not know the slots of another.
+#[test]
+fn nothing_is_loaded_beside_slots_of_another_layout() -> Result<()> {
+    on_a_node(|dirs| {
+        let maps = load(dirs)?.maps;
+        // That of `lo`, which exists.
+        maps.insert_interface(1, &interface())?;
+        let old = dirs.bpf.join("v4");
+        fs::rename(folder(dirs), &old).context("rename the pins")?;
+        let refused = load(dirs).err().context("it was loaded")?;
+        println!("{refused}");
+        ensure!(matches!(&refused, DatapathError::OtherLayout { folder } if *folder == old));
+        assert_eq!(names(&dirs.bpf)?, ["v4".to_owned()].into());
+        maps.remove_interface(1)?;
+        // Entries of interfaces that are gone are left from slots that are gone.
+        maps.insert_interface(0x7fff_fff0, &interface())?;
+        load(dirs)?;
+        assert_eq!(names(&dirs.bpf)?, ["v4".to_owned(), version()].into());
+        ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
+        ensure!(!dirs.bpf.exists(), "{} is left", dirs.bpf.display());
         Ok(())
     })
 }
@@ -190,9 +217,9 @@ fn remains_of_a_killed_unloader_are_removed() -> Result<()> {
 fn unloading_keeps_what_is_not_ours() -> Result<()> {
     on_a_node(|dirs| {
         load(dirs)?;
-        fs::create_dir(dirs.bpf.join("v0"))?;
+        fs::create_dir(dirs.bpf.join("saved"))?;
         ensure!(unload(&dirs.bpf, &dirs.run)?, "nothing was unloaded");
-        assert_eq!(names(&dirs.bpf)?, ["v0".to_owned()].into());
+        assert_eq!(names(&dirs.bpf)?, ["saved".to_owned()].into());
         Ok(())
     })
 }

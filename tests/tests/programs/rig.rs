@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use nix::net::if_::if_nametoindex;
-use repoint::datapath::{Datapath, FROM_CONTAINER, Maps, TO_CONTAINER};
+use repoint::datapath::{Datapath, EventReader, EventsFrom, FROM_CONTAINER, Maps, TO_CONTAINER};
 use repoint_common::{
     LAYOUT_VERSION,
     counter::{Counter, Reason},
@@ -63,6 +63,8 @@ struct Outcome {
     counted: Vec<(Reason, Counter)>,
     /// By slot, interface and reason.
     dropped: Vec<(DropKey, Counter)>,
+    /// Records that were written, or left out because the CPU had written its share.
+    recorded: u64,
     packet: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ pub struct Rig {
     from_container: SchedClassifier,
     to_container: SchedClassifier,
     maps: Maps,
+    events: EventReader,
     ifindexes: Vec<(Device, u32)>,
 }
 
@@ -112,6 +115,8 @@ impl Rig {
             from_container: open(FROM_CONTAINER)?,
             to_container: open(TO_CONTAINER)?,
             maps: datapath.maps,
+            events: EventReader::open_existing(&dirs.bpf, EventsFrom::Now)?
+                .context("no data plane")?,
             ifindexes: create_devices()?,
         };
         rig.fill_maps()?;
@@ -182,13 +187,20 @@ impl Rig {
 
     fn outcome(&self, case: &Case) -> Result<Outcome> {
         let before = (self.maps.counters()?, self.maps.drops()?);
+        let recorded = self.recorded()?;
         let (action, packet) = self.send(case)?;
         Ok(Outcome {
             action,
             counted: difference(&before.0, &self.maps.counters()?),
             dropped: more_drops(&before.1, &self.maps.drops()?),
+            recorded: self.recorded()? - recorded,
             packet,
         })
+    }
+
+    fn recorded(&self) -> Result<u64> {
+        let left_out: u64 = self.events.suppressed()?.iter().map(|(_, packets)| packets).sum();
+        Ok(self.events.written()? + left_out)
     }
 
     /// Runs a case's program for its packet; gives the tc action, and the packet as it is then.
@@ -237,8 +249,9 @@ impl Rig {
             reason: case.expected as u32,
         };
         let dropped = case.expected.is_drop().then_some((key, counter));
-        let dropped = dropped.into_iter().collect();
-        Outcome { action, counted: vec![(case.expected, counter)], dropped, packet }
+        let dropped: Vec<_> = dropped.into_iter().collect();
+        let recorded = dropped.len() as u64;
+        Outcome { action, counted: vec![(case.expected, counter)], dropped, recorded, packet }
     }
 }
 

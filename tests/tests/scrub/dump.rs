@@ -1,12 +1,15 @@
 //! What tools show of a namespace, comparable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, Result};
-use repoint_tests::{cli::Slot, command, traffic::Host};
+use anyhow::{Context as _, Result, ensure};
+use repoint_tests::{cli::Slot, command, traffic::Host, wait};
 
 /// What tools show of a namespace, by command.
 pub(crate) type Dump = BTreeMap<String, String>;
+
+/// How long the kernel may take for an interface's state.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Commands that show what a namespace holds.
 const SHOWN: [&str; 17] = [
@@ -35,6 +38,7 @@ const MOVING: [&str; 3] = ["nf_conntrack_count", " NOARP", "tcp_fastopen_key"];
 
 /// Looks at the slot's namespace, with what is the slot's own masked.
 pub(crate) fn dump(inside: &Host, slot: &Slot) -> Result<Dump> {
+    wait_for_state(inside)?;
     let mut dump = Dump::new();
     for line in SHOWN {
         let words: Vec<&str> = line.split(' ').collect();
@@ -43,6 +47,17 @@ pub(crate) fn dump(inside: &Host, slot: &Slot) -> Result<Dump> {
         dump.insert(line.to_owned(), masked(&text, slot));
     }
     Ok(dump)
+}
+
+/// Waits until the kernel has given `eth0` its operational state, if it is there: a kernel thread does so
+/// some time after the interface got its carrier (`linkwatch`).
+fn wait_for_state(inside: &Host) -> Result<()> {
+    wait::until(LIMIT, "eth0 has a state", || {
+        let shown = inside.run(|| command::run("ip", ["-brief", "link", "show", "dev", "eth0"]));
+        let is_unknown = shown.is_ok_and(|shown| shown.contains("UNKNOWN"));
+        ensure!(!is_unknown, "it is UNKNOWN");
+        Ok(())
+    })
 }
 
 /// The text with the slot's own values replaced, and what moves by itself left out.

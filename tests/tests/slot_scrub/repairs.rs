@@ -57,7 +57,8 @@ const DELETED: &[(&str, &str)] = &[
     ("ip link add br0 type bridge", "link br0"),
     ("ip link add v7 type veth peer name v8", "link v7"),
     ("ip link property add dev eth0 altname another", "link {:ifname}"),
-    ("ip link set eth0 mode dormant", "operstate up mode 1"),
+    // Operstate is still up, or dormant already: the kernel's link watch follows when it runs.
+    ("ip link set eth0 mode dormant", " mode 1 "),
     ("ip maddr add 33:33:00:00:00:99 dev eth0", "link-layer address on {:ifname}"),
     ("ip mptcp endpoint add 10.9.9.9 subflow", "MPTCP endpoint"),
     ("ip mptcp limits set subflow 3 add_addr_accepted 3", "MPTCP limits"),

@@ -61,6 +61,8 @@ use crate::{
 
 /// How often the agent looks whether its workers have ended.
 const WORKER_INTERVAL: Duration = Duration::from_millis(5);
+/// How long messages are gathered before the workers are woken.
+const GATHERED: Duration = Duration::from_millis(3);
 
 /// Keeps repoint's pools filled and its data plane loaded, and logs what its eBPF programs have to say.
 ///
@@ -257,18 +259,17 @@ async fn hear(
     loop {
         let own = inode();
         tokio::select! {
-            ended = hear_all(&socket, workers) => match ended? {},
+            ended = hear_all(socket, workers) => match ended? {},
             () = removed(|| inode() != own) => {}
         }
-        match listen(run_dir) {
-            Ok(again) => socket = again,
-            // Where the folder is gone as well, the agent begins anew.
-            Err(error) => {
-                warn!("{error}");
-                tokio::time::sleep(place::INTERVAL).await;
-                continue;
+        socket = loop {
+            match listen(run_dir) {
+                Ok(again) => break again,
+                // Where the folder is gone as well, the agent begins anew.
+                Err(error) => warn!("{error}"),
             }
-        }
+            tokio::time::sleep(place::INTERVAL).await;
+        };
         warn!("{} was removed, and is made again: plugins did not find the agent", path.display());
         // The workers handle what plugins left meanwhile.
         workers.into_iter().for_each(Notify::notify_one);
@@ -282,14 +283,24 @@ async fn removed(is_gone: impl Fn() -> bool) {
     }
 }
 
-async fn hear_all(socket: &UnixDatagram, workers: [&Notify; 2]) -> Result<Infallible, AgentError> {
+/// Wakes the workers a moment after a message. Calls come in bursts: work for the first call would take the
+/// database's lock and the CPU from the next calls. Where the queue is full meanwhile, only lines of the log
+/// are lost.
+async fn hear_all(
+    mut socket: UnixDatagram,
+    workers: [&Notify; 2],
+) -> Result<Infallible, AgentError> {
     let mut message = [0; agent_socket::LONGEST];
     loop {
         let length = socket.recv(&mut message).await.map_err(AgentError::Receive)?;
         log_message(&message[..length]);
-        while let Ok(length) = socket.try_recv(&mut message) {
+        // While the socket is not registered with the runtime, further messages wake no thread.
+        let unregistered = socket.into_std().map_err(AgentError::Receive)?;
+        tokio::time::sleep(GATHERED).await;
+        while let Ok(length) = unregistered.recv(&mut message) {
             log_message(&message[..length]);
         }
+        socket = UnixDatagram::from_std(unregistered).map_err(AgentError::Receive)?;
         workers.into_iter().for_each(Notify::notify_one);
     }
 }

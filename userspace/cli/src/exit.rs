@@ -43,6 +43,7 @@ fn is_not_found(error: &CommandError) -> bool {
         | CommandError::NoSlot { .. }
         | CommandError::NoAttachment { .. }
         | CommandError::NoTenant { .. }
+        | CommandError::NoNetwork { .. }
         | CommandError::NoTemplate { .. }
         | CommandError::NeitherNameNorFile { .. }
         | CommandError::Node(

@@ -5,8 +5,10 @@ mod activate;
 mod config;
 mod counters;
 mod endpoints;
+mod events;
 mod exit;
 mod identities;
+mod isolate;
 mod load;
 mod node;
 mod output;
@@ -110,6 +112,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change which containers of the node those of a network reach, for the containers that run
+    Isolate(isolate::Wanted),
     /// Delete what a tenant's containers left, so that no container gets it: for a tenant that was
     /// deleted and made again under the same name
     Evict {
@@ -125,6 +129,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show dropped packets one by one: the last ones, or as they are dropped
+    Events(events::Wanted),
     /// Show what became of packets, by reason
     Counters {
         /// Dropped packets only, by slot and reason, most packets first
@@ -160,8 +166,10 @@ fn main() -> ExitCode {
         Command::Park(wanted) => activate::park(&directories, wanted),
         Command::Tenants { json } => tenants::list(&directories, json),
         Command::Identities { json } => identities::run(&directories, json),
+        Command::Isolate(wanted) => isolate::run(&directories, &wanted),
         Command::Evict { tenant } => tenants::evict(&directories, &tenant),
         Command::Endpoints { json } => endpoints::run(&directories, json),
+        Command::Events(wanted) => events::run(&directories, &wanted),
         Command::Counters { slots: true, json } => counters::drops::run(&directories, json),
         Command::Counters { slots: false, json } => counters::run(&directories, json),
     };

@@ -55,6 +55,13 @@ pub(crate) enum CommandError {
     NoDatabase { run_dir: std::path::PathBuf, bpf_dir: std::path::PathBuf },
     #[error("{attachment} has no slot: `repoint slots` lists containers, networks and interfaces")]
     NoAttachment { attachment: repoint::model::AttachmentId },
+    #[error("network {network} has no slot: `repoint slots` lists networks and containers")]
+    NoNetwork { network: repoint::model::NetworkName },
+    #[error(
+        "{starting} containers of network {network} were starting and keep the former isolation: run the \
+         command again"
+    )]
+    Starting { starting: usize, network: repoint::model::NetworkName },
     #[error("no slot is of tenant {tenant}: `repoint tenants` lists those that have some")]
     NoTenant { tenant: repoint::model::Tenant },
     #[error(transparent)]

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use repoint::{
     agent_socket,
     conf::Directories,
-    datapath::{self, Maps},
+    datapath::{self, Maps, has_other_layout_in_use},
     failpoint,
     netns::NetnsStore,
     node::Node,
@@ -31,6 +31,10 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
         if used > 0 && !force {
             return Err(CommandError::InUse { slots: used });
         }
+        if slots.is_empty() && !force {
+            // The database may be a new one that an ADD has made in the place of a lost one.
+            ensure_none_of_another_layout(directories)?;
+        }
         let (own, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|slot| slot.owns_netns());
         delete_slots(&node, &own)?;
         let maps = node.maps()?;
@@ -52,12 +56,21 @@ pub(crate) fn run(directories: &Directories, force: bool) -> Result<(), CommandE
 fn ensure_no_database_is_meant(directories: &Directories, force: bool) -> Result<(), CommandError> {
     let Directories { run, bpf, .. } = directories;
     let (run_dir, bpf_dir) = (run.clone(), bpf.clone());
-    let is_loaded = Maps::open_existing(bpf)?.is_some();
+    let is_loaded = Maps::open_existing(bpf)?.is_some() || has_other_layout_in_use(bpf)?;
     if !is_loaded && !run.exists() && !bpf.exists() {
         return Err(CommandError::NothingToUnload { run_dir, bpf_dir });
     }
     if is_loaded && !force {
         return Err(CommandError::NoDatabase { run_dir, bpf_dir });
+    }
+    Ok(())
+}
+
+/// Fails if the data plane of another layout has slots.
+fn ensure_none_of_another_layout(directories: &Directories) -> Result<(), CommandError> {
+    if has_other_layout_in_use(&directories.bpf)? {
+        let Directories { run, bpf, .. } = directories;
+        return Err(CommandError::NoDatabase { run_dir: run.clone(), bpf_dir: bpf.clone() });
     }
     Ok(())
 }

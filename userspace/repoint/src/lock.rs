@@ -55,6 +55,9 @@ const SHARE: u32 = 8;
 ///
 /// A longer nap means that this process was stopped, perhaps together with the lock's holder.
 const LONGEST_COUNTED: Duration = Duration::from_millis(100);
+/// How often the kernel's table of locks is read until it has the holder. A long table takes several system
+/// calls, and a lock is missing where another one was released in between.
+const LOOKS: u32 = 20;
 
 /// Why a file's lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -252,8 +255,12 @@ fn failed(path: &Path, call: &'static str) -> impl FnOnce(io::Error) -> LockErro
 }
 
 fn held(path: &Path, waited: Duration, files: &[&File]) -> LockError {
-    let table = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let holders = files.iter().flat_map(|file| holders(&table, file)).collect();
+    let look = || {
+        let table = fs::read_to_string("/proc/locks").unwrap_or_default();
+        files.iter().flat_map(|file| holders(&table, file)).collect::<Vec<_>>()
+    };
+    let found = (0..LOOKS).map(|_| look()).find(|holders| !holders.is_empty());
+    let holders = found.unwrap_or_default();
     LockError::Held { path: path.to_owned(), waited, holders }
 }
 

@@ -47,7 +47,7 @@ pub struct Arguments {
 
 /// Runs the command in a guest, and exits as it does; or the suite `kernels`.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if std::env::var_os("REPOINT_DIST").is_none() {
+    if !arguments.unpack && std::env::var_os("REPOINT_DIST").is_none() {
         build::run()?;
     }
     if arguments.command.is_empty() && !arguments.unpack {

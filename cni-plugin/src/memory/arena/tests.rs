@@ -3,7 +3,7 @@
 
 use std::{ffi::c_void, slice, thread};
 
-use super::{Arena, LEAST_SPACE, UNIT, length};
+use super::{Arena, LARGE, LEAST_SPACE, UNIT, length};
 
 /// Address space of an arena that is not to be full, in bytes. valgrind keeps a record of every byte of it.
 const ROOM: usize = 8 << 20;
@@ -52,7 +52,7 @@ fn use_at_random(arena: &Arena, seed: u64, steps: usize) {
     let mut blocks: Vec<Block> = Vec::new();
     for step in 0..steps {
         let pattern = u8::try_from(step % 255).unwrap() + 1;
-        let size = numbers.below(400);
+        let size = numbers.below(400) + if step % 256 == 0 { LARGE } else { 0 };
         match numbers.below(6) {
             0 | 1 if !blocks.is_empty() => {
                 let last = blocks.len() - 1;
@@ -130,12 +130,18 @@ fn a_full_arena_gives_none_and_leaves_blocks_as_they_are() {
     // SAFETY: the block is in use.
     assert!(unsafe { arena.resize(block.start, LEAST_SPACE) }.is_none(), "larger than the piece");
     block.assert_untouched();
-    // The end of the piece is reached exactly.
-    let rest = LEAST_SPACE - 64 - 2 * UNIT;
+    // The end of each half is reached exactly.
+    let half = LEAST_SPACE / 2;
     // SAFETY: the block is in use, and the last one.
-    let whole = unsafe { arena.resize(block.start, rest + 64 + UNIT) }.unwrap();
+    let whole = unsafe { arena.resize(block.start, half - UNIT) }.unwrap();
     assert_eq!(whole, block.start, "the last block grows where it is");
+    let large = arena.take(half - UNIT, UNIT).unwrap();
+    assert_eq!(large as usize, block.start as usize + half, "the other half");
     assert!(arena.take(0, 1).is_none(), "nothing is left");
+    // What one half has no room for is taken from the other.
+    // SAFETY: the block is in use, and forgotten here.
+    unsafe { arena.give_back(large) };
+    assert_eq!(arena.take(16, UNIT), Some(large), "a small block among the large ones");
 }
 
 #[test]
@@ -167,4 +173,24 @@ fn the_last_block_is_used_again_and_zeroed_when_asked() {
     unsafe { arena.give_back(second) };
     let fourth = arena.take(16, UNIT).unwrap();
     assert!(fourth > third, "behind the last one");
+}
+
+#[test]
+fn large_blocks_do_not_lie_between_small_ones() {
+    let arena = Arena::with_space(ROOM);
+    let first = Block::filled(arena.take(16, UNIT).unwrap(), 16, 1);
+    let large = Block::filled(arena.take_zeroed(LARGE).unwrap(), LARGE, 2);
+    let second = Block::filled(arena.take(16, UNIT).unwrap(), 16, 3);
+    assert_eq!(second.start as usize, first.start as usize + 16 + UNIT, "next to the first");
+    // SAFETY: the block is in use, and forgotten here.
+    unsafe { arena.give_back(large.start) };
+    let again = arena.take_zeroed(2 * LARGE).unwrap();
+    assert_eq!(again, large.start, "the same memory");
+    Block { start: again, size: 2 * LARGE, pattern: 0 }.assert_untouched();
+    // A small one that becomes large, and is not the last one, goes to the others.
+    // SAFETY: the block is in use, and replaced by what it becomes.
+    let grown = unsafe { arena.resize(first.start, LARGE) }.unwrap();
+    assert!(grown > again, "behind the large one");
+    Block { start: grown, size: 16, pattern: 1 }.assert_untouched();
+    second.assert_untouched();
 }

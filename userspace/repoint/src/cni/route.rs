@@ -19,7 +19,7 @@ pub(crate) const ROUTE: &str = "a route such as {\"dst\": \"0.0.0.0/0\"}";
 /// A route in the container (CNI spec, section 5, `routes`).
 ///
 /// The keys after `gw` are of version 1.1.0; a 0 means "not given", but for `scope`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The destination prefix.
     pub dst: IpNet,

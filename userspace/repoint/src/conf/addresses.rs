@@ -22,7 +22,7 @@ const TYPE: &str = "\"repoint\" or the name of an executable such as \"host-loca
 const RESOLV_CONF: &str = "an absolute path such as \"/etc/resolv.conf\"";
 
 /// The address management of a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum IpamConf {
     /// This plugin: `ipam.type` is `repoint` or absent.
     Own(OwnIpam),
@@ -31,7 +31,7 @@ pub enum IpamConf {
 }
 
 /// The keys of this plugin's own address management, which are those of the `host-local` plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OwnIpam {
     /// The range sets; a container gets one address of each.
     ///

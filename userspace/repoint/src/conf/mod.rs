@@ -10,6 +10,7 @@ mod document;
 mod error;
 mod pod_name;
 mod pool;
+mod pool_key;
 mod ranges;
 mod removal;
 mod runtime;
@@ -33,17 +34,12 @@ pub use error::ConfError;
 pub use pool::{Allowed, FunctionSource, PoolConf};
 pub use time::Lasting;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     cni::{
         CniArgs, CniResult, CniVersion, Dns, PluginName,
         json::{KeyError, Node, Object},
     },
-    model::{
-        AttachmentId, Hook, IfName, Isolation, LinkLocal, LocalPath, Mac, NetworkName, PoolKey,
-        PoolPolicy, TemplateDigest, TemplateName,
-    },
+    model::{AttachmentId, Hook, Isolation, LinkLocal, LocalPath, Mac, NetworkName, PoolPolicy},
     template::MTU,
 };
 
@@ -248,30 +244,6 @@ impl NetConf {
     #[must_use]
     pub fn common(&self) -> Vec<u8> {
         self.document.common()
-    }
-
-    /// Digest of what a pool's slots are built from.
-    ///
-    /// It covers the interface's name, the configuration, and the name and digest of the stored template,
-    /// if there is one.
-    #[must_use]
-    pub fn pool_key(
-        &self,
-        ifname: &IfName,
-        template: Option<(&TemplateName, &TemplateDigest)>,
-    ) -> PoolKey {
-        // The template has the same routes, MTU and masquerade; ranges are what it leaves open.
-        let Self { name, ip_masq, link_local, local_path, hook, mtu, ipam, .. } = self;
-        let words = [link_local.name(), local_path.name(), hook.name()].join(" ");
-        let text = format!("{name} {ifname} {ip_masq} {words} {mtu:?} {ipam:?}");
-        let mut hash = Sha256::new_with_prefix(text);
-        if let Some((name, digest)) = template {
-            hash.update(digest.0);
-            hash.update(name.as_str());
-        }
-        let mut key = [0; 16];
-        key.copy_from_slice(&hash.finalize()[..16]);
-        PoolKey(key)
     }
 
     /// DNS settings of the result.

@@ -113,6 +113,17 @@ pub enum DatapathError {
         /// What differs.
         source: Box<MapError>,
     },
+    /// Another version of repoint has slots on the node.
+    #[error(
+        "{folder} is the data plane of another version of repoint, and has slots, which this version's \
+         programs would not know: stop the node's containers, then run `repoint unload`; or take all \
+         slots down with `repoint unload --force`",
+        folder = folder.display()
+    )]
+    OtherLayout {
+        /// Its pins.
+        folder: PathBuf,
+    },
     /// The kernel refuses something about tcx.
     #[error(
         "cannot {action} {name} of interface {ifindex} by tcx, which key hook of the network asks for: \

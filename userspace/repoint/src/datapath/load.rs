@@ -12,7 +12,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::{DatapathError, Pins, bpf_file_system, maps, programs};
+use super::{DatapathError, Pins, bpf_file_system, maps, other_layout, programs};
 use crate::{
     failpoint,
     lock::{LOCK_TIMEOUT, Lock},
@@ -75,6 +75,7 @@ pub(super) fn is_loading(run_dir: &Path) -> Result<bool, DatapathError> {
 
 fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     bpf_file_system::provide(bpf_dir)?;
+    other_layout::ensure_unused(bpf_dir)?;
     pins.clear_partial()?;
     let partial = pins.partial();
     private::folder(bpf_dir)?;
@@ -86,8 +87,8 @@ fn load_locked(bpf_dir: &Path, pins: &Pins) -> Result<(), DatapathError> {
     Ok(())
 }
 
-/// Removes all pins of this layout version below `bpf_dir`. It also removes the folders that are empty
-/// then, `bpf_dir` being the last. Returns whether there were any pins.
+/// Removes all pins below `bpf_dir`, also those of other layouts. It also removes the folders that are
+/// empty then, `bpf_dir` being the last. Returns whether there were any pins.
 ///
 /// Attached programs stay attached, until their interface goes.
 pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
@@ -97,15 +98,16 @@ pub fn unload(bpf_dir: &Path, run_dir: &Path) -> Result<bool, DatapathError> {
     let _lock = lock(run_dir)?;
     let pins = Pins::below(bpf_dir);
     pins.clear_partial()?;
-    let loaded = pins.exist()?;
-    if loaded {
+    let is_loaded = pins.exist()?;
+    if is_loaded {
         rename(pins.folder(), &pins.partial())?;
         failpoint::hit("unload:renamed");
         pins.clear_partial()?;
     }
+    let had_others = other_layout::remove(bpf_dir)?;
     remove_empty(bpf_dir)?;
     failpoint::hit("unload:pins");
-    Ok(loaded)
+    Ok(is_loaded || had_others)
 }
 
 /// Waits for other loaders.
@@ -154,7 +156,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), DatapathError> {
     fs::rename(from, to).map_err(DatapathError::folder("rename", from))
 }
 
-/// Removes a folder, unless it is in use: other layout versions are in it, or it is a mount point.
+/// Removes a folder, unless it is in use: what is not ours is in it, or it is a mount point.
 fn remove_empty(folder: &Path) -> Result<(), DatapathError> {
     match fs::remove_dir(folder) {
         Err(error) if is_in_use(&error) => Ok(()),

@@ -7,7 +7,7 @@ use repoint_common::{
     counter::{self, Counter, Reason},
     drops::{self, DropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
-    flow,
+    event, flow,
     interface::{self, Interface, InterfaceKey},
     learned::{self, Learned},
     mac::Mac,
@@ -20,12 +20,15 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 11] = [
     endpoint::MAP_V4,
     endpoint::MAP_V6,
     interface::MAP,
     counter::MAP,
     drops::MAP,
+    event::MAP,
+    event::MAP_HEAD,
+    event::MAP_BUDGETS,
     flow::MAP,
     learned::MAP,
     settings::MAP,

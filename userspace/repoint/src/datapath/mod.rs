@@ -1,26 +1,31 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v5/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
-//! <bpfDir>/v5/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v5/interfaces       interface -> slot, addresses, identity, tenant, MAC
-//! <bpfDir>/v5/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v5/drops            slot, interface, reason -> packets, bytes
-//! <bpfDir>/v5/learned_macs     interface -> MAC that the container took
-//! <bpfDir>/v5/stack_flows      flows between slots that go through the host stack
-//! <bpfDir>/v5/settings         whether maps are used that are empty on most nodes
-//! <bpfDir>/v5/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v5/to_container     program of their egress hook
+//! <bpfDir>/v6/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
+//! <bpfDir>/v6/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v6/interfaces       interface -> slot, addresses, identity, tenant, MAC
+//! <bpfDir>/v6/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v6/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v6/events           ring of records of dropped packets
+//! <bpfDir>/v6/event_head       how many records were ever written
+//! <bpfDir>/v6/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
+//! <bpfDir>/v6/learned_macs     interface -> MAC that the container took
+//! <bpfDir>/v6/stack_flows      flows between slots that go through the host stack
+//! <bpfDir>/v6/settings         whether maps are used that are empty on most nodes
+//! <bpfDir>/v6/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v6/to_container     program of their egress hook
 //! ```
 //!
-//! `v5` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v6` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod attached;
 mod bpf_file_system;
 mod error;
+mod events;
 mod load;
 mod maps;
+mod other_layout;
 mod pinned_map;
 mod pins;
 mod programs;
@@ -31,8 +36,10 @@ use std::path::Path;
 
 pub use attached::{AttachPoint, attached_count, namespace_attach_types};
 pub use error::DatapathError;
+pub use events::{EventReader, EventsFrom};
 pub use load::{clear_abandoned, reload, unload};
 pub use maps::Maps;
+pub use other_layout::has_other_layout_in_use;
 pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER, program_id};
 pub use survey::PinsSeen;
 pub use tcx::{TcxProgram, attach as attach_tcx, detach as detach_tcx, tcx_programs};

@@ -81,16 +81,20 @@ impl Pins {
 
     /// Removes what there is of [`Self::partial`].
     pub fn clear_partial(&self) -> Result<(), DatapathError> {
-        let partial = self.partial();
-        let entries = match fs::read_dir(&partial) {
+        Self::remove_folder(&self.partial())
+    }
+
+    /// Removes a folder of pins, if it is there.
+    pub fn remove_folder(folder: &Path) -> Result<(), DatapathError> {
+        let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(DatapathError::folder("read", &partial))?,
+            entries => entries.map_err(DatapathError::folder("read", folder))?,
         };
         for entry in entries {
-            let pin = entry.map_err(DatapathError::folder("read", &partial))?.path();
+            let pin = entry.map_err(DatapathError::folder("read", folder))?.path();
             fs::remove_file(&pin).map_err(DatapathError::folder("remove", &pin))?;
             failpoint::hit("pins:removed");
         }
-        fs::remove_dir(&partial).map_err(DatapathError::folder("remove", &partial))
+        fs::remove_dir(folder).map_err(DatapathError::folder("remove", folder))
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::Reserved;
 
 /// A range of addresses within a subnet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Range {
     subnet: IpNet,
     gateway: IpAddr,

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use super::Range;
 
 /// Ranges of one family; a container gets one address of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RangeSet(Vec<Range>);
 
 /// Why ranges cannot form a set.

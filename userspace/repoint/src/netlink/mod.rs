@@ -8,6 +8,7 @@ mod conntrack;
 mod default_route;
 mod filter;
 mod generic;
+mod if_inet6;
 mod link;
 mod monitor;
 mod neighbour;
@@ -31,6 +32,7 @@ pub use filter::{
 pub use generic::{
     GENERIC_HEADER, built_in_family, families, forget_tcp_metrics, generic_message, open_generic,
 };
+pub use if_inet6::local_addresses_v6;
 pub use link::{
     Ipv6Settings, LinkChange, LinkInfo, Veth, announce_changes, bring_up, change_link,
     configure_link, create_veth, delete_group, delete_link, delete_no_link, find_link, find_links,

@@ -204,13 +204,14 @@ const LOCAL_TABLE: u8 = 255;
 /// has them.
 ///
 /// A dump of the addresses would look at every interface, 0.12 us each, though slots' interfaces have
-/// none on the node. A dump of this one table has as many entries as there are addresses.
-pub fn local_addresses_v4() -> Result<Vec<IpAddr>, NetlinkError> {
+/// none on the node. A dump of this one table has as many entries as there are addresses, with a socket of
+/// [`RouteSocket::open_strict`].
+pub fn local_addresses_v4(strict: &mut RouteSocket) -> Result<Vec<IpAddr>, NetlinkError> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet;
     message.header.table = LOCAL_TABLE;
     let request = RouteNetlinkMessage::GetRoute(message);
-    let listed = RouteSocket::open_strict()?.dump_changing(
+    let listed = strict.dump_changing(
         "list local addresses",
         &request,
         |object| match object {

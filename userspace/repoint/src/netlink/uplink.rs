@@ -41,7 +41,8 @@ const FAMILIES: [(i32, IpAddr); 2] = [
 /// Where packets to the outside leave the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
-    /// Index and name of each interface, the first path first. A route of several paths has several.
+    /// Index and name of each interface, by index. A route of several paths has several, and the kernel
+    /// begins with the path that a packet would take, which differs from boot to boot.
     pub interfaces: Vec<(u32, String)>,
     /// Largest packet, in bytes, that passes on each path: the least MTU of the interfaces, and of the
     /// route where it names one.
@@ -136,8 +137,9 @@ impl Asked {
             links.extend(found.and_then(|found| super::default_route::way_out(&found)));
         }
         let least = links.iter().map(|(_, _, mtu)| *mtu).chain(route.mtu).min();
-        let interfaces: Vec<_> =
+        let mut interfaces: Vec<_> =
             links.into_iter().map(|(ifindex, name, _)| (ifindex, name)).collect();
+        interfaces.sort_unstable();
         Ok(least.filter(|_| !interfaces.is_empty()).map(|mtu| Uplink { interfaces, mtu }))
     }
 

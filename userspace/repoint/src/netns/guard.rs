@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Netns, NetnsInode, own};
+use super::{Netns, NetnsInode};
 
 nix::ioctl_none_bad!(
     /// `NS_GET_USERNS`: the user namespace that owns a namespace.
@@ -113,13 +113,13 @@ fn owner(netns: &Netns) -> io::Result<Option<NetnsInode>> {
     Ok(Some(NetnsInode::of(&owner.metadata()?)))
 }
 
-/// Whether the namespace that the calling thread is in holds another interface than `lo`.
+/// Whether the namespace that the calling thread is in holds another interface than `lo` and `own`.
 ///
 /// The function does not use netlink: reading a file of `/proc` costs less than a socket and its answer.
-pub fn holds_interfaces() -> io::Result<bool> {
+pub fn holds_others(own: Option<&str>) -> io::Result<bool> {
     let mut buffer = [0; LONGEST];
-    let path = own("/proc/self/net/dev", "/proc/thread-self/net/dev");
-    Ok(holds_more_than_lo(read(CWD, path, &mut buffer)?))
+    let path = super::own("/proc/self/net/dev", "/proc/thread-self/net/dev");
+    Ok(lists_others(read(CWD, path, &mut buffer)?, own))
 }
 
 /// The values of the sysctls that runtimes set, one a line, of the namespace that the calling
@@ -178,9 +178,14 @@ fn read<'b>(folder: impl AsFd, name: &str, buffer: &'b mut [u8]) -> rustix::io::
 }
 
 /// Two lines of headings, then one for each interface: its name, a colon, numbers.
-fn holds_more_than_lo(devices: &[u8]) -> bool {
-    let mut lines = devices.split(|byte| *byte == b'\n').skip(2).filter(|line| !line.is_empty());
-    lines.any(|line| !line.trim_ascii_start().starts_with(b"lo:"))
+fn lists_others(devices: &[u8], own: Option<&str>) -> bool {
+    let lines = devices.split(|byte| *byte == b'\n').skip(2).filter(|line| !line.is_empty());
+    // A name may hold a colon itself.
+    let is_of = |line: &[u8], name: &str| {
+        let numbers = line.trim_ascii_start().strip_prefix(name.as_bytes());
+        numbers.is_some_and(|numbers| numbers.starts_with(b":") && !numbers[1..].contains(&b':'))
+    };
+    lines.into_iter().any(|line| !is_of(line, "lo") && !own.is_some_and(|own| is_of(line, own)))
 }
 
 #[cfg(test)]
@@ -190,18 +195,18 @@ mod tests {
     const HEADINGS: &str = "Inter-|   Receive |  Transmit\n face |bytes |bytes\n";
 
     #[test]
-    fn lo_alone_is_nothing() {
-        for (lines, more) in [
-            ("", false),
-            ("    lo:       0       0\n", false),
-            ("    lo:       0       0\n  eth0:    1   2\n", true),
-            ("  loo:   0\n", true),
+    fn lo_and_its_own_interface_are_no_others() {
+        for (lines, beside_lo, beside_eth0) in [
+            ("", false, false),
+            ("    lo:       0       0\n", false, false),
+            ("    lo:       0       0\n  eth0:    1   2\n", true, false),
+            ("    lo:       0       0\n  eth0:    1   2\n  eth1:    1   2\n", true, true),
+            ("  loo:   0\n", true, true),
+            ("  lo:1:   0\n", true, true),
         ] {
-            assert_eq!(
-                holds_more_than_lo(format!("{HEADINGS}{lines}").as_bytes()),
-                more,
-                "{lines:?}"
-            );
+            let devices = format!("{HEADINGS}{lines}");
+            let others = |own| lists_others(devices.as_bytes(), own);
+            assert_eq!((others(None), others(Some("eth0"))), (beside_lo, beside_eth0), "{lines:?}");
         }
     }
 

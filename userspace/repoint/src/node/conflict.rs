@@ -13,13 +13,10 @@ pub(crate) fn prefer_conflict(node: &Node, slot: &Slot, met: NodeError) -> NodeE
     }
 }
 
-/// Fails if a DEL or GC has changed the slot since ADD wrote it.
+/// The slot's record. Fails if a DEL or GC has changed the slot since ADD wrote it.
 pub(crate) fn ensure_unchanged<T: Access>(
     transaction: &Transaction<'_, T>,
     slot: &Slot,
-) -> Result<(), NodeError> {
-    match transaction.unchanged(slot)? {
-        Some(_) => Ok(()),
-        None => Err(NodeError::Conflict { slot: slot.id }),
-    }
+) -> Result<Slot, NodeError> {
+    transaction.unchanged(slot)?.ok_or(NodeError::Conflict { slot: slot.id })
 }

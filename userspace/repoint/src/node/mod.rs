@@ -7,6 +7,7 @@ pub(crate) mod effective;
 pub(crate) mod error;
 pub(crate) mod halves;
 pub(crate) mod holders;
+mod isolation;
 mod records;
 pub(crate) mod request;
 pub(crate) mod reserved;
@@ -19,6 +20,7 @@ pub(crate) use halves::half_differs;
 pub use halves::{
     HalfFate, Waiting, owners_of, repair_halves, restore_node, slots_on_record, waiting_for_looks,
 };
+pub use isolation::Isolated;
 pub use request::{NetworkRequest, Request};
 pub use reserved::reserved_addresses;
 

@@ -1,5 +1,7 @@
 //! What is on record, for programs that show or change it: each call is one transaction.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
 use super::Node;
 use crate::{
     model::{AttachmentId, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
@@ -16,6 +18,22 @@ impl Node {
     /// The identities on record, in the order of their numbers.
     pub fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
         self.store.read(|transaction| transaction.identities())
+    }
+
+    /// Those of the slots that are on record, and those that have one of the addresses.
+    pub fn find_slots(
+        &self,
+        slots: impl IntoIterator<Item = SlotId>,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Vec<Slot>, StoreError> {
+        self.store.read(|transaction| {
+            let mut found: BTreeSet<SlotId> = slots.into_iter().collect();
+            for address in addresses {
+                found.extend(transaction.address_owner(address)?);
+            }
+            let slots = found.into_iter().map(|id| transaction.slot(id));
+            slots.filter_map(Result::transpose).collect()
+        })
     }
 
     /// A slot.

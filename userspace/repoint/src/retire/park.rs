@@ -72,20 +72,16 @@ fn stop(
     is_unbound: bool,
 ) -> Result<Option<Slot>, NodeError> {
     node.store.write(|transaction| {
-        let Some(mut slot) = transaction.unchanged(seen)? else {
+        let Some(slot) = transaction.unchanged(seen)? else {
             return Ok(None);
         };
         if let (Some(maps), Some(ifindex)) = (maps, slot.host_ifindex()) {
             write_entries(&slot, ifindex, Identity::PARKED, maps)?;
             failpoint::hit("park:pointed");
         }
-        if is_unbound {
-            transaction.detach(&mut slot)?;
-            if slot.state() != SlotState::Dirty {
-                slot.become_state(SlotState::Dirty, now())?;
-            }
-            transaction.put_slot(&slot)?;
+        if !is_unbound {
+            return Ok(Some(slot));
         }
-        Ok(Some(slot))
+        Ok(Some(transaction.detach_read(slot, SlotState::Dirty, now())?))
     })
 }

@@ -29,10 +29,10 @@ pub(super) fn activate(
     node.store.write(|transaction| {
         // No other process can write meanwhile. After a DEL, another container may have the slot,
         // and this ADD must not start its traffic.
-        ensure_unchanged(transaction, slot)?;
+        let unchanged = ensure_unchanged(transaction, slot)?;
         write_waiting_entries(slot, host_ifindex.get(), slot.identity, maps)?;
         failpoint::hit("activate:entries");
-        transaction.advance(slot.id, SlotState::Active, now(), |_| ())?;
+        transaction.advance_read(unchanged, SlotState::Active, now(), |_| ())?;
         Ok::<_, NodeError>(())
     })?;
     failpoint::hit("activate:active");

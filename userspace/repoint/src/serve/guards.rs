@@ -63,7 +63,7 @@ pub(crate) fn guard(
     let check = request.conf.pool_conf.check_sysctls.unwrap_or_else(|| may_have_sysctls(path));
     let found = netns.own.run_from(&netns.host, || {
         let sysctls = check.then(guard::sysctls).transpose()?;
-        Ok((guard::holds_interfaces()?, sysctls))
+        Ok((guard::holds_others(None)?, sysctls))
     })?;
     let gives_ipv6 = request.conf.ipam.gives_ipv6();
     Ok(match found.map_err(look)? {

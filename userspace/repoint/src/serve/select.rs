@@ -132,7 +132,7 @@ pub(super) fn claim(
         ensure_tenant_room(transaction, &pool.id.network, user, &pool.policy)?;
     }
     let identity = wanted.identity(transaction, &slot)?;
-    let slot = transaction.advance(slot.id, SlotState::Claimed, now(), |slot| {
+    let slot = transaction.advance_read(slot, SlotState::Claimed, now(), |slot| {
         wanted.give(slot, outcome, identity);
     })?;
     wanted.note(transaction, &slot, outcome)?;

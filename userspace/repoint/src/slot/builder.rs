@@ -244,7 +244,7 @@ impl Builder<'_> {
         again(&mut socket, routes).map_err(BuildError::Container)?;
         // A namespace of its own has no other interface yet.
         let source_routed = !self.slot.owns_netns()
-            && sources::add(&mut socket, ifindex, &self.config.addresses)
+            && sources::add(&mut socket, (&self.slot.ifname, ifindex), &self.config.addresses)
                 .map_err(BuildError::Container)?;
         container_end::wait_for_addresses(self.config, &mut socket)
             .map_err(BuildError::Container)?;

@@ -20,6 +20,7 @@ use crate::{
         add_source_rule, addresses, delete_route, delete_source_rule, links, neighbours,
         source_rules,
     },
+    netns::guard,
 };
 
 /// Number of the table of the interface with index 0.
@@ -73,9 +74,12 @@ fn way_out_v6(ifindex: u32) -> Route {
 /// Returns whether it has.
 pub(super) fn add(
     socket: &mut RouteSocket,
-    ifindex: u32,
+    (ifname, ifindex): (&IfName, u32),
     own: &[IpNet],
 ) -> Result<bool, NetlinkError> {
+    if matches!(guard::holds_others(Some(ifname.as_str())), Ok(false)) {
+        return Ok(false);
+    }
     let links = links(socket)?;
     let others: Vec<u32> = links
         .iter()

@@ -51,12 +51,17 @@ pub enum CodecError {
     Name(#[from] InvalidValue),
 }
 
+/// Bytes of nearly all records at most: a record is written without being moved.
+const MOST: usize = 512;
+
 /// Writes a record.
 pub(super) struct Encoder(Vec<u8>);
 
 impl Encoder {
     pub(super) fn new(version: u8) -> Self {
-        Self(vec![version])
+        let mut record = Vec::with_capacity(MOST);
+        record.push(version);
+        Self(record)
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

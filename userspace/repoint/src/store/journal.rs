@@ -23,18 +23,24 @@ pub struct Entry {
     pub decision: Decision,
 }
 
-impl Entry {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let AttachmentId { network, container, ifname } = &self.attachment;
-        let mut encoder = Encoder::new(VERSION);
-        encoder.u64(self.number).u64(self.time);
-        for name in [network.as_str(), container.as_str(), ifname.as_str()] {
-            encoder.text(name.as_bytes());
-        }
-        self.decision.encode(&mut encoder);
-        encoder.finish()
+/// The record of an [`Entry`].
+pub(super) fn encode(
+    number: u64,
+    time: u64,
+    attachment: &AttachmentId,
+    decision: &Decision,
+) -> Vec<u8> {
+    let AttachmentId { network, container, ifname } = attachment;
+    let mut encoder = Encoder::new(VERSION);
+    encoder.u64(number).u64(time);
+    for name in [network.as_str(), container.as_str(), ifname.as_str()] {
+        encoder.text(name.as_bytes());
     }
+    decision.encode(&mut encoder);
+    encoder.finish()
+}
 
+impl Entry {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut decoder = Decoder::new(bytes, VERSION)?;
         let entry = Self {

@@ -39,6 +39,10 @@ pub(super) fn pool_key(id: &PoolId) -> Vec<u8> {
     [id.network.as_str(), id.ifname.as_str(), template].join("\0").into_bytes()
 }
 
+/// Key of the number of the last decision among the counters of pools, whose keys have a 0. ADD changes
+/// both, and so writes one page less.
+pub(super) const LAST_DECISION: &[u8] = b"last-decision";
+
 pub(super) fn counter_key(id: &PoolId, name: &str) -> Vec<u8> {
     let mut key = pool_key(id);
     key.push(0);

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use super::{
     Entry, Network, Parked, Pool, Prefix, Slot, StoreError, index, journal,
     keys::{
-        address_key, attachment_key, counter_key, damaged_index, decode_pool, decode_slot, number,
-        parse_address, parse_attachment, parse_pool, pool_key, slot_key, slot_number,
-        slot_of_index,
+        LAST_DECISION, address_key, attachment_key, counter_key, damaged_index, decode_pool,
+        decode_slot, number, parse_address, parse_attachment, parse_pool, pool_key, slot_key,
+        slot_number, slot_of_index,
     },
     record::SlotState,
-    transaction::{Entries, Transaction, meta},
+    transaction::{Entries, Transaction},
 };
 use crate::model::{
     AttachmentId, FingerprintDigest, NetworkName, PoolId, PoolKey, SlotId, TemplateDigest,
@@ -197,7 +197,7 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
 
     /// The number of the last decision; 0 where there was none.
     pub fn last_decision(&self) -> Result<u64, StoreError> {
-        self.number(meta::LAST_DECISION)
+        self.number_in(self.tables.counters, LAST_DECISION)
     }
 
     /// The decisions after the one of this number, as far as they are kept; oldest first.

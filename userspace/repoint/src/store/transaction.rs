@@ -16,7 +16,6 @@ pub(super) mod meta {
     pub(in crate::store) const HOST_NETNS: &str = "home";
     /// The boot that the database is of.
     pub(in crate::store) const BOOT: &str = "boot";
-    pub(in crate::store) const LAST_DECISION: &str = "last-decision";
     /// Until when the agent vouches for the halves of slots on the node.
     pub(in crate::store) const WATCHED: &str = "watched-until";
 }
@@ -56,7 +55,12 @@ impl<'env, T: lmdb::Transaction> Transaction<'env, T> {
     }
 
     pub(super) fn number(&self, key: &'static str) -> Result<u64, StoreError> {
-        let bytes = self.get(self.tables.meta, key.as_bytes(), "read a counter")?;
+        self.number_in(self.tables.meta, key.as_bytes())
+    }
+
+    /// A number of a table; 0 where it has none.
+    pub(super) fn number_in(&self, table: Database, key: &[u8]) -> Result<u64, StoreError> {
+        let bytes = self.get(table, key, "read a counter")?;
         bytes.map_or(Ok(0), |bytes| number("counter", bytes).map(u64::from_le_bytes))
     }
 

@@ -7,8 +7,10 @@ use std::{
 };
 
 use super::{
-    Entry, Network, Pool, Slot, StoreError, index, journal,
-    keys::{address_key, attachment_key, attachment_of, counter_key, number, pool_key, slot_key},
+    Network, Pool, Slot, StoreError, index, journal,
+    keys::{
+        LAST_DECISION, address_key, attachment_key, attachment_of, counter_key, pool_key, slot_key,
+    },
     record::SlotState,
     tenants::charge,
     transaction::{Write, meta},
@@ -89,7 +91,18 @@ impl Write<'_> {
         now: u64,
         change: impl FnOnce(&mut Slot),
     ) -> Result<Slot, StoreError> {
-        let mut slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
+        let slot = self.slot(id)?.ok_or(StoreError::SlotGone { slot: id })?;
+        self.advance_read(slot, next, now, change)
+    }
+
+    /// As [`Self::advance`], of a slot that this transaction has read and not written since.
+    pub fn advance_read(
+        &mut self,
+        mut slot: Slot,
+        next: SlotState,
+        now: u64,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<Slot, StoreError> {
         let old = Place::of(&slot);
         slot.become_state(next, now)?;
         change(&mut slot);
@@ -110,6 +123,25 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Forgets a slot's attachment, moves the slot to state `next`, and returns it.
+    ///
+    /// `slot` must be as this transaction has read it, and not written since: it tells where the index has
+    /// the slot.
+    pub fn detach_read(
+        &mut self,
+        mut slot: Slot,
+        next: SlotState,
+        now: u64,
+    ) -> Result<Slot, StoreError> {
+        let old = Place::of(&slot);
+        self.detach(&mut slot)?;
+        if slot.state() != next {
+            slot.become_state(next, now)?;
+        }
+        self.replace_slot(Some(old), &slot)?;
+        Ok(slot)
+    }
+
     /// Records a pool.
     pub fn put_pool(&mut self, id: &PoolId, pool: &Pool) -> Result<(), StoreError> {
         self.put(self.tables.pools, &pool_key(id), &pool.encode(), "record a pool")
@@ -128,10 +160,7 @@ impl Write<'_> {
     pub fn count_up(&mut self, id: &PoolId, name: &str) -> Result<(), StoreError> {
         let key = counter_key(id, name);
         let table = self.tables.counters;
-        let count = match self.get(table, &key, "read a counter")? {
-            Some(bytes) => u64::from_le_bytes(number("counter", bytes)?),
-            None => 0,
-        };
+        let count = self.number_in(table, &key)?;
         self.put(table, &key, &(count + 1).to_le_bytes(), "record a counter")
     }
 
@@ -162,12 +191,12 @@ impl Write<'_> {
         decision: &Decision,
         now: u64,
     ) -> Result<(), StoreError> {
-        let number = self.number(meta::LAST_DECISION)? + 1;
-        self.put_number(meta::LAST_DECISION, number)?;
-        let (attachment, decision) = (attachment.clone(), decision.clone());
-        let entry = Entry { number, time: now, attachment, decision };
+        let number = self.last_decision()? + 1;
+        let value = number.to_le_bytes();
+        self.put(self.tables.counters, LAST_DECISION, &value, "record a counter")?;
         let key = (number % journal::LENGTH).to_be_bytes();
-        self.put(self.tables.journal, &key, &entry.encode(), "note a decision")
+        let entry = journal::encode(number, now, attachment, decision);
+        self.put(self.tables.journal, &key, &entry, "note a decision")
     }
 
     /// Records an attachment, unless it exists.

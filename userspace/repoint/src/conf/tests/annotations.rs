@@ -210,11 +210,13 @@ fn the_policy_is_read() {
     };
     let read = policy(json!({
         "warm": 3, "maxSlots": 40, "maxParkedPerFunction": 2, "maxParkedPerTenant": 9,
+        "maxSlotsPerTenant": 20, "shareWithoutTenant": true,
         "idleTTL": "1m30s", "cooldown": "5s", "scope": "tenant",
     }))
     .unwrap();
     assert_eq!((read.warm, read.max, read.scope), (3, 40, Scope::Tenant));
     assert_eq!((read.parked_per_function, read.parked_per_tenant), (Some(2), Some(9)));
+    assert_eq!((read.slots_per_tenant, read.share_without_tenant), (Some(20), true));
     assert_eq!(read.idle_ttl, Some(Duration::from_secs(90)));
     assert_eq!(read.cooldown, Some(Duration::from_secs(5)));
     assert_eq!(policy(json!({"idleTTL": "forever"})).unwrap().idle_ttl, None);

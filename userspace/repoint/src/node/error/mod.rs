@@ -53,13 +53,11 @@ pub enum NodeError {
         plugin: String,
     },
     /// The node's own addresses cannot be read.
-    #[error("reading the node's addresses from {path}, none of which a container may get")]
-    NodeAddresses {
-        /// The file.
-        path: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(
+        "reading the node's addresses from /proc/thread-self/net/if_inet6, none of which a container \
+         may get"
+    )]
+    NodeAddresses(#[source] io::Error),
     /// The IPAM plugin gave an address that does not work.
     #[error(
         "IPAM plugin {plugin} gave {address}, which is {why}: no container can have it, have the \

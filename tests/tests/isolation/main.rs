@@ -1,6 +1,8 @@
 //! Key `isolation`: which containers of a node reach each other.
 #![cfg(test)]
 
+mod changes;
+
 use std::{net::IpAddr, thread};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
