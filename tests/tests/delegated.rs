@@ -1,10 +1,7 @@
 //! Address management by another plugin: Debian's `host-local`.
 #![cfg(test)]
 
-use std::{
-    fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio,
-    time::Duration,
-};
+use std::{fs, io::Write as _, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_common::LAYOUT_VERSION;
@@ -13,7 +10,7 @@ use repoint_tests::{
     dist::{self, REFERENCE_PLUGINS},
     example, missing,
     plugin::{Attachment, Network},
-    traffic, wait,
+    program, traffic, wait,
 };
 use serde_json::{Value, json};
 
@@ -80,8 +77,7 @@ fn a_del_takes_back_what_the_plugin_of_a_killed_add_reserves_later() -> Result<(
             "#!/bin/sh\n[ $CNI_COMMAND = ADD ] && touch {} && sleep 1\nexec {REFERENCE_PLUGINS}/host-local\n",
             begun.display()
         );
-        fs::write(&slow, script)?;
-        fs::set_permissions(&slow, fs::Permissions::from_mode(0o755))?;
+        program::script(&slow, &script)?;
         let path = format!("{}:{}", folder.display(), dist::cni_path());
         let slow = Network::new(&configuration(&node)?, path)?;
         let netns = Netns::create("one")?;

@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -22,6 +21,7 @@ use repoint_tests::{
     netns::in_thread,
     plugin::{Attachment, Network},
     pooled::{NAME, TENANT, user},
+    program,
     traffic::{self, Host},
     wait, with_pool,
 };
@@ -212,14 +212,11 @@ fn cri_o_needs_no_word_in_the_configuration() -> Result<()> {
         let folder = Path::new("/run/crio-plugins");
         let (crio, plugin) = (folder.join("crio"), folder.join("repoint-cni"));
         fs::create_dir(folder)?;
-        // Other tools write what is executed: processes that other tests start at this moment would
-        // inherit a descriptor of ours, and nobody can execute a file that is open for writing.
-        command::run("cp", [Path::new("/bin/sh"), &crio])?;
+        program::copy(Path::new("/bin/sh"), &crio)?;
         // The last command of a shell takes its place, and a script has its own name.
         let (shell, ours) = (crio.display(), dist::plugin());
         let script = format!("#!/bin/sh\nexec {shell} -c '{}; exit $?'\n", ours.display());
-        command::run_with_input("tee", [&plugin], script.as_bytes())?;
-        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+        program::script(&plugin, &script)?;
         pooled.network_at(&format!("{}:{}", folder.display(), dist::cni_path()))
     })
 }

@@ -1,10 +1,10 @@
 //! Addresses that another plugin gives.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
-    Container, dist, dist::REFERENCE_PLUGINS, missing, plugin::Network, with_pool,
+    Container, dist, dist::REFERENCE_PLUGINS, missing, plugin::Network, program, with_pool,
 };
 use serde_json::json;
 
@@ -56,7 +56,6 @@ fn script() -> Result<&'static str> {
         "#!/bin/sh\n{REFERENCE_PLUGINS}/host-local || exit\n\
          [ $CNI_COMMAND = DEL ] && [ -e {TRIGGER} ] && kill -9 $PPID\nexit 0\n"
     );
-    fs::write(&path, text).context("write a plugin")?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).context("make it run")?;
+    program::script(&path, &text)?;
     Ok("killing")
 }

@@ -17,7 +17,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use repoint::slot::{User, users};
-use repoint_tests::{missing, wait};
+use repoint_tests::{missing, program, wait};
 
 use super::fixture::{Built, with_slot, with_slots};
 
@@ -56,7 +56,7 @@ fn a_process_of_any_name_is_found_and_others_are_not_in_use() -> Result<()> {
         let folder = Path::new("/run/named");
         fs::create_dir_all(folder)?;
         let program = folder.join(OsStr::from_bytes(b"\xff\n{x"));
-        fs::copy("/bin/sleep", &program)?;
+        program::copy(Path::new("/bin/sleep"), &program)?;
         let mut child = used.netns.run(|| Command::new(&program).arg("60").spawn())??;
         let both = users(&[used.netns.inode(), unused.netns.inode()], None);
         child.kill()?;
