@@ -1,7 +1,9 @@
 //! Maps `endpoints_v4` and `endpoints_v6`: which interface answers for an address.
 
 use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
-use repoint_common::endpoint::{AddressV4, AddressV6, Endpoint, FLAG_STACK, MAX_ENTRIES};
+use repoint_common::endpoint::{
+    AddressV4, AddressV6, Endpoint, FLAG_ENFORCE, FLAG_STACK, MAX_ENTRIES,
+};
 
 /// Entries take memory when they are made: a node pays for the slots that it has.
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
@@ -28,4 +30,9 @@ pub fn find_v6(address: AddressV6) -> Option<Endpoint> {
 /// Whether packets to the endpoint go through the host stack.
 pub const fn takes_stack(endpoint: &Endpoint) -> bool {
     endpoint.flags & FLAG_STACK != 0
+}
+
+/// Whether the policies of the endpoint's slot are enforced.
+pub const fn has_policies(endpoint: &Endpoint) -> bool {
+    endpoint.flags & FLAG_ENFORCE != 0
 }

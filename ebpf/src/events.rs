@@ -3,14 +3,16 @@
 use core::arch::asm;
 
 use aya_ebpf::{
+    bindings::__sk_buff,
     btf_maps::{Array, PerCpuArray},
     helpers::bpf_ktime_get_coarse_ns,
     macros::btf_map,
+    programs::TcContext,
 };
 use repoint_common::{
     counter::{REASONS, Reason},
     event::{
-        BEING_WRITTEN, BURST, Budget, Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP,
+        AUDIT, BEING_WRITTEN, BURST, Budget, DROP, Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP,
         HEADER_TRANSPORT, PER_SECOND, RING,
     },
 };
@@ -21,6 +23,7 @@ use crate::{
     ipv4, ipv6,
     packet::Packet,
     transport,
+    work::Handle,
 };
 
 #[btf_map(name = "events")]
@@ -39,8 +42,39 @@ const CREDIT: u64 = COST * BURST;
 
 /// Writes the record of a packet that is dropped, if this CPU may; `slot` is 0 where the interface has
 /// none.
+pub fn write(packet: &Packet, slot: u64, reason: Reason) {
+    // SAFETY: the context is the program's.
+    unsafe { write_event(packet.raw().cast(), slot, reason as u32, packet.direction(), DROP) };
+}
+
+/// Writes the record of a packet that a policy in audit mode would drop.
+pub fn audit(packet: &Packet, reason: Reason) {
+    let slot = interfaces::slot(packet.ifindex());
+    // SAFETY: the context is the program's.
+    unsafe { write_event(packet.raw().cast(), slot, reason as u32, packet.direction(), AUDIT) };
+}
+
+/// Writes a record. A global function: the verifier looks at it once, and not at every call.
+///
+/// # Safety
+///
+/// `context` is the program's.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn write(packet: &Packet, slot: u64, reason: Reason, direction: u8) {
+unsafe extern "C" fn write_event(
+    context: *mut __sk_buff,
+    slot: u64,
+    reason: u32,
+    direction: u8,
+    kind: u8,
+) -> u32 {
+    record(&Packet::new(TcContext::new(context), direction), slot, reason, kind);
+    0
+}
+
+#[inline(always)]
+fn record(packet: &Packet, slot: u64, reason: u32, kind: u8) {
+    let direction = packet.direction();
     let Some(time) = spend(reason) else { return };
     let Some(head) = HEAD.get_ptr_mut(0) else { return };
     // SAFETY: the element is one aligned u64 that programs change in this way only.
@@ -69,9 +103,14 @@ pub fn write(packet: &Packet, slot: u64, reason: Reason, direction: u8) {
     event.ifindex = packet.ifindex();
     event.length = packet.len();
     event.identity = interfaces::identity(packet.ifindex());
+    // Reasons are few.
     event.reason = reason as u8;
     event.direction = direction;
-    event.padding = 0;
+    event.kind = kind;
+    (event.policy, event.rule) = (0, 0);
+    if let Some(mut work) = Handle::find() {
+        (event.policy, event.rule) = (work.get().policy, work.get().rule);
+    }
     event.peer =
         if direction == FROM_CONTAINER { 0 } else { interfaces::identity(packet.came_by()) };
     describe(packet, event);
@@ -80,8 +119,8 @@ pub fn write(packet: &Packet, slot: u64, reason: Reason, direction: u8) {
 }
 
 /// The time, if this CPU may write a record of the reason.
-fn spend(reason: Reason) -> Option<u64> {
-    let budget = BUDGETS.get_ptr_mut(reason as u32)?;
+fn spend(reason: u32) -> Option<u64> {
+    let budget = BUDGETS.get_ptr_mut(reason)?;
     // SAFETY: the element is this CPU's own, and no other tc program interrupts this one.
     let budget = unsafe { &mut *budget };
     // SAFETY: takes nothing.

@@ -62,7 +62,7 @@ use repoint_common::{
 };
 
 use crate::{
-    arp, endpoints,
+    arp, endpoints, enforce,
     ethernet::{self, Protocol},
     flows, interfaces,
     ip::Ip,
@@ -71,20 +71,23 @@ use crate::{
     ndp,
     packet::Packet,
     verdict::{self, Verdict},
+    work::{self, Handle},
 };
 
 #[classifier]
 fn from_container(context: TcContext) -> i32 {
-    let packet = Packet::new(context);
-    let Some(interface) = interfaces::find(packet.ifindex()) else {
-        return verdict::conclude(&packet, 0, FROM_CONTAINER, Err(Reason::UnknownInterface));
+    let packet = Packet::new(context, FROM_CONTAINER);
+    let (slot, verdict) = match work::begin(packet.ifindex()) {
+        Some(mut work) => (work.get().interface.slot, decide(&packet, &mut work)),
+        None => (0, Err(Reason::UnknownInterface)),
     };
-    let verdict = decide(&packet, &interface);
-    verdict::conclude(&packet, interface.slot, FROM_CONTAINER, verdict)
+    verdict::conclude(&packet, slot, verdict)
 }
 
 /// Lines 2 to 7, 10 and 11.
-fn decide(packet: &Packet, interface: &Interface) -> Verdict {
+#[inline(always)]
+fn decide(packet: &Packet, work: &mut Handle) -> Verdict {
+    let interface = &work.get().interface;
     interfaces::ensure_active(interface)?;
     let frame = ethernet::Header::load(packet)?;
     if frame.source != interface.mac && !frame.has_station_source() {
@@ -92,16 +95,18 @@ fn decide(packet: &Packet, interface: &Interface) -> Verdict {
     }
     match frame.protocol(packet)? {
         Protocol::Arp => arp::answer(packet, interface, &frame),
-        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, interface, &frame),
-        Protocol::Ipv6 => match decide_ip::<ipv6::Header>(packet, interface, &frame) {
-            Err(Reason::NeighbourDiscovery) => ndp::answer(packet, interface, &frame),
+        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, work, &frame),
+        Protocol::Ipv6 => match decide_ip::<ipv6::Header>(packet, work, &frame) {
+            Err(Reason::NeighbourDiscovery) => ndp::answer(packet, &work.get().interface, &frame),
             verdict => verdict,
         },
     }
 }
 
-/// Lines 8, 9, and 12 to 20.
-fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
+/// Lines 8, 9, and 12 to 27.
+#[inline(never)]
+fn decide_ip<H: Ip>(packet: &Packet, work: &mut Handle, frame: &ethernet::Header) -> Verdict {
+    let interface = &work.get().interface;
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
         return Err(Reason::Multicast);
@@ -120,23 +125,31 @@ fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::He
     if header.is_to_martian() {
         return header.answer_echo(packet, frame);
     }
-    let Some(endpoint) = H::endpoint(header.destination()) else {
-        return leave(packet, interface, &header);
-    };
-    if endpoint.identity == 0 {
-        return Err(Reason::Parked);
+    let endpoint = H::endpoint(header.destination());
+    if let Some(endpoint) = &endpoint {
+        if endpoint.identity == 0 {
+            return Err(Reason::Parked);
+        }
+        if isolation::is_between(interface.into(), endpoint.into()) {
+            return Err(Reason::Isolated);
+        }
     }
-    if isolation::is_between(interface.into(), (&endpoint).into()) {
-        return Err(Reason::Isolated);
+    if interfaces::has_policies(interface) || endpoint.as_ref().is_some_and(endpoints::has_policies)
+    {
+        enforce::check_sent::<H>(packet, work, endpoint.as_ref())?;
     }
-    deliver(packet, interface, &header, &endpoint)
+    match &endpoint {
+        Some(endpoint) => deliver(packet, &work.get().interface, &header, endpoint),
+        None => leave(packet, work, &header),
+    }
 }
 
 /// Lines 17 and 18.
-fn leave<H: Ip>(packet: &Packet, interface: &Interface, header: &H) -> Verdict {
+fn leave<H: Ip>(packet: &Packet, work: &mut Handle, header: &H) -> Verdict {
+    let work = work.get();
     let (link_local, metadata) = (header.is_to_link_local(), header.is_to_metadata());
-    let is_denied = (link_local || metadata) && !interfaces::allows_link_local(interface);
-    if is_denied && header.would_be_forwarded(packet) {
+    let is_denied = (link_local || metadata) && !interfaces::allows_link_local(&work.interface);
+    if is_denied && header.would_be_forwarded(packet, &mut work.query) {
         return Err(if metadata { Reason::Metadata } else { Reason::LinkLocal });
     }
     Ok(Reason::ToHost)

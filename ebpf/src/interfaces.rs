@@ -4,7 +4,8 @@ use aya_ebpf::{bindings::BPF_F_NO_PREALLOC, btf_maps::HashMap, macros::btf_map};
 use repoint_common::{
     counter::Reason,
     interface::{
-        FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface, InterfaceKey, MAX_ENTRIES,
+        FLAG_ENFORCE, FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES, FLAG_STACK, Interface, InterfaceKey,
+        MAX_ENTRIES,
     },
 };
 
@@ -16,17 +17,26 @@ const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 #[btf_map(name = "interfaces")]
 static INTERFACES: HashMap<InterfaceKey, Interface, MAX_ENTRIES, FLAGS> = HashMap::new();
 
-/// The slot behind an interface.
-pub fn find(ifindex: u32) -> Option<Interface> {
+/// Copies the slot behind an interface; whether there is one.
+#[inline(always)]
+pub fn copy(ifindex: u32, to: &mut Interface) -> bool {
     // SAFETY: the element is not freed while the program runs. It is copied at once, because the
     // kernel may put it to other use as soon as user space replaces it.
-    unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.copied()
+    let Some(found) = (unsafe { INTERFACES.get(InterfaceKey { ifindex }) }) else { return false };
+    *to = *found;
+    true
 }
 
 /// Identity of the slot behind an interface; 0: it is parked, or there is none.
 pub fn identity(ifindex: u32) -> u32 {
-    // SAFETY: as in `find`.
+    // SAFETY: as in `copy`.
     unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.map_or(0, |interface| interface.identity)
+}
+
+/// Number of the slot behind an interface; 0: there is none.
+pub fn slot(ifindex: u32) -> u64 {
+    // SAFETY: as in `copy`.
+    unsafe { INTERFACES.get(InterfaceKey { ifindex }) }.map_or(0, |interface| interface.slot)
 }
 
 /// Fails unless the slot is in use.
@@ -42,6 +52,11 @@ pub const fn allows_link_local(interface: &Interface) -> bool {
 /// Whether what the slot sends to other slots goes through the host stack.
 pub const fn takes_stack(interface: &Interface) -> bool {
     interface.flags & FLAG_STACK != 0
+}
+
+/// Whether the slot's policies are enforced.
+pub const fn has_policies(interface: &Interface) -> bool {
+    interface.flags & FLAG_ENFORCE != 0
 }
 
 /// Whether `address` belongs to the slot behind `ifindex`.

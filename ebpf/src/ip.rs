@@ -1,8 +1,15 @@
 //! What the two versions of IP have in common.
 
-use repoint_common::{counter::Reason, endpoint::Endpoint, interface::Interface};
+use repoint_common::{
+    counter::Reason,
+    endpoint::{AddressV6, Endpoint},
+    interface::Interface,
+};
 
-use crate::{ethernet, packet::Packet, transport::Payload, verdict::Verdict};
+use crate::{
+    ethernet, fib::Query, judge::Answer, packet::Packet, segment::Upper, transport::Payload,
+    verdict::Verdict,
+};
 
 /// Offset of the IP header, in bytes.
 pub const OFFSET: u32 = ethernet::LENGTH;
@@ -49,7 +56,7 @@ pub trait Ip: Sized {
     fn is_to_metadata(&self) -> bool;
 
     /// Whether the host stack would forward the packet, rather than keep it or refuse it.
-    fn would_be_forwarded(&self, packet: &Packet) -> bool;
+    fn would_be_forwarded(&self, packet: &Packet, query: &mut Query) -> bool;
 
     /// Protocol of the payload, or of the first extension header.
     fn protocol(&self) -> u8;
@@ -74,8 +81,18 @@ pub trait Ip: Sized {
     /// Like [`Self::payload`], for this header, which is at `offset`.
     fn payload_behind(&self, packet: &Packet, offset: u32) -> Option<Payload>;
 
+    /// Writes the packet's subject, by a global function of [`enforce`](crate::enforce).
+    fn prepare(packet: &Packet) -> Answer;
+
+    /// Where extension headers and options end. [`Reason::SourceRoute`] if they have the packet take another way,
+    /// [`Reason::Malformed`] if they are too many or contradict themselves.
+    fn upper(&self, packet: &Packet) -> Result<Upper, Reason>;
+
     /// An address as an IPv6 address: IPv4 as an IPv4-mapped one.
     fn mapped(address: Self::Address) -> [u8; 16];
+
+    /// The same, aligned as keys of maps have it.
+    fn aligned(address: Self::Address) -> AddressV6;
 
     /// The endpoint of an address.
     fn endpoint(address: Self::Address) -> Option<Endpoint>;

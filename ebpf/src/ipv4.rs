@@ -6,15 +6,18 @@ use aya_ebpf::bindings::BPF_F_RECOMPUTE_CSUM;
 use repoint_common::{
     GATEWAY_V4,
     counter::Reason,
-    endpoint::{AddressV4, Endpoint},
+    endpoint::{AddressV4, AddressV6, Endpoint},
     interface::Interface,
 };
 
 use crate::{
-    echo, endpoints, ethernet, fib,
+    echo, endpoints, enforce, ethernet,
+    fib::{self, Query},
     ip::{self, Ip},
+    judge::Answer,
     log,
     packet::Packet,
+    segment::{Piece, Upper},
     transport::Payload,
     verdict::Verdict,
 };
@@ -49,6 +52,16 @@ const HOPS: u32 = 8;
 const ADDRESSES: u32 = 12;
 /// Version 4, and a header of 20 bytes.
 const NO_OPTIONS: u8 = 0x45;
+/// Length of the longest header, in bytes.
+const MAX_LENGTH: u32 = 60;
+/// In the field of the fragment's offset: bit "more fragments" in the first octet, and the offset in both.
+const MORE_FRAGMENTS: u8 = 0x20;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// Options (RFC 791, section 3.1).
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
 /// Protocol: ICMP.
 const ICMP: u8 = 1;
 /// Types of echo messages (RFC 792).
@@ -96,6 +109,33 @@ impl Header {
     fn is_to_gateway(&self) -> bool {
         self.destination.octets == GATEWAY_V4
     }
+}
+
+/// Fails when options say which way the packet takes, or contradict themselves. The header is `length` bytes
+/// long.
+///
+/// The verifier follows a loop for each value that it can tell. So the place begins as one that it cannot tell, no
+/// index of an interface being negative, and the mask makes all places look alike.
+fn refuse_source_route(packet: &Packet, length: u32) -> Result<(), Reason> {
+    let mut at = LENGTH + (packet.ifindex() >> 31);
+    for _ in LENGTH..MAX_LENGTH {
+        if at >= length {
+            break;
+        }
+        let [kind, size]: [u8; 2] = packet.load(ip::OFFSET + at)?;
+        if kind == LOOSE_SOURCE_ROUTE || kind == STRICT_SOURCE_ROUTE {
+            return Err(Reason::SourceRoute);
+        }
+        if kind == END_OF_OPTIONS {
+            break;
+        }
+        let size = if kind == NO_OPERATION { 1 } else { u32::from(size) };
+        if size == 0 {
+            return Err(Reason::Malformed);
+        }
+        at = (at + size) & 0x1ff;
+    }
+    Ok(())
 }
 
 impl Hops {
@@ -166,9 +206,10 @@ impl Ip for Header {
         self.destination.octets == METADATA
     }
 
-    fn would_be_forwarded(&self, packet: &Packet) -> bool {
+    fn would_be_forwarded(&self, packet: &Packet, query: &mut Query) -> bool {
         let whole = |address: AddressV4| [u32::from_ne_bytes(address.octets), 0, 0, 0];
-        fib::forwards(packet, fib::IPV4, whole(self.source), whole(self.destination))
+        query.ask(fib::IPV4, whole(self.source), whole(self.destination));
+        fib::forwards(packet.raw().cast(), query)
     }
 
     fn protocol(&self) -> u8 {
@@ -189,8 +230,35 @@ impl Ip for Header {
         if self.is_fragment() { None } else { Some(payload) }
     }
 
+    fn prepare(packet: &Packet) -> Answer {
+        // SAFETY: the context is the program's.
+        Answer::new(unsafe { enforce::prepare_v4(packet.raw().cast()) })
+    }
+
+    fn upper(&self, packet: &Packet) -> Result<Upper, Reason> {
+        let length = u32::from(self.version_and_length & 0x0f) * 4;
+        if length > LENGTH {
+            refuse_source_route(packet, length)?;
+        }
+        let place = u16::from_be_bytes(self.fragment) & FRAGMENT_OFFSET;
+        let piece = match (place, self.fragment[0] & MORE_FRAGMENTS) {
+            (0, 0) => Piece::WHOLE,
+            (0, _) => Piece::FIRST,
+            _ => Piece::LATER,
+        };
+        let [high, low] = self.identification;
+        let (offset, protocol) = (ip::OFFSET + length, self.hops.protocol);
+        Ok(Upper { offset, protocol, piece, identification: [0, 0, high, low], place })
+    }
+
     fn mapped(AddressV4 { octets: [a, b, c, d] }: AddressV4) -> [u8; 16] {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    }
+
+    fn aligned(AddressV4 { octets: [a, b, c, d] }: AddressV4) -> AddressV6 {
+        let last = u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d]);
+        // Little-endian: the first octets are the lower half.
+        AddressV6 { octets: (u128::from(last) << 64).to_le_bytes() }
     }
 
     fn endpoint(address: AddressV4) -> Option<Endpoint> {

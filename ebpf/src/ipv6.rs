@@ -11,16 +11,29 @@ use repoint_common::{
 };
 
 use crate::{
-    echo, endpoints, ethernet, fib,
+    echo, endpoints, enforce, ethernet,
+    fib::{self, Query},
     ip::{self, Ip},
+    judge::Answer,
     log,
     packet::Packet,
+    segment::{Piece, Upper},
     transport::Payload,
     verdict::Verdict,
 };
 
 /// Next header: hop-by-hop options.
 const HOP_BY_HOP: u8 = 0;
+/// Next header: routing.
+const ROUTING: u8 = 43;
+/// Next header: fragment.
+const FRAGMENT: u8 = 44;
+/// Next header: authentication (RFC 4302).
+const AUTHENTICATION: u8 = 51;
+/// Next header: destination options.
+const DESTINATION_OPTIONS: u8 = 60;
+/// Most extension headers that a packet may have where policies are enforced.
+const MAX_EXTENSIONS: u32 = 8;
 /// Next header: `ICMPv6`.
 pub const ICMPV6: u8 = 58;
 /// Types of echo messages (RFC 4443).
@@ -56,6 +69,16 @@ struct HopByHop {
     next_header: u8,
     /// In 8 bytes, the first 8 not counted.
     length: u8,
+}
+
+/// The fragment header.
+#[repr(C)]
+struct FragmentHeader {
+    next_header: u8,
+    reserved: u8,
+    /// Offset in the payload, in units of 8 bytes, times 8; and 1: more fragments follow.
+    place: [u8; 2],
+    identification: [u8; 4],
 }
 
 /// Length of [`Header`], in bytes.
@@ -208,9 +231,10 @@ impl Ip for Header {
         self.destination.octets[0] == 0xfd && METADATA.contains(&self.destination.octets)
     }
 
-    fn would_be_forwarded(&self, packet: &Packet) -> bool {
+    fn would_be_forwarded(&self, packet: &Packet, query: &mut Query) -> bool {
         let whole = |address| words(address).map(u32::to_be);
-        fib::forwards(packet, fib::IPV6, whole(self.source), whole(self.destination))
+        query.ask(fib::IPV6, whole(self.source), whole(self.destination));
+        fib::forwards(packet.raw().cast(), query)
     }
 
     fn protocol(&self) -> u8 {
@@ -230,8 +254,57 @@ impl Ip for Header {
         Some(Payload { protocol: self.next_header, offset: offset + LENGTH })
     }
 
+    fn prepare(packet: &Packet) -> Answer {
+        // SAFETY: the context is the program's.
+        Answer::new(unsafe { enforce::prepare_v6(packet.raw().cast()) })
+    }
+
+    fn upper(&self, packet: &Packet) -> Result<Upper, Reason> {
+        let mut upper = Upper {
+            offset: ip::OFFSET + LENGTH,
+            protocol: self.next_header,
+            piece: Piece::WHOLE,
+            identification: [0; 4],
+            place: 0,
+        };
+        for _ in 0..=MAX_EXTENSIONS {
+            match upper.protocol {
+                ROUTING => return Err(Reason::SourceRoute),
+                HOP_BY_HOP | DESTINATION_OPTIONS | AUTHENTICATION => {
+                    let header: HopByHop = packet.load(upper.offset)?;
+                    let length = u32::from(header.length);
+                    let is_authentication = upper.protocol == AUTHENTICATION;
+                    upper.offset +=
+                        if is_authentication { (length + 2) * 4 } else { (length + 1) * 8 };
+                    upper.protocol = header.next_header;
+                }
+                FRAGMENT => {
+                    let header: FragmentHeader = packet.load(upper.offset)?;
+                    let place = u16::from_be_bytes(header.place);
+                    upper.offset += 8;
+                    upper.protocol = header.next_header;
+                    upper.identification = header.identification;
+                    upper.place = place >> 3;
+                    if upper.place != 0 {
+                        upper.piece = Piece::LATER;
+                        return Ok(upper);
+                    }
+                    if place & 1 != 0 {
+                        upper.piece = Piece::FIRST;
+                    }
+                }
+                _ => return Ok(upper),
+            }
+        }
+        Err(Reason::Malformed)
+    }
+
     fn mapped(address: AddressV6) -> [u8; 16] {
         address.octets
+    }
+
+    fn aligned(address: AddressV6) -> AddressV6 {
+        address
     }
 
     fn endpoint(address: AddressV6) -> Option<Endpoint> {

@@ -16,10 +16,13 @@
 #![expect(unsafe_code, reason = "maps, helpers and the program's context are the kernel's")]
 
 mod arp;
+mod budgets;
+mod conntrack;
 mod counters;
 mod drops;
 mod echo;
 mod endpoints;
+mod enforce;
 mod ethernet;
 mod events;
 mod fib;
@@ -30,15 +33,20 @@ mod ip;
 mod ipv4;
 mod ipv6;
 mod isolation;
+mod judge;
 mod learned;
 mod log;
 mod mtu;
 mod ndp;
 mod packet;
+mod policies;
+mod segment;
 mod settings;
+mod subject;
 mod to_container;
 mod transport;
 mod verdict;
+mod work;
 
 /// The kernel offers the helpers that the log needs to programs under this licence only.
 #[unsafe(no_mangle)]

@@ -15,12 +15,18 @@ const PACKET_HOST: u32 = 0;
 /// as they are, copy no more than what is written, and cost about 5 ns each.
 pub struct Packet {
     context: TcContext,
+    direction: u8,
 }
 
 impl Packet {
-    /// The packet that a program was called for.
-    pub const fn new(context: TcContext) -> Self {
-        Self { context }
+    /// The packet that a program was called for; `direction` is the program, as in events.
+    pub const fn new(context: TcContext, direction: u8) -> Self {
+        Self { context, direction }
+    }
+
+    /// The program, as in events.
+    pub const fn direction(&self) -> u8 {
+        self.direction
     }
 
     /// Context of the program, for the log.

@@ -1,4 +1,4 @@
-//! Map `settings`: numbers that spare packets a look at maps that are empty on most nodes.
+//! Map `settings`: numbers that concern all packets.
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use repoint_common::settings;
@@ -8,9 +8,14 @@ static SETTINGS: Array<u32, { settings::ENTRIES }> = Array::new();
 
 /// Whether a number is set.
 pub fn is_set(number: u32) -> bool {
+    value(number) != 0
+}
+
+/// A number.
+pub fn value(number: u32) -> u32 {
     let found = SETTINGS.get_ptr(number);
     // SAFETY: the element is one aligned word, and stays where it is.
-    found.is_some_and(|found| unsafe { found.read_volatile() } != 0)
+    found.map_or(0, |found| unsafe { found.read_volatile() })
 }
 
 /// Sets a number, for good.

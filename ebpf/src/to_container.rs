@@ -28,69 +28,68 @@
 //! What another slot of this node sent has its flow remembered ([`flows`]).
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use repoint_common::{counter::Reason, event::TO_CONTAINER, interface::Interface};
+use repoint_common::{counter::Reason, event::TO_CONTAINER};
 
 use crate::{
+    enforce,
     ethernet::{self, Protocol},
     flows, interfaces,
     ip::Ip,
-    ipv4, ipv6,
-    isolation::{self, Party},
-    learned,
+    ipv4, ipv6, isolation, learned,
     packet::Packet,
     verdict::{self, Verdict},
+    work::{self, Handle, Work},
 };
 
 #[classifier]
 fn to_container(context: TcContext) -> i32 {
-    let packet = Packet::new(context);
-    let Some(interface) = interfaces::find(packet.ifindex()) else {
-        return verdict::conclude(&packet, 0, TO_CONTAINER, Err(Reason::UnknownInterface));
+    let packet = Packet::new(context, TO_CONTAINER);
+    let (slot, verdict) = match work::begin(packet.ifindex()) {
+        Some(mut work) => (work.get().interface.slot, decide(&packet, &mut work)),
+        None => (0, Err(Reason::UnknownInterface)),
     };
-    let verdict = decide(&packet, &interface);
-    verdict::conclude(&packet, interface.slot, TO_CONTAINER, verdict)
+    verdict::conclude(&packet, slot, verdict)
 }
 
 /// Lines 2 to 5.
-fn decide(packet: &Packet, interface: &Interface) -> Verdict {
-    interfaces::ensure_active(interface)?;
+#[inline(always)]
+fn decide(packet: &Packet, work: &mut Handle) -> Verdict {
+    interfaces::ensure_active(&work.get().interface)?;
     let frame = ethernet::Header::load(packet)?;
     match frame.protocol(packet)? {
         Protocol::Arp => Err(Reason::NeighbourDiscovery),
-        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, interface, &frame),
-        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, interface, &frame),
+        Protocol::Ipv4 => decide_ip::<ipv4::Header>(packet, work, &frame),
+        Protocol::Ipv6 => decide_ip::<ipv6::Header>(packet, work, &frame),
     }
 }
 
-/// Lines 6 to 13.
-fn decide_ip<H: Ip>(packet: &Packet, interface: &Interface, frame: &ethernet::Header) -> Verdict {
+/// Lines 6 to 14.
+#[inline(never)]
+fn decide_ip<H: Ip>(packet: &Packet, work: &mut Handle, frame: &ethernet::Header) -> Verdict {
     let header = H::load(packet)?;
     if header.is_to_group() || frame.is_to_group() {
         return Err(Reason::Multicast);
     }
+    let Work { interface, sender, .. } = work.get();
     if !interfaces::owns::<H>(interface, packet.ifindex(), header.destination()) {
         return Err(Reason::ForeignDestination);
     }
-    let sender = sender(packet);
-    if sender.is_some_and(|sender| isolation::is_between(sender, interface.into())) {
+    // The slot of this node that sent the packet, or else the node made it, or it came by another interface.
+    let from = packet.came_by();
+    let by_slot = from != 0 && interfaces::copy(from, sender);
+    if by_slot && isolation::is_between((&*sender).into(), (&*interface).into()) {
         return Err(Reason::Isolated);
+    }
+    if interfaces::has_policies(interface) || by_slot && interfaces::has_policies(sender) {
+        enforce::check_received(packet, &header, work, by_slot)?;
     }
     if let Some(station) = learned::find(packet.ifindex())
         && station != frame.destination
     {
         ethernet::correct_destination(packet, station)?;
     }
-    if sender.is_some() {
+    if by_slot {
         flows::remember(packet, &header);
     }
     Ok(Reason::ToContainer)
-}
-
-/// The slot of this node that sent the packet; none: the node made it, or it came by another interface.
-fn sender(packet: &Packet) -> Option<Party> {
-    let from = packet.came_by();
-    if from == 0 {
-        return None;
-    }
-    interfaces::find(from).map(|sender| (&sender).into())
 }

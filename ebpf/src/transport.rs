@@ -12,17 +12,17 @@ const SCTP: u8 = 132;
 
 /// Types of ICMP messages that hold the packet that they are about (RFC 792): destination unreachable,
 /// source quench, time exceeded, parameter problem.
-const ICMP_ERRORS: [u8; 4] = [3, 4, 11, 12];
+pub const ICMP_ERRORS: [u8; 4] = [3, 4, 11, 12];
 /// Those of `ICMPv6` are the types below (RFC 4443, section 2.1).
-const ICMPV6_INFORMATIONAL: u8 = 128;
+pub const ICMPV6_INFORMATIONAL: u8 = 128;
 /// Types of echo messages, request and reply.
-const ICMP_ECHO: [u8; 2] = [8, 0];
-const ICMPV6_ECHO: [u8; 2] = [128, 129];
+pub const ICMP_ECHO: [u8; 2] = [8, 0];
+pub const ICMPV6_ECHO: [u8; 2] = [128, 129];
 /// Bytes of an ICMP header, which an error's packet follows; and where the identifier is in it.
-const ICMP_LENGTH: u32 = 8;
-const ICMP_IDENTIFIER: u32 = 4;
+pub const ICMP_LENGTH: u32 = 8;
+pub const ICMP_IDENTIFIER: u32 = 4;
 /// Offset of the flags in a TCP header, in bytes.
-const TCP_FLAGS: u32 = 13;
+pub const TCP_FLAGS: u32 = 13;
 
 /// Where the payload of an unfragmented IP packet begins.
 #[derive(Clone, Copy)]

@@ -15,11 +15,11 @@ use crate::{counters, drops, events, log, packet::Packet};
 pub type Verdict = Result<Reason, Reason>;
 
 /// Counts the packet of a slot, 0 where there is none, and turns the verdict into a tc action. What is
-/// dropped has its record in `events`, whose `direction` this is.
+/// dropped has its record in `events`.
 ///
 /// What passes goes on to the filters and programs of others behind this one (`TC_ACT_UNSPEC`, for
 /// tcx `TCX_NEXT`): `TC_ACT_OK` would end the chain.
-pub fn conclude(packet: &Packet, slot: u64, direction: u8, verdict: Verdict) -> i32 {
+pub fn conclude(packet: &Packet, slot: u64, verdict: Verdict) -> i32 {
     let (Ok(reason) | Err(reason)) = verdict;
     if matches!(reason, Reason::Truncated | Reason::Malformed) {
         log::broken(packet, reason);
@@ -30,7 +30,7 @@ pub fn conclude(packet: &Packet, slot: u64, direction: u8, verdict: Verdict) -> 
         Ok(_) => TC_ACT_UNSPEC,
         Err(reason) => {
             drops::count(packet, slot, reason);
-            events::write(packet, slot, reason, direction);
+            events::write(packet, slot, reason);
             TC_ACT_SHOT
         }
     }

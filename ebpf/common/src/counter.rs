@@ -91,6 +91,22 @@ reasons! {
     /// From a container: to an address of a cloud's metadata service that is not link-local, that the node
     /// would forward, and the network denies.
     Metadata = 21, "metadata", true;
+    /// The slot's policies are to be enforced, and are not in the maps.
+    NoPolicy = 22, "no_policy", true;
+    /// The policy of the slot that sends, or that the packet would open a flow for, does not allow it.
+    PolicyEgress = 23, "policy_egress", true;
+    /// The policy of the slot that receives does not allow it.
+    PolicyIngress = 24, "policy_ingress", true;
+    /// TCP that opens no flow, and belongs to none.
+    NoFlow = 25, "no_flow", true;
+    /// The slot, or its tenant's slots, have opened their share of flows.
+    FlowRate = 26, "flow_rate", true;
+    /// The kernel made no room for a new flow.
+    ConntrackFull = 27, "conntrack_full", true;
+    /// A fragment that shows no ports, where a rule asks for them.
+    Fragment = 28, "fragment", true;
+    /// With a source route (IPv4) or a routing header (IPv6), where policies are enforced.
+    SourceRoute = 29, "source_route", true;
 }
 
 /// Number of reasons: the size of the map.

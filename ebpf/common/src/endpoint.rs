@@ -63,6 +63,10 @@ pub const FLAG_ISOLATE_TENANT: u16 = 8;
 /// [`interface::FLAG_ISOLATE_FUNCTION`](crate::interface::FLAG_ISOLATE_FUNCTION).
 pub const FLAG_ISOLATE_FUNCTION: u16 = 16;
 
+/// The slot's policies are enforced. The number is that of
+/// [`interface::FLAG_ENFORCE`](crate::interface::FLAG_ENFORCE).
+pub const FLAG_ENFORCE: u16 = 32;
+
 /// Where packets to an address go. Always replaced whole, so that a packet sees the old entry or
 /// the new one.
 #[repr(C)]
@@ -78,16 +82,22 @@ pub struct Endpoint {
     pub flags: u16,
     /// Number of the function's tenant; 0: it has none.
     pub tenant: u32,
+    /// Zero.
+    pub padding: u32,
+    /// When the slot was given to its user, in nanoseconds of `CLOCK_BOOTTIME`: no two users of an address have
+    /// the same.
+    pub epoch: u64,
 }
 
 const _: () = {
     assert!(size_of::<AddressV4>() == 4);
     assert!(size_of::<AddressV6>() == 16);
-    assert!(size_of::<Endpoint>() == 20);
+    assert!(size_of::<Endpoint>() == 32);
     assert!(core::mem::offset_of!(Endpoint, identity) == 4);
     assert!(core::mem::offset_of!(Endpoint, mac) == 8);
     assert!(core::mem::offset_of!(Endpoint, flags) == 14);
     assert!(core::mem::offset_of!(Endpoint, tenant) == 16);
+    assert!(core::mem::offset_of!(Endpoint, epoch) == 24);
 };
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.

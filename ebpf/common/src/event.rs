@@ -1,4 +1,5 @@
-//! Maps `events`, `event_head` and `event_budgets`: records of single packets that were dropped.
+//! Maps `events`, `event_head` and `event_budgets`: records of single packets that were dropped, or would be
+//! if their policy was enforced.
 //!
 //! `events` is a ring in an array. A program takes the next number from `event_head` and writes its record
 //! at that number modulo [`RING`], over the oldest. Readers take nothing out: any number of them read the
@@ -38,6 +39,11 @@ pub const HEADER_TRANSPORT: u8 = 4;
 pub const FROM_CONTAINER: u8 = 0;
 /// [`Event::direction`]: what the host stack sent to a container, at `to_container`.
 pub const TO_CONTAINER: u8 = 1;
+
+/// [`Event::kind`]: the packet was dropped.
+pub const DROP: u8 = 0;
+/// [`Event::kind`]: the packet passed, because the policy that denies it is in audit mode.
+pub const AUDIT: u8 = 1;
 
 /// A dropped packet.
 #[repr(C)]
@@ -81,8 +87,12 @@ pub struct Event {
     pub direction: u8,
     /// `HEADER_…`, or'ed: what the packet has of headers.
     pub headers: u8,
-    /// Zero.
-    pub padding: u8,
+    /// [`DROP`] or [`AUDIT`].
+    pub kind: u8,
+    /// Number of the policy's rule that decided; 0: its default did, or no policy.
+    pub rule: u32,
+    /// Number of the policy; 0: none decided.
+    pub policy: u32,
 }
 
 /// What one CPU may write of one reason.
@@ -98,7 +108,7 @@ pub struct Budget {
 const _: () = {
     assert!(RING.is_power_of_two());
     assert!(Reason::ALL.len() <= u8::MAX as usize);
-    assert!(size_of::<Event>() == 96);
+    assert!(size_of::<Event>() == 104);
     assert!(core::mem::offset_of!(Event, ifindex) == 24);
     assert!(core::mem::offset_of!(Event, source) == 40);
     assert!(core::mem::offset_of!(Event, source_port) == 72);

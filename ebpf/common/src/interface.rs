@@ -26,6 +26,9 @@ pub const FLAG_ISOLATE_TENANT: u32 = 8;
 /// `function`.
 pub const FLAG_ISOLATE_FUNCTION: u32 = 16;
 
+/// The slot's policies are enforced ([`policy`](crate::policy)).
+pub const FLAG_ENFORCE: u32 = 32;
+
 /// Key of `interfaces`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,16 +57,19 @@ pub struct Interface {
     pub padding: [u8; 2],
     /// Number of the function's tenant; 0: it has none.
     pub tenant: u32,
+    /// When the slot was given to its user, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub epoch: u64,
 }
 
 const _: () = {
     assert!(size_of::<InterfaceKey>() == 4);
-    assert!(size_of::<Interface>() == 48);
+    assert!(size_of::<Interface>() == 56);
     assert!(core::mem::offset_of!(Interface, identity) == 8);
     assert!(core::mem::offset_of!(Interface, ipv4) == 16);
     assert!(core::mem::offset_of!(Interface, ipv6) == 20);
     assert!(core::mem::offset_of!(Interface, mac) == 36);
     assert!(core::mem::offset_of!(Interface, tenant) == 44);
+    assert!(core::mem::offset_of!(Interface, epoch) == 48);
 };
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.

@@ -7,6 +7,7 @@
 #![no_std]
 #![cfg_attr(feature = "user", expect(unsafe_code, reason = "aya::Pod is a promise about layout"))]
 
+pub mod conntrack;
 pub mod counter;
 pub mod drops;
 pub mod endpoint;
@@ -15,11 +16,12 @@ pub mod flow;
 pub mod interface;
 pub mod learned;
 pub mod mac;
+pub mod policy;
 pub mod settings;
 
 /// Version of all layouts in this crate: the name of the pin directory below `bpfDir` is `v` and
 /// this number.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// The IPv4 gateway that every container uses: link-local, answered for by a permanent neighbour
 /// entry, configured on no interface.

@@ -1,9 +1,9 @@
-//! What key `isolation` costs packets between two slots of one node: TCP round trips, connections and a
-//! stream.
+//! What key `isolation` and policies cost packets between two slots of one node: TCP round trips,
+//! connections and a stream.
 //!
-//! Two networks take turns, one without isolation and one with `"isolation": "tenant"`. Of a third the
-//! packets go through the host stack, past an nftables chain that keeps as many tenants apart by their
-//! subnets.
+//! Networks take turns: one without isolation, one with `"isolation": "tenant"`, one whose slots have policies
+//! of [`RULES`] rules for each direction. Of the last the packets go through the host stack, past an nftables
+//! chain that keeps as many tenants apart by their subnets.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -13,6 +13,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use repoint::datapath::{Maps, PolicyMaps};
+use repoint_common::{
+    endpoint,
+    interface::FLAG_ENFORCE,
+    policy::{ALLOW, DENY, Identity, PEER_ANY, Policy, Rule},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,6 +35,10 @@ const CONNECTIONS: u32 = 100;
 const STREAM: usize = 32 << 20;
 /// Bytes written at a time.
 const CHUNK: usize = 128 << 10;
+/// Rules of a policy.
+pub const RULES: usize = 8;
+/// `IPPROTO_TCP` of `linux/in.h`.
+const TCP: u8 = 6;
 /// Tenants that the nftables chain keeps apart.
 pub const TENANTS: u8 = 100;
 
@@ -39,6 +49,10 @@ pub struct Figures {
     pub open: f64,
     /// With isolation.
     pub isolated: f64,
+    /// Without isolation, as measured in turn with [`Self::policed`].
+    pub open_again: f64,
+    /// With policies.
+    pub policed: f64,
     /// Through the host stack, past nftables rules.
     pub rules: f64,
 }
@@ -50,6 +64,8 @@ pub struct Series {
     pub figures: Vec<Figures>,
     /// With isolation against without.
     pub compared: Compared,
+    /// With policies against without.
+    pub policed: Compared,
 }
 
 /// The results of one run.
@@ -77,8 +93,12 @@ pub(super) fn run(contestant: &Contestant) -> Result<Isolation> {
     let node = Node::new()?;
     node.run(|| {
         let like = contestant.configuration.as_ref().context("no configuration")?;
-        let networks =
-            [("open", "none", "direct"), ("apart", "tenant", "direct"), ("rules", "none", "stack")];
+        let networks = [
+            ("open", "none", "direct"),
+            ("apart", "tenant", "direct"),
+            ("policed", "none", "direct"),
+            ("rules", "none", "stack"),
+        ];
         let mut made = Vec::new();
         for (number, (name, isolation, path)) in (1..).zip(networks) {
             let changed = with_isolation(like, isolation);
@@ -89,6 +109,7 @@ pub(super) fn run(contestant: &Contestant) -> Result<Isolation> {
         for made in &made {
             containers.push([add(made, "client")?, add(made, "server")?]);
         }
+        enforce(&node, &containers[2])?;
         let ways = containers.iter().map(|[client, server]| Way::between(client, server));
         let mut ways = ways.collect::<Result<Vec<_>>>()?;
         let isolation = Isolation {
@@ -126,17 +147,60 @@ fn forbid(tenants: u8) -> Result<()> {
     command::run_with_input("nft", ["-f", "-"], format!("{chain}{rules}").as_bytes()).map(drop)
 }
 
+/// Gives the slots of containers policies: of [`RULES`] rules the last one allows TCP.
+fn enforce(node: &Node, containers: &[Container<'_>]) -> Result<()> {
+    let bpf = &node.dirs().bpf;
+    let maps = Maps::open_existing(bpf)?.context("no data plane")?;
+    let policies = PolicyMaps::open_existing(bpf)?.context("no data plane")?;
+    let rule = |place: usize| Rule {
+        peer: 0,
+        port_low: if place + 1 == RULES { 0 } else { 1 },
+        port_high: if place + 1 == RULES { u16::MAX } else { 1 },
+        protocol: TCP,
+        peer_kind: PEER_ANY,
+        action: ALLOW,
+        padding: 0,
+        number: 1,
+    };
+    let policy = Policy {
+        version: 1,
+        count: u16::try_from(RULES)?,
+        default: DENY,
+        flags: 0,
+        padding: 0,
+        rules: std::array::from_fn(rule),
+    };
+    policies.insert_policy(1, &policy)?;
+    for container in containers {
+        for address in container.addresses()? {
+            let mut endpoint = maps.endpoint(address)?.context("no endpoint")?;
+            let identity = Identity { egress: 1, ingress: 1, ..Identity::default() };
+            policies.insert_identity(endpoint.identity, &identity)?;
+            let mut interface = maps.interface(endpoint.ifindex)?.context("no interface")?;
+            interface.flags |= FLAG_ENFORCE;
+            maps.insert_interface(endpoint.ifindex, &interface)?;
+            endpoint.flags |= endpoint::FLAG_ENFORCE;
+            maps.insert_endpoint(address, &endpoint)?;
+        }
+    }
+    Ok(())
+}
+
 fn series(ways: &mut [Way], measure: fn(&mut Way) -> Result<f64>) -> Result<Series> {
-    let [open, apart, rules] = ways else { return Err(anyhow!("not three networks")) };
+    let [open_way, apart, policed, rules] = ways else { return Err(anyhow!("not four networks")) };
     let mut figures = Vec::new();
     for number in 0..PAIRS {
         let [open, isolated] =
-            pair(number, |is_apart| measure(if is_apart { apart } else { open }))?;
-        figures.push(Figures { open, isolated, rules: measure(rules)? });
+            pair(number, |is_apart| measure(if is_apart { apart } else { open_way }))?;
+        let [open_again, policed] =
+            pair(number, |is_policed| measure(if is_policed { policed } else { open_way }))?;
+        figures.push(Figures { open, isolated, open_again, policed, rules: measure(rules)? });
     }
-    let ratio = |number: usize| figures[number].isolated / figures[number].open;
-    let compared = Compared::of(std::array::from_fn(ratio));
-    Ok(Series { figures, compared })
+    let isolated = |number: usize| figures[number].isolated / figures[number].open;
+    let policed = |number: usize| figures[number].policed / figures[number].open_again;
+    let compared = Compared::of(std::array::from_fn(isolated));
+    let policed = Compared::of(std::array::from_fn(policed));
+    Ok(Series { figures, compared, policed })
 }
 
 impl Way {

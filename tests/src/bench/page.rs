@@ -208,12 +208,13 @@ One byte each way over one TCP connection between two slots of the node, {exchan
 
 fn isolation_of_tenants(isolation: &Isolation) -> String {
     let (pairs, tenants, table) = (PAIRS, isolation::TENANTS, table::isolation(isolation));
+    let rules = isolation::RULES;
     format!(
         "
-## Isolation
+## Isolation and policies
 
 TCP between two slots of a tenant, in a network without isolation and in one with `\"isolation\": \"tenant\"`,
-four times each in {pairs} pairs; last, with `\"localPath\": \"stack\"` and an nftables chain on the node that keeps
+four times each in {pairs} pairs; likewise in one whose slots have policies of {rules} rules for each direction; last, with `\"localPath\": \"stack\"` and an nftables chain on the node that keeps
 {tenants} tenants apart by a rule each.
 
 {table}"

@@ -226,12 +226,15 @@ pub(super) fn round_trips(trips: &RoundTrips) -> String {
     markdown(header, rows)
 }
 
-/// TCP between two slots, with isolation and without.
+/// TCP between two slots, with isolation, with policies and without.
 pub(super) fn isolation(isolation: &Isolation) -> String {
     let header = [
         "",
         "without",
         "with isolation",
+        "against without",
+        "95 % interval",
+        "with policies",
         "against without",
         "95 % interval",
         "host stack, nftables",
@@ -241,13 +244,19 @@ pub(super) fn isolation(isolation: &Isolation) -> String {
         let of = |of: fn(&Figures) -> f64| median(series.figures.iter().map(of));
         let (open, isolated, rules) = (of(|it| it.open), of(|it| it.isolated), of(|it| it.rules));
         let time = |time: f64| format!("{time:.1} µs");
-        let Compared { ratio, interval: [low, high] } = series.compared;
+        let policed = of(|it| it.policed);
+        let against = |compared: &Compared| format!("{:.3}", compared.ratio);
+        let interval =
+            |Compared { interval: [low, high], .. }: &Compared| format!("{low:.3} to {high:.3}");
         [
             what.to_owned(),
             time(open),
             time(isolated),
-            format!("{ratio:.3}"),
-            format!("{low:.3} to {high:.3}"),
+            against(&series.compared),
+            interval(&series.compared),
+            time(policed),
+            against(&series.policed),
+            interval(&series.policed),
             time(rules),
             format!("{:.2}", rules / open),
         ]

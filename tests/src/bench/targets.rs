@@ -91,7 +91,7 @@ const HOLD: f64 = 5.0;
 const BESIDE_SWEEPS: f64 = 1.3;
 /// Limit of a round trip between slots with flows remembered against one without.
 const ROUND_TRIP: f64 = 1.02;
-/// Limit of a round trip and of a stream with isolation against without: 0.97 of the rate.
+/// Limit of a round trip and of a stream with isolation, or policies, against without: 0.97 of the rate.
 const ISOLATED: f64 = 1.03;
 /// The same for connections: 0.9 of the rate.
 const ISOLATED_CONNECTION: f64 = 1.11;
@@ -136,19 +136,17 @@ fn round_trip(trips: &RoundTrips) -> Target {
     Target::ratio(what, trips.compared.ratio, ROUND_TRIP)
 }
 
-fn isolated(isolation: &Isolation) -> [Target; 3] {
+fn isolated(isolation: &Isolation) -> impl Iterator<Item = Target> {
     let Isolation { round_trips, connections, streams } = isolation;
-    [
+    let all = [
         ("TCP round trip", round_trips, ISOLATED),
         ("TCP connection", connections, ISOLATED_CONNECTION),
         ("TCP stream", streams, ISOLATED),
-    ]
-    .map(|(what, series, limit)| {
-        Target::ratio(
-            format!("{what} with isolation against without"),
-            series.compared.ratio,
-            limit,
-        )
+    ];
+    all.into_iter().flat_map(|(what, series, limit)| {
+        [("isolation", &series.compared), ("policies", &series.policed)].map(|(with, compared)| {
+            Target::ratio(format!("{what} with {with} against without"), compared.ratio, limit)
+        })
     })
 }
 

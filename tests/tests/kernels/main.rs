@@ -25,12 +25,17 @@ const CANNOT: i32 = 77;
 /// How long a guest may take on a busy machine.
 const MINUTES: &str = "40";
 /// Packet tables: modules of the suite `programs`.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 11] = [
     "addresses::",
     "destinations::forged",
     "destinations::large_packets",
     "destinations::packets_",
     "headers::",
+    "pins::the_verifier",
+    "policies::errors",
+    "policies::flows",
+    "policies::fragments",
+    "policies::rules",
     "protocols::",
 ];
 

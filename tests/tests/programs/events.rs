@@ -11,7 +11,8 @@ use repoint::datapath::{EventReader, EventsFrom};
 use repoint_common::{
     counter::Reason,
     event::{
-        BURST, Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP, HEADER_TRANSPORT, RING, TO_CONTAINER,
+        BURST, DROP, Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP, HEADER_TRANSPORT, RING,
+        TO_CONTAINER,
     },
     mac::GATEWAY_MAC,
 };
@@ -173,7 +174,9 @@ fn a_record_shows_the_packet_and_whose_it_is() -> Result<()> {
                 reason: u8::try_from(case.expected as u32)?,
                 direction: if is_sent { FROM_CONTAINER } else { TO_CONTAINER },
                 headers,
-                padding: 0,
+                kind: DROP,
+                rule: 0,
+                policy: 0,
             };
             ensure!(event == wanted, "it ought to be\n{wanted:?}");
             ensure!(one.next_event()?.is_none(), "a second record");

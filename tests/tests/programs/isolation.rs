@@ -53,7 +53,18 @@ fn give(rig: &Rig, own: Party, peer: Party) -> Result<()> {
         let slot = Interface { identity, tenant, flags, ..recorded };
         rig.maps().insert_interface(ifindex, &slot)?;
         let flags = u16::try_from(flags)?;
-        rig.insert(addresses, &Endpoint { ifindex, identity, mac: recorded.mac, flags, tenant })
+        rig.insert(
+            addresses,
+            &Endpoint {
+                ifindex,
+                identity,
+                mac: recorded.mac,
+                flags,
+                tenant,
+                padding: 0,
+                epoch: recorded.epoch,
+            },
+        )
     };
     device(Device::Active, OWN, own)?;
     device(Device::Peer, PEER, peer)

@@ -10,6 +10,7 @@ mod events;
 mod headers;
 mod isolation;
 mod pins;
+mod policies;
 mod protocols;
 mod rig;
 mod wire;

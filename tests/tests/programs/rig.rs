@@ -2,7 +2,7 @@
 //! (`BPF_PROG_TEST_RUN`).
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -40,6 +40,9 @@ const SK_BUFF_INGRESS_IFINDEX: usize = 36;
 const SK_BUFF_IFINDEX: usize = 40;
 const SK_BUFF_GSO_SIZE: usize = 176;
 
+/// Epoch of all slots.
+pub const EPOCH: u64 = 5;
+
 /// Index of no interface.
 const NO_INTERFACE: u32 = 0x7fff_ffff;
 
@@ -74,6 +77,7 @@ pub struct Rig {
     to_container: SchedClassifier,
     maps: Maps,
     events: EventReader,
+    bpf_dir: PathBuf,
     ifindexes: Vec<(Device, u32)>,
 }
 
@@ -117,6 +121,7 @@ impl Rig {
             maps: datapath.maps,
             events: EventReader::open_existing(&dirs.bpf, EventsFrom::Now)?
                 .context("no data plane")?,
+            bpf_dir: dirs.bpf.clone(),
             ifindexes: create_devices()?,
         };
         rig.fill_maps()?;
@@ -145,11 +150,17 @@ impl Rig {
             (NARROW, self.ifindex(Device::Narrow), 8, PEER_MAC),
             (GONE, NO_INTERFACE, 8, PEER_MAC),
         ] {
-            self.insert(addresses, &Endpoint { ifindex, identity, mac, flags: 0, tenant: 0 })?;
+            self.insert(
+                addresses,
+                &Endpoint { ifindex, identity, mac, flags: 0, tenant: 0, padding: 0, epoch: EPOCH },
+            )?;
         }
         let (ifindex, mac) = (self.ifindex(Device::Stack), PEER_MAC);
         let flags = endpoint::FLAG_STACK;
-        self.insert(STACK, &Endpoint { ifindex, identity: 8, mac, flags, tenant: 0 })
+        self.insert(
+            STACK,
+            &Endpoint { ifindex, identity: 8, mac, flags, tenant: 0, padding: 0, epoch: EPOCH },
+        )
     }
 
     /// Makes or replaces the endpoints of addresses.
@@ -157,6 +168,11 @@ impl Rig {
         self.maps.insert_endpoint(addresses.v4.into(), endpoint)?;
         self.maps.insert_endpoint(addresses.v6.into(), endpoint)?;
         Ok(())
+    }
+
+    /// Where the data plane is pinned.
+    pub fn bpf_dir(&self) -> &Path {
+        &self.bpf_dir
     }
 
     /// The maps of the programs.
@@ -276,6 +292,7 @@ pub fn interface(device: Device) -> Option<Interface> {
         mac: OWN_MAC,
         padding: [0; 2],
         tenant: 0,
+        epoch: EPOCH,
     };
     let other = |slot, Addresses { v4, v6 }: Addresses| Interface {
         slot,

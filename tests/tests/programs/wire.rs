@@ -79,7 +79,8 @@ impl Wire {
         let record = interface(Device::Active).context("it is active")?;
         maps.insert_interface(own, &record)?;
         let (ifindex, mac) = (peer, PEER_MAC);
-        let endpoint = Endpoint { ifindex, identity: 8, mac, flags: 0, tenant: 0 };
+        let endpoint =
+            Endpoint { ifindex, identity: 8, mac, flags: 0, tenant: 0, padding: 0, epoch: 5 };
         maps.insert_endpoint(PEER.v4.into(), &endpoint)?;
         maps.insert_endpoint(PEER.v6.into(), &endpoint)?;
         Ok(Self {

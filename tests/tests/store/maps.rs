@@ -13,7 +13,15 @@ use crate::{everything_works, run_cli};
 /// Fills the map of IPv4 addresses with those of nobody; says how many it took.
 fn fill(pooled: &Pooled<'_>) -> Result<u32> {
     let maps = Maps::open_existing(&pooled.node().dirs().bpf)?.context("no data plane")?;
-    let nobody = Endpoint { ifindex: 0x7fff_ffff, identity: 0, mac: [2; 6], flags: 0, tenant: 0 };
+    let nobody = Endpoint {
+        ifindex: 0x7fff_ffff,
+        identity: 0,
+        mac: [2; 6],
+        flags: 0,
+        tenant: 0,
+        padding: 0,
+        epoch: 0,
+    };
     for number in 0..1 << 17 {
         let address = IpAddr::V4(Ipv4Addr::from(0xc612_0000 + number));
         match maps.insert_endpoint(address, &nobody) {

@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use repoint::model::{Mac, SlotId};
 use repoint_common::{
     counter::Reason,
-    event::{Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP, HEADER_TRANSPORT},
+    event::{AUDIT, Event, FROM_CONTAINER, HEADER_FRAME, HEADER_IP, HEADER_TRANSPORT},
 };
 use serde::Serialize;
 
@@ -80,6 +80,12 @@ pub(super) struct Shown {
     /// UTC, RFC 3339.
     time: String,
     pub(super) reason: &'static str,
+    /// Whether it passed nevertheless, because the policy is in audit mode.
+    audit: bool,
+    /// Number of the policy that decided; none: no policy did.
+    policy: Option<u32>,
+    /// Number of its rule; none: its default decided.
+    rule: Option<u32>,
     /// Where it was dropped: `from_container` or `to_container`.
     program: &'static str,
     /// The slot at whose interface it was dropped; none: the interface has no slot.
@@ -129,6 +135,9 @@ impl Shown {
             event: event.sequence.saturating_sub(1),
             time: clock.day(event.time),
             reason: Reason::ALL.get(usize::from(event.reason)).map_or("unknown", |it| it.label()),
+            audit: event.kind == AUDIT,
+            policy: (event.policy != 0).then_some(event.policy),
+            rule: (event.rule != 0).then_some(event.rule),
             program: if is_sent { "from_container" } else { "to_container" },
             slot: (event.slot != 0).then(|| SlotId(event.slot).to_string()),
             ifindex: event.ifindex,
@@ -158,6 +167,14 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { time, reason, program, own, length, .. } = self;
         write!(f, "{time} {reason} {program} of={own}")?;
+        if self.audit {
+            f.write_str(" audit")?;
+        }
+        for (name, number) in [("policy", self.policy), ("rule", self.rule)] {
+            if let Some(number) = number {
+                write!(f, " {name}={number}")?;
+            }
+        }
         if let Some(peer) = &self.peer {
             write!(f, " peer={peer}")?;
         }

@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::Path};
 
 use aya::maps::{MapData, PerCpuArray};
 use repoint_common::{
+    conntrack,
     counter::{self, Counter, Reason},
     drops::{self, DropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
@@ -11,7 +12,7 @@ use repoint_common::{
     interface::{self, Interface, InterfaceKey},
     learned::{self, Learned},
     mac::Mac,
-    settings,
+    policy, settings,
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 19] = [
     endpoint::MAP_V4,
     endpoint::MAP_V6,
     interface::MAP,
@@ -32,6 +33,14 @@ pub(super) const NAMES: [&str; 11] = [
     flow::MAP,
     learned::MAP,
     settings::MAP,
+    policy::MAP,
+    policy::MAP_IDENTITIES,
+    policy::MAP_NETWORKS_V4,
+    policy::MAP_NETWORKS_V6,
+    conntrack::MAP_TCP,
+    conntrack::MAP_OTHER,
+    conntrack::MAP_FRAGMENTS,
+    conntrack::MAP_BUDGETS,
 ];
 
 /// The maps of a loaded data plane, each opened when it is first used.

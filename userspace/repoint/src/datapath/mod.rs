@@ -1,22 +1,30 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v6/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
-//! <bpfDir>/v6/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v6/interfaces       interface -> slot, addresses, identity, tenant, MAC
-//! <bpfDir>/v6/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v6/drops            slot, interface, reason -> packets, bytes
-//! <bpfDir>/v6/events           ring of records of dropped packets
-//! <bpfDir>/v6/event_head       how many records were ever written
-//! <bpfDir>/v6/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
-//! <bpfDir>/v6/learned_macs     interface -> MAC that the container took
-//! <bpfDir>/v6/stack_flows      flows between slots that go through the host stack
-//! <bpfDir>/v6/settings         whether maps are used that are empty on most nodes
-//! <bpfDir>/v6/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v6/to_container     program of their egress hook
+//! <bpfDir>/v7/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
+//! <bpfDir>/v7/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v7/interfaces       interface -> slot, addresses, identity, tenant, MAC
+//! <bpfDir>/v7/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v7/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v7/events           ring of records of dropped packets
+//! <bpfDir>/v7/event_head       how many records were ever written
+//! <bpfDir>/v7/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
+//! <bpfDir>/v7/learned_macs     interface -> MAC that the container took
+//! <bpfDir>/v7/stack_flows      flows between slots that go through the host stack
+//! <bpfDir>/v7/settings         whether maps are used that are empty on most nodes; generation of policies
+//! <bpfDir>/v7/policies         number -> rules
+//! <bpfDir>/v7/identities       identity -> its policies and groups
+//! <bpfDir>/v7/networks_v4      IPv4 prefix -> identity and groups
+//! <bpfDir>/v7/networks_v6      IPv6 prefix -> the same
+//! <bpfDir>/v7/conntrack_tcp    flows of TCP that policies let pass
+//! <bpfDir>/v7/conntrack_other  flows of other protocols that policies let pass
+//! <bpfDir>/v7/fragments        first fragments of packets, by what the others show
+//! <bpfDir>/v7/flow_budgets     slot or tenant -> until when its flows are paid for
+//! <bpfDir>/v7/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v7/to_container     program of their egress hook
 //! ```
 //!
-//! `v6` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v7` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod attached;
@@ -28,6 +36,7 @@ mod maps;
 mod other_layout;
 mod pinned_map;
 mod pins;
+mod policy_maps;
 mod programs;
 mod survey;
 mod tcx;
@@ -40,6 +49,7 @@ pub use events::{EventReader, EventsFrom};
 pub use load::{clear_abandoned, reload, unload};
 pub use maps::Maps;
 pub use other_layout::has_other_layout_in_use;
+pub use policy_maps::PolicyMaps;
 pub use programs::{FROM_CONTAINER, Programs, TO_CONTAINER, program_id};
 pub use survey::PinsSeen;
 pub use tcx::{TcxProgram, attach as attach_tcx, detach as detach_tcx, tcx_programs};

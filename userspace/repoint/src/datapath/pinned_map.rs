@@ -122,7 +122,7 @@ pub fn open_map<M: TryFrom<Map, Error = MapError>>(path: PathBuf) -> Result<M, D
 }
 
 /// The number of the kernel's error, where it was the kernel's.
-fn errno(error: &MapError) -> Option<Errno> {
+pub fn errno(error: &MapError) -> Option<Errno> {
     match error {
         MapError::SyscallError(SyscallError { io_error, .. }) => {
             io_error.raw_os_error().map(Errno::from_raw)

@@ -72,6 +72,7 @@ impl SlotRequest<'_> {
         slot.idle_ttl = self.terms.idle_ttl;
         slot.isolation = self.terms.isolation;
         (slot.identity, slot.tenant_number) = (identity, tenant_number);
+        slot.epoch = now();
         slot.used = true;
     }
 

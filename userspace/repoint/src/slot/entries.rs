@@ -76,7 +76,15 @@ pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
         Isolation::Function => endpoint::FLAG_ISOLATE_FUNCTION,
     };
     let tenant = slot.tenant_number.0;
-    Endpoint { ifindex, identity: identity.0, mac: slot.mac.0, flags: flags | isolation, tenant }
+    Endpoint {
+        ifindex,
+        identity: identity.0,
+        mac: slot.mac.0,
+        flags: flags | isolation,
+        tenant,
+        padding: 0,
+        epoch: slot.epoch,
+    }
 }
 
 /// The entry of a slot's interface.
@@ -100,6 +108,7 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
         mac: slot.mac.0,
         padding: [0; 2],
         tenant: slot.tenant_number.0,
+        epoch: slot.epoch,
     }
 }
 

@@ -51,7 +51,7 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::boot::{boot_id, may_be_of_another};
 
 /// Version of the tables and records; a database of another version is refused.
-const SCHEMA: u32 = 8;
+const SCHEMA: u32 = 9;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;

@@ -21,7 +21,7 @@ use crate::{
     netns::NetnsInode,
 };
 
-const SLOT_VERSION: u8 = 7;
+const SLOT_VERSION: u8 = 8;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/architecture.md` for the picture.
@@ -156,6 +156,9 @@ pub struct Slot {
     pub identity: Identity,
     /// The number in the maps of the tenant that has it or used it last.
     pub tenant_number: TenantNumber,
+    /// When it was given to the container that has it or had it last, in nanoseconds since the boot. The data
+    /// plane tells users of an address from each other by it.
+    pub epoch: u64,
     /// Which other slots it does not reach.
     pub isolation: Isolation,
     /// The container that it is claimed by or attached to.
@@ -253,6 +256,7 @@ impl Slot {
             addresses: Vec::new(),
             identity: Identity::PARKED,
             tenant_number: TenantNumber::NONE,
+            epoch: now,
             isolation: Isolation::default(),
             container: None,
             netns_path: None,
@@ -322,6 +326,7 @@ impl Slot {
             .prefixes(&self.addresses)
             .u32(self.identity.0)
             .u32(self.tenant_number.0)
+            .u64(self.epoch)
             .u8(self.isolation as u8)
             .option(self.container.as_ref().map(ContainerId::as_str))
             .path(self.netns_path.as_deref())
@@ -367,6 +372,7 @@ impl Slot {
             addresses: decoder.prefixes("addresses")?,
             identity: Identity(decoder.u32("identity")?),
             tenant_number: TenantNumber(decoder.u32("tenant's number")?),
+            epoch: decoder.u64("epoch")?,
             isolation: numbered(&Isolation::ALL, decoder.u8("isolation")?, "isolation")?,
             container: decoder.option("container")?.map(str::parse).transpose()?,
             netns_path: decoder.path("namespace path")?,

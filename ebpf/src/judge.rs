@@ -1,0 +1,340 @@
+//! Whether a packet belongs to a flow that passed, and whether policies let it open one.
+//!
+//! These are global functions: the verifier looks at each once, for any packet, and not at every call. Such a
+//! function takes the program's context, numbers, and pointers that the verifier wants compared with null, and
+//! returns a number.
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    btf_maps::lpm_trie::Key,
+    helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns},
+};
+use repoint_common::{
+    conntrack::YOUNG,
+    counter::Reason,
+    endpoint::AddressV6,
+    policy::{ALLOW, FLAG_AUDIT, GROUP_WORDS, HOST, WORLD},
+    settings,
+};
+
+use crate::{
+    budgets,
+    conntrack::{self, Found, New, SECOND},
+    fib::{self, Query},
+    packet::Packet,
+    policies::{self, BLIND, NEEDS_PORT, Opening, Said},
+    segment::{self, Segment, Shape},
+    settings::value,
+    subject::{ASK_ROUTES, End, Subject, TRANSLATED},
+    work::{Handle, Work},
+};
+
+/// A verdict as a number: [`Self::PASS`], or one more than that of a [`Reason`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Answer(u32);
+
+impl Answer {
+    pub const PASS: Self = Self(0);
+    /// An ICMP error about a flow: it passes.
+    pub const ABOUT_FLOW: Self = Self(u32::MAX);
+    const TRUNCATED: Self = Self::drop(Reason::Truncated);
+    const SOURCE_ROUTE: Self = Self::drop(Reason::SourceRoute);
+    const MALFORMED: Self = Self::drop(Reason::Malformed);
+    pub const NO_POLICY: Self = Self::drop(Reason::NoPolicy);
+    const POLICY_EGRESS: Self = Self::drop(Reason::PolicyEgress);
+    const POLICY_INGRESS: Self = Self::drop(Reason::PolicyIngress);
+    const NO_FLOW: Self = Self::drop(Reason::NoFlow);
+    const FLOW_RATE: Self = Self::drop(Reason::FlowRate);
+    const CONNTRACK_FULL: Self = Self::drop(Reason::ConntrackFull);
+    const FRAGMENT: Self = Self::drop(Reason::Fragment);
+
+    /// The packet is dropped.
+    pub const fn drop(reason: Reason) -> Self {
+        Self(reason as u32 + 1)
+    }
+
+    /// The answer that a global function returned.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// What a global function returns.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Why a packet is dropped that does not pass.
+pub const fn reason(answer: Answer) -> Reason {
+    match answer {
+        Answer::TRUNCATED => Reason::Truncated,
+        Answer::MALFORMED => Reason::Malformed,
+        Answer::SOURCE_ROUTE => Reason::SourceRoute,
+        Answer::POLICY_EGRESS => Reason::PolicyEgress,
+        Answer::POLICY_INGRESS => Reason::PolicyIngress,
+        Answer::NO_FLOW => Reason::NoFlow,
+        Answer::FLOW_RATE => Reason::FlowRate,
+        Answer::CONNTRACK_FULL => Reason::ConntrackFull,
+        Answer::FRAGMENT => Reason::Fragment,
+        _ => Reason::NoPolicy,
+    }
+}
+
+/// Judges the packet of which this CPU's memory has the subject.
+pub fn judge(packet: &Packet) -> Answer {
+    // SAFETY: the context is the program's.
+    Answer(unsafe { judge_packet(packet.raw().cast()) })
+}
+
+/// Lines 7 to 14 of [`enforce`](crate::enforce). Returns an [`Answer`].
+///
+/// # Safety
+///
+/// `packet` is the program's context.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn judge_packet(packet: *mut __sk_buff) -> u32 {
+    Handle::find().map_or(Answer::NO_POLICY, |mut work| decide(packet, &mut work)).0
+}
+
+#[inline(always)]
+fn decide(packet: *mut __sk_buff, handle: &mut Handle) -> Answer {
+    let work = handle.get();
+    (work.policy, work.rule) = (0, 0);
+    work.audited = Answer::PASS;
+    let segment = &work.subject.segment;
+    if segment.shape != Shape::FLOW {
+        return ask(packet, false);
+    }
+    let flags = segment.tcp_flags;
+    if flags & segment::SYN != 0 && flags & (segment::FIN | segment::RST) != 0 {
+        return Answer::MALFORMED;
+    }
+    let is_opening = segment.is_opening();
+    // Before any rule is read: a flow judged by rules that change meanwhile is of the former generation.
+    let generation = value(settings::POLICY_GENERATION);
+    let now = coarse_now();
+    let is_from_high = conntrack::write_key(&work.subject, &mut work.key);
+    if let Some(found) = conntrack::find(work, is_from_high, now) {
+        // A SYN that is no repetition opens a flow anew, or at the same time as the other end.
+        if !(is_opening && (!found.is_from_opener() || found.is_closed())) {
+            return follow(packet, handle, &found, generation, now);
+        }
+    }
+    open(packet, handle, is_from_high, generation, now)
+}
+
+/// Lines 7 and 8.
+#[inline(always)]
+fn follow(
+    packet: *mut __sk_buff,
+    work: &mut Handle,
+    found: &Found,
+    generation: u32,
+    now: u64,
+) -> Answer {
+    let is_former = found.generation != generation;
+    let is_translated = work.get().subject.sender.flags & TRANSLATED != 0;
+    if is_former || found.is_from_opener() && is_translated {
+        let answer = ask(packet, !found.is_from_opener());
+        if answer != Answer::PASS {
+            return answer;
+        }
+    }
+    if is_former {
+        conntrack::pass(work.get(), found, generation);
+    }
+    let work = work.get();
+    let Subject { segment, sender, receiver, .. } = &work.subject;
+    // A packet to a slot of this node cannot be lost any more. One that leaves the node can be: the other end
+    // repeats its FIN then.
+    if found.has_both_fins() && segment.is_bare_ack() && receiver.is_local() {
+        conntrack::close(work);
+        let opener = if found.is_from_opener() { (sender, receiver) } else { (receiver, sender) };
+        budgets::give_back(payer(opener), now);
+        return Answer::PASS;
+    }
+    conntrack::touch(found, segment, now);
+    Answer::PASS
+}
+
+/// Who pays for a flow that the first end opens to the second.
+fn payer<'a>((opener, other): (&'a End, &'a End)) -> &'a End {
+    if opener.is_local() { opener } else { other }
+}
+
+/// Lines 9 to 14.
+#[inline(always)]
+fn open(
+    packet: *mut __sk_buff,
+    work: &mut Handle,
+    is_from_high: bool,
+    generation: u32,
+    now: u64,
+) -> Answer {
+    let Subject { segment, sender, receiver, .. } = &work.get().subject;
+    let (is_opening, flags) = (segment.is_opening(), segment.tcp_flags);
+    let is_running = segment.protocol == segment::TCP && !is_opening;
+    if is_running && (flags & segment::SYN != 0 || is_young(sender) || is_young(receiver)) {
+        return Answer::NO_FLOW;
+    }
+    let mut by_sender = true;
+    let answer = ask(packet, false);
+    if answer != Answer::PASS {
+        if !is_running {
+            return answer;
+        }
+        by_sender = false;
+        if ask(packet, true) != Answer::PASS {
+            return Answer::NO_FLOW;
+        }
+        let work = work.get();
+        (work.policy, work.rule) = (0, 0);
+    }
+    if flags & segment::RST != 0 {
+        // The flow ends with it.
+        return Answer::PASS;
+    }
+    let work = work.get();
+    let Subject { sender, receiver, .. } = &work.subject;
+    let opener = if by_sender { (sender, receiver) } else { (receiver, sender) };
+    if !budgets::spend(payer(opener), now) {
+        return Answer::FLOW_RATE;
+    }
+    let new = New { is_from_high, by_sender, is_running, generation, now };
+    if !conntrack::open(work, &new) && is_opening {
+        return Answer::CONNTRACK_FULL;
+    }
+    Answer::PASS
+}
+
+/// Whether an end's slot was given to its user a short time ago.
+fn is_young(end: &End) -> bool {
+    // SAFETY: takes nothing.
+    end.is_enforced() && unsafe { bpf_ktime_get_boot_ns() } < end.epoch + YOUNG * SECOND
+}
+
+/// Whether the policies of both ends let the flow be opened by the packet's sender, or by its receiver.
+fn ask(packet: *mut __sk_buff, by_receiver: bool) -> Answer {
+    let by_receiver = u32::from(by_receiver);
+    // SAFETY: the context is the program's.
+    let egress = unsafe { ask_policy(packet, by_receiver, 1) };
+    if egress != Answer::PASS.0 {
+        return Answer(egress);
+    }
+    // SAFETY: as above.
+    Answer(unsafe { ask_policy(packet, by_receiver, 0) })
+}
+
+/// Asks the egress policy of the end that opens the flow, or else the ingress policy of the other, if that is
+/// enforced. Returns an [`Answer`].
+///
+/// # Safety
+///
+/// As for [`judge_packet`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn ask_policy(packet: *mut __sk_buff, by_receiver: u32, is_egress: u32) -> u32 {
+    let ask = |mut work: Handle| ask_end(packet, work.get(), by_receiver != 0, is_egress != 0);
+    Handle::find().map_or(Answer::NO_POLICY, ask).0
+}
+
+#[inline(always)]
+fn ask_end(packet: *mut __sk_buff, work: &mut Work, by_receiver: bool, is_egress: bool) -> Answer {
+    let Work { subject, opening, query, network_v4, network_v6, .. } = work;
+    let (own, peer, address) = if by_receiver == is_egress {
+        (&subject.receiver, &subject.sender, subject.source)
+    } else {
+        (&subject.sender, &subject.receiver, subject.destination)
+    };
+    if !own.is_enforced() {
+        return Answer::PASS;
+    }
+    let Some((egress, ingress)) = policies::numbers(own.identity) else { return Answer::NO_POLICY };
+    let number = if is_egress { egress } else { ingress };
+    if number == 0 {
+        return Answer::PASS;
+    }
+    opening.tenant = peer.tenant;
+    opening.own_tenant = own.tenant;
+    opening.port = port(&subject.segment, by_receiver);
+    opening.protocol = u32::from(subject.segment.protocol);
+    if peer.identity == 0 {
+        name_network(packet, peer, address, (opening, query), (network_v4, network_v6));
+    } else {
+        opening.identity = peer.identity;
+        opening.groups = [0; GROUP_WORDS];
+        policies::copy_groups(peer.identity, opening);
+    }
+    let Some(said) = policies::ask(number, opening, is_egress) else { return Answer::NO_POLICY };
+    let Said { says, rule, flags } = said;
+    if says == ALLOW {
+        return Answer::PASS;
+    }
+    if says == NEEDS_PORT {
+        return Answer::FRAGMENT;
+    }
+    let answer = if is_egress { Answer::POLICY_EGRESS } else { Answer::POLICY_INGRESS };
+    (work.policy, work.rule) = (number, rule);
+    if flags & FLAG_AUDIT == 0 {
+        return answer;
+    }
+    work.audited = answer;
+    Answer::PASS
+}
+
+/// Port, or type of ICMP, that rules ask for: of the packet, or of the one that it answers.
+#[inline(always)]
+fn port(segment: &Segment, by_receiver: bool) -> u32 {
+    if segment.shape == Shape::BLIND {
+        return BLIND;
+    }
+    match (segment.protocol, by_receiver) {
+        (segment::ICMP | segment::ICMPV6, true) => {
+            u32::from(segment::echo_request(segment.protocol))
+        }
+        (segment::ICMP | segment::ICMPV6, false) => u32::from(segment.icmp_type),
+        (_, true) => u32::from(u16::from_be_bytes(segment.source_port)),
+        (_, false) => u32::from(u16::from_be_bytes(segment.destination_port)),
+    }
+}
+
+/// Writes what an end outside is for rules: the node, or what its longest prefix says.
+#[inline(always)]
+fn name_network(
+    packet: *mut __sk_buff,
+    end: &End,
+    AddressV6 { octets }: AddressV6,
+    (opening, query): (&mut Opening, &mut Query),
+    (v4, v6): (&mut Key<[u8; 4]>, &mut Key<[u8; 16]>),
+) {
+    opening.groups = [0; GROUP_WORDS];
+    let is_v4 = u128::from_be_bytes(octets) >> 32 == 0xffff;
+    if end.flags & ASK_ROUTES != 0 {
+        let (words, _) = octets.as_chunks::<4>();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| u32::from_ne_bytes(words[at]));
+        let (family, destination) =
+            if is_v4 { (fib::IPV4, [d, 0, 0, 0]) } else { (fib::IPV6, [a, b, c, d]) };
+        query.ask(family, [0; 4], destination);
+        if !fib::forwards(packet, query) {
+            opening.identity = HOST;
+            return;
+        }
+    }
+    opening.identity = WORLD;
+    if is_v4 {
+        let [.., a, b, c, d] = octets;
+        *v4 = Key::new(32, [a, b, c, d]);
+        policies::copy_network_v4(v4, opening);
+    } else {
+        *v6 = Key::new(128, octets);
+        policies::copy_network_v6(v6, opening);
+    }
+}
+
+/// Time, in nanoseconds of `CLOCK_MONOTONIC`, as of the last tick of the kernel's clock.
+pub fn coarse_now() -> u64 {
+    // SAFETY: takes nothing.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}

@@ -1,0 +1,127 @@
+//! A slot that opens as many flows as it can.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use repoint_common::{
+    conntrack::{BURST, SLOT_PER_SECOND},
+    counter::Reason,
+    policy::DENY,
+};
+
+use super::world::{
+    ACK, FAMILIES, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, Way, World, tcp, udp, with_world,
+};
+use crate::case::Device;
+
+/// Sends datagrams of this many flows; how many passed.
+fn flood(world: &World<'_>, way: Way, destination: u16, flows: u16) -> Result<u64> {
+    let mut passed = 0;
+    for source in 1..=flows {
+        let (protocol, payload) = udp(source, destination);
+        match world.send(way, Family::V4, protocol, &payload)? {
+            Reason::FlowRate => {}
+            reason if reason.is_drop() => anyhow::bail!("{}", reason.label()),
+            _ => passed += 1,
+        }
+    }
+    Ok(passed)
+}
+
+/// How many flows a slot may have opened since a time, at least and at most.
+fn ensure_share(passed: u64, begun: Instant) -> Result<()> {
+    let more = (begun.elapsed() + Duration::from_millis(50)).as_millis();
+    let most = BURST + SLOT_PER_SECOND * u64::try_from(more)? / 1000 + 1;
+    println!("{passed} flows, between {BURST} and {most}");
+    ensure!((BURST..=most).contains(&passed), "{passed} flows");
+    Ok(())
+}
+
+#[test]
+fn a_slot_opens_its_share_of_flows_and_keeps_those_it_has() -> Result<()> {
+    with_world(|world| {
+        world.allow_all()?;
+        let begun = Instant::now();
+        let passed = flood(world, Way::OwnToRemote, 53, 8000)?;
+        ensure_share(passed, begun)?;
+        // Packets of flows are none that open one.
+        let (protocol, payload) = udp(1, 53);
+        let seen = world.send(Way::OwnToRemote, Family::V4, protocol, &payload)?;
+        ensure!(!seen.is_drop(), "{}", seen.label());
+        // The other slot has its own share, of another tenant's.
+        for family in FAMILIES {
+            world.expect("the other slot", (Way::RemoteToPeer, family), tcp(7, 80, SYN), None)?;
+        }
+        // Who opens pays: flows from outside are the receiver's.
+        let rate = Some(Reason::FlowRate);
+        let blocked = (0..2000).any(|port| {
+            let (protocol, payload) = udp(port, 9999);
+            world.send(Way::RemoteToOwn, Family::V4, protocol, &payload).ok() == rate
+        });
+        ensure!(blocked, "flows from outside are free");
+        Ok(())
+    })
+}
+
+/// Slots of one tenant have a share together; what is denied costs nothing.
+#[test]
+fn a_tenants_slots_share_and_denied_packets_are_free() -> Result<()> {
+    with_world(|world| {
+        world.allow_all()?;
+        world.give(Device::Peer, super::world::PEER_IDENTITY, OWN_TENANT, 2, true)?;
+        world.policy(1, DENY, 0, &[])?;
+        world.identity(OWN_IDENTITY, 1, 0, &[])?;
+        for source in 1..=6000 {
+            let (protocol, payload) = udp(source, 53);
+            let seen = world.send(Way::OwnToRemote, Family::V4, protocol, &payload)?;
+            ensure!(seen == Reason::PolicyEgress, "{}", seen.label());
+        }
+        ensure!(world.maps.connections()?.is_empty(), "denied packets have flows");
+        world.allow_all()?;
+        let begun = Instant::now();
+        let own = flood(world, Way::OwnToRemote, 53, 3000)?;
+        ensure!(own >= 3000.min(BURST), "{own}");
+        let peer = flood(world, Way::RemoteToPeer, 54, 6000)?;
+        ensure_share(own + peer, begun)
+    })
+}
+
+/// A connection that both ends have closed costs nothing: its element is gone.
+#[test]
+fn connections_that_end_are_given_back() -> Result<()> {
+    with_world(|world| {
+        world.allow_all()?;
+        let (out, back) = (Way::OwnToPeer, Way::PeerToOwn);
+        for number in 0..2 * u16::try_from(BURST)? {
+            let port = 1024 + number;
+            for (way, flags) in [
+                (out, SYN),
+                (back, SYN | ACK),
+                (out, ACK),
+                (out, FIN | ACK),
+                (back, FIN | ACK),
+                (out, ACK),
+            ] {
+                let segment = if way == out { tcp(port, 80, flags) } else { tcp(80, port, flags) };
+                world.expect("connection", (way, Family::V4), segment, None)?;
+            }
+        }
+        let flows = world.maps.connections()?;
+        ensure!(flows.is_empty(), "{} flows are left", flows.len());
+        // What leaves the node may be lost: the flow stays for a FIN that is repeated.
+        let (out, back) = (Way::OwnToRemote, Way::RemoteToOwn);
+        for (way, flags) in [
+            (out, SYN),
+            (back, SYN | ACK),
+            (out, FIN | ACK),
+            (back, FIN | ACK),
+            (out, ACK),
+            (back, FIN | ACK),
+        ] {
+            let segment = if way == out { tcp(7, 80, flags) } else { tcp(80, 7, flags) };
+            world.expect("to the outside", (way, Family::V6), segment, None)?;
+        }
+        ensure!(world.maps.connections()?.len() == 1, "{:?}", world.maps.connections()?);
+        Ok(())
+    })
+}

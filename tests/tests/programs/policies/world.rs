@@ -1,0 +1,363 @@
+//! Two slots with policies, and packets between them, the node and the outside.
+
+use std::{cell::Cell, fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
+use nix::time::{ClockId, clock_gettime};
+use repoint::datapath::PolicyMaps;
+use repoint_common::{
+    LAYOUT_VERSION,
+    conntrack::{self, Connection, ConnectionKey},
+    counter::Reason,
+    endpoint::{self, Endpoint},
+    interface::{FLAG_ENFORCE, Interface},
+    mac::GATEWAY_MAC,
+    policy::{ALLOW, DENY, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
+};
+use repoint_tests::Node;
+
+use crate::{
+    case::{Addresses, Case, Device, OWN, OWN_MAC, PEER, PEER_MAC, Program, REMOTE},
+    packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
+    rig::{Rig, difference, interface},
+};
+
+/// Identity and tenant of the slot of [`OWN`].
+pub const OWN_IDENTITY: u32 = 300;
+pub const OWN_TENANT: u32 = 256;
+/// The same of the slot of [`PEER`].
+pub const PEER_IDENTITY: u32 = 301;
+pub const PEER_TENANT: u32 = 257;
+
+/// Protocols of IP.
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMPV6: u8 = 58;
+pub const SCTP: u8 = 132;
+
+/// Flags of TCP.
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const ACK: u8 = 16;
+
+/// Everything that rules are not about.
+pub const ANY: Rule = Rule {
+    peer: 0,
+    port_low: 0,
+    port_high: u16::MAX,
+    protocol: 0,
+    peer_kind: PEER_ANY,
+    action: ALLOW,
+    padding: 0,
+    number: 1,
+};
+
+/// A version of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// From where to where a packet goes, and by what way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By redirection.
+    OwnToPeer,
+    PeerToOwn,
+    /// By the host stack.
+    OwnToPeerByStack,
+    PeerToOwnByStack,
+    /// By the host stack, which has put its own address in the place of the slot's.
+    OwnToPeerTranslated,
+    OwnToRemote,
+    RemoteToOwn,
+    RemoteToPeer,
+    /// A process of the node.
+    HostToOwn,
+    /// A process of the node, with the address of the other slot.
+    HostAsPeerToOwn,
+    /// From outside, with the address of the other slot.
+    RemoteAsPeerToOwn,
+}
+
+impl Way {
+    fn ends(self) -> (Addresses, Addresses) {
+        match self {
+            Self::OwnToPeer | Self::OwnToPeerByStack => (OWN, PEER),
+            Self::PeerToOwn
+            | Self::PeerToOwnByStack
+            | Self::HostAsPeerToOwn
+            | Self::RemoteAsPeerToOwn => (PEER, OWN),
+            Self::OwnToRemote => (OWN, REMOTE),
+            Self::RemoteToOwn | Self::HostToOwn => (REMOTE, OWN),
+            Self::RemoteToPeer | Self::OwnToPeerTranslated => (REMOTE, PEER),
+        }
+    }
+
+    /// The program, its device, and the one by which the packet came to the node.
+    fn place(self) -> (Program, Device, Option<Device>) {
+        let (sent, got) = (Program::FromContainer, Program::ToContainer);
+        match self {
+            Self::OwnToPeer | Self::OwnToRemote => (sent, Device::Active, None),
+            Self::PeerToOwn => (sent, Device::Peer, None),
+            Self::OwnToPeerByStack | Self::OwnToPeerTranslated => {
+                (got, Device::Peer, Some(Device::Active))
+            }
+            Self::PeerToOwnByStack => (got, Device::Active, Some(Device::Peer)),
+            Self::RemoteToOwn | Self::RemoteAsPeerToOwn => {
+                (got, Device::Active, Some(Device::Unknown))
+            }
+            Self::RemoteToPeer => (got, Device::Peer, Some(Device::Unknown)),
+            Self::HostToOwn | Self::HostAsPeerToOwn => (got, Device::Active, None),
+        }
+    }
+}
+
+/// The rig, with the maps of policies.
+pub struct World<'a> {
+    pub rig: &'a Rig,
+    pub maps: PolicyMaps,
+    tcp: HashMap<MapData, ConnectionKey, Connection>,
+    other: HashMap<MapData, ConnectionKey, Connection>,
+    version: Cell<u64>,
+}
+
+/// Runs a test in a node of its own. Both slots enforce policies; they have none yet.
+pub fn with_world(test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+        let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all/forwarding");
+        if ipv6.exists() {
+            fs::write(ipv6, "1")?;
+        }
+        let rig = Rig::new(&node)?;
+        let bpf = &node.dirs().bpf;
+        let open = |name| {
+            let path = bpf.join(format!("v{LAYOUT_VERSION}")).join(name);
+            let map = Map::from_map_data(MapData::from_pin(&path)?)?;
+            HashMap::try_from(map).with_context(|| path.display().to_string())
+        };
+        let mut world = World {
+            rig: &rig,
+            maps: PolicyMaps::open_existing(bpf)?.context("no data plane")?,
+            tcp: open(conntrack::MAP_TCP)?,
+            other: open(conntrack::MAP_OTHER)?,
+            version: Cell::new(0),
+        };
+        world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, 1, true)?;
+        world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, 2, true)?;
+        test(&mut world)
+    })
+}
+
+impl World<'_> {
+    /// Gives a slot to a user.
+    pub fn give(
+        &self,
+        device: Device,
+        identity: u32,
+        tenant: u32,
+        epoch: u64,
+        enforced: bool,
+    ) -> Result<()> {
+        let recorded = interface(device).context("no slot")?;
+        let ifindex = self.rig.ifindex(device);
+        let flags = if enforced { FLAG_ENFORCE } else { 0 };
+        let slot = Interface { identity, tenant, epoch, flags, ..recorded };
+        self.rig.maps().insert_interface(ifindex, &slot)?;
+        let addresses = if device == Device::Active { OWN } else { PEER };
+        let flags = if enforced { endpoint::FLAG_ENFORCE } else { 0 };
+        let mac = recorded.mac;
+        let endpoint = Endpoint { ifindex, identity, mac, flags, tenant, padding: 0, epoch };
+        self.rig.insert(addresses, &endpoint)
+    }
+
+    /// Gives both slots to users, at this moment.
+    pub fn give_now(&self) -> Result<()> {
+        let now = std::time::Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+        let epoch = u64::try_from(now.as_nanos())?;
+        self.give(Device::Active, OWN_IDENTITY, OWN_TENANT, epoch, true)?;
+        self.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, epoch, true)
+    }
+
+    /// Makes or replaces a policy.
+    pub fn policy(&self, number: u32, default: u8, flags: u8, rules: &[Rule]) -> Result<()> {
+        ensure!(rules.len() <= MAX_RULES, "{} rules", rules.len());
+        let mut all = [Rule { action: DENY, port_high: 0, number: 0, ..ANY }; MAX_RULES];
+        all[..rules.len()].copy_from_slice(rules);
+        self.version.set(self.version.get() + 1);
+        let policy = Policy {
+            version: self.version.get(),
+            count: u16::try_from(rules.len())?,
+            default,
+            flags,
+            padding: 0,
+            rules: all,
+        };
+        Ok(self.maps.insert_policy(number, &policy)?)
+    }
+
+    /// Makes or replaces what an identity is.
+    pub fn identity(&self, identity: u32, egress: u32, ingress: u32, groups: &[u32]) -> Result<()> {
+        let what = Identity { egress, ingress, groups: words(groups) };
+        Ok(self.maps.insert_identity(identity, &what)?)
+    }
+
+    /// Both slots may do anything.
+    pub fn allow_all(&self) -> Result<()> {
+        self.identity(OWN_IDENTITY, 0, 0, &[])?;
+        self.identity(PEER_IDENTITY, 0, 0, &[])
+    }
+
+    /// Own may open flows by these rules, and may not be reached; the peer may do anything.
+    pub fn restrict_own(&self, egress: &[Rule]) -> Result<()> {
+        self.policy(1, DENY, 0, egress)?;
+        self.policy(2, DENY, 0, &[])?;
+        self.identity(OWN_IDENTITY, 1, 2, &[])?;
+        self.identity(PEER_IDENTITY, 0, 0, &[])
+    }
+
+    /// Sends a packet with this payload, and says what became of it.
+    pub fn send(&self, way: Way, family: Family, protocol: u8, payload: &[u8]) -> Result<Reason> {
+        let (source, destination) = way.ends();
+        match family {
+            Family::V4 => {
+                let mut ip = Ipv4::new(source.v4, destination.v4);
+                (ip.protocol, ip.payload) = (protocol, payload.to_vec());
+                self.send_v4(way, &ip)
+            }
+            Family::V6 => {
+                self.send_v6(way, &Ipv6::new(source.v6, destination.v6).carrying(protocol, payload))
+            }
+        }
+    }
+
+    /// The empty packet of a way.
+    pub fn v4(&self, way: Way) -> Ipv4 {
+        let (source, destination) = way.ends();
+        Ipv4::new(source.v4, destination.v4)
+    }
+
+    /// The same of IPv6.
+    pub fn v6(&self, way: Way) -> Ipv6 {
+        let (source, destination) = way.ends();
+        Ipv6::new(source.v6, destination.v6)
+    }
+
+    pub fn send_v4(&self, way: Way, ip: &Ipv4) -> Result<Reason> {
+        self.send_frame(way, ETHERTYPE_IPV4, &ip.bytes())
+    }
+
+    pub fn send_v6(&self, way: Way, ip: &Ipv6) -> Result<Reason> {
+        self.send_frame(way, ETHERTYPE_IPV6, &ip.bytes())
+    }
+
+    /// Sends a packet of bytes.
+    pub fn send_frame(&self, way: Way, ethertype: u16, ip: &[u8]) -> Result<Reason> {
+        let (program, device, came_by) = way.place();
+        let mac = if device == Device::Peer { PEER_MAC } else { OWN_MAC };
+        let (to, from) = match program {
+            Program::FromContainer => (GATEWAY_MAC, mac),
+            Program::ToContainer => (mac, GATEWAY_MAC),
+        };
+        let frame = packet::frame(to, from, ethertype, ip);
+        let mut case = Case::new("", program, frame, Reason::Redirected).on(device);
+        case.came_by = came_by;
+        let before = self.rig.maps().counters()?;
+        self.rig.send(&case)?;
+        let counted = difference(&before, &self.rig.maps().counters()?);
+        let [(reason, counter)] = counted[..] else { anyhow::bail!("counted: {counted:?}") };
+        ensure!(counter.packets == 1, "{counter:?}");
+        Ok(reason)
+    }
+
+    /// Sends a packet, which must be dropped for this reason, or else pass.
+    #[track_caller]
+    pub fn expect(
+        &self,
+        what: &str,
+        (way, family): (Way, Family),
+        (protocol, payload): (u8, Vec<u8>),
+        expected: Option<Reason>,
+    ) -> Result<()> {
+        let seen = self.send(way, family, protocol, &payload)?;
+        let dropped = seen.is_drop().then_some(seen);
+        let wanted = expected.map_or("pass", Reason::label);
+        ensure!(
+            dropped == expected,
+            "{what} ({way:?}, {family:?}): {}, not {wanted}",
+            seen.label()
+        );
+        Ok(())
+    }
+
+    /// Makes all flows this much older.
+    pub fn age(&mut self, seconds: u64) -> Result<()> {
+        for map in [&mut self.tcp, &mut self.other] {
+            let all: Vec<_> = map.iter().collect::<Result<_, _>>()?;
+            for (key, mut connection) in all {
+                // It wraps where the machine is younger than that, as it does in the programs.
+                connection.last_seen = connection.last_seen.wrapping_sub(seconds * 1_000_000_000);
+                map.insert(key, connection, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all flows.
+    pub fn forget(&mut self) -> Result<()> {
+        for map in [&mut self.tcp, &mut self.other] {
+            let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+            for key in keys {
+                map.remove(&key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A set of groups.
+pub fn words(groups: &[u32]) -> [u32; GROUP_WORDS] {
+    let mut words = [0; GROUP_WORDS];
+    for group in groups {
+        words[(group / 32) as usize] |= 1 << (group % 32);
+    }
+    words
+}
+
+/// A segment of TCP.
+pub fn tcp(source: u16, destination: u16, flags: u8) -> (u8, Vec<u8>) {
+    let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    (TCP, [&ports[..], &[0; 8], &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat())
+}
+
+/// A datagram of UDP.
+pub fn udp(source: u16, destination: u16) -> (u8, Vec<u8>) {
+    let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    (UDP, [&ports[..], &[0, 16, 0, 0], &[0; 8]].concat())
+}
+
+/// A message of ICMP.
+pub fn icmp(family: Family, kind: u8, code: u8, rest: &[u8]) -> (u8, Vec<u8>) {
+    let protocol = if family == Family::V4 { ICMP } else { ICMPV6 };
+    (protocol, [&[kind, code, 0, 0], rest].concat())
+}
+
+/// An echo request.
+pub fn ping(family: Family, identifier: u16) -> (u8, Vec<u8>) {
+    let kind = if family == Family::V4 { 8 } else { 128 };
+    icmp(family, kind, 0, &[identifier.to_be_bytes(), [0, 1]].concat())
+}
+
+/// Its answer.
+pub fn pong(family: Family, identifier: u16) -> (u8, Vec<u8>) {
+    let kind = if family == Family::V4 { 0 } else { 129 };
+    icmp(family, kind, 0, &[identifier.to_be_bytes(), [0, 1]].concat())
+}
