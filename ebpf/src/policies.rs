@@ -2,20 +2,23 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{HashMap, LpmTrie, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
     macros::btf_map,
 };
 use repoint_common::policy::{
     ALLOW, FLAG_JUDGES_HOST, GROUP_WORDS, HOST, Identity, IdentityKey, MAX_ENTRIES, MAX_IDENTITIES,
-    MAX_NETWORKS, MAX_RULES, Network, PEER_ANY, PEER_GROUP, PEER_IDENTITY, PEER_TENANT, Policy,
-    PolicyKey, Rule,
+    MAX_NETWORKS, MAX_RULES, MAX_RULES_ENTRIES, Network, PEER_ANY, PEER_GROUP, PEER_IDENTITY,
+    PEER_TENANT, Policy, Rule, RulesKey,
 };
 
 /// Entries take memory when they are made.
 const FLAGS: usize = BPF_F_NO_PREALLOC as usize;
 
 #[btf_map(name = "policies")]
-static POLICIES: HashMap<PolicyKey, Policy, MAX_ENTRIES, FLAGS> = HashMap::new();
+static POLICIES: Array<u64, MAX_ENTRIES> = Array::new();
+
+#[btf_map(name = "policy_rules")]
+static RULES: HashMap<RulesKey, Policy, MAX_RULES_ENTRIES, FLAGS> = HashMap::new();
 
 #[btf_map(name = "identities")]
 static IDENTITIES: HashMap<IdentityKey, Identity, MAX_IDENTITIES, FLAGS> = HashMap::new();
@@ -64,9 +67,6 @@ pub struct Said {
 /// [`Said::says`]: a rule would have to know the port.
 pub const NEEDS_PORT: u8 = u8::MAX;
 
-/// How often a policy is read that user space replaces meanwhile.
-const READS: u32 = 4;
-
 /// Numbers of an identity's policies, for egress and ingress.
 pub fn numbers(identity: u32) -> Option<(u32, u32)> {
     // SAFETY: the element is not freed while the program runs.
@@ -104,39 +104,26 @@ fn copy_network(found: Option<&Network>, opening: &mut Opening) {
 
 /// What the policy of a number says; none: there is no such policy. Packets of the node pass, unless the policy
 /// judges them.
-///
-/// The kernel may put a replaced element to other use at once. It has another version then, and is read again.
 #[inline(always)]
 pub fn ask(number: u32, opening: &Opening, is_egress: bool) -> Option<Said> {
-    for _ in 0..READS {
-        // SAFETY: the element's memory stays a policy while the program runs.
-        let policy = unsafe { POLICIES.get(PolicyKey { number }) }?;
-        let version = version(policy);
-        let flags = policy.flags;
-        let is_exempt = !is_egress && opening.identity == HOST && flags & FLAG_JUDGES_HOST == 0;
-        let (says, rule) = if is_exempt {
-            (ALLOW, 0)
-        } else {
-            // SAFETY: both point to what their types say.
-            match unsafe { evaluate(policy, opening) } {
-                place if place < DEFAULT => {
-                    let rule = &policy.rules[place as usize & (MAX_RULES - 1)];
-                    (rule.action, rule.number)
-                }
-                BLOCKED => (NEEDS_PORT, 0),
-                _ => (policy.default, 0),
-            }
-        };
-        if self::version(policy) == version {
-            return Some(Said { says, flags, rule });
-        }
+    // SAFETY: the element is one aligned word, and stays where it is.
+    let version = unsafe { POLICIES.get_ptr(number)?.read_volatile() };
+    // SAFETY: user space removes rules only when no program can have them any more.
+    let policy = unsafe { RULES.get(RulesKey { version }) }?;
+    let flags = policy.flags;
+    if !is_egress && opening.identity == HOST && flags & FLAG_JUDGES_HOST == 0 {
+        return Some(Said { says: ALLOW, flags, rule: 0 });
     }
-    None
-}
-
-fn version(policy: &Policy) -> u64 {
-    // SAFETY: an aligned word of the element.
-    unsafe { (&raw const policy.version).read_volatile() }
+    // SAFETY: both point to what their types say.
+    let (says, rule) = match unsafe { evaluate(policy, opening) } {
+        place if place < DEFAULT => {
+            let rule = &policy.rules[place as usize & (MAX_RULES - 1)];
+            (rule.action, rule.number)
+        }
+        BLOCKED => (NEEDS_PORT, 0),
+        _ => (policy.default, 0),
+    };
+    Some(Said { says, flags, rule })
 }
 
 /// The place of the first rule that matches, [`DEFAULT`] or [`BLOCKED`].

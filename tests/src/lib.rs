@@ -22,6 +22,7 @@ pub mod node;
 pub mod packet;
 pub mod pins;
 pub mod plugin;
+pub mod policies;
 pub mod pooled;
 mod processes;
 pub mod program;

@@ -1,16 +1,25 @@
-//! Maps `policies`, `identities`, `networks_v4` and `networks_v6`: who may open a flow to whom.
+//! Maps `policies`, `policy_rules`, `identities`, `networks_v4` and `networks_v6`: who may open a flow to whom.
 //!
 //! A policy is the ordered list of rules of one direction; the first rule that matches decides. Identities that
-//! have the same policy share its element. Replacing an element replaces the policy at once, and so does
-//! pointing an identity to another one. Whoever changes an element of these maps then raises
+//! have the same policy share it. `policies` has, by the policy's number, the key of its rules, one word. The
+//! rules are never written over: another version gets another key, then the word changes, and the former rules
+//! are removed when no program can read them any more. The kernel would put the memory of a replaced element to
+//! other use at once, under the eyes of a program that reads it.
+//!
+//! Whoever changes an element of these maps then raises
 //! [`POLICY_GENERATION`](crate::settings::POLICY_GENERATION), by which flows that are open are judged again.
 //!
 //! The programs ask these maps for slots with the flag `FLAG_ENFORCE` only.
 
-/// Name of the map from [`PolicyKey`] to [`Policy`].
+/// Name of the array from a policy's number to the key of its rules, a `u64`; 0: there is no such policy.
 pub const MAP: &str = "policies";
-/// Most policies of a node.
+/// Most policies of a node, and one more than the highest number. Number 0 is none.
 pub const MAX_ENTRIES: usize = 8192;
+
+/// Name of the map from [`RulesKey`] to [`Policy`].
+pub const MAP_RULES: &str = "policy_rules";
+/// Most elements: those of policies, and former ones that are not removed yet.
+pub const MAX_RULES_ENTRIES: usize = 2 * MAX_ENTRIES;
 
 /// Name of the map from [`IdentityKey`] to [`Identity`].
 pub const MAP_IDENTITIES: &str = "identities";
@@ -55,12 +64,12 @@ pub const FLAG_AUDIT: u8 = 1;
 /// [`Policy::flags`]: rules apply to packets from the node as well. Without it these pass.
 pub const FLAG_JUDGES_HOST: u8 = 2;
 
-/// Key of `policies`.
+/// Key of `policy_rules`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PolicyKey {
-    /// Number of the policy, from 1.
-    pub number: u32,
+pub struct RulesKey {
+    /// A number that no rules had before, from 1.
+    pub version: u64,
 }
 
 /// A rule.
@@ -89,17 +98,12 @@ pub struct Rule {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// A number that no element had before. The kernel may put a replaced element to other use while a program
-    /// reads it, which then sees another version.
-    pub version: u64,
     /// Number of rules.
     pub count: u16,
     /// What applies to a packet that no rule matches: [`DENY`] or [`ALLOW`].
     pub default: u8,
     /// `FLAG_…`, or'ed.
     pub flags: u8,
-    /// Zero.
-    pub padding: u32,
     /// The rules, and zeros behind them.
     pub rules: [Rule; MAX_RULES],
 }
@@ -137,7 +141,8 @@ pub struct Network {
 const _: () = {
     assert!(size_of::<Rule>() == 16);
     assert!(core::mem::offset_of!(Rule, number) == 12);
-    assert!(size_of::<Policy>() == 16 + 16 * MAX_RULES);
+    assert!(size_of::<RulesKey>() == 8);
+    assert!(size_of::<Policy>() == 4 + 16 * MAX_RULES);
     assert!(size_of::<Identity>() == 40);
     assert!(size_of::<Network>() == 36);
     assert!(MAX_GROUPS as usize == GROUP_WORDS * 32);
@@ -145,7 +150,7 @@ const _: () = {
 
 // SAFETY: `repr(C)`, no padding the compiler adds (sizes asserted above), valid for any bytes.
 #[cfg(feature = "user")]
-unsafe impl aya::Pod for PolicyKey {}
+unsafe impl aya::Pod for RulesKey {}
 // SAFETY: as above.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Policy {}

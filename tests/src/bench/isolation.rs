@@ -13,12 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use repoint::datapath::{Maps, PolicyMaps};
-use repoint_common::{
-    endpoint,
-    interface::FLAG_ENFORCE,
-    policy::{ALLOW, DENY, Identity, PEER_ANY, Policy, Rule},
-};
+use repoint_common::policy::{DENY, Rule};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,7 +22,13 @@ use super::{
     contestant::Contestant,
     round_trips::{Talk, network},
 };
-use crate::{Container, Node, command, plugin::Network, pooled::user, traffic::Host};
+use crate::{
+    Container, Node, command,
+    plugin::Network,
+    policies::{ANY, Policies, TCP},
+    pooled::user,
+    traffic::Host,
+};
 
 /// Connections of one measurement. Their ports are not free again for a minute.
 const CONNECTIONS: u32 = 100;
@@ -37,8 +38,6 @@ const STREAM: usize = 32 << 20;
 const CHUNK: usize = 128 << 10;
 /// Rules of a policy.
 pub const RULES: usize = 8;
-/// `IPPROTO_TCP` of `linux/in.h`.
-const TCP: u8 = 6;
 /// Tenants that the nftables chain keeps apart.
 pub const TENANTS: u8 = 100;
 
@@ -149,41 +148,12 @@ fn forbid(tenants: u8) -> Result<()> {
 
 /// Gives the slots of containers policies: of [`RULES`] rules the last one allows TCP.
 fn enforce(node: &Node, containers: &[Container<'_>]) -> Result<()> {
-    let bpf = &node.dirs().bpf;
-    let maps = Maps::open_existing(bpf)?.context("no data plane")?;
-    let policies = PolicyMaps::open_existing(bpf)?.context("no data plane")?;
-    let rule = |place: usize| Rule {
-        peer: 0,
-        port_low: if place + 1 == RULES { 0 } else { 1 },
-        port_high: if place + 1 == RULES { u16::MAX } else { 1 },
-        protocol: TCP,
-        peer_kind: PEER_ANY,
-        action: ALLOW,
-        padding: 0,
-        number: 1,
-    };
-    let policy = Policy {
-        version: 1,
-        count: u16::try_from(RULES)?,
-        default: DENY,
-        flags: 0,
-        padding: 0,
-        rules: std::array::from_fn(rule),
-    };
-    policies.insert_policy(1, &policy)?;
-    for container in containers {
-        for address in container.addresses()? {
-            let mut endpoint = maps.endpoint(address)?.context("no endpoint")?;
-            let identity = Identity { egress: 1, ingress: 1, ..Identity::default() };
-            policies.insert_identity(endpoint.identity, &identity)?;
-            let mut interface = maps.interface(endpoint.ifindex)?.context("no interface")?;
-            interface.flags |= FLAG_ENFORCE;
-            maps.insert_interface(endpoint.ifindex, &interface)?;
-            endpoint.flags |= endpoint::FLAG_ENFORCE;
-            maps.insert_endpoint(address, &endpoint)?;
-        }
-    }
-    Ok(())
+    let policies = Policies::open(&node.dirs().bpf)?;
+    let other = Rule { port_low: 1, port_high: 1, ..ANY };
+    let mut rules = [other; RULES];
+    rules[RULES - 1] = Rule { protocol: TCP, ..ANY };
+    policies.put(1, DENY, &rules)?;
+    containers.iter().try_for_each(|container| policies.enforce(container, 1, 1))
 }
 
 fn series(ways: &mut [Way], measure: fn(&mut Way) -> Result<f64>) -> Result<Series> {

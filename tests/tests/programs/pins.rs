@@ -83,6 +83,7 @@ fn all_pins() -> BTreeSet<String> {
         "networks_v4",
         "networks_v6",
         "policies",
+        "policy_rules",
         "settings",
         "stack_flows",
         "to_container",
@@ -460,6 +461,13 @@ fn the_log_tells_of_forged_packets() -> Result<()> {
     node.run(|| {
         let rig = Rig::new(&node)?;
         let agent = Agent::start_sweeping(&node, Duration::from_hours(1))?;
+        // Its first sweep removes the entries: no slot is on record.
+        let ifindex = rig.ifindex(Device::Active);
+        wait::until(LOGGED, "the agent sweeps", || {
+            ensure!(rig.maps().interface(ifindex)?.is_none(), "the entries are there");
+            Ok(())
+        })?;
+        rig.fill_maps()?;
         let send = |source, expected| {
             let cases = both("datagram", Program::FromContainer, source, PEER, expected);
             ensure!(cases.iter().all(|case| rig.passes(case)), "a packet had another verdict");
@@ -467,7 +475,6 @@ fn the_log_tells_of_forged_packets() -> Result<()> {
         };
         send(OWN, Reason::Redirected)?;
         send(PEER, Reason::ForeignAddress)?;
-        let ifindex = rig.ifindex(Device::Active);
         let record = format!("interface {ifindex}: foreign source {}", PEER.v4);
         wait::until(LOGGED, &record, || {
             let log = agent.log()?;

@@ -134,7 +134,8 @@ impl Rig {
         found.map(|(_, ifindex)| *ifindex).unwrap()
     }
 
-    fn fill_maps(&self) -> Result<()> {
+    /// Makes the entries of all slots.
+    pub fn fill_maps(&self) -> Result<()> {
         for (device, ifindex) in &self.ifindexes {
             if let Some(interface) = interface(*device) {
                 self.maps.insert_interface(*ifindex, &interface)?;

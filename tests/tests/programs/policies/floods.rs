@@ -54,7 +54,7 @@ fn a_slot_opens_its_share_of_flows_and_keeps_those_it_has() -> Result<()> {
         }
         // Who opens pays: flows from outside are the receiver's.
         let rate = Some(Reason::FlowRate);
-        let blocked = (0..2000).any(|port| {
+        let blocked = (0..60_000).any(|port| {
             let (protocol, payload) = udp(port, 9999);
             world.send(Way::RemoteToOwn, Family::V4, protocol, &payload).ok() == rate
         });

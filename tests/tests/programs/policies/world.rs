@@ -1,6 +1,6 @@
 //! Two slots with policies, and packets between them, the node and the outside.
 
-use std::{cell::Cell, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
@@ -125,7 +125,6 @@ pub struct World<'a> {
     pub maps: PolicyMaps,
     tcp: HashMap<MapData, ConnectionKey, Connection>,
     other: HashMap<MapData, ConnectionKey, Connection>,
-    version: Cell<u64>,
 }
 
 /// Runs a test in a node of its own. Both slots enforce policies; they have none yet.
@@ -149,7 +148,6 @@ pub fn with_world(test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Res
             maps: PolicyMaps::open_existing(bpf)?.context("no data plane")?,
             tcp: open(conntrack::MAP_TCP)?,
             other: open(conntrack::MAP_OTHER)?,
-            version: Cell::new(0),
         };
         world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, 1, true)?;
         world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, 2, true)?;
@@ -192,15 +190,7 @@ impl World<'_> {
         ensure!(rules.len() <= MAX_RULES, "{} rules", rules.len());
         let mut all = [Rule { action: DENY, port_high: 0, number: 0, ..ANY }; MAX_RULES];
         all[..rules.len()].copy_from_slice(rules);
-        self.version.set(self.version.get() + 1);
-        let policy = Policy {
-            version: self.version.get(),
-            count: u16::try_from(rules.len())?,
-            default,
-            flags,
-            padding: 0,
-            rules: all,
-        };
+        let policy = Policy { count: u16::try_from(rules.len())?, default, flags, rules: all };
         Ok(self.maps.insert_policy(number, &policy)?)
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 20] = [
     endpoint::MAP_V4,
     endpoint::MAP_V6,
     interface::MAP,
@@ -34,6 +34,7 @@ pub(super) const NAMES: [&str; 19] = [
     learned::MAP,
     settings::MAP,
     policy::MAP,
+    policy::MAP_RULES,
     policy::MAP_IDENTITIES,
     policy::MAP_NETWORKS_V4,
     policy::MAP_NETWORKS_V6,

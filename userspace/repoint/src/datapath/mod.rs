@@ -12,7 +12,8 @@
 //! <bpfDir>/v7/learned_macs     interface -> MAC that the container took
 //! <bpfDir>/v7/stack_flows      flows between slots that go through the host stack
 //! <bpfDir>/v7/settings         whether maps are used that are empty on most nodes; generation of policies
-//! <bpfDir>/v7/policies         number -> rules
+//! <bpfDir>/v7/policies         number -> key of its rules
+//! <bpfDir>/v7/policy_rules     that key -> rules
 //! <bpfDir>/v7/identities       identity -> its policies and groups
 //! <bpfDir>/v7/networks_v4      IPv4 prefix -> identity and groups
 //! <bpfDir>/v7/networks_v6      IPv6 prefix -> the same

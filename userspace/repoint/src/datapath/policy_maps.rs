@@ -1,16 +1,20 @@
 //! The maps that policies are read from.
 
-use std::{cell::RefCell, fmt, path::Path};
+use std::{cell::RefCell, fmt, path::Path, thread, time::Duration};
 
 use aya::maps::{
     Array, MapData, MapError,
     lpm_trie::{Key, LpmTrie},
 };
 use ipnet::IpNet;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    libc,
+    time::{ClockId, clock_gettime},
+};
 use repoint_common::{
     conntrack::{self, Connection, ConnectionKey},
-    policy::{self, Identity, IdentityKey, Network, Policy, PolicyKey},
+    policy::{self, Identity, IdentityKey, Network, Policy, RulesKey},
     settings,
 };
 
@@ -19,11 +23,21 @@ use super::{
     pinned_map::{PinnedMap, errno, open_map},
 };
 
+/// How many former rules are kept before they are removed.
+const FORMER: usize = 1024;
+/// `MEMBARRIER_CMD_GLOBAL` of `linux/membarrier.h`.
+const MEMBARRIER_CMD_GLOBAL: i32 = 1;
+/// Longer than a program runs.
+const PROGRAM_TIME: Duration = Duration::from_secs(1);
+
 /// Policies, identities and networks of a loaded data plane.
 ///
 /// What is written applies to the next flow. [`Self::raise_generation`] makes it apply to flows that are open.
 pub struct PolicyMaps {
-    policies: PinnedMap<PolicyKey, Policy>,
+    policies: RefCell<Array<MapData, u64>>,
+    rules: PinnedMap<RulesKey, Policy>,
+    /// Keys of former rules, which programs may still read.
+    former: RefCell<Vec<u64>>,
     identities: PinnedMap<IdentityKey, Identity>,
     networks: RefCell<Networks>,
     tcp: PinnedMap<ConnectionKey, Connection>,
@@ -34,6 +48,17 @@ pub struct PolicyMaps {
 struct Networks {
     v4: LpmTrie<MapData, [u8; 4], Network>,
     v6: LpmTrie<MapData, [u8; 16], Network>,
+}
+
+impl Drop for PolicyMaps {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove_former() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "former rules stay in the map"
+            );
+        }
+    }
 }
 
 impl fmt::Debug for PolicyMaps {
@@ -47,7 +72,9 @@ impl PolicyMaps {
     pub fn open_existing(bpf_dir: &Path) -> Result<Option<Self>, DatapathError> {
         let Some(pins) = Pins::existing(bpf_dir)? else { return Ok(None) };
         Ok(Some(Self {
-            policies: PinnedMap::new(&pins, policy::MAP),
+            policies: RefCell::new(open_map(pins.path(policy::MAP))?),
+            rules: PinnedMap::new(&pins, policy::MAP_RULES),
+            former: RefCell::default(),
             identities: PinnedMap::new(&pins, policy::MAP_IDENTITIES),
             networks: RefCell::new(Networks {
                 v4: open_map(pins.path(policy::MAP_NETWORKS_V4))?,
@@ -60,13 +87,54 @@ impl PolicyMaps {
     }
 
     /// Makes or replaces a policy, at once for all identities that have it.
+    ///
+    /// One process at a time may call it and [`Self::remove_policy`].
     pub fn insert_policy(&self, number: u32, policy: &Policy) -> Result<(), DatapathError> {
-        self.policies.insert(&PolicyKey { number }, policy, &format_args!("policy {number}"))
+        let version = self.unused_version()?;
+        self.rules.insert(&RulesKey { version }, policy, &format_args!("policy {number}"))?;
+        self.point(number, version)
     }
 
     /// Removes a policy. Slots whose identities have it send or receive nothing then.
     pub fn remove_policy(&self, number: u32) -> Result<(), DatapathError> {
-        self.policies.remove(&PolicyKey { number }, &format_args!("policy {number}"))
+        self.point(number, 0)
+    }
+
+    /// A version that no rules have. Times are never the same, because each takes more than a nanosecond.
+    fn unused_version(&self) -> Result<u64, DatapathError> {
+        loop {
+            let version = since_boot();
+            let key = RulesKey { version };
+            if version != 0 && self.rules.get(&key, &format_args!("version {version}"))?.is_none() {
+                return Ok(version);
+            }
+        }
+    }
+
+    /// Gives a policy other rules, or none.
+    fn point(&self, number: u32, version: u64) -> Result<(), DatapathError> {
+        let mut policies = self.policies.borrow_mut();
+        let former = policies.get(&number, 0).map_err(of_policy(number))?;
+        policies.set(number, version, 0).map_err(of_policy(number))?;
+        drop(policies);
+        if former != 0 {
+            self.former.borrow_mut().push(former);
+        }
+        if self.former.borrow().len() < FORMER { Ok(()) } else { self.remove_former() }
+    }
+
+    /// Removes rules that policies had before, once no program can read them any more. It waits for that, some
+    /// milliseconds.
+    pub fn remove_former(&self) -> Result<(), DatapathError> {
+        let former = self.former.take();
+        if former.is_empty() {
+            return Ok(());
+        }
+        wait_for_programs();
+        let remove = |version| {
+            self.rules.remove(&RulesKey { version }, &format_args!("rules of version {version}"))
+        };
+        former.into_iter().try_for_each(remove)
     }
 
     /// Makes or replaces what an identity is.
@@ -128,6 +196,40 @@ impl PolicyMaps {
         let mut all = self.tcp.entries()?;
         all.extend(self.other.entries()?);
         Ok(all)
+    }
+}
+
+/// Waits until each program that runs now has ended.
+///
+/// Programs run in read-side critical sections of RCU, whose end `membarrier(2)` waits for in this mode. On kernels
+/// that lack it (`nohz_full`), a second is long enough.
+#[expect(unsafe_code, reason = "no crate calls membarrier(2) in this mode")]
+fn wait_for_programs() {
+    // SAFETY: takes numbers only.
+    let waited = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if waited != 0 {
+        pause(PROGRAM_TIME);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing says when programs have ended")]
+fn pause(time: Duration) {
+    thread::sleep(time);
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+fn since_boot() -> u64 {
+    // The kernel always has this clock.
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn of_policy(number: u32) -> impl Fn(MapError) -> DatapathError {
+    move |source| DatapathError::Entry {
+        action: "write",
+        key: format!("policy {number}"),
+        map: policy::MAP,
+        source: Box::new(source),
     }
 }
 

@@ -1,0 +1,255 @@
+//! Policies that change while flows run.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use repoint::datapath::Maps;
+use repoint_common::{
+    LAYOUT_VERSION,
+    counter::Reason,
+    policy::{DENY, Rule},
+};
+use repoint_tests::{
+    Container, Node, command,
+    networks::{network, pool},
+    policies::{ANY, Policies, TCP, UDP},
+    traffic::Host,
+    wait,
+};
+
+use super::add;
+
+/// How long a stopped download is watched.
+const WATCHED: Duration = Duration::from_millis(500);
+/// How long a download may take to go on: TCP waits longer after each packet that is lost.
+const LIMIT: Duration = Duration::from_secs(20);
+/// How long policies are changed as fast as they can be.
+const STORM: Duration = Duration::from_secs(3);
+
+/// What kernels send of their own accord.
+const NOISE: [Reason; 2] = [Reason::Multicast, Reason::NeighbourDiscovery];
+
+/// A server that sends without end to whoever connects.
+fn serve(server: &Host, address: SocketAddr) -> Result<TcpListener> {
+    server.run(|| TcpListener::bind(address).context("listen"))
+}
+
+fn send_all(listener: &TcpListener, done: &AtomicBool) -> Result<()> {
+    let (mut stream, _) = listener.accept().context("accept")?;
+    stream.set_write_timeout(Some(Duration::from_millis(100))).context("limit writes")?;
+    let chunk = [7; 4096];
+    while !done.load(Ordering::Relaxed) {
+        // A stream that is stopped takes nothing for a while.
+        drop(stream.write(&chunk));
+    }
+    Ok(())
+}
+
+fn count_all(mut stream: TcpStream, bytes: &AtomicU64, done: &AtomicBool) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_millis(100))).context("limit reads")?;
+    let mut buffer = [0; 65_536];
+    while !done.load(Ordering::Relaxed) {
+        if let Ok(read) = stream.read(&mut buffer) {
+            bytes.fetch_add(read as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Two containers of a node, by name.
+fn with_two(
+    test: impl FnOnce(&Node, &Container<'_>, &Container<'_>) -> Result<()> + Send,
+) -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let network = network(&node, "net", 7, |configuration| pool(configuration, true))?;
+        let (one, two) = (add(&network, "one", "client")?, add(&network, "two", "server")?);
+        test(&node, &one, &two)?;
+        one.remove()?;
+        two.remove()
+    })
+}
+
+#[test]
+fn a_download_stops_and_goes_on_with_the_policy() -> Result<()> {
+    with_two(|node, one, two| {
+        let policies = Policies::open(&node.dirs().bpf)?;
+        policies.put(1, DENY, &[ANY])?;
+        policies.put(2, DENY, &[])?;
+        policies.enforce(one, 1, 2)?;
+        policies.enforce(two, 2, 1)?;
+        let (client, server) = (one.host()?, two.host()?);
+        let address: SocketAddr = (two.addresses()?[0], 80).into();
+        let listener = serve(&server, address)?;
+        // Another flow, which policies leave alone.
+        let echo: SocketAddr = (two.addresses()?[0], 9).into();
+        let echoing = server.bind_udp(echo)?;
+        let asking = client.run(|| UdpSocket::bind(("0.0.0.0", 0)).context("bind"))?;
+        asking.connect(echo)?;
+        asking.set_read_timeout(Some(LIMIT))?;
+        let ask = || {
+            asking.send(b"?")?;
+            let (_, from) = echoing.recv_from(&mut [0; 8])?;
+            echoing.send_to(b"!", from)?;
+            asking.recv(&mut [0; 8]).context("no answer").map(drop)
+        };
+        let (bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        let received = || bytes.load(Ordering::Relaxed);
+        let stream = client.run(|| TcpStream::connect(address).context("connect"))?;
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| send_all(&listener, &done));
+            let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
+            let changed = (0..3).try_for_each(|round| {
+                let before = received();
+                wait::until(LIMIT, "the download runs", || {
+                    ensure!(received() > before + 1_000_000, "{} bytes", received() - before);
+                    Ok(())
+                })?;
+                policies.apply(1, DENY, &[Rule { protocol: UDP, ..ANY }])?;
+                // What was received by the other kernel end before the change is read by then.
+                pause(Duration::from_millis(50));
+                let stopped = received();
+                for _ in 0..20 {
+                    ask().context("the other flow")?;
+                }
+                pause(WATCHED);
+                ensure!(
+                    received() == stopped,
+                    "round {round}: {} bytes more",
+                    received() - stopped
+                );
+                policies.apply(1, DENY, &[ANY])
+            });
+            done.store(true, Ordering::Relaxed);
+            let ended = [sender.join(), receiver.join()];
+            changed?;
+            ended
+                .into_iter()
+                .try_for_each(|ended| ended.map_err(|_| anyhow!("a thread panicked"))?)
+        })
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "shows that nothing happens for a while")]
+fn pause(time: Duration) {
+    thread::sleep(time);
+}
+
+/// Elements are replaced as fast as possible, by others that say the same of the flows that run.
+#[test]
+fn a_storm_of_changes_drops_nothing() -> Result<()> {
+    with_two(|node, one, two| {
+        let policies = Policies::open(&node.dirs().bpf)?;
+        let rules = |number| [Rule { protocol: TCP, number, ..ANY }, Rule { protocol: UDP, ..ANY }];
+        policies.put(1, DENY, &rules(1))?;
+        policies.enforce(one, 1, 1)?;
+        policies.enforce(two, 1, 1)?;
+        let (client, server) = (one.host()?, two.host()?);
+        let address: SocketAddr = (two.addresses()?[0], 80).into();
+        let listener = serve(&server, address)?;
+        let (bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        let stream = client.run(|| TcpStream::connect(address).context("connect"))?;
+        let dropped = || -> Result<Vec<(&str, u64)>> {
+            let maps = Maps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
+            let counters = maps.counters()?;
+            let dropped = counters.iter().filter(|(reason, it)| reason.is_drop() && it.packets > 0);
+            Ok(dropped
+                .filter(|(reason, _)| !NOISE.contains(reason))
+                .map(|(reason, it)| (reason.label(), it.packets))
+                .collect())
+        };
+        let changes = thread::scope(|scope| {
+            let sender = scope.spawn(|| send_all(&listener, &done));
+            let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
+            let begun = Instant::now();
+            let mut changes = 0_u32;
+            let changed = (|| {
+                while begun.elapsed() < STORM {
+                    changes += 1;
+                    // Another policy's elements take the memory of those that are replaced.
+                    policies.put(2, DENY, &[])?;
+                    policies.apply(1, DENY, &rules(changes))?;
+                    policies.put(2, DENY, &[])?;
+                }
+                anyhow::Ok(())
+            })();
+            done.store(true, Ordering::Relaxed);
+            for ended in [sender.join(), receiver.join()] {
+                ended.map_err(|_| anyhow!("a thread panicked"))??;
+            }
+            changed.map(|()| changes)
+        })?;
+        let (bytes, dropped) = (bytes.load(Ordering::Relaxed), dropped()?);
+        println!("{changes} changes, {bytes} bytes, dropped: {dropped:?}");
+        drop(policies);
+        let rules = node.dirs().bpf.join(format!("v{LAYOUT_VERSION}")).join("policy_rules");
+        let dump =
+            command::run("bpftool", ["-j", "map", "dump", "pinned", &rules.to_string_lossy()])?;
+        let left = serde_json::from_str::<Vec<serde_json::Value>>(&dump)?.len();
+        ensure!(left == 2, "rules of {left} policies are left, of 2");
+        ensure!(dropped.is_empty(), "dropped: {dropped:?}");
+        ensure!(changes > 1000 && bytes > 1_000_000, "{changes} changes, {bytes} bytes");
+        Ok(())
+    })
+}
+
+/// Flows are opened on all CPUs while the policy is tightened: none outlives it.
+#[test]
+fn no_flow_outlives_the_policy_that_denies_it() -> Result<()> {
+    with_two(|node, one, two| {
+        let policies = Policies::open(&node.dirs().bpf)?;
+        policies.put(1, DENY, &[ANY])?;
+        policies.enforce(one, 1, 1)?;
+        policies.enforce(two, 1, 1)?;
+        let (client, server) = (one.host()?, two.host()?);
+        let target: SocketAddr = (two.addresses()?[0], 9).into();
+        let socket = server.bind_udp(target)?;
+        socket.set_nonblocking(true)?;
+        for round in 0..20_u32 {
+            policies.apply(1, DENY, &[ANY])?;
+            let denied = AtomicBool::new(false);
+            let late = thread::scope(|scope| {
+                let senders: Vec<_> = (0..2)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            client.run(|| {
+                                let mut sockets = Vec::new();
+                                while !denied.load(Ordering::SeqCst) && sockets.len() < 60 {
+                                    let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
+                                    socket.send_to(b"early", target).context("send")?;
+                                    sockets.push(socket);
+                                }
+                                Ok(sockets)
+                            })
+                        })
+                    })
+                    .collect();
+                policies.apply(1, DENY, &[])?;
+                denied.store(true, Ordering::SeqCst);
+                let mut sockets = Vec::new();
+                for sender in senders {
+                    sockets.extend(sender.join().map_err(|_| anyhow!("a thread panicked"))??);
+                }
+                for socket in &sockets {
+                    socket.send_to(b"late", target).context("send")?;
+                }
+                let mut late = 0;
+                let mut buffer = [0; 8];
+                // What one container sends to another is received before `send_to` returns, or never.
+                pause(Duration::from_millis(20));
+                while let Ok(length) = socket.recv(&mut buffer) {
+                    late += u32::from(&buffer[..length] == b"late");
+                }
+                anyhow::Ok(late)
+            })?;
+            ensure!(late == 0, "round {round}: {late} packets of flows that are denied");
+        }
+        Ok(())
+    })
+}
