@@ -175,7 +175,8 @@ pub fn touch(found: &Found, segment: &Segment, now: u64) {
 #[inline(always)]
 pub fn close(work: &Work) {
     // Where it is gone already, nothing is left to do.
-    let _ = TCP.remove(&work.key);
+    let key = &work.key;
+    let _ = TCP.remove(key);
 }
 
 #[inline(always)]

@@ -103,8 +103,9 @@ fn record(packet: &Packet, slot: u64, reason: u32, kind: u8) {
     event.ifindex = packet.ifindex();
     event.length = packet.len();
     event.identity = interfaces::identity(packet.ifindex());
-    // Reasons are few.
-    event.reason = reason as u8;
+    #[expect(clippy::cast_possible_truncation, reason = "reasons are few, as the layout asserts")]
+    let word = reason as u8;
+    event.reason = word;
     event.direction = direction;
     event.kind = kind;
     (event.policy, event.rule) = (0, 0);

@@ -50,7 +50,8 @@ pub struct Opening {
 pub const BLIND: u32 = u32::MAX;
 
 /// Answer of [`evaluate`]: no rule matches. Else the answer is the rule's place.
-const DEFAULT: u32 = MAX_RULES as u32;
+const DEFAULT: u32 = 64;
+const _: () = assert!(DEFAULT as usize == MAX_RULES);
 /// Answer of [`evaluate`]: a rule would have to know the port.
 const BLOCKED: u32 = DEFAULT + 1;
 
@@ -142,18 +143,18 @@ unsafe extern "C" fn evaluate(policy: *const Policy, opening: *const Opening) ->
     else {
         return DEFAULT;
     };
-    for place in 0..MAX_RULES {
-        if place >= usize::from(policy.count) {
+    for place in 0..DEFAULT {
+        if place >= u32::from(policy.count) {
             break;
         }
-        let rule = &policy.rules[place];
+        let rule = &policy.rules[place as usize];
         let is_protocol = rule.protocol == 0 || u32::from(rule.protocol) == opening.protocol;
         if !is_protocol || !names(rule, opening) {
             continue;
         }
         let (low, high) = (u32::from(rule.port_low), u32::from(rule.port_high));
         if low == 0 && high == u32::from(u16::MAX) || low <= opening.port && opening.port <= high {
-            return place as u32;
+            return place;
         }
         if opening.port == BLIND {
             return BLOCKED;

@@ -136,7 +136,8 @@ impl Segment {
             fragment.icmp_type = read.icmp_type;
             fragment.padding = [0; 3];
             // Without an element, the others are dropped.
-            let _ = FRAGMENTS.insert(&work.fragment_key, &work.fragment, u64::from(BPF_ANY));
+            let (key, fragment) = (&work.fragment_key, &work.fragment);
+            let _ = FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY));
             return Ok(());
         }
         if upper.protocol == TCP && upper.place == OVERLAPS_FLAGS {
@@ -213,12 +214,12 @@ impl Segment {
     }
 
     /// Whether the packet is of TCP and has no flag but ACK, and PSH perhaps.
-    pub const fn is_bare_ack(&self) -> bool {
+    pub const fn is_bare_ack(self) -> bool {
         self.tcp_flags & (SYN | FIN | RST | ACK) == ACK
     }
 
     /// Whether the packet opens a TCP connection.
-    pub const fn is_opening(&self) -> bool {
+    pub const fn is_opening(self) -> bool {
         self.tcp_flags & (SYN | ACK) == SYN
     }
 }

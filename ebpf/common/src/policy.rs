@@ -6,7 +6,7 @@
 //! are removed when no program can read them any more. The kernel would put the memory of a replaced element to
 //! other use at once, under the eyes of a program that reads it.
 //!
-//! Whoever changes an element of these maps then raises
+//! User space changes elements of these maps first, and then raises
 //! [`POLICY_GENERATION`](crate::settings::POLICY_GENERATION), by which flows that are open are judged again.
 //!
 //! The programs ask these maps for slots with the flag `FLAG_ENFORCE` only.

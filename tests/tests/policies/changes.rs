@@ -35,7 +35,7 @@ const STORM: Duration = Duration::from_secs(3);
 /// What kernels send of their own accord.
 const NOISE: [Reason; 2] = [Reason::Multicast, Reason::NeighbourDiscovery];
 
-/// A server that sends without end to whoever connects.
+/// A server that sends without end to its client.
 fn serve(server: &Host, address: SocketAddr) -> Result<TcpListener> {
     server.run(|| TcpListener::bind(address).context("listen"))
 }
@@ -53,7 +53,7 @@ fn send_all(listener: &TcpListener, done: &AtomicBool) -> Result<()> {
 
 fn count_all(mut stream: TcpStream, bytes: &AtomicU64, done: &AtomicBool) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_millis(100))).context("limit reads")?;
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     while !done.load(Ordering::Relaxed) {
         if let Ok(read) = stream.read(&mut buffer) {
             bytes.fetch_add(read as u64, Ordering::Relaxed);
@@ -100,30 +100,26 @@ fn a_download_stops_and_goes_on_with_the_policy() -> Result<()> {
             asking.recv(&mut [0; 8]).context("no answer").map(drop)
         };
         let (bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        let received = || bytes.load(Ordering::Relaxed);
+        let so_far = || bytes.load(Ordering::Relaxed);
         let stream = client.run(|| TcpStream::connect(address).context("connect"))?;
         thread::scope(|scope| {
             let sender = scope.spawn(|| send_all(&listener, &done));
             let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
             let changed = (0..3).try_for_each(|round| {
-                let before = received();
+                let before = so_far();
                 wait::until(LIMIT, "the download runs", || {
-                    ensure!(received() > before + 1_000_000, "{} bytes", received() - before);
+                    ensure!(so_far() > before + 1_000_000, "{} bytes", so_far() - before);
                     Ok(())
                 })?;
                 policies.apply(1, DENY, &[Rule { protocol: UDP, ..ANY }])?;
                 // What was received by the other kernel end before the change is read by then.
                 pause(Duration::from_millis(50));
-                let stopped = received();
+                let stopped = so_far();
                 for _ in 0..20 {
                     ask().context("the other flow")?;
                 }
                 pause(WATCHED);
-                ensure!(
-                    received() == stopped,
-                    "round {round}: {} bytes more",
-                    received() - stopped
-                );
+                ensure!(so_far() == stopped, "round {round}: {} bytes more", so_far() - stopped);
                 policies.apply(1, DENY, &[ANY])
             });
             done.store(true, Ordering::Relaxed);
@@ -168,22 +164,22 @@ fn a_storm_of_changes_drops_nothing() -> Result<()> {
             let sender = scope.spawn(|| send_all(&listener, &done));
             let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
             let begun = Instant::now();
-            let mut changes = 0_u32;
-            let changed = (|| {
+            let mut number = 0_u32;
+            let outcome = (|| {
                 while begun.elapsed() < STORM {
-                    changes += 1;
+                    number += 1;
                     // Another policy's elements take the memory of those that are replaced.
                     policies.put(2, DENY, &[])?;
-                    policies.apply(1, DENY, &rules(changes))?;
+                    policies.apply(1, DENY, &rules(number))?;
                     policies.put(2, DENY, &[])?;
                 }
-                anyhow::Ok(())
+                anyhow::Ok(number)
             })();
             done.store(true, Ordering::Relaxed);
             for ended in [sender.join(), receiver.join()] {
                 ended.map_err(|_| anyhow!("a thread panicked"))??;
             }
-            changed.map(|()| changes)
+            outcome
         })?;
         let (bytes, dropped) = (bytes.load(Ordering::Relaxed), dropped()?);
         println!("{changes} changes, {bytes} bytes, dropped: {dropped:?}");

@@ -8,7 +8,7 @@ use repoint_common::{
 
 use super::world::{
     ACK, ANY, FAMILIES, FIN, Family, ICMP, OWN_IDENTITY, OWN_TENANT, PEER_IDENTITY, PEER_TENANT,
-    RST, SYN, TCP, UDP, Way, World, icmp, ping, pong, tcp, udp, with_world,
+    RST, SYN, TCP, UDP, Way, World, icmp, ping, pong, tcp, udp, v4_packet, with_world,
 };
 use crate::case::Device;
 
@@ -65,7 +65,7 @@ fn a_slot_answers_itself() -> Result<()> {
         for (what, source, destination, expected) in
             [("question", 900, 53, None), ("answer", 53, 900, None), ("another", 900, 54, EGRESS)]
         {
-            let mut ip = world.v4(Way::OwnToPeer);
+            let mut ip = v4_packet(Way::OwnToPeer);
             ip.destination = ip.source;
             (_, ip.payload) = udp(source, destination);
             let seen = world.send_v4(Way::OwnToPeer, &ip)?;
@@ -244,7 +244,7 @@ fn a_simultaneous_opening_is_judged_in_both_directions() -> Result<()> {
     })
 }
 
-/// Whoever gets an address or a slot next has none of the flows.
+/// The next user of an address or a slot has none of the flows.
 #[test]
 fn flows_end_with_their_slot() -> Result<()> {
     for_each(|world, family, out, back| {
@@ -289,7 +289,7 @@ fn open_flows_are_judged_again_when_policies_change() -> Result<()> {
         world.expect("SYN-ACK", (back, family), tcp(80, 900, SYN | ACK), None)?;
         world.expect("UDP", (out, family), udp(900, 53), None)?;
         world.expect("ping", (out, family), ping(family, 3), None)?;
-        // Tightened: in the direction in which they were opened, whoever sends next.
+        // Tightened: in the direction in which they were opened, whichever end sends next.
         world.policy(1, DENY, 0, &[Rule { protocol: UDP, ..ANY }])?;
         world.maps.raise_generation()?;
         world.expect("TCP back", (back, family), tcp(80, 900, ACK), EGRESS)?;

@@ -108,13 +108,13 @@ fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
                 let port = [0, 1, 52, 53, 60, 61, 80, 443, u16::MAX][random.usize(..9)];
                 let (protocol, payload) = some_packet(&mut random, port);
                 let wanted = allows(&rules, default, peer, tenant, protocol, port);
-                let seen = world.send(way, family, protocol, &payload)?;
+                let verdict = world.send(way, family, protocol, &payload)?;
                 let denied = if is_egress { Reason::PolicyEgress } else { Reason::PolicyIngress };
                 ensure!(
-                    if wanted { !seen.is_drop() } else { seen == denied },
+                    if wanted { !verdict.is_drop() } else { verdict == denied },
                     "round {round}: {way:?} {family:?} protocol {protocol} port {port}: {}, wanted \
                      {wanted} by {rules:?}, default {default}, tenant {tenant}",
-                    seen.label()
+                    verdict.label()
                 );
                 *(if wanted { &mut passed } else { &mut dropped }) += 1;
             }

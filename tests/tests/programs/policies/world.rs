@@ -229,18 +229,6 @@ impl World<'_> {
         }
     }
 
-    /// The empty packet of a way.
-    pub fn v4(&self, way: Way) -> Ipv4 {
-        let (source, destination) = way.ends();
-        Ipv4::new(source.v4, destination.v4)
-    }
-
-    /// The same of IPv6.
-    pub fn v6(&self, way: Way) -> Ipv6 {
-        let (source, destination) = way.ends();
-        Ipv6::new(source.v6, destination.v6)
-    }
-
     pub fn send_v4(&self, way: Way, ip: &Ipv4) -> Result<Reason> {
         self.send_frame(way, ETHERTYPE_IPV4, &ip.bytes())
     }
@@ -263,8 +251,8 @@ impl World<'_> {
         let before = self.rig.maps().counters()?;
         self.rig.send(&case)?;
         let counted = difference(&before, &self.rig.maps().counters()?);
-        let [(reason, counter)] = counted[..] else { anyhow::bail!("counted: {counted:?}") };
-        ensure!(counter.packets == 1, "{counter:?}");
+        let [(reason, packets)] = counted[..] else { anyhow::bail!("counted: {counted:?}") };
+        ensure!(packets.packets == 1, "{packets:?}");
         Ok(reason)
     }
 
@@ -311,6 +299,18 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// The packet of a way.
+pub fn v4_packet(way: Way) -> Ipv4 {
+    let (source, destination) = way.ends();
+    Ipv4::new(source.v4, destination.v4)
+}
+
+/// The same of IPv6.
+pub fn v6_packet(way: Way) -> Ipv6 {
+    let (source, destination) = way.ends();
+    Ipv6::new(source.v6, destination.v6)
 }
 
 /// A set of groups.
