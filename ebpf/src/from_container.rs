@@ -34,6 +34,9 @@
 //! | 26 | that cannot be rewritten | drop, `unwritable` |
 //! | 27 | any other | to the endpoint's interface, `redirected` |
 //!
+//! Behind 16, 19 and 20, and before the lines between them: where the policies of the slot, or of the endpoint's,
+//! are enforced, these may drop the packet ([`enforce`] has their reasons).
+//!
 //! 3: a container may use any other Ethernet address, because no other station is on its link: chained
 //! plugins change it, and guests behind a tap have one of their own. From a packet that passes 13 the
 //! programs learn where to address frames to ([`learned`]).

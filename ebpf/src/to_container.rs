@@ -19,6 +19,9 @@
 //! | 12 | that cannot be rewritten | drop, `unwritable` |
 //! | 13 | any other | to the container, `to_container` |
 //!
+//! Behind 11: where the policies of the slot, or of the slot that sent the packet, are enforced, these may drop
+//! it ([`enforce`] has their reasons).
+//!
 //! The host stack addresses frames to the Ethernet address that the slot was built with. Where the
 //! container uses another ([`learned`]), the frame is addressed to that.
 //!
