@@ -14,11 +14,13 @@ use repoint_common::{
         TIMEOUT_TCP_OPENED, TIMEOUT_TCP_RESET, TIMEOUT_UDP, TIMEOUT_UDP_OPENED,
     },
     endpoint::AddressV6,
+    settings,
 };
 
 use crate::{
     judge::coarse_now,
     segment::{self, Segment},
+    settings::value,
     subject::Subject,
     work::Work,
 };
@@ -47,8 +49,6 @@ pub struct Found {
 pub struct New {
     /// Whether the packet's sender is the higher end.
     pub is_from_high: bool,
-    /// Whether the packet's sender opens it.
-    pub by_sender: bool,
     /// Whether it ran before: its element was lost.
     pub is_running: bool,
     pub generation: u32,
@@ -78,11 +78,13 @@ pub fn write_key(subject: &Subject, key: &mut ConnectionKey) -> bool {
     is_from_high
 }
 
-/// Whether the flow of the packet inside `work`'s is there and counts.
+/// Whether the flow of the packet inside `work`'s is there and passed the present policies.
 #[inline(always)]
 pub fn is_known(work: &mut Work) -> bool {
     let is_from_high = write_key(&work.about, &mut work.key);
-    look_up(&work.key, &work.about, is_from_high, coarse_now()).is_some()
+    let found = look_up(&work.key, &work.about, is_from_high, coarse_now());
+    let generation = value(settings::POLICY_GENERATION);
+    found.is_some_and(|found| found.generation == generation)
 }
 
 /// The flow of `work`'s packet, if it is there and counts. The key is written already.
@@ -96,7 +98,7 @@ fn look_up(key: &ConnectionKey, subject: &Subject, is_from_high: bool, now: u64)
     let element =
         if key.protocol == segment::TCP { TCP.get_ptr_mut(key) } else { OTHER.get_ptr_mut(key) }?;
     // SAFETY: the element's memory stays a `Connection` while the program runs. The kernel may give it to another
-    // key meanwhile; then the epochs or the generation differ, or the flow is one of the same two ends.
+    // key meanwhile, for one packet.
     let connection = unsafe { &*element };
     let (low, high) = epochs(subject, is_from_high);
     let Connection { last_seen, flags, generation, .. } = *connection;
@@ -107,12 +109,11 @@ fn look_up(key: &ConnectionKey, subject: &Subject, is_from_high: bool, now: u64)
     Some(Found { element, is_from_high, last_seen, flags, generation })
 }
 
-/// Records the flow that `work`'s packet opens, or belongs to; whether there was room.
+/// Records the flow that the sender of `work`'s packet opens, or has opened; whether there was room.
 #[inline(always)]
 pub fn open(work: &mut Work, new: &New) -> bool {
     let (low_epoch, high_epoch) = epochs(&work.subject, new.is_from_high);
-    let is_by_high = new.is_from_high == new.by_sender;
-    let opened = if is_by_high { FLAG_OPENED_BY_HIGH } else { 0 };
+    let opened = if new.is_from_high { FLAG_OPENED_BY_HIGH } else { 0 };
     let replied = if new.is_running { FLAG_REPLIED } else { 0 };
     let is_fin = work.subject.segment.tcp_flags & segment::FIN != 0;
     let fin = if is_fin { fin_of(new.is_from_high) } else { 0 };
@@ -126,16 +127,16 @@ pub fn open(work: &mut Work, new: &New) -> bool {
     insert(work, BPF_ANY) || insert(work, BPF_ANY)
 }
 
-/// Records that a flow passed the policies of a generation. The element is replaced: by now its memory may be
-/// another flow's.
+/// Records a packet of a flow that passed the policies of another generation than before. The element is replaced:
+/// by now its memory may be another flow's.
 #[inline(always)]
-pub fn pass(work: &mut Work, found: &Found, generation: u32) {
+pub fn pass(work: &mut Work, found: &Found, generation: u32, now: u64) {
     let (low_epoch, high_epoch) = epochs(&work.subject, found.is_from_high);
     let connection = &mut work.connection;
-    connection.last_seen = found.last_seen;
+    connection.last_seen = now;
     connection.low_epoch = low_epoch;
     connection.high_epoch = high_epoch;
-    connection.flags = found.flags;
+    connection.flags = found.flags_after(&work.subject.segment);
     connection.generation = generation;
     connection.padding = 0;
     // A flow that is gone meanwhile is judged anew.
@@ -145,24 +146,16 @@ pub fn pass(work: &mut Work, found: &Found, generation: u32) {
 /// Records a packet of a flow.
 #[inline(always)]
 pub fn touch(found: &Found, segment: &Segment, now: u64) {
-    let mut flags = if found.is_from_opener() { 0 } else { FLAG_REPLIED };
+    let flags = found.flags_after(segment);
     // SAFETY: a field of the element, whose memory stays.
     let field = unsafe { &raw mut (*found.element).flags };
-    if segment.protocol == segment::TCP {
-        if segment.tcp_flags & segment::RST != 0 {
-            flags |= FLAG_RESET;
-        } else if found.flags & FLAG_RESET != 0 {
-            // A forged RST does not end a flow whose ends go on.
-            // SAFETY: every program changes the field by such operations only.
-            unsafe { clear_flags(field, FLAG_RESET) };
-        }
-        if segment.tcp_flags & segment::FIN != 0 {
-            flags |= fin_of(found.is_from_high);
-        }
-    }
     if flags & !found.flags != 0 {
-        // SAFETY: as above.
+        // SAFETY: every program changes the field by such operations only.
         unsafe { add_flags(field, flags) };
+    }
+    if found.flags & !flags != 0 {
+        // SAFETY: as above.
+        unsafe { clear_flags(field, FLAG_RESET) };
     }
     // Once a second: other CPUs read the element.
     if now > found.last_seen + SECOND {
@@ -171,12 +164,11 @@ pub fn touch(found: &Found, segment: &Segment, now: u64) {
     }
 }
 
-/// Forgets a flow of TCP that has ended.
+/// Forgets a flow of TCP that has ended; whether it was this program that did.
 #[inline(always)]
-pub fn close(work: &Work) {
-    // Where it is gone already, nothing is left to do.
+pub fn close(work: &Work) -> bool {
     let key = &work.key;
-    let _ = TCP.remove(key);
+    TCP.remove(key).is_ok()
 }
 
 #[inline(always)]
@@ -204,6 +196,27 @@ impl Found {
     /// Whether the end that opened the flow sends the packet.
     pub const fn is_from_opener(&self) -> bool {
         self.is_from_high == (self.flags & FLAG_OPENED_BY_HIGH != 0)
+    }
+
+    /// The flags after another packet.
+    #[inline(always)]
+    fn flags_after(&self, segment: &Segment) -> u64 {
+        let mut flags = self.flags;
+        if !self.is_from_opener() {
+            flags |= FLAG_REPLIED;
+        }
+        if segment.protocol == segment::TCP {
+            if segment.tcp_flags & segment::RST != 0 {
+                flags |= FLAG_RESET;
+            } else {
+                // A forged RST does not end a flow whose ends go on.
+                flags &= !FLAG_RESET;
+            }
+            if segment.tcp_flags & segment::FIN != 0 {
+                flags |= fin_of(self.is_from_high);
+            }
+        }
+        flags
     }
 
     /// Whether both ends have closed the flow, or one has reset it.

@@ -10,12 +10,12 @@
 //! | 3 | first fragment without ports; TCP fragment at 8 bytes | drop, `fragment` |
 //! | 4 | from an address of a slot of this node, by another interface | drop, `foreign_address` |
 //! | 5 | ICMP error about a packet of a flow | passes |
-//! | 6 | ICMP error "too large" about a packet from the receiver's address | passes |
+//! | 6 | ICMP error "too large", not from a slot of this node, about a packet from the receiver's address | passes |
 //! | 7 | of a flow that was judged by the present policies | passes |
 //! | 8 | of a flow that was judged by other policies | judged as the flow's first packet |
 //! | 9 | TCP SYN-ACK without a flow | drop, `no_flow` |
 //! | 10 | TCP without SYN, in a slot's first minute | drop, `no_flow` |
-//! | 11 | other TCP without SYN | judged in its own direction, then in the other; else drop, `no_flow` |
+//! | 11 | other TCP without SYN | judged in its own direction, then in the other, without making a flow; else drop, `no_flow` |
 //! | 12 | any other | judged in its own direction |
 //! | 13 | that opens a flow beyond the slot's or its tenant's share | drop, `flow_rate` |
 //! | 14 | that opens a flow for which there is no memory | SYN: drop, `conntrack_full`; else passes |
@@ -37,7 +37,7 @@ use crate::{
     ipv4, ipv6,
     judge::{self, Answer},
     packet::Packet,
-    segment::{Segment, Shape, Upper},
+    segment::{self, Piece, Segment, Shape, Upper},
     subject::End,
     transport,
     work::{Handle, Work},
@@ -97,11 +97,19 @@ fn check<H: Ip>(packet: &Packet, work: &mut Handle) -> Result<(), Reason> {
         answer => return Err(judge::reason(answer)),
     }
     let answer = judge::judge(packet);
-    let audited = work.get().audited;
-    if audited != Answer::PASS {
-        events::audit(packet, judge::reason(audited));
+    if answer != Answer::PASS {
+        return Err(judge::reason(answer));
     }
-    if answer == Answer::PASS { Ok(()) } else { Err(judge::reason(answer)) }
+    let work = work.get();
+    if work.piece == Piece::FIRST {
+        segment::keep(work);
+    }
+    if work.audited != Answer::PASS {
+        (work.policy, work.rule) = (work.audited_policy, work.audited_rule);
+        events::audit(packet, judge::reason(work.audited));
+        (work.policy, work.rule) = (0, 0);
+    }
+    Ok(())
 }
 
 /// Writes the subject of a packet into this CPU's memory. Returns an [`Answer`]: it passes to be judged, is about a
@@ -158,11 +166,18 @@ fn is_about_flow<H: Ip>(packet: &Packet, work: &mut Work) -> Result<bool, Reason
     if about.source() != header.destination() {
         return Ok(false);
     }
-    if shape == Shape::TOO_LARGE {
+    let is_by_slot = work.subject.sender.is_local();
+    if shape == Shape::TOO_LARGE && !is_by_slot {
         return Ok(true);
     }
+    // A router may say so as well, but slots are no routers.
+    if is_by_slot && about.destination() != header.source() {
+        return Ok(false);
+    }
     let Some(payload) = about.payload_behind(packet, inner) else { return Ok(false) };
-    let Ok(segment) = Segment::read_ports(packet, &Upper::whole(payload)) else { return Ok(false) };
+    let Ok(segment) = Segment::read_ports::<H>(packet, &Upper::whole(payload)) else {
+        return Ok(false);
+    };
     let subject = &mut work.about;
     subject.segment = segment;
     subject.source = H::aligned(about.source());

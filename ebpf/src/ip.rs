@@ -25,6 +25,15 @@ pub trait Ip: Sized {
     /// The address that says there is none.
     const UNSPECIFIED: Self::Address;
 
+    /// Protocol: ICMP of this version.
+    const ICMP: u8;
+
+    /// What distinguishes fragments of a packet besides addresses and identification; 0: nothing does.
+    fn fragments_of(protocol: u8) -> u8;
+
+    /// Whether a fragment behind the first may be one of TCP. It shows this protocol.
+    fn may_be_tcp(protocol: u8) -> bool;
+
     /// Reads the header and checks it against the packet: [`Reason::Truncated`],
     /// [`Reason::Malformed`], or, when it is that, [`Reason::NeighbourDiscovery`].
     fn load(packet: &Packet) -> Result<Self, Reason>;

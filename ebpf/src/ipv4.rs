@@ -17,7 +17,7 @@ use crate::{
     judge::Answer,
     log,
     packet::Packet,
-    segment::{Piece, Upper},
+    segment::{self, Piece, Upper},
     transport::Payload,
     verdict::Verdict,
 };
@@ -155,6 +155,16 @@ impl Ip for Header {
     type Address = AddressV4;
 
     const UNSPECIFIED: AddressV4 = AddressV4 { octets: [0; 4] };
+
+    const ICMP: u8 = ICMP;
+
+    fn fragments_of(protocol: u8) -> u8 {
+        protocol
+    }
+
+    fn may_be_tcp(protocol: u8) -> bool {
+        protocol == segment::TCP
+    }
 
     fn load(packet: &Packet) -> Result<Self, Reason> {
         let header: Self = packet.load(ip::OFFSET)?;

@@ -17,7 +17,7 @@ use crate::{
     judge::Answer,
     log,
     packet::Packet,
-    segment::{Piece, Upper},
+    segment::{self, Piece, Upper},
     transport::Payload,
     verdict::Verdict,
 };
@@ -176,6 +176,17 @@ impl Ip for Header {
     type Address = AddressV6;
 
     const UNSPECIFIED: AddressV6 = AddressV6 { octets: [0; 16] };
+
+    const ICMP: u8 = ICMPV6;
+
+    fn fragments_of(_: u8) -> u8 {
+        0
+    }
+
+    fn may_be_tcp(protocol: u8) -> bool {
+        // Extension headers may stand in the first fragment alone.
+        matches!(protocol, segment::TCP | HOP_BY_HOP | DESTINATION_OPTIONS | AUTHENTICATION)
+    }
 
     fn load(packet: &Packet) -> Result<Self, Reason> {
         let header: Self = packet.load(ip::OFFSET)?;

@@ -111,7 +111,7 @@ fn decide(packet: *mut __sk_buff, handle: &mut Handle) -> Answer {
     if flags & segment::SYN != 0 && flags & (segment::FIN | segment::RST) != 0 {
         return Answer::MALFORMED;
     }
-    let is_opening = segment.is_opening();
+    let is_opening = segment.is_opening() || segment.is_echo_request();
     // Before any rule is read: a flow judged by rules that change meanwhile is of the former generation.
     let generation = value(settings::POLICY_GENERATION);
     let now = coarse_now();
@@ -142,26 +142,24 @@ fn follow(
             return answer;
         }
     }
-    if is_former {
-        conntrack::pass(work.get(), found, generation);
-    }
     let work = work.get();
+    if is_former {
+        conntrack::pass(work, found, generation, now);
+        return Answer::PASS;
+    }
     let Subject { segment, sender, receiver, .. } = &work.subject;
-    // A packet to a slot of this node cannot be lost any more. One that leaves the node can be: the other end
-    // repeats its FIN then.
-    if found.has_both_fins() && segment.is_bare_ack() && receiver.is_local() {
-        conntrack::close(work);
-        let opener = if found.is_from_opener() { (sender, receiver) } else { (receiver, sender) };
-        budgets::give_back(payer(opener), now);
+    // The last packet of the flow, if it is not lost behind this program. One that leaves the node may well be:
+    // the other end repeats its FIN then.
+    if found.has_both_fins() && segment.is_last_ack() && receiver.is_local() {
+        let (opener, other) =
+            if found.is_from_opener() { (sender, receiver) } else { (receiver, sender) };
+        if conntrack::close(work) {
+            budgets::give_back(opener, other, now);
+        }
         return Answer::PASS;
     }
     conntrack::touch(found, segment, now);
     Answer::PASS
-}
-
-/// Who pays for a flow that the first end opens to the second.
-fn payer<'a>((opener, other): (&'a End, &'a End)) -> &'a End {
-    if opener.is_local() { opener } else { other }
 }
 
 /// Lines 9 to 14.
@@ -179,18 +177,18 @@ fn open(
     if is_running && (flags & segment::SYN != 0 || is_young(sender) || is_young(receiver)) {
         return Answer::NO_FLOW;
     }
-    let mut by_sender = true;
     let answer = ask(packet, false);
     if answer != Answer::PASS {
         if !is_running {
             return answer;
         }
-        by_sender = false;
         if ask(packet, true) != Answer::PASS {
             return Answer::NO_FLOW;
         }
+        // It has no element, which the other end would pay for. The next packet of that end makes one.
         let work = work.get();
-        (work.policy, work.rule) = (0, 0);
+        (work.policy, work.rule, work.audited) = (0, 0, Answer::PASS);
+        return Answer::PASS;
     }
     if flags & segment::RST != 0 {
         // The flow ends with it.
@@ -198,11 +196,10 @@ fn open(
     }
     let work = work.get();
     let Subject { sender, receiver, .. } = &work.subject;
-    let opener = if by_sender { (sender, receiver) } else { (receiver, sender) };
-    if !budgets::spend(payer(opener), now) {
+    if !budgets::spend(sender, receiver, now) {
         return Answer::FLOW_RATE;
     }
-    let new = New { is_from_high, by_sender, is_running, generation, now };
+    let new = New { is_from_high, is_running, generation, now };
     if !conntrack::open(work, &new) && is_opening {
         return Answer::CONNTRACK_FULL;
     }
@@ -251,6 +248,12 @@ fn ask_end(packet: *mut __sk_buff, work: &mut Work, by_receiver: bool, is_egress
     if !own.is_enforced() {
         return Answer::PASS;
     }
+    // The answer of a translated address: who opened the flow has seen that, and the other end's own answer, which
+    // the host stack translated, was judged when it was sent.
+    let is_translated = by_receiver && subject.sender.flags & TRANSLATED != 0;
+    if is_translated && !is_egress {
+        return Answer::PASS;
+    }
     let Some((egress, ingress)) = policies::numbers(own.identity) else { return Answer::NO_POLICY };
     let number = if is_egress { egress } else { ingress };
     if number == 0 {
@@ -260,8 +263,9 @@ fn ask_end(packet: *mut __sk_buff, work: &mut Work, by_receiver: bool, is_egress
     opening.own_tenant = own.tenant;
     opening.port = port(&subject.segment, by_receiver);
     opening.protocol = u32::from(subject.segment.protocol);
-    if peer.identity == 0 {
-        name_network(packet, peer, address, (opening, query), (network_v4, network_v6));
+    if peer.identity == 0 || is_translated {
+        let asks_routes = is_translated || peer.flags & ASK_ROUTES != 0;
+        name_network(packet, asks_routes, address, (opening, query), (network_v4, network_v6));
     } else {
         opening.identity = peer.identity;
         opening.groups = [0; GROUP_WORDS];
@@ -272,15 +276,17 @@ fn ask_end(packet: *mut __sk_buff, work: &mut Work, by_receiver: bool, is_egress
     if says == ALLOW {
         return Answer::PASS;
     }
-    if says == NEEDS_PORT {
-        return Answer::FRAGMENT;
-    }
-    let answer = if is_egress { Answer::POLICY_EGRESS } else { Answer::POLICY_INGRESS };
-    (work.policy, work.rule) = (number, rule);
+    let answer = match (says, is_egress) {
+        (NEEDS_PORT, _) => Answer::FRAGMENT,
+        (_, true) => Answer::POLICY_EGRESS,
+        (_, false) => Answer::POLICY_INGRESS,
+    };
     if flags & FLAG_AUDIT == 0 {
+        (work.policy, work.rule) = (number, rule);
         return answer;
     }
     work.audited = answer;
+    (work.audited_policy, work.audited_rule) = (number, rule);
     Answer::PASS
 }
 
@@ -304,14 +310,14 @@ fn port(segment: &Segment, by_receiver: bool) -> u32 {
 #[inline(always)]
 fn name_network(
     packet: *mut __sk_buff,
-    end: &End,
+    asks_routes: bool,
     AddressV6 { octets }: AddressV6,
     (opening, query): (&mut Opening, &mut Query),
     (v4, v6): (&mut Key<[u8; 4]>, &mut Key<[u8; 16]>),
 ) {
     opening.groups = [0; GROUP_WORDS];
     let is_v4 = u128::from_be_bytes(octets) >> 32 == 0xffff;
-    if end.flags & ASK_ROUTES != 0 {
+    if asks_routes {
         let (words, _) = octets.as_chunks::<4>();
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| u32::from_ne_bytes(words[at]));
         let (family, destination) =
@@ -319,6 +325,7 @@ fn name_network(
         query.ask(family, [0; 4], destination);
         if !fib::forwards(packet, query) {
             opening.identity = HOST;
+            policies::copy_groups(HOST, opening);
             return;
         }
     }

@@ -55,6 +55,9 @@ const _: () = assert!(DEFAULT as usize == MAX_RULES);
 /// Answer of [`evaluate`]: a rule would have to know the port.
 const BLOCKED: u32 = DEFAULT + 1;
 
+/// How often an identity is read that user space replaces meanwhile.
+const READS: u32 = 3;
+
 /// What a policy says of a packet.
 pub struct Said {
     /// `ALLOW`, `DENY` or [`NEEDS_PORT`].
@@ -69,18 +72,38 @@ pub struct Said {
 pub const NEEDS_PORT: u8 = u8::MAX;
 
 /// Numbers of an identity's policies, for egress and ingress.
+#[inline(always)]
 pub fn numbers(identity: u32) -> Option<(u32, u32)> {
-    // SAFETY: the element is not freed while the program runs.
-    unsafe { IDENTITIES.get(IdentityKey { identity }) }.map(|found| (found.egress, found.ingress))
+    for _ in 0..READS {
+        let found = find(identity)?;
+        // SAFETY: the element's memory stays an `Identity` while the program runs.
+        let numbers = unsafe { ((*found).egress, (*found).ingress) };
+        if find(identity) == Some(found) {
+            return Some(numbers);
+        }
+    }
+    None
 }
 
 /// Writes the groups that an identity is in, if it is in any.
 #[inline(always)]
 pub fn copy_groups(identity: u32, opening: &mut Opening) {
-    // SAFETY: as in `numbers`.
-    if let Some(found) = unsafe { IDENTITIES.get(IdentityKey { identity }) } {
-        opening.groups = found.groups;
+    for _ in 0..READS {
+        let Some(found) = find(identity) else { return };
+        // SAFETY: as in `numbers`.
+        opening.groups = unsafe { (*found).groups };
+        if find(identity) == Some(found) {
+            return;
+        }
+        opening.groups = [0; GROUP_WORDS];
     }
+}
+
+/// The element of an identity. The kernel puts its memory to other use as soon as user space replaces it. While a
+/// second look finds the same element, what was read in between was the identity's.
+#[inline(always)]
+fn find(identity: u32) -> Option<*const Identity> {
+    IDENTITIES.get_ptr(IdentityKey { identity })
 }
 
 /// Writes identity and groups of an IPv4 address, if a prefix has it.

@@ -6,7 +6,9 @@ use repoint_common::{
     counter::Reason,
 };
 
-use crate::{conntrack::SECOND, ip::Ip, judge::coarse_now, packet::Packet, transport, work::Work};
+use crate::{
+    budgets, conntrack::SECOND, ip::Ip, judge::coarse_now, packet::Packet, transport, work::Work,
+};
 
 #[btf_map(name = "fragments")]
 static FRAGMENTS: LruHashMap<FragmentKey, Fragment, MAX_FRAGMENTS> = LruHashMap::new();
@@ -28,6 +30,9 @@ pub const ACK: u8 = 16;
 const UNREACHABLE: u8 = 3;
 const FRAGMENTATION_NEEDED: u8 = 4;
 const PACKET_TOO_BIG: u8 = 2;
+
+/// Offset of a TCP header's length in it, in bytes; the flags follow.
+const TCP_LENGTH: u32 = transport::TCP_FLAGS - 1;
 
 /// Bytes behind the first fragment's begin at which flags of TCP could be overwritten, in units of 8
 /// (RFC 1858).
@@ -66,6 +71,8 @@ pub struct Segment {
     pub icmp_type: u8,
     /// Flags of TCP.
     pub tcp_flags: u8,
+    /// Whether TCP carries data.
+    pub has_data: bool,
     pub shape: Shape,
 }
 
@@ -104,7 +111,8 @@ impl Segment {
     /// A payload of which only the protocol is known.
     pub const fn without_ports(protocol: u8, shape: Shape) -> Self {
         let (source_port, destination_port) = ([0; 2], [0; 2]);
-        Self { source_port, destination_port, protocol, icmp_type: 0, tcp_flags: 0, shape }
+        let (icmp_type, tcp_flags, has_data) = (0, 0, false);
+        Self { source_port, destination_port, protocol, icmp_type, tcp_flags, has_data, shape }
     }
 
     /// Writes what a packet shows, of a fragment with what the first one showed.
@@ -115,52 +123,44 @@ impl Segment {
         upper: &Upper,
         work: &mut Work,
     ) -> Result<(), Reason> {
+        work.piece = upper.piece;
         if upper.piece == Piece::WHOLE {
-            work.subject.segment = Self::read(packet, upper)?;
+            work.subject.segment = Self::read::<H>(packet, upper)?;
             return Ok(());
         }
         let key = &mut work.fragment_key;
         key.source = H::aligned(header.source());
         key.destination = H::aligned(header.destination());
         key.identification = upper.identification;
-        key.protocol = upper.protocol;
+        key.protocol = H::fragments_of(upper.protocol);
         key.padding = [0; 3];
         if upper.piece == Piece::FIRST {
             // Where not even the ports are in it, it was made so on purpose.
-            let read = Self::read(packet, upper).map_err(|_| Reason::Fragment)?;
+            let read = Self::read::<H>(packet, upper).map_err(|_| Reason::Fragment)?;
             work.subject.segment = read;
-            let fragment = &mut work.fragment;
-            fragment.seen = coarse_now();
-            fragment.source_port = read.source_port;
-            fragment.destination_port = read.destination_port;
-            fragment.icmp_type = read.icmp_type;
-            fragment.padding = [0; 3];
-            // Without an element, the others are dropped.
-            let (key, fragment) = (&work.fragment_key, &work.fragment);
-            let _ = FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY));
             return Ok(());
         }
-        if upper.protocol == TCP && upper.place == OVERLAPS_FLAGS {
+        if upper.place == OVERLAPS_FLAGS && H::may_be_tcp(upper.protocol) {
             return Err(Reason::Fragment);
         }
-        work.subject.segment = Self::of_later(&work.fragment_key);
+        work.subject.segment = Self::of_later::<H>(&work.fragment_key, upper.protocol);
         Ok(())
     }
 
     /// What the first fragment of a packet showed.
     #[inline(always)]
-    fn of_later(key: &FragmentKey) -> Self {
-        let protocol = key.protocol;
+    fn of_later<H: Ip>(key: &FragmentKey, protocol: u8) -> Self {
         let mut segment = Self::without_ports(protocol, Shape::BLIND);
         // SAFETY: the element stays in memory.
         if let Some(first) = unsafe { FRAGMENTS.get(key) }
             && coarse_now() < first.seen + TIMEOUT_FRAGMENT * SECOND
         {
+            segment.protocol = first.protocol;
             segment.source_port = first.source_port;
             segment.destination_port = first.destination_port;
             segment.icmp_type = first.icmp_type;
-            let is_icmp = matches!(protocol, ICMP | ICMPV6);
-            let is_single = is_icmp && !is_echo(protocol, first.icmp_type);
+            let is_icmp = first.protocol == H::ICMP;
+            let is_single = is_icmp && !is_echo(first.protocol, first.icmp_type);
             segment.shape = if is_single { Shape::SINGLE } else { Shape::FLOW };
         }
         segment
@@ -168,17 +168,19 @@ impl Segment {
 
     /// What the payload at an offset shows.
     #[inline(always)]
-    pub fn read(packet: &Packet, upper: &Upper) -> Result<Self, Reason> {
+    pub fn read<H: Ip>(packet: &Packet, upper: &Upper) -> Result<Self, Reason> {
         let (protocol, offset) = (upper.protocol, upper.offset);
         let mut segment = Self::without_ports(protocol, Shape::FLOW);
         match protocol {
             TCP | UDP | SCTP => {
                 [segment.source_port, segment.destination_port] = packet.load(offset)?;
                 if protocol == TCP {
-                    segment.tcp_flags = packet.load(offset + transport::TCP_FLAGS)?;
+                    let [length, flags]: [u8; 2] = packet.load(offset + TCP_LENGTH)?;
+                    segment.tcp_flags = flags;
+                    segment.has_data = packet.len() > offset + u32::from(length >> 4) * 4;
                 }
             }
-            ICMP | ICMPV6 => {
+            _ if protocol == H::ICMP => {
                 let [kind, code]: [u8; 2] = packet.load(offset)?;
                 segment.icmp_type = kind;
                 segment.shape = shape_of_icmp(protocol, kind, code);
@@ -193,14 +195,14 @@ impl Segment {
     }
 
     /// Ports, or the identifier of ICMP echo: an ICMP error need not hold more of a packet (RFC 792).
-    pub fn read_ports(packet: &Packet, upper: &Upper) -> Result<Self, Reason> {
+    pub fn read_ports<H: Ip>(packet: &Packet, upper: &Upper) -> Result<Self, Reason> {
         let (protocol, offset) = (upper.protocol, upper.offset);
         let mut segment = Self::without_ports(protocol, Shape::FLOW);
         match protocol {
             TCP | UDP | SCTP => {
                 [segment.source_port, segment.destination_port] = packet.load(offset)?;
             }
-            ICMP | ICMPV6 => {
+            _ if protocol == H::ICMP => {
                 let kind: u8 = packet.load(offset)?;
                 if !is_echo(protocol, kind) {
                     return Err(Reason::Malformed);
@@ -213,15 +215,40 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Whether the packet is of TCP and has no flag but ACK, and PSH perhaps.
-    pub const fn is_bare_ack(self) -> bool {
-        self.tcp_flags & (SYN | FIN | RST | ACK) == ACK
+    /// Whether the packet may be the last one of a TCP connection: it acknowledges, and nothing else.
+    pub const fn is_last_ack(self) -> bool {
+        self.tcp_flags & (SYN | FIN | RST | ACK) == ACK && !self.has_data
+    }
+
+    /// Whether the packet is an ICMP echo request.
+    pub const fn is_echo_request(self) -> bool {
+        let request = echo_request(self.protocol);
+        request != 0 && self.icmp_type == request
     }
 
     /// Whether the packet opens a TCP connection.
     pub const fn is_opening(self) -> bool {
         self.tcp_flags & (SYN | ACK) == SYN
     }
+}
+
+/// Keeps what the first fragment of `work`'s packet shows, which passed, for the others: as many as the slot may.
+#[inline(always)]
+pub fn keep(work: &mut Work) {
+    let Work { subject, fragment, .. } = work;
+    let now = coarse_now();
+    if !budgets::spend_fragment(&subject.sender, &subject.receiver, now) {
+        return;
+    }
+    fragment.seen = now;
+    fragment.source_port = subject.segment.source_port;
+    fragment.destination_port = subject.segment.destination_port;
+    fragment.protocol = subject.segment.protocol;
+    fragment.icmp_type = subject.segment.icmp_type;
+    fragment.padding = [0; 2];
+    let (key, fragment) = (&work.fragment_key, &work.fragment);
+    // Without an element, the others are dropped where a rule asks for ports.
+    let _ = FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY));
 }
 
 /// The type of the echo request that opens a flow of ICMP; 0 for other protocols.

@@ -9,7 +9,9 @@ use repoint_common::{
     interface::Interface,
 };
 
-use crate::{fib::Query, interfaces, judge::Answer, policies::Opening, subject::Subject};
+use crate::{
+    fib::Query, interfaces, judge::Answer, policies::Opening, segment::Piece, subject::Subject,
+};
 
 /// One CPU's memory for the packet that it looks at.
 #[repr(C)]
@@ -38,8 +40,12 @@ pub struct Work {
     /// Policy and rule that denied it, for the event; 0: none.
     pub policy: u32,
     pub rule: u32,
-    /// Why a policy in audit mode would drop it.
+    /// Why a policy in audit mode would drop it, and which policy and rule.
     pub audited: Answer,
+    pub audited_policy: u32,
+    pub audited_rule: u32,
+    /// Which part of a packet it is.
+    pub piece: Piece,
 }
 
 #[btf_map(name = "work")]

@@ -23,7 +23,7 @@ pub const MAX_FRAGMENTS: usize = 8192;
 /// `CLOCK_MONOTONIC`.
 pub const MAP_BUDGETS: &str = "flow_budgets";
 /// Most elements.
-pub const MAX_BUDGETS: usize = 65_536;
+pub const MAX_BUDGETS: usize = 131_072;
 
 /// Flows that one slot opens in a second, on average.
 pub const SLOT_PER_SECOND: u64 = MAX_ENTRIES as u64 / 100;
@@ -31,6 +31,8 @@ pub const SLOT_PER_SECOND: u64 = MAX_ENTRIES as u64 / 100;
 pub const TENANT_PER_SECOND: u64 = MAX_ENTRIES as u64 / 100;
 /// Flows that one slot, or a tenant's slots, open at once.
 pub const BURST: u64 = MAX_ENTRIES as u64 / 20;
+/// Fragmented packets that one slot sends or receives in a second, on average, and at once.
+pub const FRAGMENTS_PER_SECOND: u64 = MAX_FRAGMENTS as u64 / 8;
 
 /// Key of `conntrack_tcp` and `conntrack_other`: the two ends, the lower one first. Ends are compared by
 /// address, then by port, as octets.
@@ -111,7 +113,7 @@ pub struct FragmentKey {
     pub destination: AddressV6,
     /// Identification, network byte order; IPv4's two octets are the last.
     pub identification: [u8; 4],
-    /// Protocol of IP.
+    /// Protocol of IPv4; 0 for IPv6, whose fragments do not all show it.
     pub protocol: u8,
     /// Zero.
     pub padding: [u8; 3],
@@ -127,10 +129,12 @@ pub struct Fragment {
     pub source_port: [u8; 2],
     /// Destination port, network byte order.
     pub destination_port: [u8; 2],
+    /// Protocol of IP, behind extension headers.
+    pub protocol: u8,
     /// Type of ICMP.
     pub icmp_type: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
 }
 
 /// Seconds in which the other fragments must follow the first.
@@ -140,16 +144,20 @@ pub const TIMEOUT_FRAGMENT: u64 = 30;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetKey {
-    /// [`BUDGET_SLOT`] or [`BUDGET_TENANT`].
+    /// `BUDGET_…`.
     pub kind: u32,
     /// Interface index of the slot's host-side veth, or number of the tenant.
     pub number: u32,
 }
 
-/// [`BudgetKey::kind`]: one slot's flows.
+/// [`BudgetKey::kind`]: flows that one slot opens.
 pub const BUDGET_SLOT: u32 = 0;
-/// [`BudgetKey::kind`]: the flows of a tenant's slots.
+/// [`BudgetKey::kind`]: flows that a tenant's slots open.
 pub const BUDGET_TENANT: u32 = 1;
+/// [`BudgetKey::kind`]: flows that others, outside, open to one slot.
+pub const BUDGET_RECEIVED: u32 = 2;
+/// [`BudgetKey::kind`]: fragmented packets of one slot.
+pub const BUDGET_FRAGMENTS: u32 = 3;
 
 const _: () = {
     assert!(size_of::<ConnectionKey>() == 40);

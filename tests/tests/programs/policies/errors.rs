@@ -1,7 +1,7 @@
 //! ICMP errors: those about a flow pass, and those that path MTU discovery needs.
 
 use anyhow::Result;
-use repoint_common::counter::Reason;
+use repoint_common::{counter::Reason, policy::DENY};
 
 use super::world::{ANY, FAMILIES, Family, SYN, Way, World, icmp, ping, tcp, udp, with_world};
 use crate::case::{Addresses, OWN, PEER, REMOTE};
@@ -95,6 +95,42 @@ fn errors_about_something_else_are_judged_as_messages() -> Result<()> {
         let inner = unreachable(family, &about(family, OWN, REMOTE, &flow));
         let error = unreachable(family, &about(family, OWN, REMOTE, &inner));
         world.expect("about an error", (Way::RemoteToOwn, family), error, INGRESS)
+    })
+}
+
+/// A policy that denies a flow denies the errors about it as well.
+#[test]
+fn errors_about_a_flow_that_is_denied_by_now_do_not_pass() -> Result<()> {
+    with_restricted(|world, family| {
+        let flow = udp(900, 53);
+        let error = unreachable(family, &about(family, OWN, REMOTE, &flow));
+        world.expect("the flow", (Way::OwnToRemote, family), flow.clone(), None)?;
+        world.expect("an error", (Way::RemoteToOwn, family), error.clone(), None)?;
+        world.policy(1, DENY, 0, &[])?;
+        world.maps.raise_generation()?;
+        world.expect("the same, later", (Way::RemoteToOwn, family), error, INGRESS)?;
+        world.policy(1, DENY, 0, &[ANY])?;
+        world.maps.raise_generation().map_err(Into::into)
+    })
+}
+
+/// A slot of the node says nothing about flows that it is no part of, and sends nothing past policies by errors.
+#[test]
+fn errors_of_another_slot_are_about_its_own_flows_only() -> Result<()> {
+    with_restricted(|world, family| {
+        let flow = udp(900, 53);
+        world.expect("the flow", (Way::OwnToRemote, family), flow.clone(), None)?;
+        let packet = about(family, OWN, REMOTE, &flow);
+        for error in [unreachable(family, &packet), too_large(family, &packet)] {
+            world.expect("another slot's", (Way::PeerToOwn, family), error.clone(), INGRESS)?;
+            world.expect("by the stack", (Way::PeerToOwnByStack, family), error, INGRESS)?;
+        }
+        let tunnel = too_large(family, &about(family, OWN, PEER, &udp(7, 7)));
+        world.expect("without a flow", (Way::PeerToOwn, family), tunnel, INGRESS)?;
+        // ICMP of the other version is no ICMP.
+        let other = if family == Family::V4 { (58, 2) } else { (1, 3) };
+        let payload = [&[other.1, 4, 0, 0, 0, 0, 5, 0][..], &packet].concat();
+        world.expect("another version's", (Way::RemoteToOwn, family), (other.0, payload), INGRESS)
     })
 }
 

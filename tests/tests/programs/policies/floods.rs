@@ -52,14 +52,46 @@ fn a_slot_opens_its_share_of_flows_and_keeps_those_it_has() -> Result<()> {
         for family in FAMILIES {
             world.expect("the other slot", (Way::RemoteToPeer, family), tcp(7, 80, SYN), None)?;
         }
-        // Who opens pays: flows from outside are the receiver's.
-        let rate = Some(Reason::FlowRate);
+        // What others open to the slot is counted apart, and has a bound as well.
         let blocked = (0..60_000).any(|port| {
             let (protocol, payload) = udp(port, 9999);
-            world.send(Way::RemoteToOwn, Family::V4, protocol, &payload).ok() == rate
+            let seen = world.send(Way::RemoteToOwn, Family::V4, protocol, &payload);
+            seen.is_ok_and(|seen| seen == Reason::FlowRate)
         });
         ensure!(blocked, "flows from outside are free");
+        // The node's probes are free.
+        for port in 0..10 {
+            world.expect("a probe", (Way::HostToOwn, Family::V4), tcp(port, 80, SYN), None)?;
+        }
         Ok(())
+    })
+}
+
+/// Flows from outside do not keep a slot from opening its own.
+#[test]
+fn flows_from_outside_leave_a_slot_its_share() -> Result<()> {
+    with_world(|world| {
+        world.allow_all()?;
+        let begun = Instant::now();
+        let received = flood(world, Way::RemoteToOwn, 53, 8000)?;
+        ensure_share(received, begun)?;
+        world.expect("its own", (Way::OwnToRemote, Family::V4), tcp(7, 80, SYN), None)?;
+        world.expect("its own", (Way::OwnToPeer, Family::V6), tcp(7, 80, SYN), None)
+    })
+}
+
+/// TCP without SYN that the receiver denies costs the receiver nothing.
+#[test]
+fn packets_that_the_receiver_denies_cost_it_nothing() -> Result<()> {
+    with_world(|world| {
+        world.policy(2, DENY, 0, &[])?;
+        world.identity(OWN_IDENTITY, 0, 0, &[])?;
+        world.identity(super::world::PEER_IDENTITY, 0, 2, &[])?;
+        for port in 1..6000 {
+            world.expect("ACK", (Way::OwnToPeer, Family::V4), tcp(443, port, ACK), None)?;
+        }
+        ensure!(world.maps.connections()?.is_empty(), "{:?}", world.maps.connections()?.len());
+        world.expect("its own", (Way::PeerToOwn, Family::V4), tcp(7, 80, SYN), None)
     })
 }
 
@@ -81,7 +113,7 @@ fn a_tenants_slots_share_and_denied_packets_are_free() -> Result<()> {
         let begun = Instant::now();
         let own = flood(world, Way::OwnToRemote, 53, 3000)?;
         ensure!(own >= 3000.min(BURST), "{own}");
-        let peer = flood(world, Way::RemoteToPeer, 54, 6000)?;
+        let peer = flood(world, Way::PeerToRemote, 54, 6000)?;
         ensure_share(own + peer, begun)
     })
 }

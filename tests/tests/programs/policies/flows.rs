@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use repoint_common::{
     counter::Reason,
-    policy::{ALLOW, DENY, Rule},
+    policy::{ALLOW, DENY, Rule, WORLD},
 };
 
 use super::world::{
@@ -311,6 +311,92 @@ fn open_flows_are_judged_again_when_policies_change() -> Result<()> {
         world.maps.raise_generation()?;
         world.expect("of the new one", (out, family), tcp(22, 5000, ACK), INGRESS)?;
         world.expect("of the new one", (back, family), tcp(5000, 22, ACK), INGRESS)
+    })
+}
+
+/// What a packet says is kept also where it is the first that is judged by other policies.
+#[test]
+fn a_packet_counts_that_is_judged_again() -> Result<()> {
+    with_world(|world| {
+        world.restrict_own(&[ANY])?;
+        world.give_now()?;
+        let (out, back) = (Way::OwnToPeer, Way::PeerToOwn);
+        for family in FAMILIES {
+            world.expect("SYN", (out, family), tcp(900, 80, SYN), None)?;
+            world.maps.raise_generation()?;
+            world.expect("SYN-ACK", (back, family), tcp(80, 900, SYN | ACK), None)?;
+            world.age(21)?;
+            world.expect("data", (back, family), tcp(80, 900, ACK), None)?;
+            world.expect("question", (out, family), udp(900, 53), None)?;
+            for _ in 0..3 {
+                world.age(20)?;
+                world.maps.raise_generation()?;
+                world.expect("another", (out, family), udp(900, 53), None)?;
+            }
+            world.expect("answer", (back, family), udp(53, 900), None)?;
+        }
+        Ok(())
+    })
+}
+
+/// The opener of a flow to a service address sees that, and not the slot behind it, when policies change.
+#[test]
+fn answers_of_a_service_are_judged_by_its_address() -> Result<()> {
+    with_world(|world| {
+        // Rules about the service's port, and about the port of the slot behind it.
+        let to = |port| Rule { port_low: port, port_high: port, protocol: TCP, ..ANY };
+        world.policy(1, DENY, 0, &[Rule { peer: WORLD, peer_kind: 1, ..to(80) }])?;
+        world.policy(2, DENY, 0, &[to(8080)])?;
+        world.identity(OWN_IDENTITY, 1, 0, &[])?;
+        world.identity(PEER_IDENTITY, 0, 2, &[])?;
+        for family in FAMILIES {
+            world.expect("to the service", (Way::OwnToRemote, family), tcp(900, 80, SYN), None)?;
+            let answer = Way::PeerToOwnTranslated;
+            world.expect("its answer", (answer, family), tcp(80, 900, SYN | ACK), None)?;
+            world.maps.raise_generation()?;
+            world.expect("the server speaks", (answer, family), tcp(80, 900, ACK), None)?;
+            world.policy(1, DENY, 0, &[])?;
+            world.maps.raise_generation()?;
+            world.expect("by now denied", (answer, family), tcp(80, 900, ACK), EGRESS)?;
+            world.policy(1, DENY, 0, &[Rule { peer: WORLD, peer_kind: 1, ..to(80) }])?;
+        }
+        Ok(())
+    })
+}
+
+/// An echo request is judged in its own direction, also where its identifier is that of a flow.
+#[test]
+fn echo_requests_are_no_answers() -> Result<()> {
+    for_each(|world, family, out, back| {
+        world.expect("ping", (out, family), ping(family, 7), None)?;
+        world.expect("ping back", (back, family), ping(family, 7), INGRESS)?;
+        world.expect("pong", (back, family), pong(family, 7), None)
+    })
+}
+
+/// The last acknowledgement of a connection ends it, and no data that is repeated does.
+#[test]
+fn repeated_data_ends_no_connection() -> Result<()> {
+    with_world(|world| {
+        world.restrict_own(&[ANY])?;
+        world.give_now()?;
+        let (out, back) = (Way::OwnToRemote, Way::RemoteToOwn);
+        let with_data =
+            |(protocol, segment): (u8, Vec<u8>)| (protocol, [segment, vec![7; 9]].concat());
+        for family in FAMILIES {
+            for (what, way, segment) in [
+                ("SYN", out, tcp(900, 80, SYN)),
+                ("SYN-ACK", back, tcp(80, 900, SYN | ACK)),
+                ("request and FIN", out, with_data(tcp(900, 80, FIN | ACK))),
+                ("the end of the answer", back, with_data(tcp(80, 900, FIN | ACK))),
+                ("its beginning, again", back, with_data(tcp(80, 900, ACK))),
+                ("its middle, again", back, with_data(tcp(80, 900, ACK))),
+                ("acknowledged", out, tcp(900, 80, ACK)),
+            ] {
+                world.expect(what, (way, family), segment, None)?;
+            }
+        }
+        Ok(())
     })
 }
 

@@ -1,7 +1,10 @@
 //! Fragments, options and extension headers.
 
 use anyhow::{Result, ensure};
-use repoint_common::{counter::Reason, policy::Rule};
+use repoint_common::{
+    counter::Reason,
+    policy::{DENY, FLAG_AUDIT, Rule},
+};
 
 use super::world::{ANY, SYN, TCP, UDP, Way, World, tcp, udp, v4_packet, v6_packet, with_world};
 use crate::packet::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, Ipv4, Ipv6, ROUTING};
@@ -71,10 +74,10 @@ fn later_fragments_have_the_ports_of_the_first() -> Result<()> {
         expect("of another packet", v4(world, out, 2, 185, UDP, &[0; 64])?, blind)?;
         expect("of another protocol", v4(world, out, 1, 185, TCP, &[0; 64])?, egress)?;
         expect("a first to another port", v4(world, out, 3, MORE, UDP, &wrong)?, egress)?;
-        expect("and its last", v4(world, out, 3, 185, UDP, &[0; 64])?, egress)?;
-        // The identification is used again, for another port.
+        expect("and its last", v4(world, out, 3, 185, UDP, &[0; 64])?, blind)?;
+        // The identification is used again, for a first fragment that is dropped: the former one stays.
         expect("a first again", v4(world, out, 1, MORE, UDP, &wrong)?, egress)?;
-        expect("and its last", v4(world, out, 1, 185, UDP, &[0; 64])?, egress)?;
+        expect("and its last", v4(world, out, 1, 185, UDP, &[0; 64])?, None)?;
         // The answer, in pieces.
         let answer = [&udp(53, 900).1[..8], &[0; 1472]].concat();
         expect("answer", v4(world, back, 9, MORE, UDP, &answer)?, None)?;
@@ -90,7 +93,16 @@ fn later_fragments_have_the_ports_of_the_first() -> Result<()> {
         expect("the last", v6(world, out, 1, (1480, false), UDP, &[0; 64])?, None)?;
         expect("of another packet", v6(world, out, 2, (1480, false), UDP, &[0; 64])?, blind)?;
         expect("a first to another port", v6(world, out, 3, (0, true), UDP, &wrong)?, egress)?;
-        expect("and its last", v6(world, out, 3, (1480, false), UDP, &[0; 64])?, egress)?;
+        expect("and its last", v6(world, out, 3, (1480, false), UDP, &[0; 64])?, blind)?;
+        // Extension headers, which the first fragment alone shows.
+        let behind = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &first].concat();
+        expect(
+            "options in the first",
+            v6(world, out, 5, (0, true), DESTINATION_OPTIONS, &behind)?,
+            None,
+        )?;
+        let last = v6(world, out, 5, (1488, false), DESTINATION_OPTIONS, &[0; 64])?;
+        expect("and its last", last, None)?;
         expect("whole, in a fragment", v6(world, out, 4, (0, false), UDP, &first)?, None)
     })
 }
@@ -111,6 +123,32 @@ fn fragments_hide_no_ports_and_no_flags() -> Result<()> {
         expect("a first", v6(world, out, 1, (0, true), TCP, &syn)?, None)?;
         expect("over its flags", v6(world, out, 1, (8, false), TCP, &syn[8..])?, blind)?;
         expect("behind them", v6(world, out, 1, (24, false), TCP, &[0; 64])?, None)
+    })
+}
+
+/// What a slot keeps of fragmented packets has a bound, so that it does not push out a neighbour's.
+#[test]
+fn a_slot_keeps_its_share_of_fragmented_packets() -> Result<()> {
+    with_dns_only(|world| {
+        let first = [&udp(900, 53).1[..8], &[0; 64]].concat();
+        let mut lost = 0;
+        for id in 1..=6000 {
+            expect("a first", v4(world, Way::OwnToRemote, id, MORE, UDP, &first)?, None)?;
+            lost += u32::from(v4(world, Way::OwnToRemote, id, 185, UDP, &[0; 64])?.is_drop());
+        }
+        println!("{lost} of 6000 packets without their first fragment");
+        ensure!(lost > 1000, "{lost}");
+        Ok(())
+    })
+}
+
+/// An audited policy drops nothing, also where it would have to know ports.
+#[test]
+fn audited_policies_pass_fragments() -> Result<()> {
+    with_dns_only(|world| {
+        let dns = Rule { protocol: UDP, port_low: 53, port_high: 53, ..ANY };
+        world.policy(1, DENY, FLAG_AUDIT, &[dns])?;
+        expect("blind", v4(world, Way::OwnToRemote, 1, 185, UDP, &[0; 64])?, None)
     })
 }
 

@@ -6,10 +6,12 @@ use repoint_common::{
     counter::Reason,
     event::{AUDIT, DROP},
     policy::{
-        ALLOW, DENY, FLAG_AUDIT, FLAG_JUDGES_HOST, Network, PEER_GROUP, PEER_IDENTITY,
+        ALLOW, DENY, FLAG_AUDIT, FLAG_JUDGES_HOST, HOST, Network, PEER_GROUP, PEER_IDENTITY,
         PEER_TENANT as SAME_TENANT, Rule, WORLD,
     },
 };
+
+use repoint_tests::command;
 
 use super::world::{
     ANY, FAMILIES, Family, OWN_IDENTITY, OWN_TENANT, PEER_IDENTITY as PEER_NUMBER, TCP, UDP, Way,
@@ -259,6 +261,33 @@ fn the_node_reaches_its_slots_unless_their_policy_judges_it() -> Result<()> {
             world.expect("host", (Way::HostToOwn, family), udp(9000, 53), None)?;
             world.expect("its answer", (Way::OwnToRemote, family), udp(53, 9000), None)?;
             world.expect("another", (Way::OwnToRemote, family), udp(53, 9001), EGRESS)?;
+        }
+        Ok(())
+    })
+}
+
+/// The node is in the groups of its identity, in both directions.
+#[test]
+fn the_node_may_be_in_groups() -> Result<()> {
+    with_world(|world| {
+        world.policy(
+            1,
+            DENY,
+            FLAG_JUDGES_HOST,
+            &[Rule { peer_kind: PEER_GROUP, peer: 3, ..ANY }],
+        )?;
+        world.identity(OWN_IDENTITY, 1, 1, &[])?;
+        for family in FAMILIES {
+            world.expect("no group", (Way::HostToOwn, family), udp(9000, 53), INGRESS)?;
+        }
+        world.identity(HOST, 0, 0, &[3])?;
+        for family in FAMILIES {
+            world.expect("in it", (Way::HostToOwn, family), udp(9000, 53), None)?;
+            world.maps.raise_generation()?;
+            // The answer is to an address that is the node's, or that the node does not route.
+            command::run("ip", ["-4", "route", "flush", "table", "main"])?;
+            command::run("ip", ["-6", "route", "flush", "table", "main"])?;
+            world.expect("its answer", (Way::OwnToRemote, family), udp(53, 9000), None)?;
         }
         Ok(())
     })

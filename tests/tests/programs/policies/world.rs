@@ -77,7 +77,10 @@ pub enum Way {
     OwnToPeerTranslated,
     OwnToRemote,
     RemoteToOwn,
+    PeerToRemote,
     RemoteToPeer,
+    /// By the host stack, which has put the address outside in the place of the other slot's.
+    PeerToOwnTranslated,
     /// A process of the node.
     HostToOwn,
     /// A process of the node, with the address of the other slot.
@@ -95,7 +98,8 @@ impl Way {
             | Self::HostAsPeerToOwn
             | Self::RemoteAsPeerToOwn => (PEER, OWN),
             Self::OwnToRemote => (OWN, REMOTE),
-            Self::RemoteToOwn | Self::HostToOwn => (REMOTE, OWN),
+            Self::PeerToRemote => (PEER, REMOTE),
+            Self::RemoteToOwn | Self::HostToOwn | Self::PeerToOwnTranslated => (REMOTE, OWN),
             Self::RemoteToPeer | Self::OwnToPeerTranslated => (REMOTE, PEER),
         }
     }
@@ -105,11 +109,13 @@ impl Way {
         let (sent, got) = (Program::FromContainer, Program::ToContainer);
         match self {
             Self::OwnToPeer | Self::OwnToRemote => (sent, Device::Active, None),
-            Self::PeerToOwn => (sent, Device::Peer, None),
+            Self::PeerToOwn | Self::PeerToRemote => (sent, Device::Peer, None),
             Self::OwnToPeerByStack | Self::OwnToPeerTranslated => {
                 (got, Device::Peer, Some(Device::Active))
             }
-            Self::PeerToOwnByStack => (got, Device::Active, Some(Device::Peer)),
+            Self::PeerToOwnByStack | Self::PeerToOwnTranslated => {
+                (got, Device::Active, Some(Device::Peer))
+            }
             Self::RemoteToOwn | Self::RemoteAsPeerToOwn => {
                 (got, Device::Active, Some(Device::Unknown))
             }

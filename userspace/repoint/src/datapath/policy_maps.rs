@@ -126,15 +126,17 @@ impl PolicyMaps {
     /// Removes rules that policies had before, once no program can read them any more. It waits for that, some
     /// milliseconds.
     pub fn remove_former(&self) -> Result<(), DatapathError> {
-        let former = self.former.take();
-        if former.is_empty() {
+        if self.former.borrow().is_empty() {
             return Ok(());
         }
         wait_for_programs();
-        let remove = |version| {
-            self.rules.remove(&RulesKey { version }, &format_args!("rules of version {version}"))
-        };
-        former.into_iter().try_for_each(remove)
+        let mut former = self.former.borrow_mut();
+        while let Some(&version) = former.last() {
+            let key = RulesKey { version };
+            self.rules.remove(&key, &format_args!("rules of version {version}"))?;
+            former.pop();
+        }
+        Ok(())
     }
 
     /// Makes or replaces what an identity is.
@@ -178,6 +180,10 @@ impl PolicyMaps {
     ///
     /// One process at a time may call it: it reads the number and writes the next.
     pub fn raise_generation(&self) -> Result<(), DatapathError> {
+        if cfg!(not(target_arch = "x86_64")) {
+            // A program may read the new number, and rules from before it, where loads are not kept in order.
+            wait_for_programs();
+        }
         let mut settings = self.settings.borrow_mut();
         let generation = settings.get(&settings::POLICY_GENERATION, 0);
         let raised = generation.and_then(|generation| {
