@@ -159,7 +159,7 @@ fn nothing_is_loaded_beside_slots_of_another_layout() -> Result<()> {
 /// The verifier takes a million steps at most; older kernels take more of them than newer ones.
 #[test]
 fn the_verifier_is_far_from_its_limit() -> Result<()> {
-    const MOST: u32 = 400_000;
+    const MOST: u32 = 200_000;
     on_a_node(|dirs| {
         load(dirs)?;
         for name in [FROM_CONTAINER, TO_CONTAINER] {
