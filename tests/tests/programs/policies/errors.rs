@@ -3,7 +3,7 @@
 use anyhow::Result;
 use repoint_common::{counter::Reason, policy::DENY};
 
-use super::world::{ANY, FAMILIES, Family, SYN, Way, World, icmp, ping, tcp, udp, with_world};
+use super::world::{ANY, Family, SYN, Way, World, families, icmp, ping, tcp, udp, with_world};
 use crate::case::{Addresses, OWN, PEER, REMOTE};
 
 const INGRESS: Option<Reason> = Some(Reason::PolicyIngress);
@@ -43,7 +43,7 @@ fn too_large(family: Family, packet: &[u8]) -> (u8, Vec<u8>) {
 fn with_restricted(test: impl Fn(&mut World<'_>, Family) -> Result<()> + Send) -> Result<()> {
     with_world(move |world| {
         world.restrict_own(&[ANY])?;
-        for family in FAMILIES {
+        for family in families() {
             test(world, family)?;
         }
         Ok(())

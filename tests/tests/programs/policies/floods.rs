@@ -10,7 +10,7 @@ use repoint_common::{
 };
 
 use super::world::{
-    ACK, FAMILIES, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, Way, World, tcp, udp, with_world,
+    ACK, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, Way, World, families, tcp, udp, with_world,
 };
 use crate::case::Device;
 
@@ -49,7 +49,7 @@ fn a_slot_opens_its_share_of_flows_and_keeps_those_it_has() -> Result<()> {
         let seen = world.send(Way::OwnToRemote, Family::V4, protocol, &payload)?;
         ensure!(!seen.is_drop(), "{}", seen.label());
         // The other slot has its own share, of another tenant's.
-        for family in FAMILIES {
+        for family in families() {
             world.expect("the other slot", (Way::RemoteToPeer, family), tcp(7, 80, SYN), None)?;
         }
         // What others open to the slot is counted apart, and has a bound as well.

@@ -62,7 +62,17 @@ pub enum Family {
     V6,
 }
 
-pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// The versions that the kernel has. Without IPv6 it says of no address that it would forward packets there.
+pub fn families() -> Vec<Family> {
+    let mut families = vec![Family::V4];
+    if Path::new(IPV6).exists() {
+        families.push(Family::V6);
+    }
+    families
+}
+
+/// Present on kernels with IPv6.
+pub const IPV6: &str = "/proc/sys/net/ipv6";
 
 /// From where to where a packet goes, and by what way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,9 +148,8 @@ pub fn with_world(test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Res
     let node = Node::new()?;
     node.run(|| {
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-        let ipv6 = Path::new("/proc/sys/net/ipv6/conf/all/forwarding");
-        if ipv6.exists() {
-            fs::write(ipv6, "1")?;
+        if Path::new(IPV6).exists() {
+            fs::write(format!("{IPV6}/conf/all/forwarding"), "1")?;
         }
         let rig = Rig::new(&node)?;
         let bpf = &node.dirs().bpf;
