@@ -31,7 +31,7 @@ use super::{
 /// Tc actions of `linux/pkt_cls.h`.
 /// -1: other filters and programs go on.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
-const TC_ACT_SHOT: u32 = 2;
+pub const TC_ACT_SHOT: u32 = 2;
 const TC_ACT_REDIRECT: u32 = 7;
 
 /// Offsets in `struct __sk_buff` of `linux/bpf.h`, and its size.

@@ -6,25 +6,29 @@ use anyhow::{Result, ensure};
 use repoint_common::{
     conntrack::{BURST, SLOT_PER_SECOND},
     counter::Reason,
-    policy::DENY,
+    policy::{DENY, Rule},
 };
 
-use super::world::{
-    ACK, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, Way, World, families, tcp, udp, with_world,
+use super::{
+    fragments::MORE,
+    world::{
+        ACK, ANY, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, UDP, Way, World, families, tcp, udp,
+        v4_packet, with_world,
+    },
 };
 use crate::case::Device;
 
-/// Sends datagrams of this many flows; how many passed.
+/// Sends datagrams of this many flows; how many passed. The others are beyond the share.
 fn flood(world: &World<'_>, way: Way, destination: u16, flows: u16) -> Result<u64> {
+    let before = world.dropped(Reason::FlowRate)?;
+    let mut ip = v4_packet(way);
     let mut passed = 0;
     for source in 1..=flows {
-        let (protocol, payload) = udp(source, destination);
-        match world.send(way, Family::V4, protocol, &payload)? {
-            Reason::FlowRate => {}
-            reason if reason.is_drop() => anyhow::bail!("{}", reason.label()),
-            _ => passed += 1,
-        }
+        (_, ip.payload) = udp(source, destination);
+        passed += u64::from(world.passes(way, &ip.bytes())?);
     }
+    let limited = world.dropped(Reason::FlowRate)? - before;
+    ensure!(passed + limited == u64::from(flows), "{passed} passed, {limited} beyond the share");
     Ok(passed)
 }
 
@@ -53,12 +57,9 @@ fn a_slot_opens_its_share_of_flows_and_keeps_those_it_has() -> Result<()> {
             world.expect("the other slot", (Way::RemoteToPeer, family), tcp(7, 80, SYN), None)?;
         }
         // What others open to the slot is counted apart, and has a bound as well.
-        let blocked = (0..60_000).any(|port| {
-            let (protocol, payload) = udp(port, 9999);
-            let seen = world.send(Way::RemoteToOwn, Family::V4, protocol, &payload);
-            seen.is_ok_and(|seen| seen == Reason::FlowRate)
-        });
-        ensure!(blocked, "flows from outside are free");
+        let begun = Instant::now();
+        let received = flood(world, Way::RemoteToOwn, 9999, 60_000)?;
+        ensure_share(received, begun)?;
         // The node's probes are free.
         for port in 0..10 {
             world.expect("a probe", (Way::HostToOwn, Family::V4), tcp(port, 80, SYN), None)?;
@@ -100,7 +101,7 @@ fn packets_that_the_receiver_denies_cost_it_nothing() -> Result<()> {
 fn a_tenants_slots_share_and_denied_packets_are_free() -> Result<()> {
     with_world(|world| {
         world.allow_all()?;
-        world.give(Device::Peer, super::world::PEER_IDENTITY, OWN_TENANT, 2, true)?;
+        world.give(Device::Peer, super::world::PEER_IDENTITY, OWN_TENANT, world.old, true)?;
         world.policy(1, DENY, 0, &[])?;
         world.identity(OWN_IDENTITY, 1, 0, &[])?;
         for source in 1..=6000 {
@@ -154,6 +155,31 @@ fn connections_that_end_are_given_back() -> Result<()> {
             world.expect("to the outside", (way, Family::V6), segment, None)?;
         }
         ensure!(world.maps.connections()?.len() == 1, "{:?}", world.maps.connections()?);
+        Ok(())
+    })
+}
+
+/// What a slot keeps of fragmented packets has a bound, so that it does not push out a neighbour's.
+#[test]
+fn a_slot_keeps_its_share_of_fragmented_packets() -> Result<()> {
+    with_world(|world| {
+        let dns = Rule { protocol: UDP, port_low: 53, port_high: 53, ..ANY };
+        world.restrict_own(&[dns])?;
+        let first = [&udp(900, 53).1[..8], &[0; 64]].concat();
+        let mut lost = 0;
+        let fragment = |id: u16, field, payload: &[u8]| {
+            let mut ip = v4_packet(Way::OwnToRemote);
+            (ip.protocol, ip.fragment, ip.payload) = (UDP, field, payload.to_vec());
+            let mut bytes = ip.bytes();
+            bytes[4..6].copy_from_slice(&id.to_be_bytes());
+            bytes
+        };
+        for id in 1..=6000 {
+            ensure!(world.passes(Way::OwnToRemote, &fragment(id, MORE, &first))?, "a first");
+            lost += u32::from(!world.passes(Way::OwnToRemote, &fragment(id, 185, &[0; 64]))?);
+        }
+        println!("{lost} of 6000 packets without their first fragment");
+        ensure!(lost > 1000, "{lost}");
         Ok(())
     })
 }

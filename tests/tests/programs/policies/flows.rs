@@ -422,10 +422,10 @@ fn translated_packets_are_judged_by_who_sends_them() -> Result<()> {
             world.expect("the slot's", (out, family), udp(900, 53), None)?;
             world.expect("outside's", (Way::RemoteToPeer, family), udp(901, 53), INGRESS)?;
             // Another slot, by the same translated address and port.
-            world.give(Device::Active, 999, OWN_TENANT, 7, true)?;
+            world.give(Device::Active, 999, OWN_TENANT, world.old, true)?;
             world.identity(999, 0, 0, &[])?;
             world.expect("another slot's", (out, family), udp(900, 53), INGRESS)?;
-            world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, 1, true)?;
+            world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, world.old, true)?;
             world.expect("the slot's", (out, family), udp(900, 53), None)?;
         }
         Ok(())
@@ -469,7 +469,7 @@ fn a_flow_has_one_element() -> Result<()> {
             "{flows:?}"
         );
         // Tenants and identities play no part in it.
-        world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT + 1, 2, true)?;
+        world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT + 1, world.old, true)?;
         world.expect("back", (Way::PeerToOwn, Family::V4), udp(53, 900), None)?;
         ensure!(world.maps.connections()?.len() == flows.len(), "another element");
         let (protocol, _) = icmp(Family::V4, 8, 0, &[]);

@@ -80,7 +80,7 @@ fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
             world.policy(1, default, 0, &rules)?;
             let is_egress = random.bool();
             let tenant = [0, OWN_TENANT, PEER_TENANT][random.usize(..3)];
-            world.give(Device::Active, OWN_IDENTITY, tenant, 1, true)?;
+            world.give(Device::Active, OWN_IDENTITY, tenant, world.old, true)?;
             let (egress, ingress) = if is_egress { (1, 0) } else { (0, 1) };
             world.identity(OWN_IDENTITY, egress, ingress, &some_groups(&mut random))?;
             let slot = Peer {

@@ -130,7 +130,7 @@ fn the_policy_of_one_slot_is_enough() -> Result<()> {
         let mut ports = Ports(1000);
         world.policy(2, DENY, 0, &[])?;
         world.identity(OWN_IDENTITY, 2, 2, &[])?;
-        world.give(Device::Peer, PEER_NUMBER, 0, 2, false)?;
+        world.give(Device::Peer, PEER_NUMBER, 0, world.old, false)?;
         for family in families() {
             for (way, expected) in [
                 (Way::OwnToPeer, EGRESS),
@@ -168,14 +168,14 @@ fn peers_are_named_by_identity_tenant_and_group() -> Result<()> {
             world.policy(1, DENY, 0, &rules)?;
             world.identity(OWN_IDENTITY, 1, 0, &[])?;
             world.identity(PEER_NUMBER, 0, 0, groups)?;
-            world.give(Device::Peer, PEER_NUMBER, tenant, 2, true)?;
+            world.give(Device::Peer, PEER_NUMBER, tenant, world.old, true)?;
             for family in families() {
                 world.expect(what, (Way::OwnToPeer, family), ports.udp(53), expected)?;
             }
         }
         // Slots without a tenant are of no common one.
-        world.give(Device::Active, OWN_IDENTITY, 0, 1, true)?;
-        world.give(Device::Peer, PEER_NUMBER, 0, 2, true)?;
+        world.give(Device::Active, OWN_IDENTITY, 0, world.old, true)?;
+        world.give(Device::Peer, PEER_NUMBER, 0, world.old, true)?;
         world.policy(1, DENY, 0, &by(SAME_TENANT, 0))?;
         world.expect("no tenants", (Way::OwnToPeer, Family::V4), ports.udp(53), EGRESS)
     })

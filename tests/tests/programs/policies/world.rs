@@ -1,6 +1,6 @@
 //! Two slots with policies, and packets between them, the node and the outside.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
@@ -8,7 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 use repoint::datapath::PolicyMaps;
 use repoint_common::{
     LAYOUT_VERSION,
-    conntrack::{self, Connection, ConnectionKey},
+    conntrack::{self, Connection, ConnectionKey, YOUNG},
     counter::Reason,
     endpoint::{self, Endpoint},
     interface::{FLAG_ENFORCE, Interface},
@@ -20,7 +20,7 @@ use repoint_tests::Node;
 use crate::{
     case::{Addresses, Case, Device, OWN, OWN_MAC, PEER, PEER_MAC, Program, REMOTE},
     packet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6},
-    rig::{Rig, difference, interface},
+    rig::{Rig, TC_ACT_SHOT, difference, interface},
 };
 
 /// Identity and tenant of the slot of [`OWN`].
@@ -70,6 +70,9 @@ pub fn families() -> Vec<Family> {
     }
     families
 }
+
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
 
 /// Present on kernels with IPv6.
 pub const IPV6: &str = "/proc/sys/net/ipv6";
@@ -141,6 +144,8 @@ pub struct World<'a> {
     pub maps: PolicyMaps,
     tcp: HashMap<MapData, ConnectionKey, Connection>,
     other: HashMap<MapData, ConnectionKey, Connection>,
+    /// An epoch of just over a minute ago. It wraps where the machine is younger than that, as it does in the programs.
+    pub old: u64,
 }
 
 /// Runs a test in a node of its own. Both slots enforce policies; they have none yet.
@@ -163,9 +168,10 @@ pub fn with_world(test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Res
             maps: PolicyMaps::open_existing(bpf)?.context("no data plane")?,
             tcp: open(conntrack::MAP_TCP)?,
             other: open(conntrack::MAP_OTHER)?,
+            old: now(ClockId::CLOCK_BOOTTIME)?.wrapping_sub((YOUNG + 1) * SECOND),
         };
-        world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, 1, true)?;
-        world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, 2, true)?;
+        world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, world.old, true)?;
+        world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, world.old, true)?;
         test(&mut world)
     })
 }
@@ -194,8 +200,7 @@ impl World<'_> {
 
     /// Gives both slots to users, at this moment.
     pub fn give_now(&self) -> Result<()> {
-        let now = std::time::Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
-        let epoch = u64::try_from(now.as_nanos())?;
+        let epoch = now(ClockId::CLOCK_BOOTTIME)?;
         self.give(Device::Active, OWN_IDENTITY, OWN_TENANT, epoch, true)?;
         self.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, epoch, true)
     }
@@ -254,21 +259,25 @@ impl World<'_> {
 
     /// Sends a packet of bytes.
     pub fn send_frame(&self, way: Way, ethertype: u16, ip: &[u8]) -> Result<Reason> {
-        let (program, device, came_by) = way.place();
-        let mac = if device == Device::Peer { PEER_MAC } else { OWN_MAC };
-        let (to, from) = match program {
-            Program::FromContainer => (GATEWAY_MAC, mac),
-            Program::ToContainer => (mac, GATEWAY_MAC),
-        };
-        let frame = packet::frame(to, from, ethertype, ip);
-        let mut case = Case::new("", program, frame, Reason::Redirected).on(device);
-        case.came_by = came_by;
         let before = self.rig.maps().counters()?;
-        self.rig.send(&case)?;
+        self.rig.send(&case(way, ethertype, ip))?;
         let counted = difference(&before, &self.rig.maps().counters()?);
         let [(reason, packets)] = counted[..] else { anyhow::bail!("counted: {counted:?}") };
         ensure!(packets.packets == 1, "{packets:?}");
         Ok(reason)
+    }
+
+    /// Whether an IPv4 packet passes. It takes a system call, where the reason takes some hundred: a flood must be
+    /// faster than what a slot earns meanwhile.
+    pub fn passes(&self, way: Way, ip: &[u8]) -> Result<bool> {
+        let (action, _) = self.rig.send(&case(way, ETHERTYPE_IPV4, ip))?;
+        Ok(action != TC_ACT_SHOT)
+    }
+
+    /// How many packets were dropped for a reason until now.
+    pub fn dropped(&self, reason: Reason) -> Result<u64> {
+        let counters = self.rig.maps().counters()?;
+        Ok(counters.iter().find(|(other, _)| *other == reason).map_or(0, |(_, it)| it.packets))
     }
 
     /// Sends a packet, which must be dropped for this reason, or else pass.
@@ -291,14 +300,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Makes all flows this much older.
+    /// Makes the last packet of all flows have passed so many seconds ago.
     pub fn age(&mut self, seconds: u64) -> Result<()> {
+        let last_seen = now(ClockId::CLOCK_MONOTONIC)?.wrapping_sub(seconds * SECOND);
         for map in [&mut self.tcp, &mut self.other] {
             let all: Vec<_> = map.iter().collect::<Result<_, _>>()?;
-            for (key, mut connection) in all {
-                // It wraps where the machine is younger than that, as it does in the programs.
-                connection.last_seen = connection.last_seen.wrapping_sub(seconds * 1_000_000_000);
-                map.insert(key, connection, 0)?;
+            for (key, connection) in all {
+                map.insert(key, Connection { last_seen, ..connection }, 0)?;
             }
         }
         Ok(())
@@ -314,6 +322,26 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// A packet on its way.
+fn case(way: Way, ethertype: u16, ip: &[u8]) -> Case {
+    let (program, device, came_by) = way.place();
+    let mac = if device == Device::Peer { PEER_MAC } else { OWN_MAC };
+    let (to, from) = match program {
+        Program::FromContainer => (GATEWAY_MAC, mac),
+        Program::ToContainer => (mac, GATEWAY_MAC),
+    };
+    let frame = packet::frame(to, from, ethertype, ip);
+    let mut case = Case::new("", program, frame, Reason::Redirected).on(device);
+    case.came_by = came_by;
+    case
+}
+
+/// Nanoseconds of a clock.
+fn now(clock: ClockId) -> Result<u64> {
+    let now = Duration::from(clock_gettime(clock).context("read a clock")?);
+    Ok(u64::try_from(now.as_nanos())?)
 }
 
 /// The packet of a way.
