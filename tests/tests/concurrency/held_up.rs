@@ -14,6 +14,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use repoint::{
+    model::SlotId,
+    netns::{self as kept, NetnsStore},
+};
 use repoint_tests::{
     Agent, Container, Netns, Node, cli, command,
     dist::{self, REFERENCE_PLUGINS},
@@ -116,6 +120,37 @@ fn an_interface_that_never_got_its_alias_is_swept() -> Result<()> {
         let left = ours()?;
         ensure!(left.is_empty(), "the sweep left it: {left}");
         netns.remove()
+    })
+}
+
+/// A DEL deletes the slot of an ADD that is under way. Between its steps the ADD mounts the namespace once more.
+#[test]
+fn a_namespace_that_is_mounted_while_it_is_released_goes() -> Result<()> {
+    let folder = dist::failpoints();
+    if missing([folder.join("repoint-cni")]) {
+        return Ok(());
+    }
+    with_pool(&json!({ "warm": 0, "maxSlots": 4 }), |pooled| {
+        let network = pooled.network_at(&folder.to_string_lossy())?;
+        let netns = Netns::create("one")?;
+        let attachment = Attachment::new("one", netns.path());
+        let add = network.single("ADD", &attachment, None)?;
+        let add = Held::start(&add.variable("REPOINT_FAILPOINT", "keep:file=stop"))?;
+        let del = network.single("DEL", &attachment, None)?;
+        let del = Held::start(&del.variable("REPOINT_FAILPOINT", "let-go:unmounted=stop"))?;
+        let slots = pooled.slots()?;
+        let [slot] = &slots[..] else { anyhow::bail!("not one slot: {slots:?}") };
+        let id: SlotId = slot.slot.parse().context("number of a slot")?;
+        let (store, other) = (NetnsStore::open(&pooled.node().dirs().run)?, kept::Netns::create()?);
+        store.enter(|inside| inside.keep(id, &other))??;
+        del.go_on()?;
+        let left = store.enter(|inside| inside.kept())??;
+        ensure!(!left.slots.contains_key(&id), "{left:?}");
+        // The ADD finds its slot gone.
+        ensure!(!add.resume()?.success(), "an ADD succeeded whose slot was deleted");
+        network.del(&attachment, None)?;
+        netns.remove()?;
+        pooled.wait_until("no slot is left", |pool| pool.total == 0).map(drop)
     })
 }
 

@@ -47,6 +47,8 @@ use crate::{
 const FOLDER: &str = "mnt";
 /// The pin in it.
 const PIN: &str = "ns";
+/// How often a namespace is unmounted that others mount meanwhile. One ADD mounts it once.
+const RELEASES: u32 = 4;
 
 /// What is wrong with the namespace store.
 #[derive(Debug, thiserror::Error)]
@@ -275,11 +277,19 @@ impl Inside {
     /// error.
     pub fn release(&self, slot: SlotId) -> Result<(), NetnsStoreError> {
         let path = path_of(slot);
-        unmount_all(&path)?;
-        failpoint::hit("let-go:unmounted");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(NetnsStoreError::call("remove", &path, "unlink")),
+        let mut tries = RELEASES;
+        loop {
+            unmount_all(&path)?;
+            failpoint::hit("let-go:unmounted");
+            tries -= 1;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // An ADD whose slot is deleted meanwhile has just mounted its namespace here.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries > 0 => {}
+                removed => {
+                    return removed.map_err(NetnsStoreError::call("remove", &path, "unlink"));
+                }
+            }
         }
     }
 
