@@ -136,10 +136,11 @@ fn a_namespace_that_is_mounted_while_it_is_released_goes() -> Result<()> {
         let attachment = Attachment::new("one", netns.path());
         let add = network.single("ADD", &attachment, None)?;
         let add = Held::start(&add.variable("REPOINT_FAILPOINT", "keep:file=stop"))?;
-        let del = network.single("DEL", &attachment, None)?;
-        let del = Held::start(&del.variable("REPOINT_FAILPOINT", "let-go:unmounted=stop"))?;
         let slots = pooled.slots()?;
         let [slot] = &slots[..] else { anyhow::bail!("not one slot: {slots:?}") };
+        // A thread of it may hold the database when it is stopped: nothing is read until it goes on.
+        let del = network.single("DEL", &attachment, None)?;
+        let del = Held::start(&del.variable("REPOINT_FAILPOINT", "let-go:unmounted=stop"))?;
         let id: SlotId = slot.slot.parse().context("number of a slot")?;
         let (store, other) = (NetnsStore::open(&pooled.node().dirs().run)?, kept::Netns::create()?);
         store.enter(|inside| inside.keep(id, &other))??;
