@@ -112,18 +112,11 @@ fn look_up(key: &ConnectionKey, subject: &Subject, is_from_high: bool, now: u64)
 /// Records the flow that the sender of `work`'s packet opens, or has opened; whether there was room.
 #[inline(always)]
 pub fn open(work: &mut Work, new: &New) -> bool {
-    let (low_epoch, high_epoch) = epochs(&work.subject, new.is_from_high);
     let opened = if new.is_from_high { FLAG_OPENED_BY_HIGH } else { 0 };
     let replied = if new.is_running { FLAG_REPLIED } else { 0 };
     let is_fin = work.subject.segment.tcp_flags & segment::FIN != 0;
     let fin = if is_fin { fin_of(new.is_from_high) } else { 0 };
-    let connection = &mut work.connection;
-    connection.last_seen = new.now;
-    connection.low_epoch = low_epoch;
-    connection.high_epoch = high_epoch;
-    connection.flags = opened | replied | fin;
-    connection.generation = new.generation;
-    connection.padding = 0;
+    write(work, new.is_from_high, opened | replied | fin, (new.generation, new.now));
     insert(work, BPF_ANY) || insert(work, BPF_ANY)
 }
 
@@ -131,16 +124,23 @@ pub fn open(work: &mut Work, new: &New) -> bool {
 /// by now its memory may be another flow's.
 #[inline(always)]
 pub fn pass(work: &mut Work, found: &Found, generation: u32, now: u64) {
-    let (low_epoch, high_epoch) = epochs(&work.subject, found.is_from_high);
+    let flags = found.flags_after(&work.subject.segment);
+    write(work, found.is_from_high, flags, (generation, now));
+    // A flow that is gone meanwhile is judged anew.
+    insert(work, BPF_EXIST);
+}
+
+/// Writes the element of the flow of `work`'s packet, to be inserted.
+#[inline(always)]
+fn write(work: &mut Work, is_from_high: bool, flags: u64, (generation, now): (u32, u64)) {
+    let (low_epoch, high_epoch) = epochs(&work.subject, is_from_high);
     let connection = &mut work.connection;
     connection.last_seen = now;
     connection.low_epoch = low_epoch;
     connection.high_epoch = high_epoch;
-    connection.flags = found.flags_after(&work.subject.segment);
+    connection.flags = flags;
     connection.generation = generation;
     connection.padding = 0;
-    // A flow that is gone meanwhile is judged anew.
-    insert(work, BPF_EXIST);
 }
 
 /// Records a packet of a flow.

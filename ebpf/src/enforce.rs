@@ -5,10 +5,10 @@
 //!
 //! | | Packet | Outcome |
 //! |---|---|---|
-//! | 1 | with an IPv4 source route, or an IPv6 routing header | drop, `source_route` |
-//! | 2 | more than 8 extension headers; SYN of TCP with FIN or RST | drop, `malformed` |
-//! | 3 | first fragment without ports; TCP fragment at 8 bytes | drop, `fragment` |
-//! | 4 | from an address of a slot of this node, by another interface | drop, `foreign_address` |
+//! | 1 | from an address of a slot of this node, by another interface | drop, `foreign_address` |
+//! | 2 | with an IPv4 source route, or an IPv6 routing header | drop, `source_route` |
+//! | 3 | more than 8 extension headers; SYN of TCP with FIN or RST | drop, `malformed` |
+//! | 4 | first fragment without ports; TCP fragment at 8 bytes | drop, `fragment` |
 //! | 5 | ICMP error about a packet of a flow | passes |
 //! | 6 | ICMP error "too large", not from a slot of this node, about a packet from the receiver's address | passes |
 //! | 7 | of a flow that was judged by the present policies | passes |
@@ -20,7 +20,7 @@
 //! | 13 | that opens a flow beyond the slot's or its tenant's share | drop, `flow_rate` |
 //! | 14 | that opens a flow for which there is no memory | SYN: drop, `conntrack_full`; else passes |
 //!
-//! 4: who sends such a packet is not known, and its flow would take the place of the slot's own.
+//! 1: who sends such a packet is not known, and its flow would take the place of the slot's own.
 //!
 //! 7: not for the opener of a flow whose address the host stack translates: the flow's element cannot hold who
 //! sends. Its packets are judged one by one.
@@ -113,7 +113,7 @@ fn check<H: Ip>(packet: &Packet, work: &mut Handle) -> Result<(), Reason> {
 }
 
 /// Writes the subject of a packet into this CPU's memory. Returns an [`Answer`]: it passes to be judged, is about a
-/// flow, or is dropped (lines 1 to 3, 5 and 6).
+/// flow, or is dropped (lines 2 to 6).
 ///
 /// A global function, as those of [`judge`].
 ///

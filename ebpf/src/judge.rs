@@ -87,7 +87,7 @@ pub fn judge(packet: &Packet) -> Answer {
     Answer(unsafe { judge_packet(packet.raw().cast()) })
 }
 
-/// Lines 7 to 14 of [`enforce`](crate::enforce). Returns an [`Answer`].
+/// Lines 3 and 7 to 14 of [`enforce`](crate::enforce). Returns an [`Answer`].
 ///
 /// # Safety
 ///

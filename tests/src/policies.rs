@@ -7,7 +7,7 @@ use repoint::datapath::{Maps, PolicyMaps};
 use repoint_common::{
     endpoint,
     interface::FLAG_ENFORCE,
-    policy::{ALLOW, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
+    policy::{ALLOW, FLAG_AUDIT, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
 };
 
 use crate::Container;
@@ -48,11 +48,20 @@ impl Policies {
 
     /// Makes or replaces a policy.
     pub fn put(&self, number: u32, default: u8, rules: &[Rule]) -> Result<()> {
+        self.insert(number, default, 0, rules)
+    }
+
+    /// Makes or replaces a policy that drops nothing.
+    pub fn audit(&self, number: u32, default: u8, rules: &[Rule]) -> Result<()> {
+        self.insert(number, default, FLAG_AUDIT, rules)
+    }
+
+    fn insert(&self, number: u32, default: u8, flags: u8, rules: &[Rule]) -> Result<()> {
         ensure!(rules.len() <= MAX_RULES, "{} rules", rules.len());
         let mut all = [Rule { port_high: 0, action: 0, number: 0, ..ANY }; MAX_RULES];
         all[..rules.len()].copy_from_slice(rules);
         let count = u16::try_from(rules.len())?;
-        let policy = Policy { count, default, flags: 0, rules: all };
+        let policy = Policy { count, default, flags, rules: all };
         Ok(self.policies.insert_policy(number, &policy)?)
     }
 

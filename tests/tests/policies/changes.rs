@@ -16,12 +16,13 @@ use repoint_common::{
     policy::{DENY, Rule},
 };
 use repoint_tests::{
-    Container, Node, command,
+    Container, Node, cli, command,
     networks::{network, pool},
     policies::{ANY, Policies, TCP, UDP},
     traffic::Host,
     wait,
 };
+use serde_json::{Value, json};
 
 use super::add;
 
@@ -187,10 +188,45 @@ fn a_storm_of_changes_drops_nothing() -> Result<()> {
         let rules = node.dirs().bpf.join(format!("v{LAYOUT_VERSION}")).join("policy_rules");
         let dump =
             command::run("bpftool", ["-j", "map", "dump", "pinned", &rules.to_string_lossy()])?;
-        let left = serde_json::from_str::<Vec<serde_json::Value>>(&dump)?.len();
+        let left = serde_json::from_str::<Vec<Value>>(&dump)?.len();
         ensure!(left == 2, "rules of {left} policies are left, of 2");
         ensure!(dropped.is_empty(), "dropped: {dropped:?}");
         ensure!(changes > 1000 && bytes > 1_000_000, "{changes} changes, {bytes} bytes");
+        Ok(())
+    })
+}
+
+/// `repoint events` names policy and rule of what is dropped, and of what would be.
+#[test]
+fn events_name_the_policy_and_the_rule() -> Result<()> {
+    with_two(|node, one, two| {
+        let policies = Policies::open(&node.dirs().bpf)?;
+        let rules = [Rule { protocol: UDP, action: DENY, number: 4711, ..ANY }];
+        policies.put(5, DENY, &rules)?;
+        policies.enforce(one, 5, 0)?;
+        let target: SocketAddr = (two.addresses()?[0], 9).into();
+        let send = || {
+            one.host()?.run(|| {
+                let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
+                socket.send_to(b"?", target).context("send").map(drop)
+            })
+        };
+        send()?;
+        policies.audit(5, DENY, &rules)?;
+        send()?;
+        let shown = cli::repoint(node, &["events", "--json", "--reason", "policy_egress"])?;
+        let events = shown.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        let found: Vec<_> =
+            events.iter().map(|it| (&it["policy"], &it["rule"], &it["audit"])).collect();
+        let wanted = [false, true].map(|audit| (json!(5), json!(4711), json!(audit)));
+        let wanted: Vec<_> =
+            wanted.iter().map(|(policy, rule, audit)| (policy, rule, audit)).collect();
+        ensure!(found == wanted, "{shown}");
+        let shown = cli::repoint(node, &["events", "--reason", "policy_egress"])?;
+        let mut lines = shown.lines();
+        ensure!(lines.next().is_some_and(|line| line.contains(" policy=5 rule=4711 ")), "{shown}");
+        let audited = " audit policy=5 rule=4711 ";
+        ensure!(lines.next().is_some_and(|line| line.contains(audited)), "{shown}");
         Ok(())
     })
 }
@@ -237,7 +273,7 @@ fn no_flow_outlives_the_policy_that_denies_it() -> Result<()> {
                 }
                 let mut late = 0;
                 let mut buffer = [0; 8];
-                // What one container sends to another is received before `send_to` returns, or never.
+                // A datagram that another CPU still handles.
                 pause(Duration::from_millis(20));
                 while let Ok(length) = socket.recv(&mut buffer) {
                     late += u32::from(&buffer[..length] == b"late");

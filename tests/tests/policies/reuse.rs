@@ -61,22 +61,12 @@ fn the_next_user_of_a_slot_has_no_flow_of_the_former_one() -> Result<()> {
                     peers_socket.send_to(b"late", (address, port)).context("send")?;
                 }
                 ensure!(received(&socket)? == 0, "late packets of the former user's peer arrive");
-                // Its own flow, with the same addresses and ports.
-                socket.send_to(b"question", peers).context("send")?;
-                answer(&peers_socket)?;
-                wait::until(LIMIT, "the answer arrives", || {
-                    ensure!(received(&socket)? == 1, "none");
-                    Ok(())
-                })?;
+                // Its own flow, with the same addresses and ports. One that is late now would be one too many.
+                ask(&socket, &peers_socket, peers)?;
             } else {
                 let socket = any_port(&own)?;
                 let port = socket.local_addr()?.port();
-                socket.send_to(b"question", peers).context("send")?;
-                answer(&peers_socket)?;
-                wait::until(LIMIT, "the answer arrives", || {
-                    ensure!(received(&socket)? == 1, "none");
-                    Ok(())
-                })?;
+                ask(&socket, &peers_socket, peers)?;
                 former = Some((address, port));
             }
             container.remove()?;
@@ -91,10 +81,16 @@ fn first_v4(container: &Container<'_>) -> Result<IpAddr> {
     container.addresses()?.into_iter().find(IpAddr::is_ipv4).context("no IPv4 address")
 }
 
-/// Answers the next question.
-fn answer(socket: &UdpSocket) -> Result<()> {
-    socket.set_nonblocking(false).context("set blocking")?;
-    socket.set_read_timeout(Some(LIMIT)).context("limit reads")?;
-    let (_, from) = socket.recv_from(&mut [0; 64]).context("no question")?;
-    socket.send_to(b"answer", from).context("send").map(drop)
+/// Sends a question to the peer, whose answer is all that arrives.
+fn ask(socket: &UdpSocket, peers_socket: &UdpSocket, peers: SocketAddr) -> Result<()> {
+    socket.send_to(b"question", peers).context("send")?;
+    peers_socket.set_nonblocking(false).context("set blocking")?;
+    peers_socket.set_read_timeout(Some(LIMIT)).context("limit reads")?;
+    let (_, from) = peers_socket.recv_from(&mut [0; 64]).context("no question")?;
+    peers_socket.send_to(b"answer", from).context("send")?;
+    wait::until(LIMIT, "the answer arrives", || {
+        let answers = received(socket)?;
+        ensure!(answers == 1, "{answers} datagrams");
+        Ok(())
+    })
 }

@@ -10,7 +10,7 @@ use repoint_common::{
 };
 
 use super::{
-    fragments::MORE,
+    fragments::{MORE, v4_bytes},
     world::{
         ACK, ANY, FIN, Family, OWN_IDENTITY, OWN_TENANT, SYN, UDP, Way, World, families, tcp, udp,
         v4_packet, with_world,
@@ -167,16 +167,10 @@ fn a_slot_keeps_its_share_of_fragmented_packets() -> Result<()> {
         world.restrict_own(&[dns])?;
         let first = [&udp(900, 53).1[..8], &[0; 64]].concat();
         let mut lost = 0;
-        let fragment = |id: u16, field, payload: &[u8]| {
-            let mut ip = v4_packet(Way::OwnToRemote);
-            (ip.protocol, ip.fragment, ip.payload) = (UDP, field, payload.to_vec());
-            let mut bytes = ip.bytes();
-            bytes[4..6].copy_from_slice(&id.to_be_bytes());
-            bytes
-        };
+        let way = Way::OwnToRemote;
         for id in 1..=6000 {
-            ensure!(world.passes(Way::OwnToRemote, &fragment(id, MORE, &first))?, "a first");
-            lost += u32::from(!world.passes(Way::OwnToRemote, &fragment(id, 185, &[0; 64]))?);
+            ensure!(world.passes(way, &v4_bytes(way, id, MORE, UDP, &first))?, "a first");
+            lost += u32::from(!world.passes(way, &v4_bytes(way, id, 185, UDP, &[0; 64]))?);
         }
         println!("{lost} of 6000 packets without their first fragment");
         ensure!(lost > 1000, "{lost}");

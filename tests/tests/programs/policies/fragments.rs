@@ -7,13 +7,24 @@ use repoint_common::{
 };
 
 use super::world::{ANY, SYN, TCP, UDP, Way, World, tcp, udp, v4_packet, v6_packet, with_world};
-use crate::packet::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, Ipv4, Ipv6, ROUTING};
+use crate::packet::{
+    DESTINATION_OPTIONS, ETHERTYPE_IPV4, FRAGMENT, HOP_BY_HOP, Ipv4, Ipv6, ROUTING,
+};
 
 pub const MORE: u16 = 0x2000;
 /// More fragments follow, and this one is at 720 bytes.
 const BETWEEN: u16 = 0x205a;
 
 /// A fragment of IPv4, with its identification.
+pub fn v4_bytes(way: Way, id: u16, field: u16, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut ip: Ipv4 = v4_packet(way);
+    (ip.protocol, ip.fragment, ip.payload) = (protocol, field, payload.to_vec());
+    let mut bytes = ip.bytes();
+    bytes[4..6].copy_from_slice(&id.to_be_bytes());
+    bytes
+}
+
+/// Sends a fragment of IPv4.
 fn v4(
     world: &World<'_>,
     way: Way,
@@ -22,14 +33,10 @@ fn v4(
     protocol: u8,
     payload: &[u8],
 ) -> Result<Reason> {
-    let mut ip: Ipv4 = v4_packet(way);
-    (ip.protocol, ip.fragment, ip.payload) = (protocol, field, payload.to_vec());
-    let mut bytes = ip.bytes();
-    bytes[4..6].copy_from_slice(&id.to_be_bytes());
-    world.send_frame(way, crate::packet::ETHERTYPE_IPV4, &bytes)
+    world.send_frame(way, ETHERTYPE_IPV4, &v4_bytes(way, id, field, protocol, payload))
 }
 
-/// A fragment of IPv6: its offset in bytes, and whether more follow.
+/// Sends a fragment of IPv6: its offset in bytes, and whether more follow.
 fn v6(
     world: &World<'_>,
     way: Way,

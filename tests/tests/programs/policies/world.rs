@@ -13,9 +13,10 @@ use repoint_common::{
     endpoint::{self, Endpoint},
     interface::{FLAG_ENFORCE, Interface},
     mac::GATEWAY_MAC,
-    policy::{ALLOW, DENY, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
+    policy::{DENY, GROUP_WORDS, Identity, MAX_RULES, Policy, Rule},
 };
 use repoint_tests::Node;
+pub use repoint_tests::policies::{ANY, TCP, UDP};
 
 use crate::{
     case::{Addresses, Case, Device, OWN, OWN_MAC, PEER, PEER_MAC, Program, REMOTE},
@@ -32,8 +33,6 @@ pub const PEER_TENANT: u32 = 257;
 
 /// Protocols of IP.
 pub const ICMP: u8 = 1;
-pub const TCP: u8 = 6;
-pub const UDP: u8 = 17;
 pub const ICMPV6: u8 = 58;
 pub const SCTP: u8 = 132;
 
@@ -42,18 +41,6 @@ pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
-
-/// Everything that rules are not about.
-pub const ANY: Rule = Rule {
-    peer: 0,
-    port_low: 0,
-    port_high: u16::MAX,
-    protocol: 0,
-    peer_kind: PEER_ANY,
-    action: ALLOW,
-    padding: 0,
-    number: 1,
-};
 
 /// A version of IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
