@@ -13,7 +13,7 @@ use repoint_common::{
     conntrack::YOUNG,
     counter::Reason,
     endpoint::AddressV6,
-    policy::{ALLOW, FLAG_AUDIT, GROUP_WORDS, HOST, WORLD},
+    policy::{ALLOW, FLAG_NETWORKS, GROUP_WORDS, HOST, Policy, WORLD},
     settings,
 };
 
@@ -233,61 +233,104 @@ fn ask(packet: *mut __sk_buff, by_receiver: bool) -> Answer {
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn ask_policy(packet: *mut __sk_buff, by_receiver: u32, is_egress: u32) -> u32 {
-    let ask = |mut work: Handle| ask_end(packet, work.get(), by_receiver != 0, is_egress != 0);
+    let number = match Handle::find() {
+        Some(mut work) => policy_of(work.get(), by_receiver != 0, is_egress != 0),
+        None => Err(Answer::NO_POLICY),
+    };
+    let number = match number {
+        Ok(number) => number,
+        Err(answer) => return answer.0,
+    };
+    // SAFETY: the context is the program's.
+    unsafe { name_peer(packet, by_receiver, is_egress, number) };
+    let ask = |mut work: Handle| ask_number(work.get(), number, is_egress != 0);
     Handle::find().map_or(Answer::NO_POLICY, ask).0
 }
 
+/// Number of the policy that an end has, unless the answer is known without it.
 #[inline(always)]
-fn ask_end(packet: *mut __sk_buff, work: &mut Work, by_receiver: bool, is_egress: bool) -> Answer {
+fn policy_of(work: &Work, by_receiver: bool, is_egress: bool) -> Result<u32, Answer> {
+    let Subject { sender, receiver, .. } = &work.subject;
+    let own = if by_receiver == is_egress { receiver } else { sender };
+    // The answer of a translated address: who opened the flow has seen that, and the other end's own answer, which
+    // the host stack translated, was judged when it was sent.
+    let is_answer = by_receiver && sender.flags & TRANSLATED != 0;
+    if !own.is_enforced() || is_answer && !is_egress {
+        return Err(Answer::PASS);
+    }
+    let Some((egress, ingress)) = policies::numbers(own.identity) else {
+        return Err(Answer::NO_POLICY);
+    };
+    let number = if is_egress { egress } else { ingress };
+    if number == 0 { Err(Answer::PASS) } else { Ok(number) }
+}
+
+/// Writes what rules are asked about the packet. Returns 0.
+///
+/// # Safety
+///
+/// As for [`judge_packet`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn name_peer(
+    packet: *mut __sk_buff,
+    by_receiver: u32,
+    is_egress: u32,
+    number: u32,
+) -> u32 {
+    if let Some(mut work) = Handle::find() {
+        name_end(packet, work.get(), by_receiver != 0, is_egress != 0, number);
+    }
+    0
+}
+
+#[inline(always)]
+fn name_end(
+    packet: *mut __sk_buff,
+    work: &mut Work,
+    by_receiver: bool,
+    is_egress: bool,
+    number: u32,
+) {
     let Work { subject, opening, query, network_v4, network_v6, .. } = work;
     let (own, peer, address) = if by_receiver == is_egress {
         (&subject.receiver, &subject.sender, subject.source)
     } else {
         (&subject.sender, &subject.receiver, subject.destination)
     };
-    if !own.is_enforced() {
-        return Answer::PASS;
-    }
-    // The answer of a translated address: who opened the flow has seen that, and the other end's own answer, which
-    // the host stack translated, was judged when it was sent.
-    let is_translated = by_receiver && subject.sender.flags & TRANSLATED != 0;
-    if is_translated && !is_egress {
-        return Answer::PASS;
-    }
-    let Some((egress, ingress)) = policies::numbers(own.identity) else { return Answer::NO_POLICY };
-    let number = if is_egress { egress } else { ingress };
-    if number == 0 {
-        return Answer::PASS;
-    }
     opening.tenant = peer.tenant;
     opening.own_tenant = own.tenant;
     opening.port = port(&subject.segment, by_receiver);
     opening.protocol = u32::from(subject.segment.protocol);
+    let is_translated = by_receiver && subject.sender.flags & TRANSLATED != 0;
+    opening.groups = [0; GROUP_WORDS];
     if peer.identity == 0 || is_translated {
         let asks_routes = is_translated || peer.flags & ASK_ROUTES != 0;
         name_network(packet, asks_routes, address, (opening, query), (network_v4, network_v6));
-    } else {
-        opening.identity = peer.identity;
-        opening.groups = [0; GROUP_WORDS];
-        policies::copy_groups(peer.identity, opening);
+        return;
     }
-    let Some(said) = policies::ask(number, opening, is_egress) else { return Answer::NO_POLICY };
-    let Said { says, rule, flags } = said;
+    opening.identity = peer.identity;
+    policies::copy_groups(peer.identity, opening);
+    let asks_networks = |policy: &Policy| policy.flags & FLAG_NETWORKS != 0;
+    if is_egress && policies::find_policy(number).is_some_and(asks_networks) {
+        add_networks(address, opening, (network_v4, network_v6));
+    }
+}
+
+#[inline(always)]
+fn ask_number(work: &mut Work, number: u32, is_egress: bool) -> Answer {
+    let Some(policy) = policies::find_policy(number) else { return Answer::NO_POLICY };
+    let Said { says, rule, audited } = policies::ask(policy, &mut work.opening, is_egress);
+    let denied = if is_egress { Answer::POLICY_EGRESS } else { Answer::POLICY_INGRESS };
+    if audited != 0 {
+        work.audited = denied;
+        (work.audited_policy, work.audited_rule) = (number, audited);
+    }
     if says == ALLOW {
         return Answer::PASS;
     }
-    let answer = match (says, is_egress) {
-        (NEEDS_PORT, _) => Answer::FRAGMENT,
-        (_, true) => Answer::POLICY_EGRESS,
-        (_, false) => Answer::POLICY_INGRESS,
-    };
-    if flags & FLAG_AUDIT == 0 {
-        (work.policy, work.rule) = (number, rule);
-        return answer;
-    }
-    work.audited = answer;
-    (work.audited_policy, work.audited_rule) = (number, rule);
-    Answer::PASS
+    (work.policy, work.rule) = (number, rule);
+    if says == NEEDS_PORT { Answer::FRAGMENT } else { denied }
 }
 
 /// Port, or type of ICMP, that rules ask for: of the packet, or of the one that it answers.
@@ -315,8 +358,8 @@ fn name_network(
     (opening, query): (&mut Opening, &mut Query),
     (v4, v6): (&mut Key<[u8; 4]>, &mut Key<[u8; 16]>),
 ) {
-    opening.groups = [0; GROUP_WORDS];
-    let is_v4 = u128::from_be_bytes(octets) >> 32 == 0xffff;
+    let is_v4 = is_v4(octets);
+    opening.identity = WORLD;
     if asks_routes {
         let (words, _) = octets.as_chunks::<4>();
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| u32::from_ne_bytes(words[at]));
@@ -326,10 +369,8 @@ fn name_network(
         if !fib::forwards(packet, query) {
             opening.identity = HOST;
             policies::copy_groups(HOST, opening);
-            return;
         }
     }
-    opening.identity = WORLD;
     if is_v4 {
         let [.., a, b, c, d] = octets;
         *v4 = Key::new(32, [a, b, c, d]);
@@ -338,6 +379,29 @@ fn name_network(
         *v6 = Key::new(128, octets);
         policies::copy_network_v6(v6, opening);
     }
+}
+
+/// Adds what the prefixes of a slot's address are for rules.
+#[inline(always)]
+fn add_networks(
+    AddressV6 { octets }: AddressV6,
+    opening: &mut Opening,
+    (v4, v6): (&mut Key<[u8; 4]>, &mut Key<[u8; 16]>),
+) {
+    if is_v4(octets) {
+        let [.., a, b, c, d] = octets;
+        *v4 = Key::new(32, [a, b, c, d]);
+        policies::add_network_v4(v4, opening);
+    } else {
+        *v6 = Key::new(128, octets);
+        policies::add_network_v6(v6, opening);
+    }
+}
+
+/// Whether an address is an IPv4-mapped one.
+#[inline(always)]
+const fn is_v4(octets: [u8; 16]) -> bool {
+    u128::from_be_bytes(octets) >> 32 == 0xffff
 }
 
 /// Time, in nanoseconds of `CLOCK_MONOTONIC`, as of the last tick of the kernel's clock.

@@ -6,9 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use repoint_common::policy::{
-    ALLOW, FLAG_JUDGES_HOST, GROUP_WORDS, HOST, Identity, IdentityKey, MAX_ENTRIES, MAX_IDENTITIES,
-    MAX_NETWORKS, MAX_RULES, MAX_RULES_ENTRIES, Network, PEER_ANY, PEER_GROUP, PEER_IDENTITY,
-    PEER_TENANT, Policy, Rule, RulesKey,
+    ALLOW, AUDIT, FLAG_JUDGES_HOST, GROUP_WORDS, HOST, Identity, IdentityKey, MAX_ENTRIES,
+    MAX_IDENTITIES, MAX_NETWORKS, MAX_RULES, MAX_RULES_ENTRIES, NETWORK_GROUPS, Network, PASS,
+    PEER_ANY, PEER_GROUP, PEER_IDENTITY, PEER_TENANT, Policy, Rule, RulesKey, SKIP, TENANT_GROUPS,
+    WORLD,
 };
 
 /// Entries take memory when they are made.
@@ -44,6 +45,10 @@ pub struct Opening {
     pub port: u32,
     /// Protocol of IP.
     pub protocol: u32,
+    /// Place of the rule that is asked next, if some before it do not apply.
+    pub next: u32,
+    /// One more than the place of the first rule that reports the flow; 0: none does.
+    pub audited: u32,
 }
 
 /// [`Opening::port`] of a fragment without its first.
@@ -62,10 +67,10 @@ const READS: u32 = 3;
 pub struct Said {
     /// `ALLOW`, `DENY` or [`NEEDS_PORT`].
     pub says: u8,
-    /// The flags of the policy.
-    pub flags: u8,
     /// Number of the rule that says so; 0: the default does.
     pub rule: u32,
+    /// Number of the rule that reports the packet; 0: none does.
+    pub audited: u32,
 }
 
 /// [`Said::says`]: a rule would have to know the port.
@@ -106,13 +111,13 @@ fn find(identity: u32) -> Option<*const Identity> {
     IDENTITIES.get_ptr(IdentityKey { identity })
 }
 
-/// Writes identity and groups of an IPv4 address, if a prefix has it.
+/// Writes the identity of an IPv4 address, unless it is the node's, and adds its groups, if a prefix has it.
 #[inline(always)]
 pub fn copy_network_v4(key: &Key<[u8; 4]>, opening: &mut Opening) {
     copy_network(NETWORKS_V4.get(key), opening);
 }
 
-/// Writes identity and groups of an IPv6 address, if a prefix has it.
+/// As [`copy_network_v4`], for IPv6.
 #[inline(always)]
 pub fn copy_network_v6(key: &Key<[u8; 16]>, opening: &mut Opening) {
     copy_network(NETWORKS_V6.get(key), opening);
@@ -121,48 +126,88 @@ pub fn copy_network_v6(key: &Key<[u8; 16]>, opening: &mut Opening) {
 #[inline(always)]
 fn copy_network(found: Option<&Network>, opening: &mut Opening) {
     if let Some(found) = found {
-        opening.identity = found.identity;
-        opening.groups = found.groups;
+        if opening.identity == WORLD {
+            opening.identity = found.identity;
+        }
+        for (group, of_network) in opening.groups.iter_mut().zip(found.groups) {
+            *group |= of_network;
+        }
     }
 }
 
-/// What the policy of a number says; none: there is no such policy. Packets of the node pass, unless the policy
-/// judges them.
+/// Adds the groups of the prefix that a slot's IPv4 address has.
 #[inline(always)]
-pub fn ask(number: u32, opening: &Opening, is_egress: bool) -> Option<Said> {
+pub fn add_network_v4(key: &Key<[u8; 4]>, opening: &mut Opening) {
+    add_network(NETWORKS_V4.get(key), opening);
+}
+
+/// Adds the groups of the prefix that a slot's IPv6 address has.
+#[inline(always)]
+pub fn add_network_v6(key: &Key<[u8; 16]>, opening: &mut Opening) {
+    add_network(NETWORKS_V6.get(key), opening);
+}
+
+#[inline(always)]
+fn add_network(found: Option<&Network>, opening: &mut Opening) {
+    const WORDS: usize = (NETWORK_GROUPS / 32) as usize;
+    const { assert!(WORDS == 2) };
+    if let Some(found) = found {
+        opening.groups[0] |= found.groups[0];
+        opening.groups[1] |= found.groups[1];
+    }
+}
+
+/// The policy of a number; none: there is no such policy.
+#[inline(always)]
+pub fn find_policy(number: u32) -> Option<&'static Policy> {
     // SAFETY: the element is one aligned word, and stays where it is.
     let version = unsafe { POLICIES.get_ptr(number)?.read_volatile() };
     // SAFETY: user space removes rules only when no program can have them any more.
-    let policy = unsafe { RULES.get(RulesKey { version }) }?;
-    let flags = policy.flags;
-    if !is_egress && opening.identity == HOST && flags & FLAG_JUDGES_HOST == 0 {
-        return Some(Said { says: ALLOW, flags, rule: 0 });
+    unsafe { RULES.get(RulesKey { version }) }
+}
+
+/// What a policy says of a packet. Packets of the node pass, unless the policy judges them.
+#[inline(always)]
+pub fn ask(policy: &Policy, opening: &mut Opening, is_egress: bool) -> Said {
+    if !is_egress && opening.identity == HOST && policy.flags & FLAG_JUDGES_HOST == 0 {
+        return Said { says: ALLOW, rule: 0, audited: 0 };
     }
+    (opening.next, opening.audited) = (0, 0);
     // SAFETY: both point to what their types say.
     let (says, rule) = match unsafe { evaluate(policy, opening) } {
         place if place < DEFAULT => {
-            let rule = &policy.rules[place as usize & (MAX_RULES - 1)];
+            let rule = rule_at(policy, place);
             (rule.action, rule.number)
         }
         BLOCKED => (NEEDS_PORT, 0),
         _ => (policy.default, 0),
     };
-    Some(Said { says, flags, rule })
+    let audited = match opening.audited {
+        0 => 0,
+        place => rule_at(policy, place - 1).number,
+    };
+    Said { says, rule, audited }
 }
 
-/// The place of the first rule that matches, [`DEFAULT`] or [`BLOCKED`].
+#[inline(always)]
+fn rule_at(policy: &Policy, place: u32) -> &Rule {
+    &policy.rules[place as usize & (MAX_RULES - 1)]
+}
+
+/// The place of the first rule that decides, [`DEFAULT`] or [`BLOCKED`].
 ///
 /// A global function: the verifier looks at its loop once, rather than at every call. It takes what such
-/// functions may, numbers and pointers to memory, which the verifier wants compared with null.
+/// functions may, numbers and pointers to memory, which the verifier wants compared with null. What it keeps from
+/// one rule to the next is in that memory, which the verifier does not follow.
 ///
 /// # Safety
 ///
-/// The pointers are null or point to what their types say.
+/// The pointers are null or point to what their types say, and nothing else has the second.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn evaluate(policy: *const Policy, opening: *const Opening) -> u32 {
+unsafe extern "C" fn evaluate(policy: *const Policy, opening: *mut Opening) -> u32 {
     // SAFETY: as the caller vouches.
-    let (Some(policy), Some(opening)) = (unsafe { policy.as_ref() }, unsafe { opening.as_ref() })
+    let (Some(policy), Some(opening)) = (unsafe { policy.as_ref() }, unsafe { opening.as_mut() })
     else {
         return DEFAULT;
     };
@@ -172,18 +217,32 @@ unsafe extern "C" fn evaluate(policy: *const Policy, opening: *const Opening) ->
         }
         let rule = &policy.rules[place as usize];
         let is_protocol = rule.protocol == 0 || u32::from(rule.protocol) == opening.protocol;
-        if !is_protocol || !names(rule, opening) {
+        if place < opening.next || !is_protocol || !names(rule, opening) {
             continue;
         }
         let (low, high) = (u32::from(rule.port_low), u32::from(rule.port_high));
-        if low == 0 && high == u32::from(u16::MAX) || low <= opening.port && opening.port <= high {
-            return place;
-        }
-        if opening.port == BLIND {
-            return BLOCKED;
+        let is_any = low == 0 && high == u32::from(u16::MAX);
+        if !is_any && opening.port == BLIND {
+            if rule.action < AUDIT {
+                return BLOCKED;
+            }
+            report(place, opening);
+        } else if is_any || low <= opening.port && opening.port <= high {
+            match rule.action {
+                PASS | SKIP => opening.next = u32::from(rule.next),
+                AUDIT => report(place, opening),
+                _ => return place,
+            }
         }
     }
     DEFAULT
+}
+
+#[inline(always)]
+fn report(place: u32, opening: &mut Opening) {
+    if opening.audited == 0 {
+        opening.audited = place + 1;
+    }
 }
 
 /// Whether a rule is about the peer.
@@ -191,11 +250,18 @@ fn names(rule: &Rule, opening: &Opening) -> bool {
     match rule.peer_kind {
         PEER_ANY => true,
         PEER_IDENTITY => rule.peer == opening.identity,
-        PEER_TENANT => opening.own_tenant != 0 && opening.own_tenant == opening.tenant,
+        PEER_TENANT => is_of_tenant(opening),
         PEER_GROUP => {
             let word = (rule.peer / 32) as usize & (GROUP_WORDS - 1);
-            opening.groups[word] & 1 << (rule.peer % 32) != 0
+            let is_in = opening.groups[word] & 1 << (rule.peer % 32) != 0;
+            is_in && (rule.peer < TENANT_GROUPS || is_of_tenant(opening))
         }
         _ => false,
     }
+}
+
+/// Whether the peer is of the tenant of the slot whose policy it is.
+#[inline(always)]
+const fn is_of_tenant(opening: &Opening) -> bool {
+    opening.own_tenant != 0 && opening.own_tenant == opening.tenant
 }

@@ -7,7 +7,7 @@ use repoint::datapath::{Maps, PolicyMaps};
 use repoint_common::{
     endpoint,
     interface::FLAG_ENFORCE,
-    policy::{ALLOW, FLAG_AUDIT, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
+    policy::{ALLOW, AUDIT, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
 };
 
 use crate::Container;
@@ -25,7 +25,7 @@ pub const ANY: Rule = Rule {
     protocol: 0,
     peer_kind: PEER_ANY,
     action: ALLOW,
-    padding: 0,
+    next: 0,
     number: 1,
 };
 
@@ -48,21 +48,17 @@ impl Policies {
 
     /// Makes or replaces a policy.
     pub fn put(&self, number: u32, default: u8, rules: &[Rule]) -> Result<()> {
-        self.insert(number, default, 0, rules)
-    }
-
-    /// Makes or replaces a policy that drops nothing.
-    pub fn audit(&self, number: u32, default: u8, rules: &[Rule]) -> Result<()> {
-        self.insert(number, default, FLAG_AUDIT, rules)
-    }
-
-    fn insert(&self, number: u32, default: u8, flags: u8, rules: &[Rule]) -> Result<()> {
         ensure!(rules.len() <= MAX_RULES, "{} rules", rules.len());
         let mut all = [Rule { port_high: 0, action: 0, number: 0, ..ANY }; MAX_RULES];
         all[..rules.len()].copy_from_slice(rules);
         let count = u16::try_from(rules.len())?;
-        let policy = Policy { count, default, flags, rules: all };
+        let policy = Policy { count, default, flags: 0, rules: all };
         Ok(self.policies.insert_policy(number, &policy)?)
+    }
+
+    /// Makes or replaces a policy that drops nothing, and reports all flows by the rule of number 1.
+    pub fn audit(&self, number: u32) -> Result<()> {
+        self.put(number, ALLOW, &[Rule { action: AUDIT, ..ANY }])
     }
 
     /// Makes or replaces a policy, also for flows that are open.

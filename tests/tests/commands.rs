@@ -49,7 +49,25 @@ const NO_POOL: Answer = (NOT_FOUND, "there is no pool typo/eth0");
 const NO_TEMPLATE: Answer = (NOT_FOUND, "there is no template typo");
 const REQUIRED: &str = "required arguments were not provided";
 
-const ROWS: [Row; 30] = [
+const POLICY: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: own, namespace: acme}
+spec: {podSelector: {}}
+";
+/// A file of policies.
+const POLICIES: &str = "/run/policies.yaml";
+const NO_POLICIES: Answer = (NO_NODE, "no policy was ever stored in /var/lib/absent");
+const NO_POLICY: Answer = (NOT_FOUND, "there is no policy acme/typo");
+/// It needs neither a node nor any rights.
+const TEST: Row = Row {
+    words: &["policy", "test", "-f", POLICIES],
+    absent: (DONE, "0 of 0 cases are as wanted"),
+    unknown: Some((&["policy", "test", "-f", "/run/typo"], (NOT_FOUND, "/run/typo: No such"))),
+    bare: Some((&["policy", "test"], REQUIRED)),
+};
+
+const ROWS: [Row; 37] = [
     plain(&["status"]),
     plain(&["slots"]),
     plain(&["pool"]),
@@ -124,6 +142,42 @@ const ROWS: [Row; 30] = [
         absent: NOTHING,
         unknown: Some((&["isolate", "typo", "tenant"], (NOT_FOUND, "network typo has no slot"))),
         bare: Some((&["isolate", NAME], REQUIRED)),
+    },
+    // Policies are there before the first container is.
+    Row {
+        words: &["policy", "apply", "-f", POLICIES],
+        absent: (DONE, "NetworkPolicy acme/own new"),
+        unknown: Some((&["policy", "apply", "-f", "/run/typo"], (NOT_FOUND, "/run/typo: No such"))),
+        bare: Some((&["policy", "apply"], REQUIRED)),
+    },
+    Row { words: &["policy", "list"], absent: NO_POLICIES, unknown: None, bare: None },
+    Row {
+        words: &["policy", "show", "acme/own"],
+        absent: NO_POLICIES,
+        unknown: Some((&["policy", "show", "acme/typo"], NO_POLICY)),
+        bare: Some((&["policy", "show"], "name a policy, or --all")),
+    },
+    Row {
+        words: &["policy", "explain", "--from", "host", "--to", "192.0.2.1:80/TCP"],
+        absent: NOTHING,
+        unknown: Some((
+            &["policy", "explain", "--from", "host", "--to", "acme/typo"],
+            (USAGE, "which network is function acme/typo of? it does not run"),
+        )),
+        bare: Some((&["policy", "explain"], REQUIRED)),
+    },
+    TEST,
+    Row {
+        words: &["policy", "delete", "acme/own"],
+        absent: NO_POLICIES,
+        unknown: Some((&["policy", "delete", "typo"], (NOT_FOUND, "there is no policy typo"))),
+        bare: Some((&["policy", "delete"], "name a policy, or a file")),
+    },
+    Row {
+        words: &["label", "--function", "resize", "app=web"],
+        absent: (DONE, "function resize changed"),
+        unknown: Some((&["label", "--function", "resize", "typo"], (USAGE, "write KEY=VALUE"))),
+        bare: Some((&["label"], REQUIRED)),
     },
     plain(&["sweep"]),
     plain(&["sweep", "--dry-run"]),
@@ -202,7 +256,7 @@ const UNLOAD: Row = Row {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     static LAST: Row = UNLOAD;
-    static ALL: [Row; 30] = ROWS;
+    static ALL: [Row; 37] = ROWS;
     ALL.iter().chain([&LAST])
 }
 
@@ -272,6 +326,8 @@ fn with_node(test: impl FnOnce(&Pooled<'_>) -> Result<()> + Send) -> Result<()> 
         pooled.repoint(&["replicate", "made"])?;
         let exported = pooled.repoint(&["template", "export", "made"])?;
         fs::write("/run/made.json", exported).context("write /run/made.json")?;
+        fs::write(POLICIES, POLICY).with_context(|| format!("write {POLICIES}"))?;
+        pooled.repoint(&["policy", "apply", "-f", POLICIES])?;
         pooled.repoint(&["activate", "--function", "resize", "--tenant", "acme"])?;
         test(pooled)?;
         if pooled.slots()?.iter().any(|slot| slot.container.is_some()) {
@@ -302,9 +358,14 @@ fn without_root_each_command_says_so() -> Result<()> {
     with_node(|pooled| {
         let before = format!("{:?}", pooled.slots()?);
         for row in rows() {
+            let answer = if row.words == TEST.words {
+                TEST.absent
+            } else {
+                (NOT_PERMITTED, "run it as root")
+            };
             for mut command in [cli(Some(pooled), row.words), cli(None, row.words)] {
                 command.uid(NOBODY).gid(NOBODY);
-                ensure_answers(&mut command, (NOT_PERMITTED, "run it as root"))?;
+                ensure_answers(&mut command, answer)?;
             }
         }
         ensure!(!Path::new("/run/absent").exists(), "the command made /run/absent");
@@ -320,7 +381,7 @@ fn on_absent_folders_each_command_says_so() -> Result<()> {
     with_node(|_| {
         for row in rows() {
             ensure_answers(&mut cli(None, row.words), row.absent)?;
-            if row.absent.0 != DONE {
+            if row.absent.0 != DONE || row.words == TEST.words {
                 for folder in ["/run/absent", "/var/lib/absent", "/sys/fs/bpf/absent"] {
                     ensure!(!Path::new(folder).exists(), "{:?} made {folder}", row.words);
                 }

@@ -5,10 +5,14 @@
 //! ```
 //!
 //! Two nodes, one of [`FEW`] tenants and one of `TENANTS` (5,000), each of [`FUNCTIONS`] functions that are
-//! on record. ADDs of both take turns, in a pool without an agent.
+//! on record. ADDs of both take turns, in a pool without an agent. The same of two nodes of [`FEW`] tenants, one
+//! without network policies and one with [`OBJECTS`] objects of [`RULES`] rules.
 #![cfg(test)]
 
-use std::{env, fs, time::Duration};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint_tests::{
@@ -20,6 +24,9 @@ use serde_json::{Value, json};
 /// Tenants of the small node, and functions of each on both.
 const FEW: u32 = 10;
 const FUNCTIONS: u32 = 4;
+/// Policies of the node, and rules of each: 1,000 rules, of which some concern the functions that start.
+const OBJECTS: u32 = 40;
+const RULES: u32 = 25;
 /// ADDs that are measured on each node, of functions on record and of new ones.
 const ROUNDS: u32 = 200;
 
@@ -94,6 +101,52 @@ impl Side {
         );
         Ok(())
     }
+}
+
+/// Policies of which two concern each function of the tenants, and the others functions with labels that none has.
+fn policies() -> String {
+    let rule = |number: u32| {
+        format!(
+            "  - action: Deny\n    to: [{{pods: {{namespaceSelector: {{matchLabels: {{team: t{}}}}}, podSelector: \
+             {{}}}}}}]\n    protocols: [{{tcp: {{destinationPort: {{number: {}}}}}}}]\n",
+            number % 20,
+            number + 1
+        )
+    };
+    let object = |number: u32| {
+        let rules: String = (0..RULES).map(|at| rule(number * RULES + at)).collect();
+        let labels = if number < 2 { "{}".to_owned() } else { format!("{{of: l{number}}}") };
+        format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: \
+             p{number}}}\nspec:\n  tier: Admin\n  priority: {number}\n  subject: {{pods: {{namespaceSelector: \
+             {{}}, podSelector: {{matchLabels: {labels}}}}}}}\n  egress:\n{rules}---\n"
+        )
+    };
+    (0..OBJECTS).map(object).collect()
+}
+
+#[test]
+#[ignore = "a measurement, on a machine without other work"]
+fn a_start_under_a_thousand_rules_costs() -> Result<()> {
+    const FILE: &str = "/run/policies.yaml";
+    if missing([dist::plugin(), dist::cli()]) {
+        return Ok(());
+    }
+    let mut sides = [Side::new(FEW)?, Side::new(FEW)?];
+    let with = &sides[1].node;
+    with.run(|| {
+        fs::write(FILE, policies()).context("write policies")?;
+        let begun = Instant::now();
+        cli::repoint(with, &["policy", "apply", "-f", FILE])?;
+        println!("{} rules applied in {:?}", OBJECTS * RULES, begun.elapsed());
+        Ok(())
+    })?;
+    for round in 0..ROUNDS {
+        for side in &mut sides {
+            side.measure(round)?;
+        }
+    }
+    sides.iter().try_for_each(Side::print)
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod package;
 mod paths;
+mod python;
 mod setup;
 mod test;
 mod tools;

@@ -39,6 +39,11 @@ pub const MAX_RULES: usize = 64;
 pub const GROUP_WORDS: usize = 8;
 /// Most groups of a node.
 pub const MAX_GROUPS: u32 = 256;
+/// Groups below this number are prefixes that rules for egress ask for where the peer is a slot as well
+/// ([`FLAG_NETWORKS`]).
+pub const NETWORK_GROUPS: u32 = 64;
+/// Groups from this number on are of a tenant's own. A peer of another tenant is in none of them.
+pub const TENANT_GROUPS: u32 = 192;
 
 /// Identity of the node itself, as a peer.
 pub const HOST: u32 = 1;
@@ -59,8 +64,16 @@ pub const DENY: u8 = 0;
 /// [`Rule::action`] and [`Policy::default`]: the flow may be opened.
 pub const ALLOW: u8 = 1;
 
-/// [`Policy::flags`]: what the policy denies passes, and has an event.
-pub const FLAG_AUDIT: u8 = 1;
+/// [`Rule::action`]: the rules before [`Rule::next`] do not apply.
+pub const PASS: u8 = 2;
+/// [`Rule::action`]: the flow has an event, as one that the rule would deny. The next rule decides.
+pub const AUDIT: u8 = 3;
+/// [`Rule::action`]: as [`PASS`], in rules that only report. Where a packet does not show the port that such a rule
+/// asks for, the packet has an event.
+pub const SKIP: u8 = 4;
+
+/// [`Policy::flags`]: rules ask which prefixes a slot's address has.
+pub const FLAG_NETWORKS: u8 = 1;
 /// [`Policy::flags`]: rules apply to packets from the node as well. Without it these pass.
 pub const FLAG_JUDGES_HOST: u8 = 2;
 
@@ -74,7 +87,7 @@ pub struct RulesKey {
 
 /// A rule.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Identity or number of a group, by [`Self::peer_kind`]; else 0.
     pub peer: u32,
@@ -86,10 +99,10 @@ pub struct Rule {
     pub protocol: u8,
     /// `PEER_…`.
     pub peer_kind: u8,
-    /// [`DENY`] or [`ALLOW`].
+    /// [`DENY`], [`ALLOW`], [`PASS`], [`AUDIT`] or [`SKIP`].
     pub action: u8,
-    /// Zero.
-    pub padding: u8,
+    /// For [`PASS`] and [`SKIP`]: the place of the rule that comes next, from 0; else 0.
+    pub next: u8,
     /// What events call the rule; 0 is the default.
     pub number: u32,
 }

@@ -77,9 +77,18 @@ fn rows(run: &Path) -> Result<BTreeSet<String>> {
         let slots = transaction.slots()?.into_iter().map(|slot| format!("slot {}", slot.id));
         let attachments = transaction.attachments()?.into_iter();
         let addresses = transaction.addresses()?.into_iter();
+        let set = transaction.policy_set()?;
+        let objects = set.objects.iter().map(|numbered| format!("{}", numbered.object.id));
+        let groups = set.groups.iter().map(|(set, number)| format!("group {number} of {set:?}"));
+        let policies = transaction.all_policy_rules()?.into_keys();
+        let identities = transaction.all_identity_policies()?.into_iter();
         Ok::<BTreeSet<String>, StoreError>(
             slots
                 .chain(attachments.map(|(id, slot)| format!("attachment {id} of {slot}")))
+                .chain(objects)
+                .chain(groups)
+                .chain(policies.map(|number| format!("policy {number}")))
+                .chain(identities.map(|(identity, _)| format!("policies of {}", identity.0)))
                 .chain(addresses.map(|(address, slot)| format!("address {address} of {slot}")))
                 .collect(),
         )

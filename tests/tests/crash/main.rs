@@ -10,6 +10,7 @@ mod hold;
 mod matrix;
 mod play;
 mod points;
+mod policies;
 mod pools;
 mod scenario;
 mod state;
@@ -24,8 +25,8 @@ use fixture::executable;
 use scenario::Scenario;
 
 /// Everything that is played.
-static SCENARIOS: [&[Scenario]; 4] =
-    [&containers::ALL, &pools::ALL, &stored::ALL, &background::ALL];
+static SCENARIOS: [&[Scenario]; 5] =
+    [&containers::ALL, &pools::ALL, &stored::ALL, &policies::ALL, &background::ALL];
 
 /// A point that fewer plays pass depends on timing: one day none does.
 const RARE: usize = 10;

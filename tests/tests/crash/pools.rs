@@ -53,7 +53,7 @@ pub fn fill_and_attach(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
 }
 
 /// The tenant of all functions.
-const TENANT: &str = "acme";
+pub const TENANT: &str = "acme";
 
 /// A container of a function.
 pub fn of_function(case: &Case, function: &str) -> Attachment {

@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use repoint::{
-    datapath::Maps,
-    model::SlotId,
+    datapath::{Maps, PolicyMaps},
+    model::{Identity, SlotId},
     slot::{endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError},
 };
+use repoint_common::interface::FLAG_ENFORCE;
 use repoint_tests::{
     Node,
     traffic::{Host, unspecified},
@@ -121,6 +122,32 @@ pub fn ensure_judged_right(node: &Node) -> Result<()> {
         let slot = owner(slots.values().find(has), &entry)?;
         let expected = endpoint_of(&slot, entry.ifindex, slot.identity);
         ensure!(entry == expected, "packets to {address} pass by {entry:?}, not {expected:?}");
+    }
+    ensure_policies_right(node, &maps)
+}
+
+/// Fails if packets of a slot would be judged by other policies than those of its user.
+fn ensure_policies_right(node: &Node, maps: &Maps) -> Result<()> {
+    let store = Store::open_existing(&node.dirs().run.join("state"))?.context("no database")?;
+    let policies = PolicyMaps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
+    for (_, entry) in maps.interfaces()?.into_iter().filter(|(_, it)| it.identity != 0) {
+        let recorded =
+            store.read(|transaction| transaction.identity_policies(Identity(entry.identity)))?;
+        let enforces = recorded.is_some_and(|recorded| recorded.is_enforced());
+        ensure!(enforces == (entry.flags & FLAG_ENFORCE != 0), "{entry:?}, and {recorded:?}");
+        let Some(recorded) = recorded else { continue };
+        let found = policies.identity(entry.identity)?;
+        let found = found.with_context(|| format!("{entry:?} is judged by no policy"))?;
+        ensure!(
+            (found.egress, found.ingress, found.groups)
+                == (recorded.egress, recorded.ingress, recorded.groups),
+            "{entry:?} is judged by {found:?}, not {recorded:?}"
+        );
+        for number in [recorded.egress, recorded.ingress].into_iter().filter(|it| *it != 0) {
+            let rules = store.read(|transaction| transaction.policy_rules(number))?;
+            let wanted = rules.context("no rules")?.to_policy();
+            ensure!(policies.policy(number)? == Some(wanted), "policy {number} has other rules");
+        }
     }
     Ok(())
 }

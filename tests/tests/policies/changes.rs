@@ -212,20 +212,21 @@ fn events_name_the_policy_and_the_rule() -> Result<()> {
             })
         };
         send()?;
-        policies.audit(5, DENY, &rules)?;
+        policies.audit(5)?;
         send()?;
         let shown = cli::repoint(node, &["events", "--json", "--reason", "policy_egress"])?;
         let events = shown.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
         let found: Vec<_> =
             events.iter().map(|it| (&it["policy"], &it["rule"], &it["audit"])).collect();
-        let wanted = [false, true].map(|audit| (json!(5), json!(4711), json!(audit)));
+        let wanted = [(4711, false), (1, true)];
+        let wanted = wanted.map(|(rule, audit)| (json!(5), json!(rule), json!(audit)));
         let wanted: Vec<_> =
             wanted.iter().map(|(policy, rule, audit)| (policy, rule, audit)).collect();
         ensure!(found == wanted, "{shown}");
         let shown = cli::repoint(node, &["events", "--reason", "policy_egress"])?;
         let mut lines = shown.lines();
         ensure!(lines.next().is_some_and(|line| line.contains(" policy=5 rule=4711 ")), "{shown}");
-        let audited = " audit policy=5 rule=4711 ";
+        let audited = " audit policy=5 rule=1 ";
         ensure!(lines.next().is_some_and(|line| line.contains(audited)), "{shown}");
         Ok(())
     })

@@ -26,8 +26,15 @@ pub(crate) fn status(error: &CommandError) -> ExitCode {
         CommandError::NoNode { .. }
         | CommandError::NotLoaded { .. }
         | CommandError::NoTemplates { .. }
+        | CommandError::NoPolicies { .. }
         | CommandError::NothingToUnload { .. } => NO_NODE,
         CommandError::WhichNetwork
+        | CommandError::NoPolicyNamed
+        | CommandError::NoPolicyShown
+        | CommandError::Node(NodeError::WhichNetwork { .. } | NodeError::WhichAddress)
+        | CommandError::NotLabel { .. }
+        | CommandError::GivenLabel { .. }
+        | CommandError::Label(_)
         | CommandError::FunctionIsNoId { .. }
         | CommandError::FileIsNoName { .. }
         | CommandError::MoreWarmThanMax { .. } => USAGE,
@@ -43,6 +50,7 @@ fn is_not_found(error: &CommandError) -> bool {
         | CommandError::NoSlot { .. }
         | CommandError::NoAttachment { .. }
         | CommandError::NoTenant { .. }
+        | CommandError::NoPolicy { .. }
         | CommandError::NoNetwork { .. }
         | CommandError::NoTemplate { .. }
         | CommandError::NeitherNameNorFile { .. }
@@ -53,6 +61,7 @@ fn is_not_found(error: &CommandError) -> bool {
         CommandError::ReadConfig { source, .. } | CommandError::ReadTemplate { source, .. } => {
             source.kind() == io::ErrorKind::NotFound
         }
+        CommandError::ReadPolicies { source, .. } => source.kind() == io::ErrorKind::NotFound,
         _ => false,
     }
 }

@@ -9,9 +9,11 @@ mod events;
 mod exit;
 mod identities;
 mod isolate;
+mod label;
 mod load;
 mod node;
 mod output;
+mod policy;
 mod pool;
 mod replicate;
 mod slots;
@@ -114,6 +116,16 @@ enum Command {
     },
     /// Change which containers of the node those of a network reach, for the containers that run
     Isolate(isolate::Wanted),
+    /// Apply, list, show, delete, explain and test network policies
+    Policy {
+        #[command(subcommand)]
+        action: Option<policy::Action>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Declare labels and named ports of a function or tenant, which policies choose by
+    Label(label::Wanted),
     /// Delete what a tenant's containers left, so that no container gets it: for a tenant that was
     /// deleted and made again under the same name
     Evict {
@@ -142,12 +154,19 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it looks at the node, whose folders are root's.
+    const fn needs_root(&self) -> bool {
+        !matches!(self, Self::Policy { action: Some(policy::Action::Test { .. }), .. })
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return misused(&error),
     };
-    if !geteuid().is_root() {
+    if arguments.command.needs_root() && !geteuid().is_root() {
         return exit(Err(CommandError::NotRoot { user: geteuid().as_raw() }));
     }
     let directories =
@@ -167,6 +186,8 @@ fn main() -> ExitCode {
         Command::Tenants { json } => tenants::list(&directories, json),
         Command::Identities { json } => identities::run(&directories, json),
         Command::Isolate(wanted) => isolate::run(&directories, &wanted),
+        Command::Policy { action, json } => return exit(policy::run(&directories, action, json)),
+        Command::Label(wanted) => label::run(&directories, wanted),
         Command::Evict { tenant } => tenants::evict(&directories, &tenant),
         Command::Endpoints { json } => endpoints::run(&directories, json),
         Command::Events(wanted) => events::run(&directories, &wanted),

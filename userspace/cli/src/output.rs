@@ -62,6 +62,32 @@ pub(crate) enum CommandError {
          command again"
     )]
     Starting { starting: usize, network: repoint::model::NetworkName },
+    #[error("{}: {source}", file.display())]
+    ReadPolicies { file: std::path::PathBuf, source: io::Error },
+    #[error(transparent)]
+    Policies(#[from] repoint_policy::read::ReadError),
+    #[error("{object} is in two of the files")]
+    Twice { object: repoint_policy::ObjectId },
+    #[error(
+        "no policy was ever stored in {}: `repoint policy apply` stores some; or another folder is meant \
+         (--state-dir, key stateDir of the network's configuration)",
+        state_dir.display()
+    )]
+    NoPolicies { state_dir: std::path::PathBuf },
+    #[error("there is no policy {name}: `repoint policy list` lists those that are stored")]
+    NoPolicy { name: String },
+    #[error("name a policy, or --all for all of them")]
+    NoPolicyShown,
+    #[error("name a policy, or a file of policies (-f)")]
+    NoPolicyNamed,
+    #[error(
+        "{text}: write KEY=VALUE for a label, KEY- to remove one, or NAME=NUMBER/PROTOCOL for a port (--port)"
+    )]
+    NotLabel { text: String },
+    #[error("label {key} is given by repoint and cannot be declared")]
+    GivenLabel { key: &'static str },
+    #[error("{0}")]
+    Label(String),
     #[error("no slot is of tenant {tenant}: `repoint tenants` lists those that have some")]
     NoTenant { tenant: repoint::model::Tenant },
     #[error(transparent)]

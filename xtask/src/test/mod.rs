@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests of the workspace, and one line that counts them.
 
 mod daemons;
+mod oracle;
 mod skips;
 mod tally;
 
@@ -76,6 +77,10 @@ fn suites(options: &Options) -> Command {
     match daemons::unpack() {
         Ok(folder) => drop(cargo.env("REPOINT_DAEMONS", folder)),
         Err(error) => eprintln!("test: no daemons beside repoint: {error:#}"),
+    }
+    match oracle::python() {
+        Ok(python) => drop(cargo.env("REPOINT_ORACLE_PYTHON", python)),
+        Err(error) => eprintln!("test: no oracle for policies: {error:#}"),
     }
     if let Some(suite) = conformance_suite() {
         cargo.env("REPOINT_CONFORMANCE", suite);

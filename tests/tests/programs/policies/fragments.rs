@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use repoint_common::{
     counter::Reason,
-    policy::{DENY, FLAG_AUDIT, Rule},
+    policy::{ALLOW, AUDIT, PASS, Rule, SKIP},
 };
 
 use super::world::{ANY, SYN, TCP, UDP, Way, World, tcp, udp, v4_packet, v6_packet, with_world};
@@ -133,13 +133,18 @@ fn fragments_hide_no_ports_and_no_flags() -> Result<()> {
     })
 }
 
-/// An audited policy drops nothing, also where it would have to know ports.
+/// Rules that only report drop nothing, also where they would have to know ports.
 #[test]
-fn audited_policies_pass_fragments() -> Result<()> {
+fn rules_that_report_pass_fragments() -> Result<()> {
     with_dns_only(|world| {
-        let dns = Rule { protocol: UDP, port_low: 53, port_high: 53, ..ANY };
-        world.policy(1, DENY, FLAG_AUDIT, &[dns])?;
-        expect("blind", v4(world, Way::OwnToRemote, 1, 185, UDP, &[0; 64])?, None)
+        let dns = Rule { protocol: UDP, port_low: 53, port_high: 53, next: 2, ..ANY };
+        let blind = Some(Reason::Fragment);
+        for (action, expected) in [(SKIP, None), (AUDIT, None), (PASS, blind), (ALLOW, blind)] {
+            world.policy(1, ALLOW, 0, &[Rule { action, ..dns }])?;
+            let fragment = v4(world, Way::OwnToRemote, 1, 185, UDP, &[0; 64])?;
+            expect(&format!("action {action}"), fragment, expected)?;
+        }
+        Ok(())
     })
 }
 

@@ -1,20 +1,29 @@
 //! Policies and packets by chance, against the plainest judge.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+use repoint::datapath::{EventReader, EventsFrom};
 use repoint_common::{
     counter::Reason,
-    policy::{ALLOW, Network, PEER_ANY, PEER_GROUP, PEER_IDENTITY, Rule, WORLD},
+    event,
+    policy::{
+        ALLOW, AUDIT, DENY, FLAG_NETWORKS, NETWORK_GROUPS, Network, PASS, PEER_ANY, PEER_GROUP,
+        PEER_IDENTITY, Rule, SKIP, TENANT_GROUPS, WORLD,
+    },
 };
 
 use super::world::{
     OWN_IDENTITY, OWN_TENANT, PEER_IDENTITY as PEER_NUMBER, PEER_TENANT, SCTP, TCP, UDP, Way,
     families, tcp, udp, with_world, words,
 };
-use crate::case::Device;
+use crate::case::{Device, PEER};
 
 /// How many policies are drawn, and how many packets for each.
 const POLICIES: usize = 150;
 const PACKETS: usize = 12;
+
+/// Groups of each kind.
+const GROUPS: [u32; 8] = [0, 31, 32, 63, NETWORK_GROUPS, 191, TENANT_GROUPS, 255];
 
 struct Peer {
     identity: u32,
@@ -22,20 +31,41 @@ struct Peer {
     groups: Vec<u32>,
 }
 
-/// The plainest judge.
-fn allows(rules: &[Rule], default: u8, peer: &Peer, tenant: u32, protocol: u8, port: u16) -> bool {
-    let matching = rules.iter().find(|rule| {
+/// The plainest judge: whether the flow is allowed, and which rule reports it.
+fn judge(
+    (rules, default): (&[Rule], u8),
+    peer: &Peer,
+    tenant: u32,
+    (protocol, port): (u8, u16),
+) -> (bool, Option<u32>) {
+    let is_same = tenant != 0 && tenant == peer.tenant;
+    let matches = |rule: &Rule| {
         let named = match rule.peer_kind {
             PEER_ANY => true,
             PEER_IDENTITY => rule.peer == peer.identity,
-            PEER_GROUP => peer.groups.contains(&rule.peer),
-            _ => tenant != 0 && tenant == peer.tenant,
+            PEER_GROUP => {
+                peer.groups.contains(&rule.peer) && (rule.peer < TENANT_GROUPS || is_same)
+            }
+            _ => is_same,
         };
         named
             && [0, protocol].contains(&rule.protocol)
             && (rule.port_low..=rule.port_high).contains(&port)
-    });
-    matching.map_or(default, |rule| rule.action) == ALLOW
+    };
+    let mut reported = None;
+    let mut place = 0;
+    while let Some(rule) = rules.get(place) {
+        place += 1;
+        if !matches(rule) {
+            continue;
+        }
+        match rule.action {
+            ALLOW | DENY => return (rule.action == ALLOW, reported),
+            AUDIT => reported = reported.or(Some(rule.number)),
+            _ => place = usize::from(rule.next),
+        }
+    }
+    (default == ALLOW, reported)
 }
 
 fn some_rule(random: &mut fastrand::Rng, number: u32) -> Rule {
@@ -44,7 +74,13 @@ fn some_rule(random: &mut fastrand::Rng, number: u32) -> Rule {
     let peer_kind = random.u8(0..4);
     let peer = match peer_kind {
         PEER_IDENTITY => [OWN_IDENTITY, PEER_NUMBER, WORLD, 9][random.usize(..4)],
-        PEER_GROUP => random.u32(..6),
+        PEER_GROUP => GROUPS[random.usize(..GROUPS.len())],
+        _ => 0,
+    };
+    let action = [DENY, ALLOW, DENY, ALLOW, PASS, SKIP, AUDIT][random.usize(..7)];
+    // Rules send on to later ones only.
+    let next = match action {
+        PASS | SKIP => u8::try_from(number).unwrap() + random.u8(..4),
         _ => 0,
     };
     Rule {
@@ -53,14 +89,14 @@ fn some_rule(random: &mut fastrand::Rng, number: u32) -> Rule {
         port_high,
         protocol: [0, TCP, UDP, SCTP][random.usize(..4)],
         peer_kind,
-        action: random.u8(0..2),
-        padding: 0,
+        action,
+        next,
         number,
     }
 }
 
 fn some_groups(random: &mut fastrand::Rng) -> Vec<u32> {
-    (0..6).filter(|_| random.bool()).collect()
+    GROUPS.into_iter().filter(|_| random.bool()).collect()
 }
 
 #[test]
@@ -70,25 +106,36 @@ fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
     with_world(|world| {
         let mut random = fastrand::Rng::with_seed(seed);
         let families = families();
-        let (mut passed, mut dropped) = (0, 0);
+        let mut events = EventReader::open_existing(world.rig.bpf_dir(), EventsFrom::Now)?
+            .context("no data plane")?;
+        let (mut passed, mut dropped, mut due, mut shown) = (0, 0, 0, 0);
         for round in 0..POLICIES {
             let count = if random.u8(..10) == 0 { 64 } else { random.usize(..8) };
             let rules: Vec<_> = (0..count)
                 .map(|at| some_rule(&mut random, u32::try_from(at).unwrap() + 1))
                 .collect();
             let default = random.u8(0..2);
-            world.policy(1, default, 0, &rules)?;
+            let flags = [0, FLAG_NETWORKS][random.usize(..2)];
+            world.policy(1, default, flags, &rules)?;
             let is_egress = random.bool();
             let tenant = [0, OWN_TENANT, PEER_TENANT][random.usize(..3)];
             world.give(Device::Active, OWN_IDENTITY, tenant, world.old, true)?;
             let (egress, ingress) = if is_egress { (1, 0) } else { (0, 1) };
             world.identity(OWN_IDENTITY, egress, ingress, &some_groups(&mut random))?;
-            let slot = Peer {
+            let mut slot = Peer {
                 identity: PEER_NUMBER,
                 tenant: PEER_TENANT,
                 groups: some_groups(&mut random),
             };
             world.identity(PEER_NUMBER, 0, 0, &slot.groups)?;
+            let of_prefix = some_groups(&mut random);
+            let network = Network { identity: 9, groups: words(&of_prefix) };
+            for prefix in [IpNet::new(PEER.v4.into(), 32)?, IpNet::new(PEER.v6.into(), 128)?] {
+                world.maps.insert_network(prefix, &network)?;
+            }
+            if is_egress && flags == FLAG_NETWORKS {
+                slot.groups.extend(of_prefix.into_iter().filter(|group| *group < NETWORK_GROUPS));
+            }
             let outside = Peer {
                 identity: [WORLD, 9][random.usize(..2)],
                 tenant: 0,
@@ -108,7 +155,8 @@ fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
                 let family = families[random.usize(..families.len())];
                 let port = [0, 1, 52, 53, 60, 61, 80, 443, u16::MAX][random.usize(..9)];
                 let (protocol, payload) = some_packet(&mut random, port);
-                let wanted = allows(&rules, default, peer, tenant, protocol, port);
+                let policy = (rules.as_slice(), default);
+                let (wanted, reported) = judge(policy, peer, tenant, (protocol, port));
                 let verdict = world.send(way, family, protocol, &payload)?;
                 let denied = if is_egress { Reason::PolicyEgress } else { Reason::PolicyIngress };
                 ensure!(
@@ -117,11 +165,24 @@ fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
                      {wanted} by {rules:?}, default {default}, tenant {tenant}",
                     verdict.label()
                 );
+                while let Some(event) = events.next_event()? {
+                    let audited = (event.kind == event::AUDIT).then_some(event.rule);
+                    ensure!(
+                        !wanted || audited == reported,
+                        "round {round}: {way:?} {family:?} protocol {protocol} port {port}: reported by \
+                         {audited:?}, wanted {reported:?} by {rules:?} of {:?}, flags {flags}",
+                        peer.groups
+                    );
+                    shown += usize::from(audited.is_some());
+                }
                 *(if wanted { &mut passed } else { &mut dropped }) += 1;
+                due += usize::from(wanted && reported.is_some());
             }
             world.forget()?;
         }
-        println!("{passed} passed, {dropped} dropped");
+        println!("{passed} passed, {dropped} dropped, {shown} of {due} reported");
+        // Events are limited to a number a second.
+        ensure!(shown > 20 && shown <= due, "{shown} of {due} reported");
         ensure!(passed > 200 && dropped > 200, "the draw is one-sided");
         Ok(())
     })

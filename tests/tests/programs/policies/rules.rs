@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use repoint::datapath::{EventReader, EventsFrom};
 use repoint_common::{
     counter::Reason,
-    event::{AUDIT, DROP},
+    event,
     policy::{
-        ALLOW, DENY, FLAG_AUDIT, FLAG_JUDGES_HOST, HOST, Network, PEER_GROUP, PEER_IDENTITY,
+        ALLOW, AUDIT, DENY, FLAG_JUDGES_HOST, HOST, Network, PEER_GROUP, PEER_IDENTITY,
         PEER_TENANT as SAME_TENANT, Rule, WORLD,
     },
 };
@@ -160,7 +160,10 @@ fn peers_are_named_by_identity_tenant_and_group() -> Result<()> {
             ("another tenant", by(SAME_TENANT, 0), 9, &[], EGRESS),
             ("no tenant", by(SAME_TENANT, 0), 0, &[], EGRESS),
             ("its group", by(PEER_GROUP, 0), 9, &[0], None),
-            ("its last group", by(PEER_GROUP, 255), 9, &[255], None),
+            ("its last group of the node", by(PEER_GROUP, 191), 9, &[191], None),
+            ("its tenant's last group", by(PEER_GROUP, 255), OWN_TENANT, &[255], None),
+            ("another tenant's group", by(PEER_GROUP, 192), 9, &[192], EGRESS),
+            ("a group of no tenant", by(PEER_GROUP, 192), 0, &[192], EGRESS),
             ("one of its groups", by(PEER_GROUP, 33), 9, &[1, 33, 70], None),
             ("other groups", by(PEER_GROUP, 34), 9, &[2, 33, 35, 66], EGRESS),
             ("an unknown kind", by(77, 0), OWN_TENANT, &[0], EGRESS),
@@ -298,15 +301,15 @@ fn the_node_may_be_in_groups() -> Result<()> {
 }
 
 #[test]
-fn a_policy_in_audit_mode_drops_nothing_and_says_what_it_would() -> Result<()> {
+fn a_rule_that_reports_drops_nothing() -> Result<()> {
     with_world(|world| {
         let mut events = EventReader::open_existing(world.rig.bpf_dir(), EventsFrom::Now)?
             .context("no data plane")?;
-        let rules = [Rule { action: DENY, port_low: 53, port_high: 53, number: 4711, ..ANY }];
         world.identity(OWN_IDENTITY, 5, 0, &[])?;
         world.identity(PEER_NUMBER, 0, 0, &[])?;
-        for (flags, kind, expected) in [(FLAG_AUDIT, AUDIT, None), (0, DROP, EGRESS)] {
-            world.policy(5, ALLOW, flags, &rules)?;
+        for (action, kind, expected) in [(AUDIT, event::AUDIT, None), (DENY, event::DROP, EGRESS)] {
+            let rule = Rule { action, port_low: 53, port_high: 53, number: 4711, ..ANY };
+            world.policy(5, ALLOW, 0, &[rule])?;
             world.maps.raise_generation()?;
             world.expect("audited", (Way::OwnToPeer, Family::V4), udp(9000, 53), expected)?;
             let event = events.next_event()?.context("no event")?;

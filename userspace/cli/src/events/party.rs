@@ -10,9 +10,13 @@ use repoint::{
     conf::Directories,
     model::SlotId,
     node::Node,
-    store::{IdentityRecord, Slot, StoreError},
+    store::{IdentityRecord, PartyNames, Slot, StoreError},
 };
-use repoint_common::event::{Event, FROM_CONTAINER};
+use repoint_common::{
+    counter::Reason,
+    event::{Event, FROM_CONTAINER},
+};
+use repoint_policy::{Direction, PolicySet};
 use serde::Serialize;
 
 /// A function or container, as far as the database knows it still.
@@ -46,12 +50,14 @@ pub(super) struct Names<'a> {
     /// The slot that has an address.
     addresses: HashMap<IpAddr, u64>,
     functions: HashMap<u32, IdentityRecord>,
+    /// The policies in force, if an event names one.
+    policies: Option<PolicySet>,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(directories: &'a Directories) -> Self {
         let (slots, addresses, functions) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { directories, node: None, slots, addresses, functions }
+        Self { directories, node: None, slots, addresses, functions, policies: None }
     }
 
     /// Looks the events' slots and identities up. Without a database they are numbers.
@@ -79,7 +85,26 @@ impl<'a> Names<'a> {
         }
         let identities = node.identities()?.into_iter();
         self.functions = identities.map(|record| (record.identity.0, record)).collect();
+        let names_policy = events.iter().any(|event| event.policy != 0);
+        self.policies = names_policy.then(|| node.policy_set()).transpose()?;
         Ok(())
+    }
+
+    /// The rule that decided, in words; none: no policy did, or it is not in force any more.
+    pub(super) fn rule(&self, event: &Event) -> Option<String> {
+        let set = self.policies.as_ref().filter(|_| event.policy != 0)?;
+        let is_egress = event.reason == Reason::PolicyEgress as u8;
+        let direction = if is_egress { Direction::Egress } else { Direction::Ingress };
+        if event.rule != 0 {
+            return set.rule_in_words(event.rule, direction);
+        }
+        let is_own = is_egress == (event.direction == FROM_CONTAINER);
+        let record = self.functions.get(if is_own { &event.identity } else { &event.peer })?;
+        let (tenant, function) = (record.tenant.as_ref(), Some(&record.function));
+        let names = PartyNames { network: &record.network, tenant, function };
+        let party = self.node.as_ref()?.party(&names).ok()?;
+        let objects = set.enforced(&party, direction);
+        (!objects.is_empty()).then(|| format!("no rule of {objects}"))
     }
 
     /// The user that the slot of this number had at a time, nanoseconds since the boot, under this identity.

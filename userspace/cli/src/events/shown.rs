@@ -80,12 +80,14 @@ pub(super) struct Shown {
     /// UTC, RFC 3339.
     time: String,
     pub(super) reason: &'static str,
-    /// Whether it passed nevertheless, because the policy is in audit mode.
+    /// Whether it passed nevertheless, because the policy only reports.
     audit: bool,
     /// Number of the policy that decided; none: no policy did.
     policy: Option<u32>,
     /// Number of its rule; none: its default decided.
     rule: Option<u32>,
+    /// The rule in words.
+    by: Option<String>,
     /// Where it was dropped: `from_container` or `to_container`.
     program: &'static str,
     /// The slot at whose interface it was dropped; none: the interface has no slot.
@@ -138,6 +140,7 @@ impl Shown {
             audit: event.kind == AUDIT,
             policy: (event.policy != 0).then_some(event.policy),
             rule: (event.rule != 0).then_some(event.rule),
+            by: names.rule(event),
             program: if is_sent { "from_container" } else { "to_container" },
             slot: (event.slot != 0).then(|| SlotId(event.slot).to_string()),
             ifindex: event.ifindex,
@@ -174,6 +177,9 @@ impl fmt::Display for Shown {
             if let Some(number) = number {
                 write!(f, " {name}={number}")?;
             }
+        }
+        if let Some(by) = &self.by {
+            write!(f, " by={by:?}")?;
         }
         if let Some(peer) = &self.peer {
             write!(f, " peer={peer}")?;

@@ -1,31 +1,31 @@
 //! The eBPF data plane: loading it once on a node, and the programs and maps that are pinned then.
 //!
 //! ```text
-//! <bpfDir>/v7/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
-//! <bpfDir>/v7/endpoints_v6     IPv6 address -> the same
-//! <bpfDir>/v7/interfaces       interface -> slot, addresses, identity, tenant, MAC
-//! <bpfDir>/v7/counters         reason -> packets, bytes, per CPU
-//! <bpfDir>/v7/drops            slot, interface, reason -> packets, bytes
-//! <bpfDir>/v7/events           ring of records of dropped packets
-//! <bpfDir>/v7/event_head       how many records were ever written
-//! <bpfDir>/v7/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
-//! <bpfDir>/v7/learned_macs     interface -> MAC that the container took
-//! <bpfDir>/v7/stack_flows      flows between slots that go through the host stack
-//! <bpfDir>/v7/settings         whether maps are used that are empty on most nodes; generation of policies
-//! <bpfDir>/v7/policies         number -> key of its rules
-//! <bpfDir>/v7/policy_rules     that key -> rules
-//! <bpfDir>/v7/identities       identity -> its policies and groups
-//! <bpfDir>/v7/networks_v4      IPv4 prefix -> identity and groups
-//! <bpfDir>/v7/networks_v6      IPv6 prefix -> the same
-//! <bpfDir>/v7/conntrack_tcp    flows of TCP that policies let pass
-//! <bpfDir>/v7/conntrack_other  flows of other protocols that policies let pass
-//! <bpfDir>/v7/fragments        first fragments of packets, by what the others show
-//! <bpfDir>/v7/flow_budgets     slot or tenant -> until when its flows are paid for
-//! <bpfDir>/v7/from_container   program of the ingress hook of host-side interfaces
-//! <bpfDir>/v7/to_container     program of their egress hook
+//! <bpfDir>/v8/endpoints_v4     IPv4 address -> interface, identity, tenant, MAC
+//! <bpfDir>/v8/endpoints_v6     IPv6 address -> the same
+//! <bpfDir>/v8/interfaces       interface -> slot, addresses, identity, tenant, MAC
+//! <bpfDir>/v8/counters         reason -> packets, bytes, per CPU
+//! <bpfDir>/v8/drops            slot, interface, reason -> packets, bytes
+//! <bpfDir>/v8/events           ring of records of dropped packets
+//! <bpfDir>/v8/event_head       how many records were ever written
+//! <bpfDir>/v8/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
+//! <bpfDir>/v8/learned_macs     interface -> MAC that the container took
+//! <bpfDir>/v8/stack_flows      flows between slots that go through the host stack
+//! <bpfDir>/v8/settings         whether maps are used that are empty on most nodes; generation of policies
+//! <bpfDir>/v8/policies         number -> key of its rules
+//! <bpfDir>/v8/policy_rules     that key -> rules
+//! <bpfDir>/v8/identities       identity -> its policies and groups
+//! <bpfDir>/v8/networks_v4      IPv4 prefix -> identity and groups
+//! <bpfDir>/v8/networks_v6      IPv6 prefix -> the same
+//! <bpfDir>/v8/conntrack_tcp    flows of TCP that policies let pass
+//! <bpfDir>/v8/conntrack_other  flows of other protocols that policies let pass
+//! <bpfDir>/v8/fragments        first fragments of packets, by what the others show
+//! <bpfDir>/v8/flow_budgets     slot or tenant -> until when its flows are paid for
+//! <bpfDir>/v8/from_container   program of the ingress hook of host-side interfaces
+//! <bpfDir>/v8/to_container     program of their egress hook
 //! ```
 //!
-//! `v7` is the version of the layout. The folder appears whole or not at all. Programs that are
+//! `v8` is the version of the layout. The folder appears whole or not at all. Programs that are
 //! attached go on with the maps that they were loaded with, also after [`unload`].
 
 mod attached;

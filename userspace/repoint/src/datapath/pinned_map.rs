@@ -13,6 +13,8 @@ use super::{DatapathError, Pins};
 
 /// Flag of `BPF_MAP_UPDATE_ELEM`: the entry must be there (`include/uapi/linux/bpf.h`).
 const BPF_EXIST: u64 = 2;
+/// The same: the entry must not be there.
+const BPF_NOEXIST: u64 = 1;
 
 type Open<K, V> = HashMap<MapData, K, V>;
 
@@ -54,6 +56,23 @@ impl<K: Pod, V: Pod> PinnedMap<K, V> {
         })
     }
 
+    /// Makes the entry of `key`; returns false where there is one, which stays.
+    pub fn create(
+        &self,
+        key: &K,
+        value: &V,
+        called: &dyn fmt::Display,
+    ) -> Result<bool, DatapathError> {
+        self.with(|map| match map.insert(key, value, BPF_NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(source) => match errno(&source) {
+                Some(Errno::EEXIST) => Ok(false),
+                Some(Errno::E2BIG) => Err(DatapathError::Full { map: self.name }),
+                _ => Err(self.failure("write", called, source)),
+            },
+        })
+    }
+
     /// Replaces the entry of `key`; [`DatapathError::Absent`] where there is none.
     pub fn replace(
         &self,
@@ -83,6 +102,14 @@ impl<K: Pod, V: Pod> PinnedMap<K, V> {
         self.with(|map| {
             let entries: Result<_, _> = map.iter().collect();
             entries.map_err(|source| self.failure("list", &"the entries", source))
+        })
+    }
+
+    /// All keys, as [`Self::entries`].
+    pub fn keys(&self) -> Result<Vec<K>, DatapathError> {
+        self.with(|map| {
+            let keys: Result<_, _> = map.keys().collect();
+            keys.map_err(|source| self.failure("list", &"the keys", source))
         })
     }
 

@@ -1,6 +1,14 @@
 //! The maps that policies are read from.
 
-use std::{cell::RefCell, fmt, path::Path, thread, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    net::IpAddr,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use aya::maps::{
     Array, MapData, MapError,
@@ -39,7 +47,8 @@ pub struct PolicyMaps {
     /// Keys of former rules, which programs may still read.
     former: RefCell<Vec<u64>>,
     identities: PinnedMap<IdentityKey, Identity>,
-    networks: RefCell<Networks>,
+    networks: RefCell<Option<Networks>>,
+    pins: Pins,
     tcp: PinnedMap<ConnectionKey, Connection>,
     other: PinnedMap<ConnectionKey, Connection>,
     settings: RefCell<Array<MapData, u32>>,
@@ -76,23 +85,60 @@ impl PolicyMaps {
             rules: PinnedMap::new(&pins, policy::MAP_RULES),
             former: RefCell::default(),
             identities: PinnedMap::new(&pins, policy::MAP_IDENTITIES),
-            networks: RefCell::new(Networks {
-                v4: open_map(pins.path(policy::MAP_NETWORKS_V4))?,
-                v6: open_map(pins.path(policy::MAP_NETWORKS_V6))?,
-            }),
+            networks: RefCell::default(),
             tcp: PinnedMap::new(&pins, conntrack::MAP_TCP),
             other: PinnedMap::new(&pins, conntrack::MAP_OTHER),
             settings: RefCell::new(open_map(pins.path(settings::MAP))?),
+            pins,
         }))
     }
 
     /// Makes or replaces a policy, at once for all identities that have it.
     ///
-    /// One process at a time may call it and [`Self::remove_policy`].
+    /// Where two processes do so for one number at once, rules of one of them stay in the map until
+    /// [`Self::remove_unused_rules`].
     pub fn insert_policy(&self, number: u32, policy: &Policy) -> Result<(), DatapathError> {
-        let version = self.unused_version()?;
-        self.rules.insert(&RulesKey { version }, policy, &format_args!("policy {number}"))?;
-        self.point(number, version)
+        loop {
+            let version = since_boot().max(1);
+            let (key, called) = (RulesKey { version }, format_args!("policy {number}"));
+            if self.rules.create(&key, policy, &called)? {
+                return self.point(number, version);
+            }
+        }
+    }
+
+    /// The rules of a policy, if it is there.
+    pub fn policy(&self, number: u32) -> Result<Option<Policy>, DatapathError> {
+        let version = self.policies.borrow().get(&number, 0).map_err(of_policy("read", number))?;
+        self.rules.get(&RulesKey { version }, &format_args!("policy {number}"))
+    }
+
+    /// The numbers of all policies.
+    pub fn policies(&self) -> Result<Vec<u32>, DatapathError> {
+        let policies = self.policies.borrow();
+        let mut numbers = Vec::new();
+        for number in 1..policies.len() {
+            if policies.get(&number, 0).map_err(of_policy("read", number))? != 0 {
+                numbers.push(number);
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Removes rules that no policy has. No other process may write policies meanwhile.
+    pub fn remove_unused_rules(&self) -> Result<(), DatapathError> {
+        let policies = self.policies.borrow();
+        let mut used = HashSet::new();
+        for number in 1..policies.len() {
+            used.insert(policies.get(&number, 0).map_err(of_policy("read", number))?);
+        }
+        drop(policies);
+        let unused = self.rules.keys()?.into_iter().map(|key| key.version);
+        let unused = unused.filter(|version| !used.contains(version));
+        self.former.borrow_mut().extend(unused);
+        self.former.borrow_mut().sort_unstable();
+        self.former.borrow_mut().dedup();
+        self.remove_former()
     }
 
     /// Removes a policy. Slots whose identities have it send or receive nothing then.
@@ -100,22 +146,11 @@ impl PolicyMaps {
         self.point(number, 0)
     }
 
-    /// A version that no rules have. Times are never the same, because each takes more than a nanosecond.
-    fn unused_version(&self) -> Result<u64, DatapathError> {
-        loop {
-            let version = since_boot();
-            let key = RulesKey { version };
-            if version != 0 && self.rules.get(&key, &format_args!("version {version}"))?.is_none() {
-                return Ok(version);
-            }
-        }
-    }
-
     /// Gives a policy other rules, or none.
     fn point(&self, number: u32, version: u64) -> Result<(), DatapathError> {
         let mut policies = self.policies.borrow_mut();
-        let former = policies.get(&number, 0).map_err(of_policy(number))?;
-        policies.set(number, version, 0).map_err(of_policy(number))?;
+        let former = policies.get(&number, 0).map_err(of_policy("read", number))?;
+        policies.set(number, version, 0).map_err(of_policy("write", number))?;
         drop(policies);
         if former != 0 {
             self.former.borrow_mut().push(former);
@@ -151,29 +186,93 @@ impl PolicyMaps {
         self.identities.remove(&key, &format_args!("identity {identity}"))
     }
 
+    /// What an identity is, if it is there.
+    pub fn identity(&self, identity: u32) -> Result<Option<Identity>, DatapathError> {
+        let key = IdentityKey { identity };
+        self.identities.get(&key, &format_args!("identity {identity}"))
+    }
+
+    /// What all identities are.
+    pub fn identities(&self) -> Result<BTreeMap<u32, Identity>, DatapathError> {
+        let entries = self.identities.entries()?.into_iter();
+        Ok(entries.map(|(key, what)| (key.identity, what)).collect())
+    }
+
+    /// All prefixes with what their addresses are.
+    pub fn networks(&self) -> Result<BTreeMap<IpNet, Network>, DatapathError> {
+        let mut found = BTreeMap::new();
+        self.with_networks(|networks| {
+            for entry in &networks.v4 {
+                let (key, network) = entry.map_err(listing(policy::MAP_NETWORKS_V4))?;
+                let address = IpAddr::from(key.data());
+                found.extend(prefix(address, key.prefix_len()).map(|prefix| (prefix, network)));
+            }
+            for entry in &networks.v6 {
+                let (key, network) = entry.map_err(listing(policy::MAP_NETWORKS_V6))?;
+                let address = IpAddr::from(key.data());
+                found.extend(prefix(address, key.prefix_len()).map(|prefix| (prefix, network)));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Revision of the stored policies that the maps hold whole, its lower 32 bits.
+    pub fn installed(&self) -> Result<u32, DatapathError> {
+        let settings = self.settings.borrow();
+        settings.get(&settings::POLICIES_INSTALLED, 0).map_err(of_settings("read"))
+    }
+
+    /// Records that the maps hold a revision whole.
+    pub fn record_installed(&self, revision: u32) -> Result<(), DatapathError> {
+        let mut settings = self.settings.borrow_mut();
+        let set = settings.set(settings::POLICIES_INSTALLED, revision, 0);
+        set.map_err(of_settings("write"))
+    }
+
+    fn with_networks<T>(
+        &self,
+        work: impl FnOnce(&mut Networks) -> Result<T, DatapathError>,
+    ) -> Result<T, DatapathError> {
+        let mut networks = self.networks.borrow_mut();
+        match &mut *networks {
+            Some(open) => work(open),
+            closed => work(closed.insert(Networks {
+                v4: open_map(self.pins.path(policy::MAP_NETWORKS_V4))?,
+                v6: open_map(self.pins.path(policy::MAP_NETWORKS_V6))?,
+            })),
+        }
+    }
+
     /// Makes or replaces what the addresses of a prefix are.
     pub fn insert_network(&self, prefix: IpNet, network: &Network) -> Result<(), DatapathError> {
-        let mut networks = self.networks.borrow_mut();
         let length = u32::from(prefix.prefix_len());
-        let inserted = match prefix.trunc() {
-            IpNet::V4(v4) => networks.v4.insert(&Key::new(length, v4.addr().octets()), network, 0),
-            IpNet::V6(v6) => networks.v6.insert(&Key::new(length, v6.addr().octets()), network, 0),
-        };
-        inserted.map_err(failure("write", &prefix))
+        self.with_networks(|networks| {
+            let inserted = match prefix.trunc() {
+                IpNet::V4(v4) => {
+                    networks.v4.insert(&Key::new(length, v4.addr().octets()), network, 0)
+                }
+                IpNet::V6(v6) => {
+                    networks.v6.insert(&Key::new(length, v6.addr().octets()), network, 0)
+                }
+            };
+            inserted.map_err(failure("write", &prefix))
+        })
     }
 
     /// Removes what the addresses of a prefix are, if it was there.
     pub fn remove_network(&self, prefix: IpNet) -> Result<(), DatapathError> {
-        let mut networks = self.networks.borrow_mut();
         let length = u32::from(prefix.prefix_len());
-        let removed = match prefix.trunc() {
-            IpNet::V4(v4) => networks.v4.remove(&Key::new(length, v4.addr().octets())),
-            IpNet::V6(v6) => networks.v6.remove(&Key::new(length, v6.addr().octets())),
-        };
-        match removed {
-            Err(source) if errno(&source) == Some(Errno::ENOENT) => Ok(()),
-            removed => removed.map_err(failure("remove", &prefix)),
-        }
+        self.with_networks(|networks| {
+            let removed = match prefix.trunc() {
+                IpNet::V4(v4) => networks.v4.remove(&Key::new(length, v4.addr().octets())),
+                IpNet::V6(v6) => networks.v6.remove(&Key::new(length, v6.addr().octets())),
+            };
+            match removed {
+                Err(source) if errno(&source) == Some(Errno::ENOENT) => Ok(()),
+                removed => removed.map_err(failure("remove", &prefix)),
+            }
+        })
     }
 
     /// Makes the next packet of each open flow be judged again, by what the maps say now.
@@ -189,12 +288,7 @@ impl PolicyMaps {
         let raised = generation.and_then(|generation| {
             settings.set(settings::POLICY_GENERATION, generation.wrapping_add(1), 0)
         });
-        raised.map_err(|source| DatapathError::Entry {
-            action: "write",
-            key: "the generation of policies".to_owned(),
-            map: settings::MAP,
-            source: Box::new(source),
-        })
+        raised.map_err(of_settings("write"))
     }
 
     /// Flows that policies let pass, TCP first. One that begins or ends meanwhile may be missing.
@@ -230,13 +324,35 @@ fn since_boot() -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn of_policy(number: u32) -> impl Fn(MapError) -> DatapathError {
+fn of_policy(action: &'static str, number: u32) -> impl Fn(MapError) -> DatapathError {
     move |source| DatapathError::Entry {
-        action: "write",
+        action,
         key: format!("policy {number}"),
         map: policy::MAP,
         source: Box::new(source),
     }
+}
+
+fn of_settings(action: &'static str) -> impl Fn(MapError) -> DatapathError {
+    move |source| DatapathError::Entry {
+        action,
+        key: "the state of policies".to_owned(),
+        map: settings::MAP,
+        source: Box::new(source),
+    }
+}
+
+fn listing(map: &'static str) -> impl Fn(MapError) -> DatapathError {
+    move |source| DatapathError::Entry {
+        action: "list",
+        key: "the prefixes".to_owned(),
+        map,
+        source: Box::new(source),
+    }
+}
+
+fn prefix(address: IpAddr, length: u32) -> Option<IpNet> {
+    IpNet::new(address, u8::try_from(length).ok()?).ok()
 }
 
 fn failure(action: &'static str, prefix: &IpNet) -> impl Fn(MapError) -> DatapathError {

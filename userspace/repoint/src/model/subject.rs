@@ -47,6 +47,13 @@ impl Subject {
         }
     }
 
+    /// Its network.
+    #[must_use]
+    pub const fn network(&self) -> &NetworkName {
+        let (Self::Function { network, .. } | Self::Container { network, .. }) = self;
+        network
+    }
+
     /// Its tenant.
     #[must_use]
     pub fn tenant(&self) -> Option<&Tenant> {

@@ -105,7 +105,7 @@ impl Node {
 
     /// Writes the map entries of those of the slots that are still in use and whose entries are not as
     /// recorded. No process can write to the database meanwhile, so that none of them is parked.
-    fn write_differing(&self, maps: &Maps, slots: &[SlotId]) -> Result<(), NodeError> {
+    pub(super) fn write_differing(&self, maps: &Maps, slots: &[SlotId]) -> Result<(), NodeError> {
         for batch in slots.chunks(BATCH) {
             self.store.read(|transaction| {
                 for id in batch {

@@ -5,9 +5,11 @@ pub(crate) mod configuration;
 pub(crate) mod conflict;
 pub(crate) mod effective;
 pub(crate) mod error;
+mod explain;
 pub(crate) mod halves;
 pub(crate) mod holders;
 mod isolation;
+mod policies;
 mod records;
 pub(crate) mod request;
 pub(crate) mod reserved;
@@ -16,11 +18,13 @@ pub(crate) mod traffic;
 pub use addresses::COOLDOWN_YIELDED;
 pub use effective::{mtu_of_pool, record_pool};
 pub use error::{CheckError, NodeError, PoolError, StoredTemplateError};
+pub use explain::{EndName, Explanation};
 pub(crate) use halves::half_differs;
 pub use halves::{
     HalfFate, Waiting, owners_of, repair_halves, restore_node, slots_on_record, waiting_for_looks,
 };
 pub use isolation::Isolated;
+pub use policies::policies_difference;
 pub use request::{NetworkRequest, Request};
 pub use reserved::reserved_addresses;
 
@@ -35,7 +39,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     boot::boot_id,
     conf::Directories,
-    datapath::{Datapath, Maps},
+    datapath::{Datapath, Maps, PolicyMaps},
     model::{SlotId, TemplateName},
     netlink::uplink,
     netns::{Netns, NetnsDirectory, NetnsStore},
@@ -62,6 +66,8 @@ pub struct Node {
     templates: Mutex<Option<Arc<Templates>>>,
     /// Maps that are open, with the inode number of the folder of their pins.
     maps: Mutex<Option<(u64, Maps)>>,
+    /// The same of the maps of policies.
+    policy_maps: Mutex<Option<(u64, PolicyMaps)>>,
 }
 
 impl Node {
@@ -74,8 +80,9 @@ impl Node {
 
     fn new(directories: &Directories, store: Store) -> Self {
         let directories = directories.clone();
-        let (directory, templates, maps) = (Mutex::new(None), Mutex::new(None), Mutex::new(None));
-        Self { directories, store, is_agents: false, directory, templates, maps }
+        let (directory, templates) = (Mutex::new(None), Mutex::new(None));
+        let (maps, policy_maps) = (Mutex::new(None), Mutex::new(None));
+        Self { directories, store, is_agents: false, directory, templates, maps, policy_maps }
     }
 
     /// The node for the agent, which never creates the namespace store.
@@ -126,7 +133,9 @@ impl Node {
 
     /// The data plane, loaded if it is not.
     pub fn load_datapath(&self) -> Result<Datapath, NodeError> {
-        Ok(Datapath::load(&self.directories.bpf, &self.directories.run)?)
+        let datapath = Datapath::load(&self.directories.bpf, &self.directories.run)?;
+        self.provide_stored_policies()?;
+        Ok(datapath)
     }
 
     /// Where the slots' namespaces are kept, made if there is no such place.

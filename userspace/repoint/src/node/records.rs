@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use repoint_policy::{Party, PolicySet};
+
 use super::Node;
 use crate::{
     model::{AttachmentId, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
     slot::Fingerprint,
-    store::{Entry, IdentityRecord, Lingering, Pool, Slot, StoreError},
+    store::{Entry, IdentityRecord, Lingering, PartyNames, Pool, Slot, StoreError},
 };
 
 impl Node {
@@ -18,6 +20,16 @@ impl Node {
     /// The identities on record, in the order of their numbers.
     pub fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
         self.store.read(|transaction| transaction.identities())
+    }
+
+    /// The policies in force.
+    pub fn policy_set(&self) -> Result<PolicySet, StoreError> {
+        self.store.read(|transaction| transaction.policy_set())
+    }
+
+    /// A function or container as policies see it.
+    pub fn party(&self, names: &PartyNames<'_>) -> Result<Party, StoreError> {
+        self.store.read(|transaction| transaction.party(names))
     }
 
     /// Those of the slots that are on record, and those that have one of the addresses.

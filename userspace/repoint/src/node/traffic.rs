@@ -18,10 +18,13 @@ pub(crate) fn enable_traffic(
     pair: &BuiltPair,
     identity: Identity,
 ) -> Result<(), NodeError> {
-    node.store.read(|transaction| {
-        ensure_unchanged(transaction, slot)?;
-        Ok::<_, NodeError>(write_entries(slot, pair.host_ifindex.get(), identity, maps)?)
+    let is_behind = node.store.read(|transaction| {
+        let slot = ensure_unchanged(transaction, slot)?;
+        let is_used = identity != Identity::PARKED;
+        let is_behind = is_used && node.provide_policies(transaction, &slot)?;
+        write_entries(&slot, pair.host_ifindex.get(), identity, maps)?;
+        Ok::<_, NodeError>(is_behind)
     })?;
     failpoint::hit("build:entries");
-    Ok(())
+    if is_behind { node.finish_policies() } else { Ok(()) }
 }

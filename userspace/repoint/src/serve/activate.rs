@@ -26,15 +26,16 @@ pub(super) fn activate(
         bind_over(netns, path)?;
     }
     failpoint::hit("activate:bound");
-    node.store.write(|transaction| {
+    let is_behind = node.store.write(|transaction| {
         // No other process can write meanwhile. After a DEL, another container may have the slot,
         // and this ADD must not start its traffic.
         let unchanged = ensure_unchanged(transaction, slot)?;
-        write_waiting_entries(slot, host_ifindex.get(), slot.identity, maps)?;
+        let is_behind = node.provide_policies(transaction, &unchanged)?;
+        write_waiting_entries(&unchanged, host_ifindex.get(), unchanged.identity, maps)?;
         failpoint::hit("activate:entries");
         transaction.advance_read(unchanged, SlotState::Active, now(), |_| ())?;
-        Ok::<_, NodeError>(())
+        Ok::<_, NodeError>(is_behind)
     })?;
     failpoint::hit("activate:active");
-    Ok(())
+    if is_behind { node.finish_policies() } else { Ok(()) }
 }

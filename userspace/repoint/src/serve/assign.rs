@@ -43,7 +43,7 @@ pub(crate) fn assign_waiting(
     node: &Node,
     wanted: &SlotRequest<'_>,
 ) -> Result<Option<Result<AssignedSlot, Decline>>, NodeError> {
-    let claimed = node.store.grow(|transaction| {
+    let claimed = node.claim(|transaction| {
         let is_watched = now() < transaction.watched_until()?;
         Ok::<_, NodeError>((claim(transaction, wanted)?, is_watched))
     })?;
@@ -165,7 +165,7 @@ fn record(
     wanted: &SlotRequest<'_>,
     netns: &Netns,
 ) -> Result<Option<Slot>, NodeError> {
-    node.store.grow(|transaction| {
+    node.claim(|transaction| {
         if total(transaction, wanted.pool.key)? >= wanted.pool.policy.max {
             return Ok(None);
         }

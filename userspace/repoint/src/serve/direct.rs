@@ -2,16 +2,14 @@
 
 use ipnet::IpNet;
 
-use super::{decision::direct, reclaim::Reclaim, result::result};
+use super::{decision::direct, reclaim::Reclaim, result::result, select::Assigned};
 use crate::{
     cni::{CniResult, Dns, Route},
     conf::{IpamConf, User},
     datapath::Datapath,
     failpoint,
     ipam::{NodeAddresses, resolv_conf},
-    model::{
-        AttachmentId, Decline, Identity, Mode, NetnsPath, Subject, TemplateName, TenantNumber,
-    },
+    model::{AttachmentId, Decline, Mode, NetnsPath, Subject, TemplateName},
     netns::Netns,
     node::{
         Node, NodeError, Request,
@@ -112,7 +110,7 @@ impl Direct<'_> {
             IpamConf::Own(own) => node_addresses(&own.range_sets)?,
             IpamConf::Delegated(_) => NodeAddresses::default(),
         };
-        node.store.grow(|transaction| {
+        node.claim(|transaction| {
             transaction.record_host_netns(home)?;
             let id = transaction.next_slot_id()?;
             transaction.attach(attachment, id)?;
@@ -123,7 +121,9 @@ impl Direct<'_> {
             let mut slot = Slot::building(id, network.clone(), ifname.clone(), now());
             self.give(&mut slot);
             slot.isolation = conf.isolation;
-            (slot.identity, slot.tenant_number) = self.identity(transaction, &slot)?;
+            let assigned = self.identity(transaction, &slot)?;
+            (slot.identity, slot.tenant_number) = (assigned.identity, assigned.tenant_number);
+            slot.enforces = assigned.enforces;
             slot.masquerade = self.masquerades();
             slot.link_local = conf.link_local;
             (slot.local_path, slot.hook) = (conf.local_path, conf.hook);
@@ -159,16 +159,12 @@ impl Direct<'_> {
         slot.used = true;
     }
 
-    /// The container's identity and its tenant's number.
-    fn identity(
-        &self,
-        transaction: &mut Write<'_>,
-        slot: &Slot,
-    ) -> Result<(Identity, TenantNumber), StoreError> {
+    /// What the container is for the data plane.
+    fn identity(&self, transaction: &mut Write<'_>, slot: &Slot) -> Result<Assigned, StoreError> {
         let share = self.request.conf.pool.is_some_and(|policy| policy.share_without_tenant);
         let (tenant, function) = (self.user.tenant.as_ref(), self.user.function.as_ref());
         let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
-        transaction.assign_identity(&subject, share)
+        Assigned::of(transaction, &subject, share)
     }
 
     fn masquerades(&self) -> bool {
@@ -265,8 +261,7 @@ fn addresses(node: &Node, request: &Request, slot: &Slot) -> Result<Lease, NodeE
 /// Records the addresses that the IPAM plugin gave.
 fn record_addresses(node: &Node, slot: &Slot, addresses: Vec<IpNet>) -> Result<Slot, NodeError> {
     node.store.write(|transaction| {
-        ensure_unchanged(transaction, slot)?;
-        let mut slot = slot.clone();
+        let mut slot = ensure_unchanged(transaction, slot)?;
         for address in &addresses {
             transaction.take_address(address.addr(), slot.id)?;
         }

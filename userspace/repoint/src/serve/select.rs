@@ -10,7 +10,7 @@ use crate::{
     node::{Node, NodeError, PoolError, effective::EffectivePool, now},
     pool::terms::EffectiveTerms,
     retire::tenants::ensure_tenant_room,
-    store::{Prefix, Slot, SlotState, StoreError, Write},
+    store::{PartyNames, Prefix, Slot, SlotState, StoreError, Write},
 };
 
 /// A container's request for a slot of a pool.
@@ -29,6 +29,44 @@ pub(crate) struct SlotRequest<'a> {
     pub(crate) sysctls: Option<&'a [u8]>,
     /// How the slot's namespace is opened.
     pub(crate) opener: NetnsOpener<'a>,
+}
+
+/// What a container is for the data plane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Assigned {
+    pub(crate) identity: Identity,
+    pub(crate) tenant_number: TenantNumber,
+    /// Whether its packets are judged by policies.
+    pub(crate) enforces: bool,
+}
+
+impl Assigned {
+    /// Assigns an identity, the number of a tenant and policies.
+    pub(crate) fn of(
+        transaction: &mut Write<'_>,
+        subject: &Subject,
+        share_without_tenant: bool,
+    ) -> Result<Self, StoreError> {
+        let (identity, tenant_number) =
+            transaction.assign_identity(subject, share_without_tenant)?;
+        let enforces = enforces(transaction, identity, subject)?;
+        Ok(Self { identity, tenant_number, enforces })
+    }
+}
+
+/// Whether policies judge the packets of an identity.
+fn enforces(
+    transaction: &mut Write<'_>,
+    identity: Identity,
+    subject: &Subject,
+) -> Result<bool, StoreError> {
+    let names = PartyNames {
+        network: subject.network(),
+        tenant: subject.tenant(),
+        function: subject.function(),
+    };
+    let policies = transaction.assign_policies(identity, &names)?;
+    Ok(policies.is_some_and(|policies| policies.is_enforced()))
 }
 
 /// How a slot's namespace is opened.
@@ -57,7 +95,7 @@ impl SlotRequest<'_> {
         &self,
         slot: &mut Slot,
         outcome: Outcome,
-        (identity, tenant_number): (Identity, TenantNumber),
+        Assigned { identity, tenant_number, enforces }: Assigned,
     ) {
         let function = self.user.function.as_ref();
         let was_own = (&slot.function, &slot.tenant) == (&self.user.function, &self.user.tenant);
@@ -72,25 +110,30 @@ impl SlotRequest<'_> {
         slot.idle_ttl = self.terms.idle_ttl;
         slot.isolation = self.terms.isolation;
         (slot.identity, slot.tenant_number) = (identity, tenant_number);
+        slot.enforces = enforces;
         slot.epoch = now();
         slot.used = true;
     }
 
-    /// The container's identity and its tenant's number, if it gets this slot.
+    /// What the container is for the data plane, if it gets this slot.
     pub(crate) fn identity(
         &self,
         transaction: &mut Write<'_>,
         slot: &Slot,
-    ) -> Result<(Identity, TenantNumber), StoreError> {
+    ) -> Result<Assigned, StoreError> {
         let User { function, tenant, .. } = self.user;
         let is_known = function.is_some() && tenant.is_some();
         if is_known && slot.used && slot.function == *function && slot.tenant == *tenant {
-            return Ok((slot.identity, slot.tenant_number));
+            let subject =
+                Subject::of(&slot.network, tenant.as_ref(), function.as_ref(), false, slot.id);
+            let (identity, tenant_number) = (slot.identity, slot.tenant_number);
+            let enforces = enforces(transaction, identity, &subject)?;
+            return Ok(Assigned { identity, tenant_number, enforces });
         }
         let share = self.terms.share_without_tenant;
         let (tenant, function) = (tenant.as_ref(), function.as_ref());
         let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
-        transaction.assign_identity(&subject, share)
+        Assigned::of(transaction, &subject, share)
     }
 
     /// Whether the slot is kept for a trust domain that admits this request.

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use repoint_common::{
     endpoint::{self, Endpoint},
     interface::{
-        FLAG_ISOLATE_FUNCTION, FLAG_ISOLATE_TENANT, FLAG_LINK_LOCAL, FLAG_MORE_ADDRESSES,
-        FLAG_STACK, Interface,
+        FLAG_ENFORCE, FLAG_ISOLATE_FUNCTION, FLAG_ISOLATE_TENANT, FLAG_LINK_LOCAL,
+        FLAG_MORE_ADDRESSES, FLAG_STACK, Interface,
     },
 };
 
@@ -80,7 +80,7 @@ pub fn endpoint_of(slot: &Slot, ifindex: u32, identity: Identity) -> Endpoint {
         ifindex,
         identity: identity.0,
         mac: slot.mac.0,
-        flags: flags | isolation,
+        flags: flags | isolation | if slot.enforces { endpoint::FLAG_ENFORCE } else { 0 },
         tenant,
         padding: 0,
         epoch: slot.epoch,
@@ -102,7 +102,8 @@ pub fn interface_of(slot: &Slot, identity: Identity) -> Interface {
             | flag(FLAG_LINK_LOCAL, allows_link_local)
             | flag(FLAG_STACK, takes_stack)
             | flag(FLAG_ISOLATE_TENANT, slot.isolation == Isolation::Tenant)
-            | flag(FLAG_ISOLATE_FUNCTION, slot.isolation == Isolation::Function),
+            | flag(FLAG_ISOLATE_FUNCTION, slot.isolation == Isolation::Function)
+            | flag(FLAG_ENFORCE, slot.enforces),
         ipv4: v4.first().map_or([0; 4], |address| address.octets()),
         ipv6: v6.first().map_or([0; 16], |address| address.octets()),
         mac: slot.mac.0,

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use repoint_policy::CompileError;
+
 use super::{codec::CodecError, record::SlotState, templates::TemplateOwner};
 use crate::{
     lock::LockError,
@@ -70,7 +72,7 @@ pub enum StoreError {
     },
     /// It is full but for what is kept for deletions.
     #[error(
-        "the database in {path} is full, it holds {size} bytes at most: remove slots or templates"
+        "the database in {path} is full, it holds {size} bytes at most: remove slots, templates or policies"
     )]
     Full {
         /// The folder.
@@ -105,6 +107,24 @@ pub enum StoreError {
         Identity::LAST.0 - Identity::FIRST.0 + 1
     )]
     NoIdentity,
+    /// The policies about a function cannot be enforced.
+    #[error("policies cannot be enforced: {0}")]
+    Policies(#[from] CompileError),
+    /// Every number of policies is in use.
+    #[error(
+        "no number is left for another policy: functions of this node have {most} different ones; delete \
+         policies, or use the same rules for more functions"
+    )]
+    NoPolicyNumber {
+        /// How many policies there may be.
+        most: u32,
+    },
+    /// The database is new: no process has copied the stored policies into it.
+    #[error("the policies are not in the database yet: run `repoint load`")]
+    PoliciesUnknown,
+    /// Another process has changed the policies.
+    #[error("the policies were changed by another command meanwhile: try again")]
+    PoliciesChanged,
     /// A record cannot be read.
     #[error("the {what} record in the database cannot be read: {source}")]
     Record {

@@ -316,6 +316,7 @@ impl Write<'_> {
     fn forget_numbered(&mut self, numbered: &Numbered) -> Result<(), StoreError> {
         let tables = self.tables;
         self.delete(tables.identities, &numbered.holder.key(), "forget an identity")?;
+        self.forget_identity_policies(numbered.number)?;
         let key = numbered.number.to_be_bytes();
         self.delete(tables.identity_numbers, &key, "forget an identity's number")
     }
@@ -352,6 +353,7 @@ impl Write<'_> {
     pub(super) fn forget_identities(&mut self) -> Result<(), StoreError> {
         let tables = self.tables;
         self.clear(tables.identities, "forget all identities")?;
+        self.clear(tables.identity_policies, "forget all identities")?;
         self.clear(tables.identity_numbers, "forget all identities")
     }
 }

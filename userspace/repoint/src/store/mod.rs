@@ -14,6 +14,8 @@ mod identities;
 mod index;
 mod journal;
 mod keys;
+mod policies;
+mod policy_objects;
 mod pool;
 mod prune;
 mod read;
@@ -34,6 +36,8 @@ pub use error::StoreError;
 pub use identities::IdentityRecord;
 pub use index::{Parked, Prefix};
 pub use journal::Entry;
+pub use policies::{IdentityPolicies, PartyNames, PoliciesState};
+pub use policy_objects::{PolicyStore, StoredPolicies, Target};
 pub use pool::Pool;
 pub use record::{Network, Slot, SlotState};
 pub use slot_kind::{Built, SlotKind};
@@ -51,7 +55,7 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::boot::{boot_id, may_be_of_another};
 
 /// Version of the tables and records; a database of another version is refused.
-const SCHEMA: u32 = 9;
+const SCHEMA: u32 = 10;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -97,10 +101,22 @@ struct Tables {
     lingering: Database,
     /// Number of a decision to its entry of [`journal`].
     journal: Database,
+    /// Tenant and name to number and JSON text of a policy object.
+    policy_objects: Database,
+    /// Tenant and digest to number and JSON text of a set of peers.
+    policy_groups: Database,
+    /// Tenant and function to the JSON text of their labels.
+    declared: Database,
+    /// Number, 4 bytes big-endian, to the rules of a policy.
+    policies: Database,
+    /// Digest of a policy's rules to its number.
+    policy_digests: Database,
+    /// Identity, 4 bytes big-endian, to its policies and groups.
+    identity_policies: Database,
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 22] = [
     "meta",
     "networks",
     "slots",
@@ -117,6 +133,12 @@ const TABLES: [&str; 16] = [
     "tenants",
     "lingering",
     "journal",
+    "policy-objects",
+    "policy-groups",
+    "declared",
+    "policies",
+    "policy-digests",
+    "identity-policies",
 ];
 
 impl Layout for Tables {
@@ -145,6 +167,12 @@ impl Layout for Tables {
             tenants,
             lingering,
             journal,
+            policy_objects,
+            policy_groups,
+            declared,
+            policies,
+            policy_digests,
+            identity_policies,
         ] = TABLES;
         Ok(Self {
             meta: table(meta)?,
@@ -163,6 +191,12 @@ impl Layout for Tables {
             tenants: table(tenants)?,
             lingering: table(lingering)?,
             journal: table(journal)?,
+            policy_objects: table(policy_objects)?,
+            policy_groups: table(policy_groups)?,
+            declared: table(declared)?,
+            policies: table(policies)?,
+            policy_digests: table(policy_digests)?,
+            identity_policies: table(identity_policies)?,
         })
     }
 

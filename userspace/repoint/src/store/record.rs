@@ -21,7 +21,7 @@ use crate::{
     netns::NetnsInode,
 };
 
-const SLOT_VERSION: u8 = 8;
+const SLOT_VERSION: u8 = 9;
 const NETWORK_VERSION: u8 = 1;
 
 /// Where a slot is in its life. See `docs/architecture.md` for the picture.
@@ -137,6 +137,7 @@ impl fmt::Display for SlotState {
 
 /// What is recorded of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Slot {
     /// Its number.
     pub id: SlotId,
@@ -161,6 +162,8 @@ pub struct Slot {
     pub epoch: u64,
     /// Which other slots it does not reach.
     pub isolation: Isolation,
+    /// Whether its packets are judged by policies.
+    pub enforces: bool,
     /// The container that it is claimed by or attached to.
     pub container: Option<ContainerId>,
     /// Path at which the runtime has the container's namespace.
@@ -258,6 +261,7 @@ impl Slot {
             tenant_number: TenantNumber::NONE,
             epoch: now,
             isolation: Isolation::default(),
+            enforces: false,
             container: None,
             netns_path: None,
             netns: None,
@@ -328,6 +332,7 @@ impl Slot {
             .u32(self.tenant_number.0)
             .u64(self.epoch)
             .u8(self.isolation as u8)
+            .u8(self.enforces.into())
             .option(self.container.as_ref().map(ContainerId::as_str))
             .path(self.netns_path.as_deref())
             .u64(netns.device)
@@ -374,6 +379,7 @@ impl Slot {
             tenant_number: TenantNumber(decoder.u32("tenant's number")?),
             epoch: decoder.u64("epoch")?,
             isolation: numbered(&Isolation::ALL, decoder.u8("isolation")?, "isolation")?,
+            enforces: decoder.bool("enforcement")?,
             container: decoder.option("container")?.map(str::parse).transpose()?,
             netns_path: decoder.path("namespace path")?,
             netns: netns(decoder.u64("namespace device")?, decoder.u64("namespace inode")?),

@@ -228,6 +228,8 @@ impl super::Write<'_> {
         self.forget_all_slots()?;
         // The clock counts from the boot.
         self.put_watched_until(0)?;
+        // The stored policies may have changed with the copy out of reach.
+        self.put_number(meta::POLICIES, 0)?;
         self.put_boot(boot)?;
         Ok(true)
     }

@@ -178,7 +178,7 @@ proptest! {
         v6 in any::<[u8; 16]>(),
         prefix in 0_u8..=32,
         identity in any::<u32>(),
-        flags in any::<(bool, bool, bool)>(),
+        flags in any::<(bool, bool, bool, bool)>(),
         link_local in proptest::sample::select(LinkLocal::ALL.to_vec()),
         local_path in proptest::sample::select(LocalPath::ALL.to_vec()),
         hook in proptest::sample::select(Hook::ALL.to_vec()),
@@ -198,7 +198,8 @@ proptest! {
         ];
         (slot.identity, slot.tenant_number) = (Identity(identity), TenantNumber(!identity));
         slot.isolation = isolation;
-        let (own, is_built, flag) = flags;
+        slot.enforces = flags.3;
+        let (own, is_built, flag, _) = flags;
         slot.masquerade = flag;
         slot.template = flag.then_some(TemplateDigest([0; 32]));
         slot.kind = if own { SlotKind::Pooled { pool: PoolKey([0; 16]) } } else { SlotKind::Direct };

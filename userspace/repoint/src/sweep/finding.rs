@@ -29,6 +29,8 @@ pub enum Kind {
     Pin,
     /// A slot's map entries are missing, or say something else than its record.
     Entries,
+    /// The policies of the node are not those that are stored.
+    Policies,
     /// A slot's interface does not run the pinned programs.
     Filter,
     /// A slot's interface on the node, or the way to its addresses, is not as it was built.
@@ -59,7 +61,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Boot,
         Self::Record,
         Self::Index,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Address,
         Self::Pin,
         Self::Entries,
+        Self::Policies,
         Self::Filter,
         Self::HostHalf,
         Self::Stuck,
@@ -93,6 +96,7 @@ impl Kind {
             Self::Address => "address",
             Self::Pin => "pin",
             Self::Entries => "entries",
+            Self::Policies => "policies",
             Self::Filter => "filter",
             Self::HostHalf => "host-half",
             Self::Stuck => "stuck",
@@ -152,6 +156,8 @@ pub enum Remedy {
     ClearPins,
     /// Write a slot's map entries as its record says.
     Point(Version),
+    /// Copy the stored policies, and write them into the maps.
+    RestorePolicies,
     /// Attach the programs to a slot's interface.
     Attach(Version),
     /// Restore a slot's half on the node.
@@ -198,6 +204,7 @@ impl Remedy {
             Self::Reload => "load the data plane anew",
             Self::ClearPins => "remove the pins",
             Self::Point(_) => "write the map entries",
+            Self::RestorePolicies => "write the policies",
             Self::Attach(_) => "attach the programs",
             Self::RestoreHalf(_) => "restore the host's half",
             Self::Delete(_) => "delete the slot",

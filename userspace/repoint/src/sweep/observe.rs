@@ -21,7 +21,7 @@ use crate::{
         Direction, LinkInfo, NetfilterSocket, RouteSocket, attached_programs, links, masquerades,
     },
     netns::{Kept, NetnsInode, NetnsStore, NetnsStoreError, guard},
-    node::{NodeError, age, now},
+    node::{NodeError, age, now, policies_difference},
     slot::{Forwarding, Owner, SeenHalf, User, look_at_ways, ours_by_tcx, users},
     store::{Read, Slot, SlotState, Store, StoreError, Survey},
     threads,
@@ -69,6 +69,8 @@ pub struct Observation {
     pub pins: PinsSeen,
     /// Entries of the maps, where the data plane is whole.
     pub entries: Option<Entries>,
+    /// How the policies differ from those that are stored.
+    pub policies: Option<String>,
     /// Files in `runDir`.
     pub files: Files,
     /// How long it took.
@@ -148,6 +150,8 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
     store.map(Store::ensure_current).transpose()?;
     let before = before.unwrap_or_default();
     let records = records.map(|records| records.read(&before)).unwrap_or_default();
+    let policies = store.filter(|_| pins.is_whole());
+    let policies = policies.map(|store| policies_difference(directories, store)).transpose()?;
     let mut seen = Observation {
         now: now(),
         boot: boot_id(),
@@ -160,6 +164,7 @@ fn look(directories: &Directories, store: Option<&Store>) -> Result<Observation,
         not_forwarding,
         pins,
         entries,
+        policies: policies.flatten(),
         files,
         locked,
         ..Observation::default()

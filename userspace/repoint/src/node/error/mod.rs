@@ -97,6 +97,23 @@ pub enum NodeError {
         /// The path.
         path: String,
     },
+    /// It is not clear which address of the node is meant.
+    #[error("policies judge flows to the node by its address: name one instead of host")]
+    WhichAddress,
+    /// The node's own addresses cannot be listed.
+    #[error("cannot list the addresses of the node (getifaddrs): {0}")]
+    OwnAddresses(#[source] io::Error),
+    /// It is not clear which network's function is meant.
+    #[error(
+        "which network is function {end} of? {}; name it with --network",
+        if networks.is_empty() { "it does not run".to_owned() } else { format!("it runs in {networks}") }
+    )]
+    WhichNetwork {
+        /// The function.
+        end: String,
+        /// The networks in which it runs.
+        networks: String,
+    },
     /// The programs or maps refused.
     #[error(transparent)]
     Datapath(#[from] DatapathError),

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use repoint_policy::Groups;
 
 use super::*;
 use crate::{
     model::{Domain, FunctionKey, Isolation, PoolId, PoolKey, PoolPolicy, Scope, SlotId, Tenant},
     pool::terms::domain,
     retire::scrub::{park, waits_for_its_domain},
-    store::{Pool, SlotKind, Store},
+    store::{Pool, SlotKind, Store, StoredPolicies},
 };
 
 /// A container that asks for a slot.
@@ -64,6 +65,8 @@ impl World {
     fn new(scope: Scope, warm: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
+        let (stored, groups) = (StoredPolicies::default(), Groups::default());
+        store.write(|transaction| transaction.copy_policies(&stored, &groups, &[])).unwrap();
         let id = PoolId {
             network: "net".parse().unwrap(),
             ifname: "eth0".parse().unwrap(),

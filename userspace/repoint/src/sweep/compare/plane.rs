@@ -8,6 +8,10 @@ use crate::{
 
 pub(super) fn compare(view: &View<'_>, findings: &mut Vec<Finding>) {
     pins(view, findings);
+    if let Some(why) = &view.seen.policies {
+        let remedy = Remedy::RestorePolicies;
+        findings.push(of_node(Kind::Policies, "of this node", why, remedy, When::Again));
+    }
     masquerade(view, findings);
     forwarding(view, findings);
     files(view, findings);

@@ -68,6 +68,7 @@ impl<'a> Repairs<'a> {
         if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools, now()))? {
             store.write(|transaction| transaction.prune(now()))?;
         }
+        self.node.prune_policies()?;
         Ok(())
     }
 
@@ -93,7 +94,7 @@ struct Step {
 }
 
 /// Every step, in their order.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         before: "sweep:boot",
         after: "sweep:boot-done",
@@ -105,6 +106,12 @@ const STEPS: [Step; 11] = [
         after: "sweep:pins-done",
         handles: |remedy| matches!(remedy, Remedy::Reload | Remedy::ClearPins),
         repair_due: |node, due| each(due, |remedy| plane::pins(node, remedy)),
+    },
+    Step {
+        before: "sweep:policies",
+        after: "sweep:policies-done",
+        handles: |remedy| matches!(remedy, Remedy::RestorePolicies),
+        repair_due: |node, due| each(due, |remedy| plane::policies(node, remedy)),
     },
     Step {
         before: "sweep:records",

@@ -21,10 +21,17 @@ pub(super) fn pins(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeE
     let (bpf, run) = (&node.directories.bpf, &node.directories.run);
     if *remedy == Remedy::Reload {
         datapath::reload(bpf, run)?;
+        // Before the programs are attached, and without them.
+        node.provide_stored_policies()?;
         return Ok(Some("loaded a new data plane".to_owned()));
     }
     datapath::clear_abandoned(bpf, run)?;
     Ok(Some("removed the folder".to_owned()))
+}
+
+pub(super) fn policies(node: &Node, remedy: &Remedy) -> Result<Option<String>, NodeError> {
+    node.restore_policies()?;
+    Ok(Some(remedy.words().to_owned()))
 }
 
 /// Replaces the programs on slots' interfaces by the pinned ones. No packet passes without a

@@ -1,0 +1,413 @@
+//! The recipes of `docs/examples/policies`, as real traffic between containers, and with the node and the outside.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sys::{
+    socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+        sockopt::SendTimeout,
+    },
+    time::{TimeVal, TimeValLike as _},
+};
+use repoint_policy::{
+    Traffic,
+    cases::{Case, CaseEnd, CaseFile, Function},
+    read::read_cases,
+};
+use repoint_tests::{
+    Container, Node, cli, command, dist,
+    networks::network,
+    node::{NODE, OUTSIDE, UPLINK, has_ipv6},
+    plugin::Network,
+    share::Share,
+    traffic::{Host, unspecified},
+    wait,
+    web::BUSYBOX,
+};
+use serde_json::json;
+
+use super::add;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+/// In how many parts CI plays the recipes.
+const PARTS: u64 = 2;
+/// How long an allowed flow may take.
+const LIMIT: Duration = Duration::from_secs(15);
+/// How long a denied flow is watched.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The files of recipes, in the order of their names.
+fn recipes() -> Result<Vec<PathBuf>> {
+    let folder = dist::workspace().join("docs/examples/policies");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut paths: Vec<_> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect();
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<CaseFile> {
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(read_cases(&text, &path.to_string_lossy())?)
+}
+
+/// `repoint policy test` finds each case as it is wanted, and needs no node.
+#[test]
+fn recipes_are_judged_as_they_say() -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let recipes = recipes()?;
+        ensure!(recipes.len() >= 24, "{} recipes", recipes.len());
+        let files = recipes.iter().flat_map(|path| ["-f", path.to_str().unwrap_or_default()]);
+        let arguments: Vec<_> = ["policy", "test"].into_iter().chain(files).collect();
+        let said = cli::repoint(&node, &arguments)?;
+        println!("{said}");
+        ensure!(!node.dirs().run.exists(), "a node was made");
+        Ok(())
+    })
+}
+
+/// What they say of a flow becomes of real packets.
+#[test]
+fn recipes_hold_under_real_traffic() -> Result<()> {
+    let share = Share::drawn(PARTS)?;
+    let (mut allowed, mut denied, mut recipes_played, mut wrong) = (0, 0, 0, Vec::new());
+    for path in recipes()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !share.has(&name) {
+            continue;
+        }
+        let file = read(&path)?;
+        match play(&file, &path) {
+            Ok(played) => (allowed, denied) = (allowed + played.0, denied + played.1),
+            Err(error) => wrong.push(format!("{name}: {error:#}")),
+        }
+        recipes_played += 1;
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("{recipes_played} recipes, {allowed} flows were allowed, {denied} denied");
+    ensure!(allowed > 0 && denied > 0);
+    Ok(())
+}
+
+fn play(file: &CaseFile, path: &Path) -> Result<(usize, usize)> {
+    let node = Node::new()?;
+    node.run(|| {
+        let network = network(&node, "net", 7, |configuration| {
+            configuration["ipMasq"] = json!(false);
+            configuration["linkLocal"] = json!("allow");
+            configuration["pool"] = json!({ "warm": 1, "maxSlots": 16 });
+        })?;
+        let outside = Outside::new(&node, file)?;
+        // Half of the functions run before the policies are there.
+        let (before, after) = file.functions.split_at(file.functions.len() / 2);
+        let mut containers = BTreeMap::new();
+        run_functions(&network, before, &mut containers)?;
+        declare(&node, file)?;
+        cli::repoint(&node, &["policy", "apply", "-f", path.to_str().context("path")?])?;
+        run_functions(&network, after, &mut containers)?;
+        let ends =
+            Ends { file, containers: &containers, outside: &outside, node: Host::here("node")? };
+        let flows = ends.flows()?;
+        let played =
+            judge(&flows).with_context(|| cli::repoint(&node, &["events"]).unwrap_or_default())?;
+        super::ensure_clean(&node)?;
+        containers.into_values().try_for_each(Container::remove)?;
+        Ok(played)
+    })
+}
+
+fn run_functions<'a>(
+    network: &'a Network,
+    functions: &[Function],
+    containers: &mut BTreeMap<String, Container<'a>>,
+) -> Result<()> {
+    for function in functions {
+        let (tenant, name) = function.name.split_once('/').unwrap_or(("", &function.name));
+        let container = add(network, &function.name.replace('/', "-"), (tenant, name))?;
+        containers.insert(function.name.clone(), container);
+    }
+    Ok(())
+}
+
+/// Declares the labels and ports of functions and tenants.
+fn declare(node: &Node, file: &CaseFile) -> Result<()> {
+    for function in &file.functions {
+        let given = ["repoint.dev/function", "repoint.dev/network", "kubernetes.io/metadata.name"];
+        let declared = |labels: &BTreeMap<String, String>| -> Vec<String> {
+            let own = labels.iter().filter(|(key, _)| !given.contains(&key.as_str()));
+            own.map(|(key, value)| format!("{key}={value}")).collect()
+        };
+        let (tenant, name) = match function.name.split_once('/') {
+            Some((tenant, name)) => (Some(tenant), name),
+            None => (None, &*function.name),
+        };
+        let of_tenant = tenant.map(|tenant| vec!["--tenant".to_owned(), tenant.to_owned()]);
+        let of_tenant = of_tenant.unwrap_or_default();
+        let ports = function.party.ports.iter().flat_map(|port| {
+            let protocol = format!("{:?}", port.protocol).to_uppercase();
+            ["--port".to_owned(), format!("{}={}/{protocol}", port.name, port.number)]
+        });
+        let labels = declared(&function.party.labels);
+        if !labels.is_empty() || !function.party.ports.is_empty() {
+            let name = vec!["--function".to_owned(), name.to_owned()];
+            let arguments: Vec<_> =
+                [&of_tenant, &name, &labels].into_iter().flatten().cloned().chain(ports).collect();
+            label(node, &arguments)?;
+        }
+        let labels = declared(&function.party.namespace_labels);
+        if !labels.is_empty() {
+            label(node, &[of_tenant, labels].concat())?;
+        }
+    }
+    Ok(())
+}
+
+fn label(node: &Node, arguments: &[String]) -> Result<()> {
+    let arguments: Vec<_> = ["label"].into_iter().chain(arguments.iter().map(|it| &**it)).collect();
+    cli::repoint(node, &arguments).map(drop)
+}
+
+/// The host outside, with the addresses that a recipe names.
+struct Outside {
+    host: Host,
+}
+
+impl Outside {
+    fn new(node: &Node, file: &CaseFile) -> Result<Self> {
+        let addresses = file.cases.iter().flat_map(|case| [&case.from, &case.to]);
+        let mut addresses: Vec<_> = addresses
+            .filter_map(|end| match end {
+                CaseEnd::Address(address) => Some(*address),
+                CaseEnd::Function(_) | CaseEnd::Host => None,
+            })
+            .filter(|address| !OUTSIDE.contains(address))
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let bits = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
+        for address in &addresses {
+            let via = OUTSIDE.into_iter().find(|it| it.is_ipv4() == address.is_ipv4());
+            let (prefix, via) = (format!("{address}/{}", bits(address)), via.context("no way")?);
+            command::run("ip", ["route", "replace", &prefix, "via", &via.to_string()])?;
+        }
+        node.outside(|| {
+            for address in &addresses {
+                let prefix = format!("{address}/{}", bits(address));
+                command::run("ip", ["address", "replace", &prefix, "dev", UPLINK, "nodad"])?;
+            }
+            for (prefix, via) in ["10.217.0.0/16", "fd00:217::/32"].into_iter().zip(NODE) {
+                command::run("ip", ["route", "replace", prefix, "via", &via.to_string()])?;
+            }
+            Ok(())
+        })?;
+        // The node asks for the gateway of packets that it forwards by its link-local address, which the outside
+        // host does not answer: it has none.
+        let link = node.outside(|| command::run("ip", ["-br", "link", "show", UPLINK]))?;
+        let mac = link.split_whitespace().nth(2).context("no MAC address")?;
+        for gateway in OUTSIDE.into_iter().filter(|it| it.is_ipv6() && has_ipv6()) {
+            let gateway = gateway.to_string();
+            command::run("ip", ["neigh", "replace", &gateway, "lladdr", mac, "dev", UPLINK])?;
+        }
+        Ok(Self { host: node.outside_host()? })
+    }
+}
+
+/// The ends of a recipe's flows.
+struct Ends<'a> {
+    file: &'a CaseFile,
+    containers: &'a BTreeMap<String, Container<'a>>,
+    outside: &'a Outside,
+    node: Host,
+}
+
+/// A flow of one family, and what is to become of it.
+struct Flow {
+    line: u64,
+    from: Host,
+    source: SocketAddr,
+    to: Host,
+    target: SocketAddr,
+    traffic: Traffic,
+    allow: bool,
+}
+
+impl Ends<'_> {
+    fn flows(&self) -> Result<Vec<Flow>> {
+        let mut flows = Vec::new();
+        for case in &self.file.cases {
+            let traffic = Traffic::from(case.traffic);
+            if traffic.protocol == SCTP {
+                // This machine's kernel has no SCTP: the packet tables have it.
+                continue;
+            }
+            let before = flows.len();
+            for is_v4 in [true, false] {
+                if (is_v4 || has_ipv6())
+                    && let Some(flow) = self.flow(case, traffic, is_v4)?
+                {
+                    flows.push(flow);
+                }
+            }
+            ensure!(flows.len() > before, "line {}: no family", case.line);
+        }
+        Ok(flows)
+    }
+
+    fn flow(&self, case: &Case, traffic: Traffic, is_v4: bool) -> Result<Option<Flow>> {
+        let (Some((from, source)), Some((to, target))) =
+            (self.end(&case.from, is_v4)?, self.end(&case.to, is_v4)?)
+        else {
+            return Ok(None);
+        };
+        let source = match case.from {
+            CaseEnd::Address(_) => SocketAddr::new(source, 0),
+            CaseEnd::Function(_) | CaseEnd::Host => unspecified(source),
+        };
+        let target = SocketAddr::new(target, traffic.port);
+        let (line, allow) = (case.line, case.allow);
+        Ok(Some(Flow { line, from, source, to, target, traffic, allow }))
+    }
+
+    fn end(&self, end: &CaseEnd, is_v4: bool) -> Result<Option<(Host, IpAddr)>> {
+        let of_family = |address: &IpAddr| address.is_ipv4() == is_v4;
+        Ok(match end {
+            CaseEnd::Host => {
+                let address = NODE.into_iter().find(of_family);
+                Some((self.node.again()?, address.context("no address of the node")?))
+            }
+            CaseEnd::Address(address) if of_family(address) => {
+                Some((self.outside.host.again()?, *address))
+            }
+            CaseEnd::Address(_) => None,
+            CaseEnd::Function(place) => {
+                let function = self.file.functions.get(*place).context("no function")?;
+                let container = self.containers.get(&function.name).context("no container")?;
+                let address = container.addresses()?.into_iter().find(of_family);
+                address
+                    .map(|address| Ok::<_, anyhow::Error>((container.host()?, address)))
+                    .transpose()?
+            }
+        })
+    }
+}
+
+/// Opens all flows, and fails unless those arrive that are to.
+fn judge(flows: &[Flow]) -> Result<(usize, usize)> {
+    let servers = Servers::new(flows)?;
+    let arrived = thread::scope(|scope| {
+        let tries: Vec<_> =
+            flows.iter().map(|flow| scope.spawn(|| flow.arrives(&servers))).collect();
+        let ends = tries.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("panic"))?);
+        ends.collect::<Result<Vec<_>>>()
+    })?;
+    let mut wrong = Vec::new();
+    for (flow, arrived) in flows.iter().zip(arrived) {
+        if arrived != flow.allow {
+            let Flow { line, target, traffic, .. } = flow;
+            wrong.push(format!("line {line}: {traffic:?} to {target} arrives: {arrived}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{wrong:#?}");
+    let allowed = flows.iter().filter(|flow| flow.allow).count();
+    Ok((allowed, flows.len() - allowed))
+}
+
+/// A server for each target.
+struct Servers {
+    _tcp: Vec<TcpListener>,
+    udp: BTreeMap<SocketAddr, UdpSocket>,
+    /// Datagrams that a flow's thread has received for another flow.
+    received: Mutex<BTreeSet<String>>,
+}
+
+impl Servers {
+    fn new(flows: &[Flow]) -> Result<Self> {
+        let (mut listening, mut tcp, mut udp) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        for Flow { to, target, traffic, .. } in flows {
+            match traffic.protocol {
+                TCP if listening.insert(*target) => {
+                    tcp.push(to.run(|| TcpListener::bind(target).context("listen"))?);
+                }
+                UDP if !udp.contains_key(target) => {
+                    let socket = to.run(|| UdpSocket::bind(target).context("bind"))?;
+                    socket.set_nonblocking(true).context("set non-blocking")?;
+                    udp.insert(*target, socket);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { _tcp: tcp, udp, received: Mutex::default() })
+    }
+
+    /// Whether a datagram has come.
+    fn has(&self, target: SocketAddr, payload: &str) -> Result<bool> {
+        let socket = self.udp.get(&target).context("no server")?;
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = [0; 128];
+        while let Ok(length) = socket.recv(&mut buffer) {
+            received.insert(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        Ok(received.contains(payload))
+    }
+}
+
+impl Flow {
+    fn arrives(&self, servers: &Servers) -> Result<bool> {
+        let arrives = match self.traffic.protocol {
+            TCP => self.from.run(|| connects(self.source, self.target, self.limit())),
+            UDP => self.is_received(servers),
+            _ => Ok(self.is_answered()),
+        };
+        arrives.with_context(|| format!("line {}", self.line))
+    }
+
+    /// How long to wait: until it is there, or for as long as a packet may take.
+    fn limit(&self) -> Duration {
+        if self.allow { LIMIT } else { SILENCE }
+    }
+
+    fn is_received(&self, servers: &Servers) -> Result<bool> {
+        let client = self.from.run(|| UdpSocket::bind(self.source).context("bind"))?;
+        let payload = format!("{} {}", self.line, self.target);
+        client.send_to(payload.as_bytes(), self.target).context("send")?;
+        let arrived = wait::until(self.limit(), "it arrives", || {
+            ensure!(servers.has(self.target, &payload)?, "it does not");
+            Ok(())
+        });
+        Ok(arrived.is_ok())
+    }
+
+    fn is_answered(&self) -> bool {
+        let (source, target) = (self.source.ip().to_string(), self.target.ip().to_string());
+        let seconds = self.limit().as_secs().to_string();
+        let mut arguments = vec!["ping", "-c", "1", "-W", &seconds];
+        if !self.source.ip().is_unspecified() {
+            arguments.extend(["-I", &source]);
+        }
+        arguments.push(&target);
+        self.from.run(|| command::run(BUSYBOX, arguments).map(drop)).is_ok()
+    }
+}
+
+/// Whether a TCP connection opens.
+fn connects(source: SocketAddr, target: SocketAddr, limit: Duration) -> Result<bool> {
+    let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, SendTimeout, &TimeVal::milliseconds(limit.as_millis().try_into()?))?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+    Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(target)).is_ok())
+}
