@@ -213,75 +213,70 @@ fn is_young(end: &End) -> bool {
 }
 
 /// Whether the policies of both ends let the flow be opened by the packet's sender, or by its receiver.
+#[inline(always)]
 fn ask(packet: *mut __sk_buff, by_receiver: bool) -> Answer {
     let by_receiver = u32::from(by_receiver);
     // SAFETY: the context is the program's.
-    let egress = unsafe { ask_policy(packet, by_receiver, 1) };
-    if egress != Answer::PASS.0 {
-        return Answer(egress);
+    let egress = ask_end(unsafe { name_peer(packet, by_receiver, 1) }, 1);
+    if egress != Answer::PASS {
+        return egress;
     }
     // SAFETY: as above.
-    Answer(unsafe { ask_policy(packet, by_receiver, 0) })
+    ask_end(unsafe { name_peer(packet, by_receiver, 0) }, 0)
 }
 
-/// Asks the egress policy of the end that opens the flow, or else the ingress policy of the other, if that is
-/// enforced. Returns an [`Answer`].
-///
-/// # Safety
-///
-/// As for [`judge_packet`].
+/// The answer of the policy that [`name_peer`] returned.
+#[inline(always)]
+fn ask_end(number: u32, is_egress: u32) -> Answer {
+    match number {
+        0 => Answer::PASS,
+        NO_POLICY => Answer::NO_POLICY,
+        number => Answer(ask_policy(number, is_egress)),
+    }
+}
+
+/// [`name_peer`]: a policy is to be asked, and is not there.
+const NO_POLICY: u32 = u32::MAX;
+
+/// Asks a policy about the packet, whose peer [`name_peer`] has written. Returns an [`Answer`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn ask_policy(packet: *mut __sk_buff, by_receiver: u32, is_egress: u32) -> u32 {
-    let number = match Handle::find() {
-        Some(mut work) => policy_of(work.get(), by_receiver != 0, is_egress != 0),
-        None => Err(Answer::NO_POLICY),
-    };
-    let number = match number {
-        Ok(number) => number,
-        Err(answer) => return answer.0,
-    };
-    // SAFETY: the context is the program's.
-    unsafe { name_peer(packet, by_receiver, is_egress, number) };
+extern "C" fn ask_policy(number: u32, is_egress: u32) -> u32 {
     let ask = |mut work: Handle| ask_number(work.get(), number, is_egress != 0);
     Handle::find().map_or(Answer::NO_POLICY, ask).0
 }
 
-/// Number of the policy that an end has, unless the answer is known without it.
+/// Number of the policy that an end has, if it has one and that is asked; else 0, or [`NO_POLICY`].
 #[inline(always)]
-fn policy_of(work: &Work, by_receiver: bool, is_egress: bool) -> Result<u32, Answer> {
+fn policy_of(work: &Work, by_receiver: bool, is_egress: bool) -> u32 {
     let Subject { sender, receiver, .. } = &work.subject;
     let own = if by_receiver == is_egress { receiver } else { sender };
     // The answer of a translated address: who opened the flow has seen that, and the other end's own answer, which
     // the host stack translated, was judged when it was sent.
     let is_answer = by_receiver && sender.flags & TRANSLATED != 0;
     if !own.is_enforced() || is_answer && !is_egress {
-        return Err(Answer::PASS);
+        return 0;
     }
-    let Some((egress, ingress)) = policies::numbers(own.identity) else {
-        return Err(Answer::NO_POLICY);
-    };
-    let number = if is_egress { egress } else { ingress };
-    if number == 0 { Err(Answer::PASS) } else { Ok(number) }
+    let Some((egress, ingress)) = policies::numbers(own.identity) else { return NO_POLICY };
+    if is_egress { egress } else { ingress }
 }
 
-/// Writes what rules are asked about the packet. Returns 0.
+/// Writes what rules are asked about the packet. Returns the number of the policy that is asked, of the egress of the
+/// end that opens the flow, or of the ingress of the other; 0: none is, [`NO_POLICY`]: it is not there.
 ///
 /// # Safety
 ///
 /// As for [`judge_packet`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn name_peer(
-    packet: *mut __sk_buff,
-    by_receiver: u32,
-    is_egress: u32,
-    number: u32,
-) -> u32 {
-    if let Some(mut work) = Handle::find() {
-        name_end(packet, work.get(), by_receiver != 0, is_egress != 0, number);
+unsafe extern "C" fn name_peer(packet: *mut __sk_buff, by_receiver: u32, is_egress: u32) -> u32 {
+    let Some(mut work) = Handle::find() else { return NO_POLICY };
+    let (by_receiver, is_egress) = (by_receiver != 0, is_egress != 0);
+    let number = policy_of(work.get(), by_receiver, is_egress);
+    if number != 0 && number != NO_POLICY {
+        name_end(packet, work.get(), by_receiver, is_egress, number);
     }
-    0
+    number
 }
 
 #[inline(always)]

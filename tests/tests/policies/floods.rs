@@ -11,12 +11,14 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use repoint::datapath::Maps;
 use repoint_common::{counter::Reason, policy::DENY};
 use repoint_tests::{
-    Node,
-    networks::{network, pool},
+    Container, Node,
+    networks::network,
     policies::{ANY, Policies},
+    pooled::user,
     share::is_whole,
     traffic::Host,
 };
+use serde_json::json;
 
 use super::add;
 
@@ -25,38 +27,66 @@ const IDLE: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(30)];
 /// Flows that are idle.
 const FLOWS: usize = 200;
 
+/// Slots of one tenant that flood together.
+const MANY: usize = 100;
+/// Flows that an attacker opens before another one has its turn.
+const TURN: u64 = 100;
+
 /// Two datagrams of each flow, from as many ports as there are: what pushes out most.
-fn flood(attacker: &Host, target: SocketAddr, done: &AtomicBool) -> Result<u64> {
-    attacker.run(|| {
-        let mut flows = 0;
-        while !done.load(Ordering::Relaxed) {
-            let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
-            for _ in 0..2 {
-                // A datagram that is dropped is no error to its sender.
-                drop(socket.send_to(b"flood", target));
-            }
-            flows += 1;
+fn flood(attackers: &[Host], target: SocketAddr, done: &AtomicBool) -> Result<u64> {
+    let mut flows = 0;
+    for attacker in attackers.iter().cycle() {
+        if done.load(Ordering::Relaxed) {
+            break;
         }
-        Ok(flows)
-    })
+        attacker.run(|| {
+            for _ in 0..TURN {
+                let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
+                for _ in 0..2 {
+                    // A datagram that is dropped is no error to its sender.
+                    drop(socket.send_to(b"flood", target));
+                }
+            }
+            Ok(())
+        })?;
+        flows += TURN;
+    }
+    Ok(flows)
 }
 
 #[test]
 fn idle_flows_survive_their_neighbours_flood() -> Result<()> {
+    ensure_idle_flows_survive(1)
+}
+
+#[test]
+fn idle_flows_survive_the_flood_of_another_tenants_slots() -> Result<()> {
+    ensure_idle_flows_survive(MANY)
+}
+
+fn ensure_idle_flows_survive(count: usize) -> Result<()> {
     let idle = IDLE[usize::from(is_whole())];
     let node = Node::new()?;
     node.run(|| {
-        let network = network(&node, "net", 7, |configuration| pool(configuration, true))?;
+        let network = network(&node, "net", 7, |configuration| {
+            configuration["pool"] = json!({ "warm": 1, "maxSlots": MANY + 8 });
+        })?;
         let victim = add(&network, "victim", "victim")?;
         let peer = add(&network, "peer", "peer")?;
-        let attacker = add(&network, "attacker", "attacker")?;
+        let user = user("bolt", "attacker");
+        let attackers = (0..count)
+            .map(|number| {
+                let name = format!("attacker-{number}");
+                Container::add_with(&network, &name, |attachment| attachment.args(&user))
+            })
+            .collect::<Result<Vec<_>>>()?;
         let policies = Policies::open(&node.dirs().bpf)?;
         policies.put(1, DENY, &[ANY])?;
         policies.put(2, DENY, &[])?;
         // Nothing may be opened to the victim: without its flow an answer is dropped.
         policies.enforce(&victim, 1, 2)?;
         policies.enforce(&peer, 1, 1)?;
-        policies.enforce(&attacker, 1, 1)?;
+        attackers.iter().try_for_each(|attacker| policies.enforce(attacker, 1, 1))?;
         let v4 = peer.addresses()?.into_iter().find(IpAddr::is_ipv4).context("no IPv4 address")?;
         let target: SocketAddr = (v4, 9).into();
         let socket = peer.host()?.bind_udp(target)?;
@@ -76,7 +106,8 @@ fn idle_flows_survive_their_neighbours_flood() -> Result<()> {
             askers.push(from);
         }
         let done = AtomicBool::new(false);
-        let (hosts, begun) = (attacker.host()?, Instant::now());
+        let hosts = attackers.iter().map(Container::host).collect::<Result<Vec<_>>>()?;
+        let begun = Instant::now();
         let flows = thread::scope(|scope| {
             let attack = scope.spawn(|| flood(&hosts, (v4, 10).into(), &done));
             pause(idle);
@@ -101,12 +132,12 @@ fn idle_flows_survive_their_neighbours_flood() -> Result<()> {
         let limited = counters.iter().find(|(reason, _)| *reason == Reason::FlowRate);
         let limited = limited.map_or(0, |(_, counter)| counter.packets);
         println!(
-            "{flows} flows tried in {:?}, {limited} packets beyond the share, {alive} of {FLOWS} idle flows alive",
+            "{count} slots: {flows} flows tried in {:?}, {limited} packets beyond the share, {alive} of {FLOWS} idle flows alive",
             begun.elapsed()
         );
         ensure!(alive == FLOWS, "{alive} of {FLOWS} idle flows are alive");
         ensure!(limited > 0, "the flood was no flood");
-        [victim, peer, attacker].into_iter().try_for_each(repoint_tests::Container::remove)
+        [victim, peer].into_iter().chain(attackers).try_for_each(Container::remove)
     })
 }
 

@@ -11,6 +11,7 @@ use repoint::datapath::PolicyMaps;
 use repoint_tests::{
     Container, Node, cli, command, dist,
     networks::{network, pool},
+    plugin::Network,
     traffic, wait,
 };
 
@@ -104,7 +105,7 @@ fn the_loader_reads_the_stored_policies() -> Result<()> {
 /// A command that is killed at any of its steps is finished by the next ADD, by a sweep, or by the next command.
 #[test]
 fn a_command_that_is_killed_is_finished() -> Result<()> {
-    const POINTS: [&str; 8] = [
+    const POINTS: [&str; 9] = [
         "policies:stored",
         "policies:copied",
         "policies:rules",
@@ -112,6 +113,7 @@ fn a_command_that_is_killed_is_finished() -> Result<()> {
         "policies:switched",
         "policies:enforced",
         "policies:narrowed",
+        "policies:raised",
         "policies:installed",
     ];
     let finishers: [&[&str]; 3] =
@@ -124,7 +126,7 @@ fn a_command_that_is_killed_is_finished() -> Result<()> {
                 // Opposite policies, of which only the second half is applied by a killed command.
                 cli::repoint(node, &["policy", "delete", "acme/nothing-out"])?;
                 fs::write(FILE, policies()).context("write")?;
-                kill_apply(node, point)?;
+                kill(node, &["policy", "apply", "-f", FILE], point)?;
                 cli::repoint(node, finish).with_context(|| format!("{point}, {finish:?}"))?;
                 ensure_enforced(open, shut, server).with_context(|| format!("{point}, {finish:?}"))
             },
@@ -134,12 +136,11 @@ fn a_command_that_is_killed_is_finished() -> Result<()> {
     Ok(())
 }
 
-/// `policy apply` of the executables with failpoints, which is killed at one.
-fn kill_apply(node: &Node, point: &str) -> Result<()> {
+/// A command of the executables with failpoints, which is killed at one.
+fn kill(node: &Node, arguments: &[&str], point: &str) -> Result<()> {
     let mut command = std::process::Command::new(dist::failpoints().join("repoint"));
-    command.args(node.dirs().arguments()).args(["policy", "apply", "-f", FILE]);
-    command.env("REPOINT_FAILPOINT", point);
-    let output = command.output().context("run repoint")?;
+    command.args(node.dirs().arguments()).args(arguments);
+    let output = command.env("REPOINT_FAILPOINT", point).output().context("run repoint")?;
     ensure!(!output.status.success() && output.status.code().is_none(), "{point}: {output:?}");
     Ok(())
 }
@@ -183,4 +184,139 @@ fn a_new_data_plane_has_the_policies() -> Result<()> {
             sweep(node, &[]).map(drop)
         },
     )
+}
+
+/// Containers of a tenant whose number is forgotten keep their policies, also after another change and a sweep.
+#[test]
+fn containers_of_a_tenant_that_is_evicted_keep_their_policies() -> Result<()> {
+    with_three(
+        |node| apply(node, &policies()).map(drop),
+        |node, [open, shut, server]| {
+            cli::repoint(node, &["evict", "--tenant", "acme"])?;
+            sweep(node, &[])?;
+            ensure_enforced(open, shut, server).context("after the sweep")?;
+            apply(node, &policy("bolt", "another", "{podSelector: {}}"))?;
+            ensure_enforced(open, shut, server).context("after a change")
+        },
+    )
+}
+
+/// The numbers of groups and policies in the maps are another database's.
+#[test]
+fn a_new_database_under_live_maps_writes_its_own_numbers() -> Result<()> {
+    let allows = |function: &str, from: &str| {
+        let spec = format!(
+            "{{podSelector: {{matchLabels: {{repoint.dev/function: {function}}}}}, ingress: [{{from: [{{ipBlock: \
+             {{cidr: {from}}}}}]}}]}}"
+        );
+        policy("acme", function, &spec)
+    };
+    let node = Node::new()?;
+    node.run(|| {
+        let network = network(&node, "net", 7, |configuration| pool(configuration, true))?;
+        // The second one applied is the first one by name.
+        apply(&node, &allows("one", "192.0.2.2/32"))?;
+        apply(&node, &allows("another", "192.0.2.1/32"))?;
+        let before = add(&network, "before", ("acme", "one"))?;
+        fs::remove_dir_all(node.dirs().run.join("state")).context("remove the database")?;
+        // Not of the same addresses, which the lost container has.
+        let other = network_of(&node)?;
+        let one = add(&other, "one", ("acme", "one"))?;
+        let address = one.addresses()?[0].to_string();
+        for (from, verdict) in [("192.0.2.1", "denied"), ("192.0.2.2", "allowed")] {
+            let to = format!("{address}:80/TCP");
+            let said = cli::repoint(&node, &["policy", "explain", "--from", from, "--to", &to])?;
+            ensure!(said.lines().next().is_some_and(|line| line.ends_with(verdict)), "{said}");
+        }
+        ensure_maps_agree(&node)?;
+        one.remove()?;
+        // No DEL knows the mount of the lost slot.
+        command::run("umount", [before.netns().path()])?;
+        before.remove_netns()
+    })
+}
+
+fn network_of(node: &Node) -> Result<Network> {
+    network(node, "other", 8, |configuration| pool(configuration, true))
+}
+
+/// Fails unless the groups of prefixes in the maps are those of the database.
+fn ensure_maps_agree(node: &Node) -> Result<()> {
+    let maps = PolicyMaps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
+    let directories = repoint::conf::Directories {
+        run: node.dirs().run.clone(),
+        state: node.dirs().state.clone(),
+        bpf: node.dirs().bpf.clone(),
+    };
+    let open = repoint::node::Node::open_existing(&directories)?.context("no node")?;
+    let wanted = open.policy_set()?.groups.networks();
+    let found = maps.networks()?;
+    let found: std::collections::BTreeMap<_, _> =
+        found.into_iter().map(|(prefix, network)| (prefix, network.groups)).collect();
+    ensure!(found == wanted, "{found:?}, not {wanted:?}");
+    Ok(())
+}
+
+/// The operator moves the database of policies away, and applies others.
+#[test]
+fn another_database_of_policies_is_another_revision() -> Result<()> {
+    with_three(
+        |node| {
+            apply(
+                node,
+                &policy(
+                    "acme",
+                    "everything-out",
+                    "{podSelector: {}, egress: [{}], policyTypes: [Egress]}",
+                ),
+            )?;
+            let folder = node.dirs().state.join("policies");
+            fs::rename(&folder, folder.with_extension("away")).context("move the database away")?;
+            apply(node, &policies()).map(drop)
+        },
+        |_, _| Ok(()),
+    )
+}
+
+/// Policies stay in force where their database is gone, and a sweep says so.
+#[test]
+fn policies_whose_database_is_gone_stay_in_force() -> Result<()> {
+    with_three(
+        |node| apply(node, &policies()).map(drop),
+        |node, [open, shut, server]| {
+            let folder = node.dirs().state.join("policies");
+            let away = folder.with_extension("away");
+            fs::rename(&folder, &away).context("move the database away")?;
+            let said = sweep(node, &[]).err().map(|error| format!("{error:#}"));
+            let said = said.context("the sweep found nothing")?;
+            ensure!(said.contains("does not hold them any more"), "{said}");
+            ensure_enforced(open, shut, server)?;
+            fs::rename(&away, &folder).context("put it back")
+        },
+    )
+}
+
+/// A `delete` of the last policy that is killed is finished by the next ADD.
+#[test]
+fn an_add_finishes_the_delete_of_the_last_policy() -> Result<()> {
+    for point in ["policies:copied", "policies:switched", "policies:narrowed"] {
+        let node = Node::new()?;
+        node.run(|| {
+            let network = network(&node, "net", 7, |configuration| pool(configuration, true))?;
+            apply(&node, &policy("acme", "nothing-out", NOTHING_OUT))?;
+            let shut = add(&network, "shut", ("acme", "shut"))?;
+            kill(&node, &["policy", "delete", "acme/nothing-out"], point)?;
+            let server = add(&network, "server", ("acme", "server"))?;
+            let target = SocketAddr::new(server.addresses()?[0], 9);
+            let socket = server.host()?.bind_udp(target)?;
+            shut.host()?.run(|| {
+                let client = UdpSocket::bind(traffic::unspecified(target.ip()))?;
+                client.send_to(b"open", target).context("send").map(drop)
+            })?;
+            socket.recv(&mut [0; 4]).with_context(|| format!("{point}: nothing arrives"))?;
+            ensure_clean(&node)?;
+            [shut, server].into_iter().try_for_each(Container::remove)
+        })?;
+    }
+    Ok(())
 }

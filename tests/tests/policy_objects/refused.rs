@@ -90,3 +90,38 @@ fn a_file_with_an_error_is_refused_whole() -> Result<()> {
         Ok(())
     })
 }
+
+/// A policy that denies so many prefixes.
+fn prefixes(second: u8, count: u32) -> String {
+    let except = |number: u32| {
+        let [_, _, third, fourth] = number.to_be_bytes();
+        format!("10.{second}.{third}.{fourth}/32")
+    };
+    let except: Vec<_> = (0..count).map(except).collect();
+    let spec = format!(
+        "{{podSelector: {{}}, policyTypes: [Egress], egress: [{{to: [{{ipBlock: {{cidr: 10.{second}.0.0/16, except: \
+         [{}]}}}}]}}]}}",
+        except.join(", ")
+    );
+    policy("shop", "blocks", &spec)
+}
+
+/// The maps hold the prefixes of before and after while they are written.
+#[test]
+fn more_prefixes_than_the_maps_hold_are_refused() -> Result<()> {
+    let node = Node::new()?;
+    node.run(|| {
+        let network = network(&node, "net", 7, |configuration| pool(configuration, true))?;
+        let why = refusal(&node, &prefixes(1, 16_384))?;
+        ensure!(why.contains("name 16385 prefixes of IPv4"), "{why}");
+        apply(&node, &prefixes(1, 9000))?;
+        let why = refusal(&node, &prefixes(2, 9000))?;
+        ensure!(why.contains("name 18002 prefixes of IPv4"), "{why}");
+        let web = add(&network, "web", ("shop", "web"))?;
+        ensure_clean(&node)?;
+        cli::repoint(&node, &["policy", "delete", "shop/blocks"])?;
+        apply(&node, &prefixes(2, 9000))?;
+        ensure_clean(&node)?;
+        web.remove()
+    })
+}

@@ -137,8 +137,8 @@ pub enum CompileError {
     },
     /// Objects name too many prefixes.
     #[error(
-        "policies name {count} prefixes of {family}, exceptions included, and {MAX_NETWORKS} is the most: use \
-         shorter prefixes"
+        "policies name {count} prefixes of {family}, exceptions and those of before included, and {MAX_NETWORKS} \
+         is the most: use shorter prefixes, or delete policies first, in a step of its own"
     )]
     Networks {
         /// `IPv4` or `IPv6`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use repoint_common::policy::{
     ALLOW, AUDIT, HOST, PASS, PEER_ANY, PEER_GROUP, PEER_IDENTITY, PEER_TENANT, Rule, SKIP,
     TENANT_GROUPS,
@@ -9,7 +10,7 @@ use repoint_common::policy::{
 
 use crate::{
     compile::{Compiled, Direction, Rules},
-    sets::{Groups, Words},
+    sets::{Groups, Words, longest},
 };
 
 /// A flow's protocol and port.
@@ -125,9 +126,7 @@ fn is_of(rule: &Rule, Traffic { protocol, port }: Traffic) -> bool {
 fn groups_of(peer: &End<'_>, direction: Direction, groups: &Groups) -> Words {
     let of_address = || {
         let address = peer.address?;
-        let networks = groups.networks();
-        let covering = networks.into_iter().filter(|(prefix, _)| prefix.contains(&address));
-        covering.max_by_key(|(prefix, _)| prefix.prefix_len()).map(|(_, words)| words)
+        longest(&groups.networks(), &IpNet::from(address)).copied()
     };
     match (peer.function, direction) {
         (None, _) => of_address().unwrap_or_default(),

@@ -24,6 +24,6 @@ pub use object::{Labels, Object, ObjectId, Protocol};
 #[doc(inline)]
 pub use party::{Declared, NamedPort, Party};
 #[doc(inline)]
-pub use sets::{Groups, Set, Words};
+pub use sets::{Groups, Set, Words, longest};
 #[doc(inline)]
 pub use traffic::NamedTraffic;

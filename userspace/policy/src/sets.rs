@@ -1,6 +1,9 @@
 //! Sets of peers that rules ask for, and their numbers in the maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    iter,
+};
 
 use ipnet::IpNet;
 use repoint_common::policy::{
@@ -118,17 +121,6 @@ impl Set {
             && port.as_ref().is_none_or(|port| party.ports.contains(port))
     }
 
-    /// Whether all addresses of a prefix are in it.
-    fn covers(&self, prefix: &IpNet) -> bool {
-        match self {
-            Self::Pods { .. } => false,
-            Self::Network(cidr) => cidr.contains(prefix),
-            Self::Block { cidr, except } => {
-                cidr.contains(prefix) && !except.iter().any(|except| except.contains(prefix))
-            }
-        }
-    }
-
     fn scope(&self) -> Scope {
         match self {
             Self::Network(_) => Scope::Networks,
@@ -192,12 +184,14 @@ impl Groups {
             groups.insert(set, number);
         }
         let groups = Self(groups);
-        groups.ensure_networks()?;
+        // While the maps are written they hold those of before and after.
+        groups.ensure_networks(self)?;
         Ok(groups)
     }
 
-    fn ensure_networks(&self) -> Result<(), CompileError> {
-        let prefixes = self.prefixes();
+    fn ensure_networks(&self, former: &Self) -> Result<(), CompileError> {
+        let mut prefixes = self.prefixes();
+        prefixes.extend(former.prefixes());
         for (family, is_v4) in [("IPv4", true), ("IPv6", false)] {
             let count = prefixes.iter().filter(|it| matches!(it, IpNet::V4(_)) == is_v4).count();
             if count > MAX_NETWORKS {
@@ -235,25 +229,62 @@ impl Groups {
     /// The groups that a function is in.
     #[must_use]
     pub fn of_party(&self, party: &Party) -> Words {
-        words(self.iter().filter(|(set, _)| set.has(party)))
+        words(self.iter().filter(|(set, _)| set.has(party)).map(|(_, number)| number))
     }
 
     /// Each prefix that objects name, with the groups of addresses that have no longer one.
     #[must_use]
     pub fn networks(&self) -> BTreeMap<IpNet, Words> {
-        let of = |prefix: &IpNet| words(self.iter().filter(|(set, _)| set.covers(prefix)));
+        let covers: Vec<_> = self.iter().filter_map(Cover::of).collect();
+        let of =
+            |prefix: &IpNet| words(covers.iter().filter(|it| it.has(prefix)).map(|it| it.number));
         self.prefixes().into_iter().map(|prefix| (prefix, of(&prefix))).collect()
     }
 }
 
-fn words<'a>(sets: impl Iterator<Item = (&'a Set, u32)>) -> Words {
+fn words(numbers: impl Iterator<Item = u32>) -> Words {
     let mut words = Words::default();
-    for (_, number) in sets {
+    for number in numbers {
         if let Some(word) = words.get_mut(number as usize / 32) {
             *word |= 1 << (number % 32);
         }
     }
     words
+}
+
+/// A set of addresses, to be asked about many prefixes.
+struct Cover {
+    number: u32,
+    cidr: IpNet,
+    except: HashSet<IpNet>,
+}
+
+impl Cover {
+    fn of((set, number): (&Set, u32)) -> Option<Self> {
+        let (cidr, except) = match set {
+            Set::Pods { .. } => return None,
+            Set::Network(cidr) => (cidr, &[][..]),
+            Set::Block { cidr, except } => (cidr, except.as_slice()),
+        };
+        Some(Self { number, cidr: *cidr, except: except.iter().map(IpNet::trunc).collect() })
+    }
+
+    /// Whether all addresses of a prefix are in it.
+    fn has(&self, prefix: &IpNet) -> bool {
+        let is_except = || covering(prefix).any(|covering| self.except.contains(&covering));
+        self.cidr.contains(prefix) && (self.except.is_empty() || !is_except())
+    }
+}
+
+/// A prefix and all shorter ones that have its addresses, the longest first.
+fn covering(prefix: &IpNet) -> impl Iterator<Item = IpNet> {
+    iter::successors(Some(prefix.trunc()), IpNet::supernet)
+}
+
+/// What a table has for the longest of its prefixes that has all addresses of this one.
+#[must_use]
+pub fn longest<'a, T>(table: &'a BTreeMap<IpNet, T>, prefix: &IpNet) -> Option<&'a T> {
+    covering(prefix).find_map(|covering| table.get(&covering))
 }
 
 /// The sets that an object's rules ask for.

@@ -121,7 +121,7 @@ impl Node {
     }
 }
 
-fn write_if_different(maps: &Maps, slot: &Slot) -> Result<(), NodeError> {
+pub(super) fn write_if_different(maps: &Maps, slot: &Slot) -> Result<(), NodeError> {
     let (ifindex, identity) = (slot.require_built()?.host_ifindex.get(), slot.identity);
     let endpoint = endpoint_of(slot, ifindex, identity);
     let mut differs = maps.interface(ifindex)? != Some(interface_of(slot, identity));

@@ -11,8 +11,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use repoint_common::policy::{GROUP_WORDS, Identity as Element, MAX_ENTRIES, Network, WORLD};
-use repoint_policy::{Compiled, Groups, NamedPort, Numbered, PolicySet, Rules, Words};
+use repoint_common::policy::{
+    GROUP_WORDS, Identity as Element, MAX_ENTRIES, MAX_IDENTITIES, Network, WORLD,
+};
+use repoint_policy::{Compiled, Groups, NamedPort, Numbered, PolicySet, Rules, Words, longest};
 
 use super::{Node, NodeError};
 use crate::{
@@ -32,12 +34,6 @@ use crate::{
 const LOCK: &str = "policies.lock";
 /// How many elements are written in one transaction. Writers wait for it, for a few ms at most.
 const BATCH: usize = 256;
-
-/// What the policies are in words, for messages.
-fn revision_in_map(state: PoliciesState) -> u32 {
-    // The lower half; it may come again after 4 billion changes.
-    u32::try_from(state.revision & u64::from(u32::MAX)).unwrap_or_default()
-}
 
 impl Node {
     /// The folder of the database of policies.
@@ -67,9 +63,17 @@ impl Node {
         private::folder(&self.directories.state)?;
         let store = PolicyStore::open(&Self::policies_folder(&self.directories))?;
         let mut stored = store.read()?;
+        // The numbers of groups and policies in the maps must be those of the copy.
+        if let Err(error) = self.copy_and_install(&stored) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "former policies are not in the maps"
+            );
+        }
         let changed = change(&mut stored)?;
         if changed.is_some() {
             self.store.read(|transaction| plan(transaction, &stored, false).map(drop))?;
+            self.store.ensure_room()?;
             stored.revision += 1;
             store.replace(&stored)?;
             failpoint::hit("policies:stored");
@@ -95,12 +99,23 @@ impl Node {
     pub fn synchronise_policies(&self) -> Result<bool, NodeError> {
         let state = self.store.read(|transaction| transaction.policies_state())?;
         let revision = Self::stored_policies(&self.directories)?.revision;
-        if state.revision == revision + 1 && self.are_policies_installed(state)? {
+        let is_whole = !state.is_pending && self.are_policies_installed(state)?;
+        if state.revision == revision + 1 && is_whole {
             return Ok(false);
         }
         let _lock = self.lock_policies(LOCK_TIMEOUT)?;
-        self.copy_and_install(&Self::stored_policies(&self.directories)?)?;
+        self.copy_and_install(&self.still_stored()?)?;
         Ok(true)
+    }
+
+    /// What is stored of policies; an error where policies are in force, and their database is gone.
+    fn still_stored(&self) -> Result<StoredPolicies, NodeError> {
+        let state = self.store.read(|transaction| transaction.policies_state())?;
+        let path = Self::policies_folder(&self.directories);
+        if state.in_use && !path.exists() {
+            return Err(StoreError::PoliciesGone { path }.into());
+        }
+        Self::stored_policies(&self.directories)
     }
 
     /// Calls `work` in a transaction that gives slots to containers. Where the database is new, the stored policies
@@ -127,18 +142,23 @@ impl Node {
     ) -> Result<bool, NodeError> {
         let state = transaction.policies_state()?;
         if !state.in_use {
-            return Ok(false);
+            return Ok(state.is_pending);
         }
         let provided = self.with_policy_maps(|maps| {
-            let is_installed = maps.installed()? == revision_in_map(state);
+            let mark = maps.installed()?;
+            if mark == 0 {
+                return Err(NodeError::NoPolicies);
+            }
+            let is_installed = mark == state.mark();
             let Some(wanted) = transaction.identity_policies(slot.identity)? else {
                 return Ok(!is_installed);
             };
             let element = element(&wanted);
             match maps.identity(slot.identity.0)? {
                 Some(found) if found == element => {}
-                // The process that writes the change finishes it.
-                Some(_) if !is_installed => {}
+                // The process that writes the change finishes it. A container may have the identity of another one,
+                // whose element that process has written already.
+                Some(_) if !is_installed && !slot.identity.is_of_container() => {}
                 _ => {
                     provide_rules(transaction, maps, &wanted)?;
                     maps.insert_identity(slot.identity.0, &element)?;
@@ -155,14 +175,29 @@ impl Node {
         let state = self.store.read(|transaction| transaction.policies_state())?;
         match state {
             PoliciesState { revision: 0, .. } => self.synchronise_policies().map(drop),
-            PoliciesState { in_use: false, .. } => Ok(()),
+            PoliciesState { in_use: false, is_pending: false, .. } => Ok(()),
             _ if self.are_policies_installed(state)? => Ok(()),
+            _ if self.with_policy_maps(|maps| Ok(maps.installed()?))? == Some(0) => {
+                // No slot may have traffic before rules know all peers.
+                let _lock = self.lock_policies(LOCK_TIMEOUT)?;
+                if self.are_policies_installed(state)? { Ok(()) } else { self.install_policies() }
+            }
             _ => self.finish_policies(),
         }
     }
 
+    /// As [`Self::finish_policies`], for a slot whose own policies are in the maps: an error is a warning.
+    pub(crate) fn finish_policies_of_others(&self) {
+        if let Err(error) = self.finish_policies() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a change of policies is not whole in the maps"
+            );
+        }
+    }
+
     /// Finishes what a process left that was killed while it changed policies. Does nothing where such a process runs.
-    pub(crate) fn finish_policies(&self) -> Result<(), NodeError> {
+    fn finish_policies(&self) -> Result<(), NodeError> {
         match self.lock_policies(Duration::ZERO) {
             Ok(_lock) => self.install_policies(),
             Err(NodeError::Lock(error)) if error.is_held() => Ok(()),
@@ -176,8 +211,10 @@ impl Node {
     }
 
     fn are_policies_installed(&self, state: PoliciesState) -> Result<bool, NodeError> {
-        let installed =
-            self.with_policy_maps(|maps| Ok(maps.installed()? == revision_in_map(state)))?;
+        if !state.in_use {
+            return Ok(true);
+        }
+        let installed = self.with_policy_maps(|maps| Ok(maps.installed()? == state.mark()))?;
         // Where no data plane is loaded, the loader installs them.
         Ok(installed.unwrap_or(true))
     }
@@ -211,7 +248,8 @@ impl Node {
             failpoint::hit("policies:copied");
         }
         let state = self.store.read(|transaction| transaction.policies_state())?;
-        if self.are_policies_installed(state)? { Ok(()) } else { self.install_policies() }
+        let is_whole = !state.is_pending && self.are_policies_installed(state)?;
+        if is_whole { Ok(()) } else { self.install_policies() }
     }
 
     /// Writes the maps as the database has it, if the data plane is loaded. The caller holds the lock.
@@ -239,10 +277,23 @@ impl Node {
         failpoint::hit("policies:enforced");
         self.narrow(&maps, &wanted)?;
         failpoint::hit("policies:narrowed");
-        maps.record_installed(revision_in_map(state))?;
         maps.raise_generation()?;
+        failpoint::hit("policies:raised");
+        maps.record_installed(state.mark())?;
+        self.store.write(|transaction| transaction.record_policies_installed(state.revision))?;
         failpoint::hit("policies:installed");
         self.prune_policies()
+    }
+
+    /// Forgets unused policies, unless a process changes policies, or was killed while it did.
+    pub(crate) fn prune_unused_policies(&self) -> Result<(), NodeError> {
+        let _lock = match self.lock_policies(Duration::ZERO) {
+            Err(NodeError::Lock(error)) if error.is_held() => return Ok(()),
+            lock => lock?,
+        };
+        let state = self.store.read(|transaction| transaction.policies_state())?;
+        let is_whole = !state.is_pending && self.are_policies_installed(state)?;
+        if is_whole { self.prune_policies() } else { Ok(()) }
     }
 
     /// The slots that containers have and that have map entries. The sweep writes those of a new data plane.
@@ -327,7 +378,7 @@ impl Node {
     }
 
     /// Removes policies that no identity has, from the database and the maps.
-    pub(crate) fn prune_policies(&self) -> Result<(), NodeError> {
+    fn prune_policies(&self) -> Result<(), NodeError> {
         let is_due = self.store.read(|transaction| {
             let slots = transaction.slots()?;
             transaction.has_unused_policies(&slots)
@@ -354,7 +405,7 @@ impl Node {
     /// Copies the stored policies and writes the maps, whether or not that seems needed.
     pub(crate) fn restore_policies(&self) -> Result<(), NodeError> {
         let _lock = self.lock_policies(LOCK_TIMEOUT)?;
-        self.copy_and_install(&Self::stored_policies(&self.directories)?)?;
+        self.copy_and_install(&self.still_stored()?)?;
         self.install_policies()
     }
 }
@@ -365,9 +416,13 @@ pub fn policies_difference(
     store: &Store,
 ) -> Result<Option<String>, NodeError> {
     let stored = Node::stored_policies(directories)?;
+    let is_gone = !Node::policies_folder(directories).exists();
     let maps = PolicyMaps::open_existing(&directories.bpf)?;
     store.read(|transaction| {
         let state = transaction.policies_state()?;
+        if state.in_use && is_gone {
+            return Ok(Some("policies are enforced that are not stored any more".to_owned()));
+        }
         if state.revision != stored.revision + 1 && (state.in_use || !stored.objects.is_empty()) {
             return Ok(Some("the database does not have the stored policies".to_owned()));
         }
@@ -376,7 +431,7 @@ pub fn policies_difference(
         if !state.in_use && found.is_empty() {
             return Ok(None);
         }
-        if maps.installed()? != revision_in_map(state) {
+        if state.is_pending || state.in_use && maps.installed()? != state.mark() {
             return Ok(Some("a change of policies is not whole in the maps".to_owned()));
         }
         let in_use = transaction.slots()?.into_iter();
@@ -402,8 +457,8 @@ fn plan<T: Access>(
     let ports: BTreeSet<NamedPort> =
         stored.declared.values().flat_map(|declared| declared.ports.iter().cloned()).collect();
     let objects = stored.objects.iter().map(|Numbered { object, .. }| object);
-    let known = transaction.policy_set()?.groups;
-    let groups = known.renew(objects, &ports).map_err(StoreError::from)?;
+    let former = transaction.policy_set()?.groups;
+    let groups = former.renew(objects, &ports).map_err(StoreError::from)?;
     let set = PolicySet { objects: stored.objects.clone(), groups: groups.clone(), ports };
     let mut parties = Vec::new();
     let mut compile = |identity, names: PartyNames<'_>| {
@@ -419,20 +474,27 @@ fn plan<T: Access>(
         Ok::<_, NodeError>(())
     };
     if !stored.objects.is_empty() {
+        let mut known = HashSet::new();
         for record in transaction.identities()? {
+            known.insert(record.identity);
             let (tenant, function) = (record.tenant.as_ref(), Some(&record.function));
             compile(record.identity, PartyNames { network: &record.network, tenant, function })?;
         }
+        // Single containers, and functions whose number was forgotten while their containers run.
         for slot in transaction.slots()? {
-            if slot.identity.is_of_container() {
+            if slot.identity.0 != 0 && known.insert(slot.identity) {
                 let tenant = slot.tenant.as_ref();
-                let names = PartyNames { network: &slot.network, tenant, function: None };
-                compile(slot.identity, names)?;
+                let function = slot.function.as_ref().filter(|_| !slot.identity.is_of_container());
+                compile(slot.identity, PartyNames { network: &slot.network, tenant, function })?;
             }
         }
     }
     if !closes {
         ensure_numbers(transaction, &parties)?;
+        if parties.len() > MAX_IDENTITIES {
+            let map = repoint_common::policy::MAP_IDENTITIES;
+            return Err(DatapathError::Full { map }.into());
+        }
     }
     Ok(Plan { groups, parties })
 }
@@ -483,9 +545,7 @@ impl Found {
 
     /// The groups of addresses of a prefix.
     fn groups_of(&self, prefix: &IpNet) -> Words {
-        let covering = self.networks.iter().filter(|(known, _)| known.contains(prefix));
-        let longest = covering.max_by_key(|(known, _)| known.prefix_len());
-        longest.map(|(_, network)| network.groups).unwrap_or_default()
+        longest(&self.networks, prefix).map(|network| network.groups).unwrap_or_default()
     }
 }
 
@@ -517,6 +577,18 @@ impl Wanted {
             let mut network = *network;
             unite(&mut network.groups, &found.groups_of(prefix));
             if found.networks.get(prefix) != Some(&network) {
+                maps.insert_network(*prefix, &network)?;
+            }
+        }
+        // A prefix of before only hides a shorter one of after.
+        for (prefix, former) in &found.networks {
+            let is_former = !self.networks.contains_key(prefix);
+            let Some(wanted) = longest(&self.networks, prefix).filter(|_| is_former) else {
+                continue;
+            };
+            let mut network = *former;
+            unite(&mut network.groups, &wanted.groups);
+            if network != *former {
                 maps.insert_network(*prefix, &network)?;
             }
         }

@@ -1,12 +1,12 @@
 //! Enabling the traffic of a slot that was built.
 
-use super::{Node, conflict::ensure_unchanged, error::NodeError};
+use super::{Node, conflict::ensure_unchanged, error::NodeError, isolation::write_if_different};
 use crate::{
     datapath::Maps,
     failpoint,
     model::Identity,
     slot::{BuiltPair, write_entries},
-    store::Slot,
+    store::{Access, Slot, Transaction},
 };
 
 /// Writes the map entries of a slot that was built. No process can write to the database meanwhile:
@@ -26,5 +26,25 @@ pub(crate) fn enable_traffic(
         Ok::<_, NodeError>(is_behind)
     })?;
     failpoint::hit("build:entries");
-    if is_behind { node.finish_policies() } else { Ok(()) }
+    if is_behind {
+        node.finish_policies_of_others();
+    }
+    Ok(())
+}
+
+/// Writes the map entries of a slot again where policies have changed since [`enable_traffic`], in the transaction
+/// that records that the slot is in use: from then on a change of policies writes them. `before` is the slot as it was
+/// claimed.
+pub(crate) fn settle_traffic<T: Access>(
+    node: &Node,
+    transaction: &Transaction<'_, T>,
+    before: &Slot,
+    slot: &Slot,
+) -> Result<(), NodeError> {
+    if !before.enforces && !slot.enforces && !transaction.policies_state()?.in_use {
+        return Ok(());
+    }
+    let Some(maps) = node.maps()? else { return Ok(()) };
+    node.provide_policies(transaction, slot)?;
+    write_if_different(&maps, slot)
 }

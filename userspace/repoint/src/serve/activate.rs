@@ -37,5 +37,8 @@ pub(super) fn activate(
         Ok::<_, NodeError>(is_behind)
     })?;
     failpoint::hit("activate:active");
-    if is_behind { node.finish_policies() } else { Ok(()) }
+    if is_behind {
+        node.finish_policies_of_others();
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ use crate::{
         conflict::{ensure_unchanged, prefer_conflict},
         halves::ensure_carries,
         now,
+        traffic::settle_traffic,
     },
     pool::{
         build::record_fingerprint,
@@ -134,12 +135,11 @@ fn build(
         failpoint::hit("assign:bound");
         node.store.write(|transaction| {
             ensure_unchanged(transaction, &own.slot)?;
-            Ok::<_, NodeError>(transaction.advance(
-                own.slot.id,
-                SlotState::Active,
-                now(),
-                |slot| slot.built = Some(spec.built(&pair, digest)),
-            )?)
+            let slot = transaction.advance(own.slot.id, SlotState::Active, now(), |slot| {
+                slot.built = Some(spec.built(&pair, digest));
+            })?;
+            settle_traffic(node, transaction, &own.slot, &slot)?;
+            Ok::<_, NodeError>(slot)
         })
     };
     // The build has a thread of its own, because it enters and leaves namespaces.

@@ -19,7 +19,7 @@ use crate::{
         effective::{pool_id, stored_template},
         now,
         reserved::{check_given, node_addresses},
-        traffic::enable_traffic,
+        traffic::{enable_traffic, settle_traffic},
     },
     pool::{
         build::{MOST_TRIES, spare_addresses},
@@ -215,7 +215,7 @@ impl Direct<'_> {
             if let Some(text) = &stored {
                 transaction.put_template(&digest, text)?;
             }
-            Ok(transaction.advance(slot.id, SlotState::Active, now(), |slot| {
+            let active = transaction.advance(slot.id, SlotState::Active, now(), |slot| {
                 slot.template = Some(digest);
                 slot.built = Some(Built {
                     host_ifindex: pair.host_ifindex,
@@ -224,7 +224,9 @@ impl Direct<'_> {
                     fingerprint: None,
                     source_routed: pair.source_routed,
                 });
-            })?)
+            })?;
+            settle_traffic(node, transaction, slot, &active)?;
+            Ok(active)
         })
     }
 }

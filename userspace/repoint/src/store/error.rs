@@ -122,6 +122,15 @@ pub enum StoreError {
     /// The database is new: no process has copied the stored policies into it.
     #[error("the policies are not in the database yet: run `repoint load`")]
     PoliciesUnknown,
+    /// What is enforced is not stored any more.
+    #[error(
+        "policies are enforced, and {path} does not hold them any more: put the folder back, or apply the \
+         policies again"
+    )]
+    PoliciesGone {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process has changed the policies.
     #[error("the policies were changed by another command meanwhile: try again")]
     PoliciesChanged,

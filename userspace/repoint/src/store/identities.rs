@@ -316,7 +316,6 @@ impl Write<'_> {
     fn forget_numbered(&mut self, numbered: &Numbered) -> Result<(), StoreError> {
         let tables = self.tables;
         self.delete(tables.identities, &numbered.holder.key(), "forget an identity")?;
-        self.forget_identity_policies(numbered.number)?;
         let key = numbered.number.to_be_bytes();
         self.delete(tables.identity_numbers, &key, "forget an identity's number")
     }

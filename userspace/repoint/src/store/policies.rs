@@ -32,6 +32,20 @@ pub struct PoliciesState {
     pub revision: u64,
     /// Whether there is any object.
     pub in_use: bool,
+    /// Whether the maps may not have them whole yet.
+    pub is_pending: bool,
+    /// Number of the database, by which its copies are distinguished from those of another one.
+    pub epoch: u64,
+}
+
+impl PoliciesState {
+    /// What map `settings` holds where the maps have these policies whole: the number of the database, and the lower
+    /// half of the revision.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        let half = |number: u64| u32::try_from(number & 0xffff).unwrap_or_default();
+        (half(self.epoch) << 16 | half(self.revision)).max(1)
+    }
 }
 
 /// What an identity is for policies, as in map `identities`.
@@ -169,7 +183,12 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// What the database knows of the stored policies.
     pub fn policies_state(&self) -> Result<PoliciesState, StoreError> {
         let state = self.number(meta::POLICIES)?;
-        Ok(PoliciesState { revision: state >> 1, in_use: state & 1 != 0 })
+        Ok(PoliciesState {
+            revision: state >> 2,
+            in_use: state & 1 != 0,
+            is_pending: state & 2 != 0,
+            epoch: self.number(meta::EPOCH)?,
+        })
     }
 
     /// All objects and groups.
@@ -420,14 +439,35 @@ impl Write<'_> {
                 self.put_identity_policies(*identity, compiled)?;
             }
         }
-        let state = (stored.revision + 1) << 1 | u64::from(in_use);
+        let was_in_use = self.policies_state()?;
+        let was_in_use = was_in_use.in_use || was_in_use.is_pending;
+        self.put_policies_state(stored.revision + 1, in_use, in_use || was_in_use)
+    }
+
+    /// Records that the maps have the policies of a revision whole, if these are still the copied ones.
+    pub fn record_policies_installed(&mut self, revision: u64) -> Result<(), StoreError> {
+        let state = self.policies_state()?;
+        if state.revision == revision && state.is_pending {
+            self.put_policies_state(revision, state.in_use, false)?;
+        }
+        Ok(())
+    }
+
+    fn put_policies_state(
+        &mut self,
+        revision: u64,
+        in_use: bool,
+        is_pending: bool,
+    ) -> Result<(), StoreError> {
+        let state = revision << 2 | u64::from(is_pending) << 1 | u64::from(in_use);
         self.put_number(meta::POLICIES, state)
     }
 
     /// Makes the slots on record enforce what their identities are for policies, or nothing.
     pub fn enforce_on_slots(&mut self) -> Result<(), StoreError> {
         let policies: HashMap<_, _> = self.all_identity_policies()?.into_iter().collect();
-        for mut slot in self.slots()? {
+        // The next container of a slot that waits has policies of its own.
+        for mut slot in self.slots()?.into_iter().filter(|slot| slot.container.is_some()) {
             let found = policies.get(&slot.identity);
             let enforces = found.is_some_and(IdentityPolicies::is_enforced);
             if slot.enforces != enforces {
@@ -459,11 +499,5 @@ impl Write<'_> {
             self.delete(tables.policies, &key, "forget a policy")?;
         }
         Ok((policies, identities))
-    }
-
-    /// Forgets what an identity is for policies.
-    pub(super) fn forget_identity_policies(&mut self, identity: u32) -> Result<(), StoreError> {
-        let key = identity.to_be_bytes();
-        self.delete(self.tables.identity_policies, &key, "forget an identity's policies")
     }
 }

@@ -1,6 +1,6 @@
 //! Policy objects and labels as they are stored. They outlive the boot, so a commit waits for the disk.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path, time::SystemTime};
 
 use lmdb::{Cursor as _, Database, WriteFlags};
 use repoint_policy::{Declared, Numbered, Object, ObjectId, Party};
@@ -64,6 +64,9 @@ impl Layout for Tables {
             }
             None => {
                 put_number(&mut transaction, *self, SCHEMA_KEY, known)?;
+                // Not that of another database that was there before.
+                let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                put_number(&mut transaction, *self, REVISION_KEY, now.as_secs())?;
                 commit(transaction).map_err(failed("record the schema"))
             }
         }

@@ -11,7 +11,8 @@ pub(super) mod meta {
     pub(in crate::store) const EPOCH: &str = "slot-epoch";
     /// The number given last, lower 32 bits.
     pub(in crate::store) const LAST_SLOT: &str = "last-slot";
-    /// Twice the revision of the policies that were copied, and 1 if there are any.
+    /// Four times the revision of the policies that were copied, 2 if the maps may not have them whole, 1 if there
+    /// are any.
     pub(in crate::store) const POLICIES: &str = "policies";
     /// The number that a policy got last.
     pub(in crate::store) const LAST_POLICY: &str = "last-policy";

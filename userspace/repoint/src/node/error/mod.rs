@@ -97,6 +97,9 @@ pub enum NodeError {
         /// The path.
         path: String,
     },
+    /// The maps have no policies yet.
+    #[error("the maps of policies are new, and not written yet: `repoint load` writes them")]
+    NoPolicies,
     /// It is not clear which address of the node is meant.
     #[error("policies judge flows to the node by its address: name one instead of host")]
     WhichAddress,

@@ -68,7 +68,7 @@ impl<'a> Repairs<'a> {
         if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools, now()))? {
             store.write(|transaction| transaction.prune(now()))?;
         }
-        self.node.prune_policies()?;
+        self.node.prune_unused_policies()?;
         Ok(())
     }
 
