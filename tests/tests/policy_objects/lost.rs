@@ -31,8 +31,9 @@ fn ensure_enforced(
     shut: &Container<'_>,
     server: &Container<'_>,
 ) -> Result<()> {
-    let target = SocketAddr::new(server.addresses()?[0], 9);
-    let socket = server.host()?.bind_udp(target)?;
+    // Another port each time: a process that another test starts may hold the former socket for a moment.
+    let socket = server.host()?.bind_udp(SocketAddr::new(server.addresses()?[0], 0))?;
+    let target = socket.local_addr().context("address of a socket")?;
     socket.set_nonblocking(true).context("set non-blocking")?;
     for (container, word) in [(shut, b"shut"), (open, b"open")] {
         container.host()?.run(|| {
