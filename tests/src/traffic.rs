@@ -103,6 +103,20 @@ impl Host {
     }
 }
 
+/// The numbers in datagrams of four bytes that sockets have received by now, big-endian.
+pub fn numbers_received(sockets: &[UdpSocket]) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut buffer = [0; 8];
+    for socket in sockets {
+        socket.set_nonblocking(true).context("set non-blocking")?;
+        while let Ok(length) = socket.recv(&mut buffer) {
+            let number = buffer[..length].try_into().ok().map(u32::from_be_bytes);
+            numbers.push(number.context("another datagram")?);
+        }
+    }
+    Ok(numbers)
+}
+
 /// A party that listens for TCP.
 #[derive(Debug)]
 pub struct TcpServer<'a> {

@@ -16,7 +16,7 @@ use repoint_tests::{
     Container, Node, cli,
     networks::{network, pool},
     share::is_whole,
-    traffic::{self, Host},
+    traffic::{self, Host, numbers_received},
     wait, with_pool,
 };
 use serde_json::json;
@@ -33,20 +33,6 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The tenants that use the slots in turn, each with a server of its own.
 const TENANTS: [&str; 2] = ["acme", "bolt"];
-
-/// What the servers of [`TENANTS`] have received, by the number of the activation.
-fn received(sockets: &[UdpSocket]) -> Result<Vec<u32>> {
-    let mut numbers = Vec::new();
-    let mut buffer = [0; 8];
-    for socket in sockets {
-        socket.set_nonblocking(true).context("set non-blocking")?;
-        while let Ok(length) = socket.recv(&mut buffer) {
-            let number = buffer[..length].try_into().ok().map(u32::from_be_bytes);
-            numbers.push(number.context("another datagram")?);
-        }
-    }
-    Ok(numbers)
-}
 
 /// Functions of two tenants have the same few slots in turn, with no agent, and send to both tenants' servers
 /// at once. Each packet to its own tenant's arrives, and no other.
@@ -92,7 +78,7 @@ fn no_packet_passes_before_its_slot_has_its_users_identity() -> Result<()> {
             // Packets to the other tenant's server were sent in the same instant.
             wait::until(LIMIT, "the packets arrive", || {
                 for (seen, sockets) in seen.iter_mut().zip(&bound) {
-                    seen.extend(received(sockets)?);
+                    seen.extend(numbers_received(sockets)?);
                 }
                 let arrived = seen[place].iter().filter(|seen| **seen == number).count();
                 ensure!(arrived == to.len() / 2, "{arrived} of {} packets", to.len() / 2);
@@ -130,7 +116,7 @@ fn ensure_arrivals(
     let mut found = vec![0; servers.len()];
     wait::until(LIMIT, "the datagrams arrive", || {
         for ((socket, _), found) in servers.iter().zip(&mut found) {
-            let received = received(std::slice::from_ref(socket))?;
+            let received = numbers_received(std::slice::from_ref(socket))?;
             *found += received.into_iter().filter(|received| *received == number).count();
         }
         let enough = found.iter().zip(wanted).all(|(found, wanted)| *found >= wanted);
@@ -257,7 +243,7 @@ fn no_packet_passes_while_slots_move_to_another_data_plane() -> Result<()> {
             Ok::<_, anyhow::Error>(sent)
         })?;
         let passed = denied.iter().map(|(_, socket, _)| {
-            Ok::<_, anyhow::Error>(received(std::slice::from_ref(socket))?.len())
+            Ok::<_, anyhow::Error>(numbers_received(std::slice::from_ref(socket))?.len())
         });
         let passed = passed.collect::<Result<Vec<_>>>()?;
         println!("of {sent} packets {passed:?} passed");

@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use repoint_tests::{Container, share::is_whole, traffic, wait, with_pool};
+use repoint_tests::{
+    Container,
+    share::is_whole,
+    traffic::{self, numbers_received},
+    wait, with_pool,
+};
 use serde_json::json;
 
 use super::{add, apply, ensure_clean, policy};
@@ -26,20 +31,6 @@ fn policies() -> String {
         policy("acme", "other-server", "{podSelector: {matchLabels: {repoint.dev/function: other-server}}, ingress: [{from: [{podSelector: {matchLabels: {repoint.dev/function: shut}}}]}]}"),
     ]
     .concat()
-}
-
-/// The numbers that sockets have received.
-fn received(sockets: &[UdpSocket]) -> Result<Vec<u32>> {
-    let mut numbers = Vec::new();
-    let mut buffer = [0; 8];
-    for socket in sockets {
-        socket.set_nonblocking(true).context("set non-blocking")?;
-        while let Ok(length) = socket.recv(&mut buffer) {
-            let number = buffer[..length].try_into().ok().map(u32::from_be_bytes);
-            numbers.push(number.context("another datagram")?);
-        }
-    }
-    Ok(numbers)
 }
 
 /// Sends a number to servers from a container, at once.
@@ -88,7 +79,7 @@ fn no_packet_passes_under_the_policy_of_another_function() -> Result<()> {
             if place == 0 {
                 // A packet of the other one was sent before.
                 wait::until(LIMIT, "the packets arrive", || {
-                    seen.extend(received(&sockets[0])?);
+                    seen.extend(numbers_received(&sockets[0])?);
                     let arrived = seen.iter().filter(|seen| **seen == number).count();
                     ensure!(arrived == families, "{arrived} of {families} packets");
                     Ok(())
@@ -96,10 +87,10 @@ fn no_packet_passes_under_the_policy_of_another_function() -> Result<()> {
             }
             container.remove()?;
         }
-        seen.extend(received(&sockets[0])?);
+        seen.extend(numbers_received(&sockets[0])?);
         let wrong: Vec<_> = seen.iter().filter(|number| **number % 2 == 1).collect();
         ensure!(wrong.is_empty(), "packets of {wrong:?} arrived");
-        let others = received(&sockets[1])?;
+        let others = numbers_received(&sockets[1])?;
         ensure!(others.is_empty(), "packets of {others:?} arrived at the other server");
         println!(
             "{activations} activations of {} slots: {} packets, all right",
@@ -138,7 +129,7 @@ fn functions_that_are_new_have_their_policies_at_once() -> Result<()> {
         }
         let mut seen = Vec::new();
         wait::until(LIMIT, "the last one's packets arrive", || {
-            seen.extend(received(&sockets)?);
+            seen.extend(numbers_received(&sockets)?);
             ensure!(seen.len() >= targets.len(), "{seen:?}");
             Ok(())
         })?;

@@ -14,7 +14,7 @@ use repoint_common::{
 
 use super::world::{
     OWN_IDENTITY, OWN_TENANT, PEER_IDENTITY as PEER_NUMBER, PEER_TENANT, SCTP, TCP, UDP, Way,
-    families, tcp, udp, with_world, words,
+    World, families, tcp, udp, with_world, words,
 };
 use crate::case::{Device, PEER};
 
@@ -99,91 +99,145 @@ fn some_groups(random: &mut fastrand::Rng) -> Vec<u32> {
     GROUPS.into_iter().filter(|_| random.bool()).collect()
 }
 
+/// A policy by chance, and those that it is about.
+struct Round {
+    rules: Vec<Rule>,
+    default: u8,
+    is_egress: bool,
+    tenant: u32,
+    slot: Peer,
+    outside: Peer,
+}
+
+impl Round {
+    /// Draws one, and writes it into the maps.
+    fn draw(world: &World<'_>, random: &mut fastrand::Rng) -> Result<Self> {
+        let count = if random.u8(..10) == 0 { 64 } else { random.usize(..8) };
+        let rules: Vec<_> =
+            (0..count).map(|at| some_rule(random, u32::try_from(at).unwrap() + 1)).collect();
+        let default = random.u8(0..2);
+        let flags = [0, FLAG_NETWORKS][random.usize(..2)];
+        world.policy(1, default, flags, &rules)?;
+        let is_egress = random.bool();
+        let tenant = [0, OWN_TENANT, PEER_TENANT][random.usize(..3)];
+        world.give(Device::Active, OWN_IDENTITY, tenant, world.old, true)?;
+        let (egress, ingress) = if is_egress { (1, 0) } else { (0, 1) };
+        world.identity(OWN_IDENTITY, egress, ingress, &some_groups(random))?;
+        let slot = draw_slot(world, random, is_egress && flags == FLAG_NETWORKS)?;
+        let outside = draw_outside(world, random)?;
+        Ok(Self { rules, default, is_egress, tenant, slot, outside })
+    }
+
+    /// A packet's way, and who is at the other end.
+    fn way(&self, is_slot: bool) -> (Way, &Peer) {
+        match (self.is_egress, is_slot) {
+            (true, true) => (Way::OwnToPeer, &self.slot),
+            (true, false) => (Way::OwnToRemote, &self.outside),
+            (false, true) => (Way::PeerToOwn, &self.slot),
+            (false, false) => (Way::RemoteToOwn, &self.outside),
+        }
+    }
+}
+
+/// The slot at the other end; `by_prefix`: rules ask for the prefix of its address as well.
+fn draw_slot(world: &World<'_>, random: &mut fastrand::Rng, by_prefix: bool) -> Result<Peer> {
+    let mut groups = some_groups(random);
+    world.identity(PEER_NUMBER, 0, 0, &groups)?;
+    let of_prefix = some_groups(random);
+    let network = Network { identity: 9, groups: words(&of_prefix) };
+    for prefix in [IpNet::new(PEER.v4.into(), 32)?, IpNet::new(PEER.v6.into(), 128)?] {
+        world.maps.insert_network(prefix, &network)?;
+    }
+    if by_prefix {
+        groups.extend(of_prefix.into_iter().filter(|group| *group < NETWORK_GROUPS));
+    }
+    Ok(Peer { identity: PEER_NUMBER, tenant: PEER_TENANT, groups })
+}
+
+/// The other end outside.
+fn draw_outside(world: &World<'_>, random: &mut fastrand::Rng) -> Result<Peer> {
+    let identity = [WORLD, 9][random.usize(..2)];
+    let outside = Peer { identity, tenant: 0, groups: some_groups(random) };
+    let network = Network { identity, groups: words(&outside.groups) };
+    for prefix in ["10.217.9.0/24", "fd00:217:9::/48"] {
+        world.maps.insert_network(prefix.parse()?, &network)?;
+    }
+    Ok(outside)
+}
+
+/// What became of the packets.
+#[derive(Debug, Default)]
+struct Counts {
+    passed: u32,
+    dropped: u32,
+    /// Those that passed and are to have an event, and those that have one.
+    due: u32,
+    reported: u32,
+}
+
+impl Counts {
+    /// Sends a packet by chance, and compares.
+    fn send(
+        &mut self,
+        world: &World<'_>,
+        round: &Round,
+        random: &mut fastrand::Rng,
+        events: &mut EventReader,
+    ) -> Result<()> {
+        let (way, peer) = round.way(random.bool());
+        let families = families();
+        let family = families[random.usize(..families.len())];
+        let port = [0, 1, 52, 53, 60, 61, 80, 443, u16::MAX][random.usize(..9)];
+        let (protocol, payload) = some_packet(random, port);
+        let Round { rules, default, is_egress, tenant, .. } = round;
+        let (wanted, reported) = judge((rules, *default), peer, *tenant, (protocol, port));
+        let verdict = world.send(way, family, protocol, &payload)?;
+        let denied = if *is_egress { Reason::PolicyEgress } else { Reason::PolicyIngress };
+        let packet = format!(
+            "{way:?} {family:?} protocol {protocol} port {port} by {rules:?}, default {default}, tenant {tenant}"
+        );
+        ensure!(
+            if wanted { !verdict.is_drop() } else { verdict == denied },
+            "{packet}: {}, wanted {wanted}",
+            verdict.label()
+        );
+        while let Some(event) = events.next_event()? {
+            let audited = (event.kind == event::AUDIT).then_some(event.rule);
+            ensure!(
+                !wanted || audited == reported,
+                "{packet}: reported by {audited:?}, wanted {reported:?} of {:?}",
+                peer.groups
+            );
+            self.reported += u32::from(audited.is_some());
+        }
+        *(if wanted { &mut self.passed } else { &mut self.dropped }) += 1;
+        self.due += u32::from(wanted && reported.is_some());
+        Ok(())
+    }
+}
+
 #[test]
 fn programs_judge_as_the_plainest_judge_does() -> Result<()> {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     with_world(|world| {
         let mut random = fastrand::Rng::with_seed(seed);
-        let families = families();
         let mut events = EventReader::open_existing(world.rig.bpf_dir(), EventsFrom::Now)?
             .context("no data plane")?;
-        let (mut passed, mut dropped, mut due, mut shown) = (0, 0, 0, 0);
-        for round in 0..POLICIES {
-            let count = if random.u8(..10) == 0 { 64 } else { random.usize(..8) };
-            let rules: Vec<_> = (0..count)
-                .map(|at| some_rule(&mut random, u32::try_from(at).unwrap() + 1))
-                .collect();
-            let default = random.u8(0..2);
-            let flags = [0, FLAG_NETWORKS][random.usize(..2)];
-            world.policy(1, default, flags, &rules)?;
-            let is_egress = random.bool();
-            let tenant = [0, OWN_TENANT, PEER_TENANT][random.usize(..3)];
-            world.give(Device::Active, OWN_IDENTITY, tenant, world.old, true)?;
-            let (egress, ingress) = if is_egress { (1, 0) } else { (0, 1) };
-            world.identity(OWN_IDENTITY, egress, ingress, &some_groups(&mut random))?;
-            let mut slot = Peer {
-                identity: PEER_NUMBER,
-                tenant: PEER_TENANT,
-                groups: some_groups(&mut random),
-            };
-            world.identity(PEER_NUMBER, 0, 0, &slot.groups)?;
-            let of_prefix = some_groups(&mut random);
-            let network = Network { identity: 9, groups: words(&of_prefix) };
-            for prefix in [IpNet::new(PEER.v4.into(), 32)?, IpNet::new(PEER.v6.into(), 128)?] {
-                world.maps.insert_network(prefix, &network)?;
-            }
-            if is_egress && flags == FLAG_NETWORKS {
-                slot.groups.extend(of_prefix.into_iter().filter(|group| *group < NETWORK_GROUPS));
-            }
-            let outside = Peer {
-                identity: [WORLD, 9][random.usize(..2)],
-                tenant: 0,
-                groups: some_groups(&mut random),
-            };
-            let network = Network { identity: outside.identity, groups: words(&outside.groups) };
-            for prefix in ["10.217.9.0/24", "fd00:217:9::/48"] {
-                world.maps.insert_network(prefix.parse()?, &network)?;
-            }
+        let mut counts = Counts::default();
+        for number in 0..POLICIES {
+            let round = Round::draw(world, &mut random)?;
             for _ in 0..PACKETS {
-                let (way, peer) = match (is_egress, random.bool()) {
-                    (true, true) => (Way::OwnToPeer, &slot),
-                    (true, false) => (Way::OwnToRemote, &outside),
-                    (false, true) => (Way::PeerToOwn, &slot),
-                    (false, false) => (Way::RemoteToOwn, &outside),
-                };
-                let family = families[random.usize(..families.len())];
-                let port = [0, 1, 52, 53, 60, 61, 80, 443, u16::MAX][random.usize(..9)];
-                let (protocol, payload) = some_packet(&mut random, port);
-                let policy = (rules.as_slice(), default);
-                let (wanted, reported) = judge(policy, peer, tenant, (protocol, port));
-                let verdict = world.send(way, family, protocol, &payload)?;
-                let denied = if is_egress { Reason::PolicyEgress } else { Reason::PolicyIngress };
-                ensure!(
-                    if wanted { !verdict.is_drop() } else { verdict == denied },
-                    "round {round}: {way:?} {family:?} protocol {protocol} port {port}: {}, wanted \
-                     {wanted} by {rules:?}, default {default}, tenant {tenant}",
-                    verdict.label()
-                );
-                while let Some(event) = events.next_event()? {
-                    let audited = (event.kind == event::AUDIT).then_some(event.rule);
-                    ensure!(
-                        !wanted || audited == reported,
-                        "round {round}: {way:?} {family:?} protocol {protocol} port {port}: reported by \
-                         {audited:?}, wanted {reported:?} by {rules:?} of {:?}, flags {flags}",
-                        peer.groups
-                    );
-                    shown += usize::from(audited.is_some());
-                }
-                *(if wanted { &mut passed } else { &mut dropped }) += 1;
-                due += usize::from(wanted && reported.is_some());
+                let sent = counts.send(world, &round, &mut random, &mut events);
+                sent.with_context(|| format!("round {number}"))?;
             }
             world.forget()?;
         }
-        println!("{passed} passed, {dropped} dropped, {shown} of {due} reported");
-        // Events are limited to a number a second.
-        ensure!(shown > 20 && shown <= due, "{shown} of {due} reported");
+        println!("{counts:?}");
+        let Counts { passed, dropped, due, reported } = counts;
         ensure!(passed > 200 && dropped > 200, "the draw is one-sided");
+        // Events are limited to a number a second.
+        ensure!(reported > 20 && reported <= due, "{reported} of {due} reported");
         Ok(())
     })
 }

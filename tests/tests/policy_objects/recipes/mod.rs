@@ -1,24 +1,15 @@
 //! The recipes of `docs/examples/policies`, as real traffic between containers, and with the node and the outside.
 
+mod flows;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::AsRawFd as _,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-    thread,
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use nix::sys::{
-    socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
-        sockopt::SendTimeout,
-    },
-    time::{TimeVal, TimeValLike as _},
-};
+use anyhow::{Context as _, Result, ensure};
 use repoint_policy::{
     Traffic,
     cases::{Case, CaseEnd, CaseFile, Function},
@@ -31,22 +22,16 @@ use repoint_tests::{
     plugin::Network,
     share::Share,
     traffic::{Host, unspecified},
-    wait,
-    web::BUSYBOX,
 };
 use serde_json::json;
 
 use super::add;
+use flows::{Flow, judge};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// `IPPROTO_SCTP`
 const SCTP: u8 = 132;
 /// In how many parts CI plays the recipes.
 const PARTS: u64 = 2;
-/// How long an allowed flow may take.
-const LIMIT: Duration = Duration::from_secs(15);
-/// How long a denied flow is watched.
-const SILENCE: Duration = Duration::from_secs(1);
 
 /// The files of recipes, in the order of their names.
 fn recipes() -> Result<Vec<PathBuf>> {
@@ -234,17 +219,6 @@ struct Ends<'a> {
     node: Host,
 }
 
-/// A flow of one family, and what is to become of it.
-struct Flow {
-    line: u64,
-    from: Host,
-    source: SocketAddr,
-    to: Host,
-    target: SocketAddr,
-    traffic: Traffic,
-    allow: bool,
-}
-
 impl Ends<'_> {
     fn flows(&self) -> Result<Vec<Flow>> {
         let mut flows = Vec::new();
@@ -303,111 +277,4 @@ impl Ends<'_> {
             }
         })
     }
-}
-
-/// Opens all flows, and fails unless those arrive that are to.
-fn judge(flows: &[Flow]) -> Result<(usize, usize)> {
-    let servers = Servers::new(flows)?;
-    let arrived = thread::scope(|scope| {
-        let tries: Vec<_> =
-            flows.iter().map(|flow| scope.spawn(|| flow.arrives(&servers))).collect();
-        let ends = tries.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("panic"))?);
-        ends.collect::<Result<Vec<_>>>()
-    })?;
-    let mut wrong = Vec::new();
-    for (flow, arrived) in flows.iter().zip(arrived) {
-        if arrived != flow.allow {
-            let Flow { line, target, traffic, .. } = flow;
-            wrong.push(format!("line {line}: {traffic:?} to {target} arrives: {arrived}"));
-        }
-    }
-    ensure!(wrong.is_empty(), "{wrong:#?}");
-    let allowed = flows.iter().filter(|flow| flow.allow).count();
-    Ok((allowed, flows.len() - allowed))
-}
-
-/// A server for each target.
-struct Servers {
-    _tcp: Vec<TcpListener>,
-    udp: BTreeMap<SocketAddr, UdpSocket>,
-    /// Datagrams that a flow's thread has received for another flow.
-    received: Mutex<BTreeSet<String>>,
-}
-
-impl Servers {
-    fn new(flows: &[Flow]) -> Result<Self> {
-        let (mut listening, mut tcp, mut udp) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
-        for Flow { to, target, traffic, .. } in flows {
-            match traffic.protocol {
-                TCP if listening.insert(*target) => {
-                    tcp.push(to.run(|| TcpListener::bind(target).context("listen"))?);
-                }
-                UDP if !udp.contains_key(target) => {
-                    let socket = to.run(|| UdpSocket::bind(target).context("bind"))?;
-                    socket.set_nonblocking(true).context("set non-blocking")?;
-                    udp.insert(*target, socket);
-                }
-                _ => {}
-            }
-        }
-        Ok(Self { _tcp: tcp, udp, received: Mutex::default() })
-    }
-
-    /// Whether a datagram has come.
-    fn has(&self, target: SocketAddr, payload: &str) -> Result<bool> {
-        let socket = self.udp.get(&target).context("no server")?;
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = [0; 128];
-        while let Ok(length) = socket.recv(&mut buffer) {
-            received.insert(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
-        Ok(received.contains(payload))
-    }
-}
-
-impl Flow {
-    fn arrives(&self, servers: &Servers) -> Result<bool> {
-        let arrives = match self.traffic.protocol {
-            TCP => self.from.run(|| connects(self.source, self.target, self.limit())),
-            UDP => self.is_received(servers),
-            _ => Ok(self.is_answered()),
-        };
-        arrives.with_context(|| format!("line {}", self.line))
-    }
-
-    /// How long to wait: until it is there, or for as long as a packet may take.
-    fn limit(&self) -> Duration {
-        if self.allow { LIMIT } else { SILENCE }
-    }
-
-    fn is_received(&self, servers: &Servers) -> Result<bool> {
-        let client = self.from.run(|| UdpSocket::bind(self.source).context("bind"))?;
-        let payload = format!("{} {}", self.line, self.target);
-        client.send_to(payload.as_bytes(), self.target).context("send")?;
-        let arrived = wait::until(self.limit(), "it arrives", || {
-            ensure!(servers.has(self.target, &payload)?, "it does not");
-            Ok(())
-        });
-        Ok(arrived.is_ok())
-    }
-
-    fn is_answered(&self) -> bool {
-        let (source, target) = (self.source.ip().to_string(), self.target.ip().to_string());
-        let seconds = self.limit().as_secs().to_string();
-        let mut arguments = vec!["ping", "-c", "1", "-W", &seconds];
-        if !self.source.ip().is_unspecified() {
-            arguments.extend(["-I", &source]);
-        }
-        arguments.push(&target);
-        self.from.run(|| command::run(BUSYBOX, arguments).map(drop)).is_ok()
-    }
-}
-
-/// Whether a TCP connection opens.
-fn connects(source: SocketAddr, target: SocketAddr, limit: Duration) -> Result<bool> {
-    let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, SendTimeout, &TimeVal::milliseconds(limit.as_millis().try_into()?))?;
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
-    Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(target)).is_ok())
 }
