@@ -1,4 +1,4 @@
-//! Policies for containers that run, written into the maps of their node: no command does that yet.
+//! Policies written straight into the maps of a node, for tests of the programs: any rules, and no database.
 
 use std::path::Path;
 

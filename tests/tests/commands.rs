@@ -54,6 +54,11 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: own, namespace: acme}
 spec: {podSelector: {}}
+---
+apiVersion: repoint.dev/v1
+kind: PolicyTest
+functions: [{name: acme/resize}]
+cases: [{from: host, to: acme/resize, traffic: ICMP, allow: true}]
 ";
 /// A file of policies.
 const POLICIES: &str = "/run/policies.yaml";
@@ -62,7 +67,7 @@ const NO_POLICY: Answer = (NOT_FOUND, "there is no policy acme/typo");
 /// It needs neither a node nor any rights.
 const TEST: Row = Row {
     words: &["policy", "test", "-f", POLICIES],
-    absent: (DONE, "0 of 0 cases are as wanted"),
+    absent: (DONE, "1 of 1 cases are as wanted"),
     unknown: Some((&["policy", "test", "-f", "/run/typo"], (NOT_FOUND, "/run/typo: No such"))),
     bare: Some((&["policy", "test"], REQUIRED)),
 };

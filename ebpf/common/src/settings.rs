@@ -13,8 +13,8 @@ pub const STACK_FLOWS: u32 = 1;
 /// [`policy`](crate::policy) say.
 pub const POLICY_GENERATION: u32 = 2;
 
-/// Revision of the stored policies that the maps of [`policy`](crate::policy) hold whole, its lower 32 bits, written
-/// by user space. No program reads it.
+/// Mark of the policies that the maps of [`policy`](crate::policy) hold whole, written by user space: which database
+/// they are of, and which revision; 0: none. No program reads it.
 pub const POLICIES_INSTALLED: u32 = 3;
 
 /// Number of elements.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use repoint::datapath::PolicyMaps;
+use repoint::datapath::{DatapathError, PolicyMaps};
+use repoint_common::policy::{Identity, MAX_IDENTITIES};
 use repoint_tests::{
     Container, Node, cli, command, dist,
     networks::{network, pool},
@@ -20,6 +21,8 @@ use super::{FILE, add, apply, ensure_clean, policy, sweep};
 const LIMIT: Duration = Duration::from_secs(5);
 const NOTHING_OUT: &str =
     "{podSelector: {matchLabels: {repoint.dev/function: shut}}, policyTypes: [Egress]}";
+/// Identities of single containers from here on: none of them is on record.
+const GONE: u32 = 0xc000_0000;
 /// A network that is denied, so that the maps of prefixes are used as well.
 const NO_OUTSIDE: &str = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: \
      no-outside}\nspec:\n  tier: Admin\n  priority: 1\n  subject: {namespaces: {}}\n  egress:\n  - action: Deny\n    to: \
@@ -320,4 +323,23 @@ fn an_add_finishes_the_delete_of_the_last_policy() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Without an agent, elements of containers that are gone stay in the maps until a container needs their room.
+#[test]
+fn identities_of_containers_that_are_gone_make_room() -> Result<()> {
+    with_three(
+        |node| {
+            apply(node, &policies())?;
+            cli::repoint(node, &["load"])?;
+            let maps = PolicyMaps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
+            for number in 0..MAX_IDENTITIES {
+                maps.insert_identity(GONE + u32::try_from(number)?, &Identity::default())?;
+            }
+            let full = maps.insert_identity(GONE - 1, &Identity::default());
+            ensure!(matches!(full, Err(DatapathError::Full { .. })), "{full:?}");
+            Ok(())
+        },
+        |_, _| Ok(()),
+    )
 }

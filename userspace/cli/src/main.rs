@@ -37,7 +37,7 @@ Exit status:
   0   done
   1   the node, the kernel or the database refused
   2   `sweep --dry-run` found something that a sweep would repair
-  3   a network, container, tenant, template, slot or file of this name does not exist
+  3   a network, container, tenant, template, policy, slot or file of this name does not exist
   4   the folders hold nothing of repoint: another one is meant, or nothing was set up yet
   5   not permitted: run it as root
   64  the command line is wrong";

@@ -76,6 +76,11 @@ pub(crate) enum CommandError {
     NoPolicies { state_dir: std::path::PathBuf },
     #[error("there is no policy {name}: `repoint policy list` lists those that are stored")]
     NoPolicy { name: String },
+    #[error(
+        "{} has no case: describe flows in a document of kind PolicyTest (docs/policies.md)",
+        file.display()
+    )]
+    NoCase { file: std::path::PathBuf },
     #[error("name a policy, or --all for all of them")]
     NoPolicyShown,
     #[error("name a policy, or a file of policies (-f)")]

@@ -145,7 +145,7 @@ fn apply(directories: &Directories, files: &[PathBuf], dry_run: bool) -> Result<
         is_changed
     };
     if dry_run {
-        Node::try_policies(directories, |stored| {
+        Node::check_policies(directories, |stored| {
             put(stored);
         })?;
         lines.push("nothing was done".to_owned());

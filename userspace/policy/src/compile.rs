@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     object::{
         Action, AllowRule, ClusterPolicy, ClusterRule, NetworkPolicy, Object, Peer, Pods, Port,
-        Ports, Spec, Tier,
+        Ports, Protocol, Spec, Tier,
     },
     party::{NamedPort, Party},
     sets::{Groups, Set, Words, named},
@@ -50,9 +50,13 @@ impl Numbered {
     /// The highest number.
     pub const LAST: u32 = (1 << 24) - 1;
 
+    /// The place of no rule, in numbers of rules: what the object does not allow, or a rule behind the 254th.
+    pub(crate) const REST: u32 = 0xfe;
+
     /// The number of its rule at this place, from 0.
     fn rule(&self, place: usize) -> u32 {
-        self.number << 8 | u32::try_from(place + 1).unwrap_or(u32::MAX).min(0xff)
+        let place = u32::try_from(place).unwrap_or(Self::REST).min(Self::REST);
+        self.number << 8 | (place + 1)
     }
 }
 
@@ -328,7 +332,7 @@ impl Compiler<'_> {
         for (numbered, rules) in audited {
             self.add_allowed(numbered, rules, SKIP);
         }
-        self.add(None, None, None, Effect { action: AUDIT, number: first.number << 8 | 0xff });
+        self.add(None, None, None, Effect { action: AUDIT, number: first.rule(usize::MAX) });
         self.send_on(begin, SKIP);
     }
 
@@ -395,7 +399,7 @@ impl Compiler<'_> {
         &mut self,
         peer: Option<&Peer>,
         tenant: Option<&str>,
-        (protocol, name): (crate::object::Protocol, &str),
+        (protocol, name): (Protocol, &str),
         effect: Effect,
     ) {
         let number = protocol.number();

@@ -7,9 +7,6 @@ use crate::{
     party::Party,
 };
 
-/// The place that stands for all that an object does not allow.
-const REST: u32 = 0xfe;
-
 impl PolicySet {
     /// What decided: `denied: no rule of NetworkPolicy shop/web allows it`.
     #[must_use]
@@ -36,7 +33,7 @@ impl PolicySet {
     pub fn rule_in_words(&self, rule: u32, direction: Direction) -> Option<String> {
         let (number, place) = object_of_rule(rule)?;
         let object = &self.objects.iter().find(|known| known.number == number)?.object;
-        if place == REST {
+        if place == Numbered::REST {
             return Some(object.id.to_string());
         }
         let name = match &object.spec {

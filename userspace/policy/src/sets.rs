@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::CompileError,
-    object::{Object, Peer, Pods, Port, Spec},
+    object::{Object, Peer, Pods, Port, Protocol, Spec},
     party::{NamedPort, Party},
     selector::Selector,
 };
@@ -327,7 +327,7 @@ fn sets_of(object: &Object, ports: &BTreeSet<NamedPort>) -> Vec<Set> {
 pub(crate) fn named<'a>(
     ports: &'a BTreeSet<NamedPort>,
     name: &str,
-    protocol: crate::object::Protocol,
+    protocol: Protocol,
 ) -> impl Iterator<Item = &'a NamedPort> {
     ports.iter().filter(move |port| port.name == name && port.protocol == protocol)
 }

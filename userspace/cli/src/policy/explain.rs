@@ -66,7 +66,7 @@ pub(super) fn run(directories: &Directories, wanted: &Wanted) -> Result<(), Comm
     let Wanted { from, to: Target { end: to, traffic }, network } = wanted;
     let node = node::open(directories)?;
     let explained = node.explain(from, to, (*traffic).into(), network.as_ref())?;
-    let Explanation { allows, isolation, egress, ingress, path } = explained;
+    let Explanation { allows, isolation, egress, ingress, path, unknown } = explained;
     let word = if allows { "allowed" } else { "denied" };
     said(&format!("{from} to {to}, {traffic}: {word}"))?;
     if let Some(isolation) = isolation {
@@ -75,6 +75,9 @@ pub(super) fn run(directories: &Directories, wanted: &Wanted) -> Result<(), Comm
     let unasked = || "no policy is asked".to_owned();
     said(&format!("  egress of {from}: {}", egress.unwrap_or_else(unasked)))?;
     said(&format!("  ingress of {to}: {}", ingress.unwrap_or_else(unasked)))?;
+    for end in unknown {
+        said(&format!("  {end} has no container: judged as one that starts now"))?;
+    }
     said(&format!("  path: {path}"))
 }
 
@@ -84,6 +87,10 @@ pub(super) fn test(files: &[PathBuf]) -> Result<ExitCode, CommandError> {
     for file in files {
         let name = file.to_string_lossy();
         let cases = read_cases(&text_of(file)?, &name)?;
+        // A test that cannot fail.
+        if cases.cases.is_empty() {
+            return Err(CommandError::NoCase { file: file.clone() });
+        }
         for outcome in cases.judge().map_err(repoint::store::StoreError::from)? {
             count += 1;
             if !outcome.is_as_wanted() {

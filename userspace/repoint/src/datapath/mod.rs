@@ -11,7 +11,7 @@
 //! <bpfDir>/v8/event_budgets    reason -> what a CPU may write, and what it left out, per CPU
 //! <bpfDir>/v8/learned_macs     interface -> MAC that the container took
 //! <bpfDir>/v8/stack_flows      flows between slots that go through the host stack
-//! <bpfDir>/v8/settings         whether maps are used that are empty on most nodes; generation of policies
+//! <bpfDir>/v8/settings         whether maps are used that are empty on most nodes; state of policies
 //! <bpfDir>/v8/policies         number -> key of its rules
 //! <bpfDir>/v8/policy_rules     that key -> rules
 //! <bpfDir>/v8/identities       identity -> its policies and groups

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::IpAddr,
     path::Path,
@@ -133,11 +133,11 @@ impl PolicyMaps {
             used.insert(policies.get(&number, 0).map_err(of_policy("read", number))?);
         }
         drop(policies);
-        let unused = self.rules.keys()?.into_iter().map(|key| key.version);
-        let unused = unused.filter(|version| !used.contains(version));
-        self.former.borrow_mut().extend(unused);
-        self.former.borrow_mut().sort_unstable();
-        self.former.borrow_mut().dedup();
+        let all: BTreeSet<u64> = self.rules.keys()?.iter().map(|key| key.version).collect();
+        let mut former = self.former.borrow_mut();
+        former.retain(|version| !all.contains(version));
+        former.extend(all.iter().filter(|version| !used.contains(version)));
+        drop(former);
         self.remove_former()
     }
 
@@ -217,16 +217,16 @@ impl PolicyMaps {
         Ok(found)
     }
 
-    /// Revision of the stored policies that the maps hold whole, its lower 32 bits.
+    /// Mark of the policies that the maps hold whole; 0: none.
     pub fn installed(&self) -> Result<u32, DatapathError> {
         let settings = self.settings.borrow();
         settings.get(&settings::POLICIES_INSTALLED, 0).map_err(of_settings("read"))
     }
 
-    /// Records that the maps hold a revision whole.
-    pub fn record_installed(&self, revision: u32) -> Result<(), DatapathError> {
+    /// Records that the maps hold the policies of a mark whole.
+    pub fn record_installed(&self, mark: u32) -> Result<(), DatapathError> {
         let mut settings = self.settings.borrow_mut();
-        let set = settings.set(settings::POLICIES_INSTALLED, revision, 0);
+        let set = settings.set(settings::POLICIES_INSTALLED, mark, 0);
         set.map_err(of_settings("write"))
     }
 

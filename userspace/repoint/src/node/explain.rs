@@ -65,6 +65,8 @@ pub struct Explanation {
     pub ingress: Option<String>,
     /// The way of the flow's packets.
     pub path: &'static str,
+    /// Functions at its ends that have no container.
+    pub unknown: Vec<EndName>,
 }
 
 /// One end with all that policies know of it.
@@ -96,10 +98,14 @@ impl Node {
         }
         self.store.read(|transaction| {
             let set = transaction.policy_set()?;
+            let names = [from, to];
             let from = known(transaction, &set, from, network)?;
             let to = known(transaction, &set, to, network)?;
             let verdict = judge(&set.groups, &end(&from), &end(&to), traffic);
-            Ok(explanation(&set, &from, &to, verdict))
+            let unknown = names.into_iter().zip([&from, &to]);
+            let unknown = unknown.filter(|(_, it)| it.party.is_some() && it.slot.is_none());
+            let unknown = unknown.map(|(name, _)| name.clone()).collect();
+            Ok(Explanation { unknown, ..explanation(&set, &from, &to, verdict) })
         })
     }
 }
@@ -204,6 +210,7 @@ fn explanation(set: &PolicySet, from: &Known, to: &Known, verdict: Verdict) -> E
             _ => describe(verdict.ingress, to, Direction::Ingress),
         },
         path: path(from, to),
+        unknown: Vec::new(),
     }
 }
 
