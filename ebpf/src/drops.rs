@@ -1,12 +1,12 @@
 //! Map `drops`: dropped packets by slot and reason, so that one sender of forged packets does not
-//! hide another.
+//! hide another. Map `policy_drops`: those that policies deny, by identity and rule.
 
 use core::arch::asm;
 
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::LruHashMap, macros::btf_map};
 use repoint_common::{
     counter::{Counter, Reason},
-    drops::{DropKey, MAX_ENTRIES},
+    drops::{DropKey, MAX_ENTRIES, PolicyDropKey},
 };
 
 use crate::packet::Packet;
@@ -16,23 +16,40 @@ use crate::packet::Packet;
 #[btf_map(name = "drops")]
 static DROPS: LruHashMap<DropKey, Counter, MAX_ENTRIES> = LruHashMap::new();
 
+#[btf_map(name = "policy_drops")]
+static POLICY_DROPS: LruHashMap<PolicyDropKey, Counter, MAX_ENTRIES> = LruHashMap::new();
+
 /// Counts a packet that is dropped; `slot` is 0 where the interface has none.
 pub fn count(packet: &Packet, slot: u64, reason: Reason) {
     let key = DropKey { slot, ifindex: packet.ifindex(), reason: reason as u32 };
-    let bytes = u64::from(packet.len());
-    if add(&key, bytes) {
+    count_in(&DROPS, &key, packet.len());
+}
+
+/// Counts a packet that a policy denies, or would deny. A global function: the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn count_denied(identity: u32, rule: u32, flags: u32, bytes: u32) -> u32 {
+    count_in(&POLICY_DROPS, &PolicyDropKey { identity, rule, flags }, bytes);
+    0
+}
+
+#[inline(always)]
+fn count_in<K>(map: &LruHashMap<K, Counter, MAX_ENTRIES>, key: &K, bytes: u32) {
+    let bytes = u64::from(bytes);
+    if add(map, key, bytes) {
         return;
     }
     let first = Counter { packets: 1, bytes };
-    if DROPS.insert(key, first, u64::from(BPF_NOEXIST)).is_err() {
+    if map.insert(key, first, u64::from(BPF_NOEXIST)).is_err() {
         // Another CPU has made the element since.
-        add(&key, bytes);
+        add(map, key, bytes);
     }
 }
 
 /// Adds to the element of `key`, if it is there.
-fn add(key: &DropKey, bytes: u64) -> bool {
-    let Some(counter) = DROPS.get_ptr_mut(key) else {
+#[inline(always)]
+fn add<K>(map: &LruHashMap<K, Counter, MAX_ENTRIES>, key: &K, bytes: u64) -> bool {
+    let Some(counter) = map.get_ptr_mut(key) else {
         return false;
     };
     // SAFETY: the element's memory stays a `Counter` while the program runs, aligned to 8 bytes, and

@@ -29,10 +29,10 @@
 //! 11: the element of a running flow may have made room for others. It heals from either end.
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use repoint_common::{counter::Reason, endpoint::Endpoint};
+use repoint_common::{counter::Reason, drops::BY_AUDIT, endpoint::Endpoint};
 
 use crate::{
-    conntrack, events,
+    conntrack, drops, events,
     ip::{self, Ip},
     ipv4, ipv6,
     judge::{self, Answer},
@@ -97,14 +97,19 @@ fn check<H: Ip>(packet: &Packet, work: &mut Handle) -> Result<(), Reason> {
         answer => return Err(judge::reason(answer)),
     }
     let answer = judge::judge(packet);
+    let work = work.get();
     if answer != Answer::PASS {
+        if let Some(flags) = judge::flags_of_denial(answer) {
+            drops::count_denied(work.asked, work.rule, flags, packet.len());
+        }
         return Err(judge::reason(answer));
     }
-    let work = work.get();
     if work.piece == Piece::FIRST {
         segment::keep(work);
     }
-    if work.audited != Answer::PASS {
+    if let Some(flags) = judge::flags_of_denial(work.audited) {
+        let (identity, rule) = (work.audited_identity, work.audited_rule);
+        drops::count_denied(identity, rule, flags | BY_AUDIT, packet.len());
         (work.policy, work.rule) = (work.audited_policy, work.audited_rule);
         events::audit(packet, judge::reason(work.audited));
         (work.policy, work.rule) = (0, 0);

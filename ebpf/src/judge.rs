@@ -12,6 +12,7 @@ use aya_ebpf::{
 use repoint_common::{
     conntrack::YOUNG,
     counter::Reason,
+    drops::BY_EGRESS,
     endpoint::AddressV6,
     policy::{ALLOW, FLAG_NETWORKS, GROUP_WORDS, HOST, Policy, WORLD},
     settings,
@@ -78,6 +79,16 @@ pub const fn reason(answer: Answer) -> Reason {
         Answer::CONNTRACK_FULL => Reason::ConntrackFull,
         Answer::FRAGMENT => Reason::Fragment,
         _ => Reason::NoPolicy,
+    }
+}
+
+/// [`PolicyDropKey::flags`](repoint_common::drops::PolicyDropKey::flags) of a packet that a policy denies; none: what drops
+/// it is no policy.
+pub const fn flags_of_denial(answer: Answer) -> Option<u32> {
+    match answer {
+        Answer::POLICY_EGRESS => Some(BY_EGRESS),
+        Answer::POLICY_INGRESS => Some(0),
+        _ => None,
     }
 }
 
@@ -287,12 +298,13 @@ fn name_end(
     is_egress: bool,
     number: u32,
 ) {
-    let Work { subject, opening, query, network_v4, network_v6, .. } = work;
+    let Work { subject, opening, query, network_v4, network_v6, asked, .. } = work;
     let (own, peer, address) = if by_receiver == is_egress {
         (&subject.receiver, &subject.sender, subject.source)
     } else {
         (&subject.sender, &subject.receiver, subject.destination)
     };
+    *asked = own.identity;
     opening.tenant = peer.tenant;
     opening.own_tenant = own.tenant;
     opening.port = port(&subject.segment, by_receiver);
@@ -318,7 +330,7 @@ fn ask_number(work: &mut Work, number: u32, is_egress: bool) -> Answer {
     let Said { says, rule, audited } = policies::ask(policy, &mut work.opening, is_egress);
     let denied = if is_egress { Answer::POLICY_EGRESS } else { Answer::POLICY_INGRESS };
     if audited != 0 {
-        work.audited = denied;
+        (work.audited, work.audited_identity) = (denied, work.asked);
         (work.audited_policy, work.audited_rule) = (number, audited);
     }
     if says == ALLOW {

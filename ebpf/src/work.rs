@@ -37,11 +37,14 @@ pub struct Work {
     pub network_v6: Key<[u8; 16]>,
     /// What a policy's rules are asked.
     pub opening: Opening,
+    /// Identity whose policy is asked.
+    pub asked: u32,
     /// Policy and rule that denied it, for the event; 0: none.
     pub policy: u32,
     pub rule: u32,
-    /// Why a policy in audit mode would drop it, and which policy and rule.
+    /// Why a policy in audit mode would drop it, whose, and which policy and rule.
     pub audited: Answer,
+    pub audited_identity: u32,
     pub audited_policy: u32,
     pub audited_rule: u32,
     /// Which part of a packet it is.

@@ -155,6 +155,7 @@ const ROWS: [Row; 37] = [
         unknown: Some((&["policy", "apply", "-f", "/run/typo"], (NOT_FOUND, "/run/typo: No such"))),
         bare: Some((&["policy", "apply"], REQUIRED)),
     },
+    plain(&["policy", "drops"]),
     Row { words: &["policy", "list"], absent: NO_POLICIES, unknown: None, bare: None },
     Row {
         words: &["policy", "show", "acme/own"],

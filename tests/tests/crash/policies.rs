@@ -1,10 +1,11 @@
 //! Scenarios of network policies: changes of them, and containers that start under them.
 
-use std::fs;
+use std::{fs, mem, path::Path};
 
 use anyhow::{Context as _, Result};
+use nix::mount::{MntFlags, umount2};
 use repoint::datapath::PolicyMaps;
-use repoint_tests::plugin::Attachment;
+use repoint_tests::{Netns, plugin::Attachment, pooled::user};
 
 use crate::{
     fixture::{Case, Fixture, Verb, cli},
@@ -15,6 +16,8 @@ use crate::{
 /// Files of policies: as they are in the beginning, and as they become.
 const ONE: &str = "/run/one-policy.yaml";
 const OTHER: &str = "/run/other-policy.yaml";
+/// A container beside the scenario's.
+const OTHER_CONTAINER: &str = "other";
 /// The function that they are about.
 const FUNCTION: &str = "this";
 
@@ -73,6 +76,33 @@ fn lost(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
     Ok(())
 }
 
+/// Another container of the function runs, with the policy.
+fn other_running(fixture: &Fixture<'_>, case: &Case) -> Result<()> {
+    filled_and_applied(fixture, case)?;
+    let netns = Netns::create(OTHER_CONTAINER)?;
+    // Former plays gave labels.
+    let args = format!("{};repoint.dev/labels=none", user(TENANT, FUNCTION));
+    let other = Attachment::new(OTHER_CONTAINER, netns.path()).args(&args);
+    fixture.network.add(&other)?;
+    // `without_other` removes it.
+    mem::forget(netns);
+    Ok(())
+}
+
+fn without_other(fixture: &Fixture<'_>) -> Result<()> {
+    let path = Path::new("/run/netns").join(OTHER_CONTAINER);
+    fixture.network.del(&Attachment::new(OTHER_CONTAINER, &path), None)?;
+    while umount2(&path, MntFlags::MNT_DETACH).is_ok() {}
+    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    without_policies(fixture)
+}
+
+/// A start gives the function a label that it has not had.
+fn add_with_label(fixture: &Fixture<'_>, case: &Case) -> Verb {
+    let args = format!("{};repoint.dev/labels=app=web", user(TENANT, FUNCTION));
+    Verb::cni(fixture.network.clone(), "ADD", case.attachment.clone().args(&args))
+}
+
 fn own(case: &Case) -> Attachment {
     of_function(case, FUNCTION)
 }
@@ -117,7 +147,7 @@ const STARTS: Scenario = Scenario {
     ..Scenario::ADD
 };
 
-pub const ALL: [Scenario; 8] = [
+pub const ALL: [Scenario; 9] = [
     CHANGE,
     Scenario { name: "policy-first", before: running, ..CHANGE },
     Scenario {
@@ -139,6 +169,14 @@ pub const ALL: [Scenario; 8] = [
         ..CHANGE
     },
     STARTS,
+    Scenario {
+        name: "hit-labels",
+        before: other_running,
+        verb: add_with_label,
+        after: without_other,
+        damage: &["policies"],
+        ..STARTS
+    },
     Scenario { name: "builds-policies", network: bare, before: applied, ..STARTS },
     Scenario {
         name: "adds-policies",

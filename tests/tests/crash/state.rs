@@ -14,7 +14,7 @@ use repoint::{
     slot::{endpoint_of, interface_of},
     store::{Slot, SlotState, Store, StoreError},
 };
-use repoint_common::interface::FLAG_ENFORCE;
+use repoint_common::interface::{FLAG_ENFORCE, Interface};
 use repoint_tests::{
     Node,
     traffic::{Host, unspecified},
@@ -130,7 +130,12 @@ pub fn ensure_judged_right(node: &Node) -> Result<()> {
 fn ensure_policies_right(node: &Node, maps: &Maps) -> Result<()> {
     let store = Store::open_existing(&node.dirs().run.join("state"))?.context("no database")?;
     let policies = PolicyMaps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
-    for (_, entry) in maps.interfaces()?.into_iter().filter(|(_, it)| it.identity != 0) {
+    let is_pending = store.read(|transaction| transaction.policies_state())?.is_pending;
+    // While a change is pending, others have their former policies.
+    let started = slots(node)?.into_iter().max_by_key(|slot| slot.epoch);
+    let started = started.map_or(0, |slot| slot.id.0);
+    let judged = |entry: &Interface| entry.identity != 0 && (!is_pending || entry.slot == started);
+    for (_, entry) in maps.interfaces()?.into_iter().filter(|(_, it)| judged(it)) {
         let recorded =
             store.read(|transaction| transaction.identity_policies(Identity(entry.identity)))?;
         let enforces = recorded.is_some_and(|recorded| recorded.is_enforced());

@@ -2,8 +2,11 @@
 #![cfg(test)]
 
 mod activations;
+mod counted;
+mod given_labels;
 mod life;
 mod lost;
+mod pair;
 mod recipes;
 mod refused;
 

@@ -10,8 +10,8 @@ use repoint::{
     conf::{Directories, NetConf, User},
     failpoint,
     model::{
-        AttachmentId, ContainerId, Decision, FunctionKey, IfName, Mode, NetworkName, PoolId,
-        TemplateName, Tenant,
+        AttachmentId, ContainerId, Decision, FunctionKey, GivenLabels, IfName, Mode, NetworkName,
+        PoolId, TemplateName, Tenant,
     },
     node::{Node, NodeError},
     verbs::ActivateRequest,
@@ -57,6 +57,9 @@ pub(crate) struct Activate {
     /// What to call this attachment when it is parked (default: the function's name)
     #[arg(long)]
     id: Option<ContainerId>,
+    /// Labels of the function in this network, in the place of those of a former start: KEY=VALUE,…
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<GivenLabels>,
     /// Where to mount the network namespace (default: netns/ID in the runtime directory)
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
@@ -105,6 +108,7 @@ pub(crate) fn activate(directories: &Directories, wanted: Activate) -> Result<()
         tenant: wanted.tenant,
         template: wanted.template,
         mode: wanted.mode,
+        labels: wanted.labels,
         ..User::default()
     };
     let request = ActivateRequest {

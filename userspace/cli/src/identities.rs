@@ -6,6 +6,7 @@ use repoint::{
     conf::Directories,
     store::{IdentityRecord, Slot},
 };
+use repoint_policy::Labels;
 use serde::Serialize;
 
 use crate::{
@@ -25,12 +26,14 @@ struct Row {
     tenant: Option<String>,
     /// None: a single container.
     function: Option<String>,
+    /// Labels that a start gave.
+    labels: Labels,
     /// The slots that have it or had it last.
     slots: Vec<String>,
 }
 
 impl Row {
-    fn of_function(record: &IdentityRecord, slots: Vec<String>) -> Self {
+    fn of_function(record: &IdentityRecord, slots: Vec<String>, labels: Labels) -> Self {
         let IdentityRecord { identity, tenant_number, network, tenant, function } = record;
         Self {
             identity: identity.0,
@@ -38,17 +41,19 @@ impl Row {
             network: network.to_string(),
             tenant: tenant.as_ref().map(ToString::to_string),
             function: Some(function.to_string()),
+            labels,
             slots,
         }
     }
 
-    fn of_container(slot: &Slot) -> Self {
+    fn of_container(slot: &Slot, labels: Labels) -> Self {
         Self {
             identity: slot.identity.0,
             tenant_number: slot.tenant_number.0,
             network: slot.network.to_string(),
             tenant: slot.tenant.as_ref().map(ToString::to_string),
             function: None,
+            labels,
             slots: vec![slot.id.to_string()],
         }
     }
@@ -64,17 +69,19 @@ pub(crate) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
     }
     let functions = identities.iter().map(|record| {
         let slots = having.remove(&record.identity.0).unwrap_or_default();
-        Row::of_function(record, slots)
+        Ok(Row::of_function(record, slots, node.given_labels(record.identity)?))
     });
     let singles = slots.iter().filter(|slot| slot.identity.is_of_container());
-    let rows = functions.chain(singles.map(Row::of_container));
+    let singles =
+        singles.map(|slot| Ok(Row::of_container(slot, node.given_labels(slot.identity)?)));
+    let rows = functions.chain(singles).collect::<Result<Vec<_>, CommandError>>()?;
     if as_json {
-        return json(&rows.collect::<Vec<_>>());
+        return json(&rows);
     }
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     table(
         ["IDENTITY", "NETWORK", "TENANT", "FUNCTION", "SLOTS"],
-        rows.map(|row| {
+        rows.into_iter().map(|row| {
             let slots = row.slots.len().to_string();
             [row.identity.to_string(), row.network, text(row.tenant), text(row.function), slots]
         }),

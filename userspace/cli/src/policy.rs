@@ -1,5 +1,6 @@
 //! `repoint policy`.
 
+pub(crate) mod drops;
 mod explain;
 
 use std::{
@@ -65,6 +66,12 @@ pub(crate) enum Action {
         #[arg(short, long = "file", value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Count the packets that policies denied, by function and rule
+    Drops {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what becomes of a flow, and which rule decides
     Explain(explain::Wanted),
     /// Judge the cases of files, without a node: which of them are not as they say
@@ -88,6 +95,7 @@ pub(crate) fn run(
         Some(Action::Apply { files, dry_run }) => apply(directories, &files, dry_run),
         Some(Action::Show { name, all }) => show(directories, name.as_deref(), all),
         Some(Action::Delete { names, files }) => delete(directories, &names, &files),
+        Some(Action::Drops { json }) => drops::run(directories, json || as_json),
         Some(Action::Explain(wanted)) => explain::run(directories, &wanted),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -233,8 +241,9 @@ fn objects_about(
         objects: stored.objects.clone(),
         ..repoint_policy::PolicySet::default()
     };
-    let about = |names: &PartyNames<'_>| {
-        let party = stored.party(names);
+    let about = |names: PartyNames<'_>| {
+        let given = names.identity.map(|identity| node.given_labels(identity)).transpose()?;
+        let party = stored.party(&names, given.unwrap_or_default());
         let mut numbers: Vec<_> = [Direction::Egress, Direction::Ingress]
             .into_iter()
             .flat_map(|direction| set.objects_about(&party, direction))
@@ -242,19 +251,13 @@ fn objects_about(
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
-        numbers
+        Ok(numbers)
     };
     let (identities, slots) = (node.identities()?, node.slots()?);
-    let functions = identities.iter().map(|record| {
-        let (tenant, function) = (record.tenant.as_ref(), Some(&record.function));
-        about(&PartyNames { network: &record.network, tenant, function })
-    });
+    let functions = identities.iter().map(|record| about(PartyNames::of_function(record)));
     let singles = slots.iter().filter(|slot| slot.identity.is_of_container());
-    let singles = singles.map(|slot| {
-        let tenant = slot.tenant.as_ref();
-        about(&PartyNames { network: &slot.network, tenant, function: None })
-    });
-    Ok(functions.chain(singles).collect())
+    let singles = singles.map(|slot| about(PartyNames::of_slot(slot)));
+    functions.chain(singles).collect()
 }
 
 /// Whether a name on the command line is an object's.

@@ -33,6 +33,15 @@ pub struct Declared {
     pub ports: Vec<NamedPort>,
 }
 
+impl Declared {
+    /// Adds labels that a start gave. What the operator declares counts first.
+    pub fn give(&mut self, given: Labels) {
+        for (key, value) in given {
+            self.labels.entry(key).or_insert(value);
+        }
+    }
+}
+
 /// A function, or a container without one, as policies see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {

@@ -19,6 +19,8 @@ use repoint_common::{
 use repoint_policy::{Direction, PolicySet};
 use serde::Serialize;
 
+use crate::policy::drops::in_words;
+
 /// A function or container, as far as the database knows it still.
 #[derive(Debug, Default, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,16 +97,10 @@ impl<'a> Names<'a> {
         let set = self.policies.as_ref().filter(|_| event.policy != 0)?;
         let is_egress = event.reason == Reason::PolicyEgress as u8;
         let direction = if is_egress { Direction::Egress } else { Direction::Ingress };
-        if event.rule != 0 {
-            return set.rule_in_words(event.rule, direction);
-        }
         let is_own = is_egress == (event.direction == FROM_CONTAINER);
-        let record = self.functions.get(if is_own { &event.identity } else { &event.peer })?;
-        let (tenant, function) = (record.tenant.as_ref(), Some(&record.function));
-        let names = PartyNames { network: &record.network, tenant, function };
-        let party = self.node.as_ref()?.party(&names).ok()?;
-        let objects = set.enforced(&party, direction);
-        (!objects.is_empty()).then(|| format!("no rule of {objects}"))
+        let record = self.functions.get(if is_own { &event.identity } else { &event.peer });
+        let names = record.map(PartyNames::of_function);
+        in_words(self.node.as_ref()?, set, event.rule, direction, names.as_ref())
     }
 
     /// The user that the slot of this number had at a time, nanoseconds since the boot, under this identity.

@@ -13,7 +13,7 @@ use crate::{
         CniArgs,
         json::{KeyError, Object},
     },
-    model::{FunctionKey, InvalidValue, Mode, Scope, TemplateName, Tenant},
+    model::{FunctionKey, GivenLabels, InvalidValue, Mode, Scope, TemplateName, Tenant},
 };
 
 /// Prefix of repoint's annotations.
@@ -46,14 +46,23 @@ pub enum Annotation {
     IdleTtl,
     /// How wide the container's trust domain is.
     Scope,
+    /// Labels of the function, for policies.
+    Labels,
     /// How many slots PREPARE and REPLICATE make. Not for pods.
     Count,
 }
 
 impl Annotation {
     /// The annotations that a pod can have.
-    pub const ALL: [Self; 6] =
-        [Self::Mode, Self::Function, Self::Tenant, Self::Template, Self::IdleTtl, Self::Scope];
+    pub const ALL: [Self; 7] = [
+        Self::Mode,
+        Self::Function,
+        Self::Tenant,
+        Self::Template,
+        Self::IdleTtl,
+        Self::Scope,
+        Self::Labels,
+    ];
 
     /// Its whole name.
     #[must_use]
@@ -65,6 +74,7 @@ impl Annotation {
             Self::Template => "repoint.dev/template",
             Self::IdleTtl => "repoint.dev/idle-ttl",
             Self::Scope => "repoint.dev/scope",
+            Self::Labels => "repoint.dev/labels",
             Self::Count => "repoint.dev/count",
         }
     }
@@ -75,7 +85,7 @@ impl FromStr for Annotation {
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let found = Self::ALL.into_iter().find(|known| known.name() == text);
-        let why = "must be repoint.dev/mode, function, tenant, template, idle-ttl or scope";
+        let why = "must be repoint.dev/mode, function, tenant, template, idle-ttl, scope or labels";
         found.ok_or_else(|| InvalidValue::new("annotation", text, why))
     }
 }
@@ -101,6 +111,8 @@ pub struct User {
     pub idle_ttl: Option<Duration>,
     /// How wide the container's trust domain is; none: as the network's.
     pub scope: Option<Scope>,
+    /// Labels of the function, for policies; none: those that it has.
+    pub labels: Option<GivenLabels>,
 }
 
 /// Why a request of the user cannot be served.
@@ -119,7 +131,7 @@ pub enum UserError {
     },
     /// A name in `CNI_ARGS` is unknown.
     #[error(
-        "CNI_ARGS: {name} is not known: it must be repoint.dev/mode, function, tenant, template, idle-ttl, scope or count"
+        "CNI_ARGS: {name} is not known: it must be repoint.dev/mode, function, tenant, template, idle-ttl, scope, labels or count"
     )]
     Unknown {
         /// The name.
@@ -257,11 +269,12 @@ impl User {
             template: self.template.or(other.template),
             idle_ttl: self.idle_ttl.or(other.idle_ttl),
             scope: self.scope.or(other.scope),
+            labels: self.labels.or(other.labels),
         }
     }
 
     /// What is asked for, as text.
-    fn asked(&self) -> [(Annotation, Option<String>); 6] {
+    fn asked(&self) -> [(Annotation, Option<String>); 7] {
         [
             (Annotation::Mode, self.mode.map(|mode| mode.name().to_owned())),
             (Annotation::Function, self.function.as_ref().map(ToString::to_string)),
@@ -272,6 +285,7 @@ impl User {
                 self.idle_ttl.map(|ttl| humantime::format_duration(ttl).to_string()),
             ),
             (Annotation::Scope, self.scope.map(|scope| scope.name().to_owned())),
+            (Annotation::Labels, self.labels.as_ref().map(ToString::to_string)),
         ]
     }
 }
@@ -289,7 +303,7 @@ fn given(object: &Object<'_>, by_node: bool) -> Result<Given, KeyError> {
         return Err(object.bad_value(
             name,
             "this is no annotation of repoint: it must be repoint.dev/mode, function, tenant, \
-             template, idle-ttl or scope",
+             template, idle-ttl, scope or labels",
         ));
     }
     let user = User {
@@ -299,6 +313,7 @@ fn given(object: &Object<'_>, by_node: bool) -> Result<Given, KeyError> {
         template: value(object, Annotation::Template)?,
         idle_ttl: value(object, Annotation::IdleTtl)?.map(|Lasting(time)| time),
         scope: value(object, Annotation::Scope)?,
+        labels: value(object, Annotation::Labels)?,
     };
     let count = object.get(Annotation::Count.name()).filter(|_| by_node);
     Ok(Given { user, count: count.map(|node| node.integer(COUNTS)).transpose()? })
@@ -326,6 +341,7 @@ fn given_by_args(args: &CniArgs) -> Result<Given, UserError> {
         template: arg(args, Annotation::Template)?,
         idle_ttl: arg(args, Annotation::IdleTtl)?.map(|Lasting(time)| time),
         scope: arg(args, Annotation::Scope)?,
+        labels: arg(args, Annotation::Labels)?,
     };
     Ok(Given { user, count: arg(args, Annotation::Count)?.map(|Count(number)| number) })
 }

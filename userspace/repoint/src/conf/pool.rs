@@ -63,9 +63,11 @@ pub enum FunctionSource {
 pub struct Allowed(Vec<Annotation>);
 
 impl Default for Allowed {
-    /// All annotations but the tenant: a pod that names its tenant could name another's.
+    /// All annotations but the tenant and labels: a pod that names its tenant could name another's, and labels open
+    /// what policies close.
     fn default() -> Self {
-        Self(Annotation::ALL.into_iter().filter(|known| *known != Annotation::Tenant).collect())
+        let is_own = |known: &Annotation| !matches!(known, Annotation::Tenant | Annotation::Labels);
+        Self(Annotation::ALL.into_iter().filter(is_own).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use aya::maps::{MapData, PerCpuArray};
 use repoint_common::{
     conntrack,
     counter::{self, Counter, Reason},
-    drops::{self, DropKey},
+    drops::{self, DropKey, PolicyDropKey},
     endpoint::{self, AddressV4, AddressV6, Endpoint},
     event, flow,
     interface::{self, Interface, InterfaceKey},
@@ -21,12 +21,13 @@ use super::{
 };
 
 /// Names of the pinned maps.
-pub(super) const NAMES: [&str; 20] = [
+pub(super) const NAMES: [&str; 21] = [
     endpoint::MAP_V4,
     endpoint::MAP_V6,
     interface::MAP,
     counter::MAP,
     drops::MAP,
+    drops::MAP_BY_POLICY,
     event::MAP,
     event::MAP_HEAD,
     event::MAP_BUDGETS,
@@ -53,6 +54,7 @@ pub struct Maps {
     endpoints_v6: PinnedMap<AddressV6, Endpoint>,
     interfaces: PinnedMap<InterfaceKey, Interface>,
     drops: PinnedMap<DropKey, Counter>,
+    policy_drops: PinnedMap<PolicyDropKey, Counter>,
     learned: PinnedMap<InterfaceKey, Learned>,
     pins: Pins,
 }
@@ -75,6 +77,7 @@ impl Maps {
             endpoints_v6: PinnedMap::new(pins, endpoint::MAP_V6),
             interfaces: PinnedMap::new(pins, interface::MAP),
             drops: PinnedMap::new(pins, drops::MAP),
+            policy_drops: PinnedMap::new(pins, drops::MAP_BY_POLICY),
             learned: PinnedMap::new(pins, learned::MAP),
             pins: pins.clone(),
         }
@@ -196,6 +199,11 @@ impl Maps {
     /// those that have not counted for long make room for others.
     pub fn drops(&self) -> Result<Vec<(DropKey, Counter)>, DatapathError> {
         self.drops.entries()
+    }
+
+    /// Packets that policies denied, or would deny, by identity and rule, as [`Self::drops`].
+    pub fn policy_drops(&self) -> Result<Vec<(PolicyDropKey, Counter)>, DatapathError> {
+        self.policy_drops.entries()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Values that are parsed once, where they enter, and cannot be wrong after.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::IpAddr,
     os::unix::ffi::OsStrExt as _,
@@ -19,12 +20,12 @@ pub struct InvalidValue {
     /// What was given.
     pub value: String,
     /// What is wrong with it, and what would be right.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 impl InvalidValue {
-    pub(crate) fn new(what: &'static str, value: &str, why: &'static str) -> Self {
-        Self { what, value: value.to_owned(), why }
+    pub(crate) fn new(what: &'static str, value: &str, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, value: value.to_owned(), why: why.into() }
     }
 }
 

@@ -5,6 +5,7 @@ mod digest;
 mod domain;
 mod ids;
 mod isolation;
+mod labels;
 mod outcome;
 mod path;
 mod pool;
@@ -18,6 +19,7 @@ pub use ids::{
     NetworkName, PoolKey, SlotId, TemplateName, Tenant, TenantNumber, host_prefix,
 };
 pub use isolation::Isolation;
+pub use labels::GivenLabels;
 pub use outcome::{Decline, Outcome};
 pub use path::{Hook, LinkLocal, LocalPath};
 pub use pool::{PoolId, PoolOverride, PoolPolicy, SOFT_COOLDOWN, Scope};

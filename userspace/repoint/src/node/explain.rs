@@ -128,11 +128,7 @@ fn known<T: Access>(
                 return Ok(Known { address: Some(*address), is_host, ..nobody });
             };
             let address = Some(*address);
-            let names = PartyNames {
-                network: &slot.network,
-                tenant: slot.tenant.as_ref(),
-                function: slot.function.as_ref().filter(|_| !slot.identity.is_of_container()),
-            };
+            let names = PartyNames::of_slot(&slot);
             let party = transaction.party(&names)?;
             let compiled = set.compile(&party, &names.in_words()).map_err(StoreError::from)?;
             let (party, compiled) = (Some(party), Some(compiled));
@@ -178,7 +174,8 @@ fn of_function<T: Access>(
         let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
         return Err(NodeError::WhichNetwork { end, networks: networks.join(", ") });
     };
-    let names = PartyNames { network, tenant, function: Some(function) };
+    let identity = transaction.function_identity(network, tenant, function)?;
+    let names = PartyNames { identity, network, tenant, function: Some(function) };
     let party = transaction.party(&names)?;
     let compiled = set.compile(&party, &names.in_words()).map_err(StoreError::from)?;
     let slot = slots.into_iter().next();

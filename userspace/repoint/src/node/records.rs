@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use repoint_policy::{Party, PolicySet};
+use repoint_policy::{Labels, Party, PolicySet};
 
 use super::Node;
 use crate::{
-    model::{AttachmentId, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
+    model::{AttachmentId, Identity, NetworkName, PoolId, PoolPolicy, SlotId, Tenant},
     slot::Fingerprint,
     store::{Entry, IdentityRecord, Lingering, PartyNames, Pool, Slot, StoreError},
 };
@@ -25,6 +25,11 @@ impl Node {
     /// The policies in force.
     pub fn policy_set(&self) -> Result<PolicySet, StoreError> {
         self.store.read(|transaction| transaction.policy_set())
+    }
+
+    /// The labels that a start gave to an identity.
+    pub fn given_labels(&self, identity: Identity) -> Result<Labels, StoreError> {
+        self.store.read(|transaction| transaction.given_labels(identity))
     }
 
     /// A function or container as policies see it.

@@ -164,7 +164,7 @@ impl Direct<'_> {
         let share = self.request.conf.pool.is_some_and(|policy| policy.share_without_tenant);
         let (tenant, function) = (self.user.tenant.as_ref(), self.user.function.as_ref());
         let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
-        Assigned::of(transaction, &subject, share)
+        Assigned::of(transaction, &subject, self.user, share)
     }
 
     fn masquerades(&self) -> bool {

@@ -45,27 +45,35 @@ impl Assigned {
     pub(crate) fn of(
         transaction: &mut Write<'_>,
         subject: &Subject,
+        user: &User,
         share_without_tenant: bool,
     ) -> Result<Self, StoreError> {
         let (identity, tenant_number) =
             transaction.assign_identity(subject, share_without_tenant)?;
-        let enforces = enforces(transaction, identity, subject)?;
+        let enforces = enforces(transaction, identity, subject, user)?;
         Ok(Self { identity, tenant_number, enforces })
     }
 }
 
-/// Whether policies judge the packets of an identity.
+/// Whether policies judge the packets of an identity, to which a start may give labels.
 fn enforces(
     transaction: &mut Write<'_>,
     identity: Identity,
     subject: &Subject,
+    user: &User,
 ) -> Result<bool, StoreError> {
+    let labels = user.labels.as_ref().map(|labels| &labels.0);
+    let is_other = transaction.give_labels(identity, labels)?;
     let names = PartyNames {
+        identity: Some(identity),
         network: subject.network(),
         tenant: subject.tenant(),
         function: subject.function(),
     };
     let policies = transaction.assign_policies(identity, &names)?;
+    if is_other {
+        transaction.enforce_on_slots()?;
+    }
     Ok(policies.is_some_and(|policies| policies.is_enforced()))
 }
 
@@ -127,13 +135,13 @@ impl SlotRequest<'_> {
             let subject =
                 Subject::of(&slot.network, tenant.as_ref(), function.as_ref(), false, slot.id);
             let (identity, tenant_number) = (slot.identity, slot.tenant_number);
-            let enforces = enforces(transaction, identity, &subject)?;
+            let enforces = enforces(transaction, identity, &subject, self.user)?;
             return Ok(Assigned { identity, tenant_number, enforces });
         }
         let share = self.terms.share_without_tenant;
         let (tenant, function) = (tenant.as_ref(), function.as_ref());
         let subject = Subject::of(&slot.network, tenant, function, share, slot.id);
-        Assigned::of(transaction, &subject, share)
+        Assigned::of(transaction, &subject, self.user, share)
     }
 
     /// Whether the slot is kept for a trust domain that admits this request.

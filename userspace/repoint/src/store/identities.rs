@@ -192,6 +192,19 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         Ok(identities)
     }
 
+    /// The identity of a function, if it is on record.
+    pub fn function_identity(
+        &self,
+        network: &NetworkName,
+        tenant: Option<&Tenant>,
+        function: &FunctionKey,
+    ) -> Result<Option<Identity>, StoreError> {
+        let (network, tenant) = (network.clone(), tenant.cloned());
+        let function = Function { network, tenant, name: function.clone() };
+        let found = self.find_number(&Holder::Function(function, TenantNumber::NONE))?;
+        Ok(found.map(|found| Identity(found.number)))
+    }
+
     fn numbered(&self) -> Result<Vec<Numbered>, StoreError> {
         self.entries(self.tables.identities, "list identities")?
             .map(|entry| Numbered::decode(entry?.1))
@@ -353,6 +366,7 @@ impl Write<'_> {
         let tables = self.tables;
         self.clear(tables.identities, "forget all identities")?;
         self.clear(tables.identity_policies, "forget all identities")?;
+        self.clear(tables.given_labels, "forget all identities")?;
         self.clear(tables.identity_numbers, "forget all identities")
     }
 }

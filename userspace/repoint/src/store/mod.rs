@@ -55,7 +55,7 @@ use environment::{Environment, Layout, Opened, Purpose, begin_reading, begin_wri
 use crate::boot::{boot_id, may_be_of_another};
 
 /// Version of the tables and records; a database of another version is refused.
-const SCHEMA: u32 = 10;
+const SCHEMA: u32 = 11;
 /// Address space for the database, in bytes; the file is sparse and grows as it is written. A slot
 /// takes about 500 bytes in all tables.
 const MAP_SIZE: usize = 256 << 20;
@@ -113,10 +113,12 @@ struct Tables {
     policy_digests: Database,
     /// Identity, 4 bytes big-endian, to its policies and groups.
     identity_policies: Database,
+    /// Identity, 4 bytes big-endian, to the JSON text of the labels that a start gave to it.
+    given_labels: Database,
 }
 
 /// Names of the tables, in the order of [`Tables`].
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "meta",
     "networks",
     "slots",
@@ -139,6 +141,7 @@ const TABLES: [&str; 22] = [
     "policies",
     "policy-digests",
     "identity-policies",
+    "given-labels",
 ];
 
 impl Layout for Tables {
@@ -173,6 +176,7 @@ impl Layout for Tables {
             policies,
             policy_digests,
             identity_policies,
+            given_labels,
         ] = TABLES;
         Ok(Self {
             meta: table(meta)?,
@@ -197,6 +201,7 @@ impl Layout for Tables {
             policies: table(policies)?,
             policy_digests: table(policy_digests)?,
             identity_policies: table(identity_policies)?,
+            given_labels: table(given_labels)?,
         })
     }
 

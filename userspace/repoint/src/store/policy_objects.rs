@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::Path, time::SystemTime};
 
 use lmdb::{Cursor as _, Database, WriteFlags};
-use repoint_policy::{Declared, Numbered, Object, ObjectId, Party};
+use repoint_policy::{Declared, Labels, Numbered, Object, ObjectId, Party};
 
 use super::{
     CodecError, StoreError,
@@ -133,19 +133,21 @@ impl StoredPolicies {
         key_of(id.namespace.as_deref(), id.name.as_bytes())
     }
 
-    /// A function or container with its labels.
+    /// A function or container with its labels, of which a start gave some.
     #[must_use]
-    pub fn party(&self, names: &PartyNames<'_>) -> Party {
+    pub fn party(&self, names: &PartyNames<'_>, given: Labels) -> Party {
         let declared = |target: &Target| self.declared.get(target).cloned().unwrap_or_default();
         let of_function = names
             .function
             .map(|function| declared(&Target::Function(names.tenant.cloned(), function.clone())));
         let of_tenant = names.tenant.map(|tenant| declared(&Target::Tenant(tenant.clone())));
+        let mut of_function = of_function.unwrap_or_default();
+        of_function.give(given);
         Party::new(
             names.network.as_str(),
             names.tenant.map(Tenant::as_str),
             names.function.map(FunctionKey::as_str),
-            of_function.unwrap_or_default(),
+            of_function,
             of_tenant.unwrap_or_default().labels,
         )
     }

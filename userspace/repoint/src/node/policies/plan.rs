@@ -33,7 +33,7 @@ pub(super) fn plan<T: Access>(
     let set = PolicySet { objects: stored.objects.clone(), groups: groups.clone(), ports };
     let mut parties = Vec::new();
     let mut compile = |identity, names: PartyNames<'_>| {
-        let party = stored.party(&names);
+        let party = stored.party(&names, transaction.given_labels(identity)?);
         let compiled = match set.compile(&party, &names.in_words()) {
             Err(error) if closes => {
                 tracing::error!(%error, "the function may open no flow, and none is opened to it");
@@ -48,15 +48,12 @@ pub(super) fn plan<T: Access>(
         let mut known = HashSet::new();
         for record in transaction.identities()? {
             known.insert(record.identity);
-            let (tenant, function) = (record.tenant.as_ref(), Some(&record.function));
-            compile(record.identity, PartyNames { network: &record.network, tenant, function })?;
+            compile(record.identity, PartyNames::of_function(&record))?;
         }
         // Single containers, and functions whose number was forgotten while their containers run.
         for slot in transaction.slots()? {
             if slot.identity.0 != 0 && known.insert(slot.identity) {
-                let tenant = slot.tenant.as_ref();
-                let function = slot.function.as_ref().filter(|_| !slot.identity.is_of_container());
-                compile(slot.identity, PartyNames { network: &slot.network, tenant, function })?;
+                compile(slot.identity, PartyNames::of_slot(&slot))?;
             }
         }
     }

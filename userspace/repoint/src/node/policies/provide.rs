@@ -29,7 +29,9 @@ impl Node {
             if mark == 0 {
                 return Err(NodeError::NoPolicies);
             }
-            let is_installed = mark == state.mark();
+            // Pending without another mark: a start gave labels, as this one may have.
+            let has_all = mark == state.mark();
+            let is_installed = has_all && !state.is_pending;
             let Some(wanted) = transaction.identity_policies(slot.identity)? else {
                 return Ok(!is_installed);
             };
@@ -38,7 +40,7 @@ impl Node {
                 Some(found) if found == element => {}
                 // The process that writes the change finishes it. A container may have the identity of another one,
                 // whose element that process has written already.
-                Some(_) if !is_installed && !slot.identity.is_of_container() => {}
+                Some(_) if !has_all && !slot.identity.is_of_container() => {}
                 _ => {
                     provide_rules(transaction, maps, &wanted)?;
                     insert_identity(transaction, maps, slot.identity, &element)?;

@@ -71,10 +71,13 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
     /// A function or container with its labels.
     pub fn party(&self, names: &PartyNames<'_>) -> Result<Party, StoreError> {
         let tenant = names.tenant.map(Tenant::as_str);
-        let declared = match names.function {
+        let mut declared = match names.function {
             Some(function) => self.declared(tenant, function.as_str())?,
             None => Declared::default(),
         };
+        if let Some(identity) = names.identity {
+            declared.give(self.given_labels(identity)?);
+        }
         let of_tenant = match tenant {
             Some(_) => self.declared(tenant, "")?.labels,
             None => Labels::new(),
@@ -87,6 +90,13 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
         let key = key_of(tenant, function.as_bytes());
         let found = self.get(self.tables.declared, &key, "read labels")?;
         found.map_or_else(|| Ok(Declared::default()), |bytes| Ok(decode_json(bytes)?.1))
+    }
+
+    /// The labels that the last start gave to an identity which gave any.
+    pub fn given_labels(&self, identity: Identity) -> Result<Labels, StoreError> {
+        let key = identity.0.to_be_bytes();
+        let found = self.get(self.tables.given_labels, &key, "read an identity's labels")?;
+        found.map_or_else(|| Ok(Labels::new()), |bytes| Ok(decode_json(bytes)?.1))
     }
 
     /// What an identity is for policies.
@@ -141,6 +151,12 @@ impl<T: lmdb::Transaction> Transaction<'_, T> {
                 used.extend([policies.egress, policies.ingress]);
             } else {
                 gone.push(identity);
+            }
+        }
+        for entry in self.entries(self.tables.given_labels, "list identities' labels")? {
+            let identity = u32::from_be_bytes(number("identity", entry?.0)?);
+            if !identities.contains(&identity) && !gone.contains(&Identity(identity)) {
+                gone.push(Identity(identity));
             }
         }
         let all = self.entries(self.tables.policies, "list policies")?;

@@ -5,9 +5,9 @@ use repoint_policy::{Rules, Words};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    model::{FunctionKey, NetworkName, Tenant},
+    model::{FunctionKey, Identity, NetworkName, Tenant},
     store::{
-        CodecError, StoreError,
+        CodecError, IdentityRecord, Slot, StoreError,
         codec::{Decoder, Encoder},
     },
 };
@@ -82,6 +82,8 @@ impl IdentityPolicies {
 /// The names of what policies are compiled for.
 #[derive(Debug, Clone, Copy)]
 pub struct PartyNames<'a> {
+    /// Its identity, which has the labels that a start gave; none: it has no number.
+    pub identity: Option<Identity>,
     /// The network.
     pub network: &'a NetworkName,
     /// The tenant, if it has one.
@@ -90,7 +92,23 @@ pub struct PartyNames<'a> {
     pub function: Option<&'a FunctionKey>,
 }
 
-impl PartyNames<'_> {
+impl<'a> PartyNames<'a> {
+    /// Those of a function on record.
+    #[must_use]
+    pub fn of_function(record: &'a IdentityRecord) -> Self {
+        let IdentityRecord { identity, network, tenant, function, .. } = record;
+        let (identity, tenant) = (Some(*identity), tenant.as_ref());
+        Self { identity, network, tenant, function: Some(function) }
+    }
+
+    /// Those of a slot's user.
+    #[must_use]
+    pub fn of_slot(slot: &'a Slot) -> Self {
+        let Slot { identity, network, tenant, function, .. } = slot;
+        let function = function.as_ref().filter(|_| !identity.is_of_container());
+        Self { identity: Some(*identity), network, tenant: tenant.as_ref(), function }
+    }
+
     /// For messages: `function f of tenant t`.
     #[must_use]
     pub fn in_words(&self) -> String {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use repoint_common::policy::MAX_ENTRIES;
-use repoint_policy::{Compiled, Groups, Numbered, Rules};
+use repoint_policy::{Compiled, Groups, Labels, Numbered, Rules};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -19,6 +19,41 @@ use crate::{
 };
 
 impl Write<'_> {
+    /// Records the labels that a start gives to an identity. Where that changes what the identity is for the policies in
+    /// force, its other slots and its flows are due for them as well.
+    ///
+    /// None: a function keeps those that it has, and a container is another one and has none. Returns whether the
+    /// policies that the identity had are forgotten.
+    pub fn give_labels(
+        &mut self,
+        identity: Identity,
+        labels: Option<&Labels>,
+    ) -> Result<bool, StoreError> {
+        let none = Labels::new();
+        let labels = match labels {
+            Some(labels) => labels,
+            None if identity.is_of_container() => &none,
+            None => return Ok(false),
+        };
+        if self.given_labels(identity)? == *labels {
+            return Ok(false);
+        }
+        let (tables, key) = (self.tables, identity.0.to_be_bytes());
+        if labels.is_empty() {
+            self.delete(tables.given_labels, &key, "forget an identity's labels")?;
+        } else {
+            let record = encode_json(identity.0, labels)?;
+            self.put(tables.given_labels, &key, &record, "record an identity's labels")?;
+        }
+        if identity.is_of_container() || self.identity_policies(identity)?.is_none() {
+            return Ok(false);
+        }
+        self.delete(tables.identity_policies, &key, "forget an identity's policies")?;
+        let PoliciesState { revision, in_use, .. } = self.policies_state()?;
+        self.put_policies_state(revision, in_use, in_use)?;
+        Ok(true)
+    }
+
     /// Records what an identity is for the policies in force, if there are any, and returns it.
     ///
     /// An identity of a single container is another container's from time to time, so it is always made anew.
@@ -167,6 +202,7 @@ impl Write<'_> {
         for identity in &identities {
             let key = identity.0.to_be_bytes();
             self.delete(tables.identity_policies, &key, "forget an identity's policies")?;
+            self.delete(tables.given_labels, &key, "forget an identity's labels")?;
         }
         for policy in &policies {
             let key = policy.to_be_bytes();
