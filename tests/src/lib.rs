@@ -10,6 +10,7 @@ pub mod cli;
 pub mod command;
 pub mod container;
 pub mod dist;
+pub mod download;
 pub mod endurance;
 mod folder;
 pub mod functions;

@@ -1,10 +1,11 @@
 //! Policies written straight into the maps of a node, for tests of the programs: any rules, and no database.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use repoint::datapath::{Maps, PolicyMaps};
 use repoint_common::{
+    counter::Reason,
     endpoint,
     interface::FLAG_ENFORCE,
     policy::{ALLOW, AUDIT, GROUP_WORDS, Identity, MAX_RULES, PEER_ANY, Policy, Rule},
@@ -28,6 +29,19 @@ pub const ANY: Rule = Rule {
     next: 0,
     number: 1,
 };
+
+/// What kernels send of their own accord.
+const NOISE: [Reason; 2] = [Reason::Multicast, Reason::NeighbourDiscovery];
+
+/// Packets that were dropped by now, by reason, but for what kernels send of their own accord.
+pub fn dropped(bpf_dir: &Path) -> Result<BTreeMap<&'static str, u64>> {
+    let maps = Maps::open_existing(bpf_dir)?.context("no data plane")?;
+    let counters = maps.counters()?.into_iter();
+    Ok(counters
+        .filter(|(reason, it)| reason.is_drop() && !NOISE.contains(reason) && it.packets > 0)
+        .map(|(reason, it)| (reason.label(), it.packets))
+        .collect())
+}
 
 /// Writes policies into the maps of a node.
 pub struct Policies {

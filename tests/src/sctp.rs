@@ -29,6 +29,12 @@ const STREAM: usize = 64 * 1024;
 /// Bytes of one message: more than one packet takes.
 const MESSAGE: usize = 4000;
 
+/// Whether the kernel has SCTP, or loads it now.
+#[must_use]
+pub fn is_supported() -> bool {
+    socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::SCTP)).is_ok()
+}
+
 /// A party that listens for SCTP.
 #[derive(Debug)]
 pub struct Server {
@@ -68,7 +74,7 @@ impl Server {
         let (stream, peer) = acceptfrom(&self.listener).context("accept an association")?;
         let peer =
             peer.context("a peer without an address")?.try_into().context("an IP address")?;
-        limit(&stream)?;
+        limit(&stream, wait::patient(LIMIT))?;
         let (mut stream, mut data) = (TcpStream::from(stream), vec![0; STREAM]);
         stream.read_exact(&mut data).context("receive")?;
         send(&mut stream, &data)?;
@@ -85,19 +91,31 @@ pub fn sctp(client: &Host, server: &Host, address: IpAddr) -> Result<IpAddr> {
     Ok(listening.exchange(client, listening.address)?.ip())
 }
 
+/// Whether an association opens from `client` at `source` within a time.
+pub fn opens(
+    client: &Host,
+    source: SocketAddr,
+    target: SocketAddr,
+    time: Duration,
+) -> Result<bool> {
+    let socket = open(client, target.ip())?;
+    limit(&socket, time)?;
+    bind(&socket, &source).with_context(|| format!("bind SCTP to {source}"))?;
+    Ok(connect(&socket, &target).is_ok())
+}
+
 fn open(host: &Host, like: IpAddr) -> Result<OwnedFd> {
     let family = if like.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let open = || socket(family, SocketType::STREAM, Some(ipproto::SCTP)).context("open for SCTP");
     let socket = host.run(open)?;
-    limit(&socket)?;
+    limit(&socket, wait::patient(LIMIT))?;
     Ok(socket)
 }
 
 /// Bounds each step: also connecting and accepting.
-fn limit(socket: &OwnedFd) -> Result<()> {
+fn limit(socket: &OwnedFd, time: Duration) -> Result<()> {
     for timeout in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(socket, timeout, Some(wait::patient(LIMIT)))
-            .context("set a socket's time limit")?;
+        set_socket_timeout(socket, timeout, Some(time)).context("set a socket's time limit")?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{
     traffic::{Host, unspecified},
@@ -21,6 +22,8 @@ use crate::{
 
 /// Time between two datagrams.
 const PACE: Duration = Duration::from_millis(2);
+/// Memory for datagrams that are not read yet, bytes: those of half a minute.
+const BUFFER: usize = 16 << 20;
 /// How long some datagrams may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -38,11 +41,17 @@ pub struct Stream {
 pub struct Receiver {
     socket: UdpSocket,
     last: u64,
+    arrived: u64,
 }
 
 /// Starts a stream from one party to an address of another.
 pub fn start(from: &Host, to: &Host, address: std::net::IpAddr) -> Result<(Stream, Receiver)> {
-    let receiver = Receiver::bind(to, (address, 0).into())?;
+    start_to(from, to, (address, 0).into())
+}
+
+/// The same to a port; 0 is any that is free.
+pub fn start_to(from: &Host, to: &Host, address: SocketAddr) -> Result<(Stream, Receiver)> {
+    let receiver = Receiver::bind(to, address)?;
     let target = receiver.socket.local_addr().context("address of a socket")?;
     Ok((Stream::send(from, target)?, receiver))
 }
@@ -76,6 +85,14 @@ impl Stream {
         self.begun.load(Ordering::SeqCst)
     }
 
+    /// Ends it; gives the number of its last datagram.
+    #[must_use]
+    pub fn end(self) -> u64 {
+        let begun = Arc::clone(&self.begun);
+        drop(self);
+        begun.load(Ordering::SeqCst)
+    }
+
     /// Waits until datagrams up to this number have been sent.
     pub fn wait_until_sent(&self, number: u64) -> Result<()> {
         wait::until(LIMIT, &format!("{}: datagram {number} is sent", self.name), || {
@@ -99,7 +116,8 @@ impl Receiver {
     fn bind(host: &Host, address: SocketAddr) -> Result<Self> {
         let socket = host.bind_udp(address)?;
         socket.set_nonblocking(true).context("set a socket non-blocking")?;
-        Ok(Self { socket, last: 0 })
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).context("set a socket's buffer")?;
+        Ok(Self { socket, last: 0, arrived: 0 })
     }
 
     /// The highest number that has arrived until now.
@@ -109,6 +127,7 @@ impl Receiver {
             match self.socket.recv(&mut number) {
                 Ok(length) if length == number.len() => {
                     self.last = self.last.max(u64::from_be_bytes(number));
+                    self.arrived += 1;
                 }
                 Ok(length) => return Err(anyhow!("a datagram of {length} bytes")),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -117,6 +136,15 @@ impl Receiver {
                 Err(error) => return Err(error).context("receive"),
             }
         }
+    }
+
+    /// Waits until so many datagrams have arrived in all.
+    pub fn wait_until_all(&mut self, sent: u64) -> Result<()> {
+        wait::until(LIMIT, "all datagrams arrive", || {
+            self.last()?;
+            ensure!(self.arrived == sent, "{} of {sent}", self.arrived);
+            Ok(())
+        })
     }
 
     /// Waits until some datagrams have arrived that were sent after this one.

@@ -72,7 +72,7 @@ const TEST: Row = Row {
     bare: Some((&["policy", "test"], REQUIRED)),
 };
 
-const ROWS: [Row; 37] = [
+const ROWS: [Row; 38] = [
     plain(&["status"]),
     plain(&["slots"]),
     plain(&["pool"]),
@@ -262,7 +262,7 @@ const UNLOAD: Row = Row {
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     static LAST: Row = UNLOAD;
-    static ALL: [Row; 37] = ROWS;
+    static ALL: [Row; 38] = ROWS;
     ALL.iter().chain([&LAST])
 }
 

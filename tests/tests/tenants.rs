@@ -30,7 +30,7 @@ const RULES: u32 = 25;
 /// ADDs that are measured on each node, of functions on record and of new ones.
 const ROUNDS: u32 = 200;
 /// Threads that start the functions that are on record before the measurement.
-const FILLERS: usize = 4;
+const FILLERS: u32 = 4;
 
 /// A node, its network, and how many tenants it has had.
 struct Side {
@@ -65,7 +65,7 @@ impl Side {
         thread::scope(|scope| {
             let fill = |first| {
                 node.run(|| {
-                    (first..tenants).step_by(FILLERS).try_for_each(|tenant| {
+                    (first..tenants).step_by(FILLERS as usize).try_for_each(|tenant| {
                         (0..FUNCTIONS).try_for_each(|function| {
                             start(&network, tenant, &format!("function-{function}")).map(drop)
                         })
@@ -73,7 +73,7 @@ impl Side {
                 })
             };
             let fillers: Vec<_> =
-                (0..FILLERS as u32).map(|first| scope.spawn(move || fill(first))).collect();
+                (0..FILLERS).map(|first| scope.spawn(move || fill(first))).collect();
             fillers.into_iter().try_for_each(|it| it.join().expect("the filler panicked"))
         })?;
         println!("{tenants} tenants started in {:?}", begun.elapsed());

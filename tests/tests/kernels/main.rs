@@ -2,7 +2,7 @@
 //! machines (`cargo xtask vm`), and on this one.
 //!
 //! The modules [`here`] and [`guest`] are what a guest runs of this suite; beside them, it runs the
-//! packet tables of the suite `programs`.
+//! packet tables of the suite `programs`, and the recipes of the suite `policy_objects` that are about SCTP.
 #![cfg(test)]
 
 mod guest;
@@ -22,6 +22,8 @@ use repoint_tests::{
 
 /// Exit status of `cargo xtask vm` where this machine cannot start a guest.
 const CANNOT: i32 = 77;
+/// How many test executables each part runs.
+const EXECUTABLES: usize = 2;
 /// How long a guest may take on a busy machine.
 const MINUTES: &str = "40";
 /// Packet tables: modules of the suite `programs`.
@@ -49,7 +51,7 @@ enum Part {
 }
 
 impl Part {
-    /// The shell's words for it; `$0` is this suite, `$1` the suite `programs`.
+    /// The shell's words for it; `$0` is this suite, `$1` the suite `programs`, `$2` the suite `policy_objects`.
     fn script(self) -> String {
         let own = |tests: &str| {
             format!(r#""$0" {tests} --include-ignored --nocapture --test-threads 1 --color never"#)
@@ -60,15 +62,10 @@ impl Part {
                 own("here:: guest:: --skip guest::modules::"),
                 TABLES.join(" ")
             ),
-            Self::Modules => own("guest::modules:: here::ipv4"),
-        }
-    }
-
-    /// How many test executables it runs.
-    const fn executables(self) -> usize {
-        match self {
-            Self::Life => 2,
-            Self::Modules => 1,
+            Self::Modules => format!(
+                r#"{} && "$2" --color never --nocapture recipes_hold_under_real_sctp"#,
+                own("guest::modules:: here::ipv4")
+            ),
         }
     }
 }
@@ -76,7 +73,7 @@ impl Part {
 /// Boots a kernel and runs a part in it.
 fn boots(kernel: &str, append: &[&str], part: Part) -> Result<()> {
     let own = env::current_exe().context("path of this suite")?;
-    let programs = sibling(&own, "programs")?;
+    let (programs, objects) = (sibling(&own, "programs")?, sibling(&own, "policy_objects")?);
     let mut guest = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     guest.current_dir(dist::workspace());
     guest.env("REPOINT_DIST", dist()).stdin(Stdio::null());
@@ -86,7 +83,7 @@ fn boots(kernel: &str, append: &[&str], part: Part) -> Result<()> {
     }
     // The emulated machine is slow, on a busy one more so.
     guest.args(["--", "env", "REPOINT_PATIENCE=10", "sh", "-c", &part.script()]);
-    guest.args([&own, &programs]);
+    guest.args([&own, &programs, &objects]);
     let output = guest.output().with_context(|| format!("run {guest:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     // Never inherited: virtme-ng opens a standard error that is a file anew, and empties it.
@@ -100,7 +97,7 @@ fn boots(kernel: &str, append: &[&str], part: Part) -> Result<()> {
     ensure!(!text.contains("skipped: "), "the guest skipped a part");
     let results: Vec<_> = text.lines().filter(|line| line.starts_with("test result: ")).collect();
     let passed = |line: &&str| line.starts_with("test result: ok. ") && !line.contains(" 0 passed");
-    ensure!(results.len() == part.executables() && results.iter().all(passed), "{results:?}");
+    ensure!(results.len() == EXECUTABLES && results.iter().all(passed), "{results:?}");
     Ok(())
 }
 

@@ -1,26 +1,22 @@
 //! Policies that change while flows run.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    net::{SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use repoint::datapath::Maps;
 use repoint_common::{
     LAYOUT_VERSION,
-    counter::Reason,
     policy::{DENY, Rule},
 };
 use repoint_tests::{
     Container, Node, cli, command,
+    download::Download,
     networks::{network, pool},
-    policies::{ANY, Policies, TCP, UDP},
-    traffic::Host,
-    wait,
+    policies::{ANY, Policies, TCP, UDP, dropped},
 };
 use serde_json::{Value, json};
 
@@ -28,40 +24,10 @@ use super::add;
 
 /// How long a stopped download is watched.
 const WATCHED: Duration = Duration::from_millis(500);
-/// How long a download may take to go on: TCP waits longer after each packet that is lost.
+/// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// How long policies are changed as fast as they can be.
 const STORM: Duration = Duration::from_secs(3);
-
-/// What kernels send of their own accord.
-const NOISE: [Reason; 2] = [Reason::Multicast, Reason::NeighbourDiscovery];
-
-/// A server that sends without end to its client.
-fn serve(server: &Host, address: SocketAddr) -> Result<TcpListener> {
-    server.run(|| TcpListener::bind(address).context("listen"))
-}
-
-fn send_all(listener: &TcpListener, done: &AtomicBool) -> Result<()> {
-    let (mut stream, _) = listener.accept().context("accept")?;
-    stream.set_write_timeout(Some(Duration::from_millis(100))).context("limit writes")?;
-    let chunk = [7; 4096];
-    while !done.load(Ordering::Relaxed) {
-        // A stream that is stopped takes nothing for a while.
-        drop(stream.write(&chunk));
-    }
-    Ok(())
-}
-
-fn count_all(mut stream: TcpStream, bytes: &AtomicU64, done: &AtomicBool) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_millis(100))).context("limit reads")?;
-    let mut buffer = vec![0; 65_536];
-    while !done.load(Ordering::Relaxed) {
-        if let Ok(read) = stream.read(&mut buffer) {
-            bytes.fetch_add(read as u64, Ordering::Relaxed);
-        }
-    }
-    Ok(())
-}
 
 /// Two containers of a node, by name.
 fn with_two(
@@ -87,7 +53,7 @@ fn a_download_stops_and_goes_on_with_the_policy() -> Result<()> {
         policies.enforce(two, 2, 1)?;
         let (client, server) = (one.host()?, two.host()?);
         let address: SocketAddr = (two.addresses()?[0], 80).into();
-        let listener = serve(&server, address)?;
+        let download = Download::start(&client, &server, address)?;
         // Another flow, which policies leave alone.
         let echo: SocketAddr = (two.addresses()?[0], 9).into();
         let echoing = server.bind_udp(echo)?;
@@ -100,36 +66,21 @@ fn a_download_stops_and_goes_on_with_the_policy() -> Result<()> {
             echoing.send_to(b"!", from)?;
             asking.recv(&mut [0; 8]).context("no answer").map(drop)
         };
-        let (bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        let so_far = || bytes.load(Ordering::Relaxed);
-        let stream = client.run(|| TcpStream::connect(address).context("connect"))?;
-        thread::scope(|scope| {
-            let sender = scope.spawn(|| send_all(&listener, &done));
-            let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
-            let changed = (0..3).try_for_each(|round| {
-                let before = so_far();
-                wait::until(LIMIT, "the download runs", || {
-                    ensure!(so_far() > before + 1_000_000, "{} bytes", so_far() - before);
-                    Ok(())
-                })?;
-                policies.apply(1, DENY, &[Rule { protocol: UDP, ..ANY }])?;
-                // What was received by the other kernel end before the change is read by then.
-                pause(Duration::from_millis(50));
-                let stopped = so_far();
-                for _ in 0..20 {
-                    ask().context("the other flow")?;
-                }
-                pause(WATCHED);
-                ensure!(so_far() == stopped, "round {round}: {} bytes more", so_far() - stopped);
-                policies.apply(1, DENY, &[ANY])
-            });
-            done.store(true, Ordering::Relaxed);
-            let ended = [sender.join(), receiver.join()];
-            changed?;
-            ended
-                .into_iter()
-                .try_for_each(|ended| ended.map_err(|_| anyhow!("a thread panicked"))?)
-        })
+        for round in 0..3 {
+            download.wait_until_it_runs()?;
+            policies.apply(1, DENY, &[Rule { protocol: UDP, ..ANY }])?;
+            // What was received by the other kernel end before the change is read by then.
+            pause(Duration::from_millis(50));
+            let stopped = download.received();
+            for _ in 0..20 {
+                ask().context("the other flow")?;
+            }
+            pause(WATCHED);
+            let more = download.received() - stopped;
+            ensure!(more == 0, "round {round}: {more} bytes more");
+            policies.apply(1, DENY, &[ANY])?;
+        }
+        Ok(())
     })
 }
 
@@ -149,40 +100,17 @@ fn a_storm_of_changes_drops_nothing() -> Result<()> {
         policies.enforce(two, 1, 1)?;
         let (client, server) = (one.host()?, two.host()?);
         let address: SocketAddr = (two.addresses()?[0], 80).into();
-        let listener = serve(&server, address)?;
-        let (bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        let stream = client.run(|| TcpStream::connect(address).context("connect"))?;
-        let dropped = || -> Result<Vec<(&str, u64)>> {
-            let maps = Maps::open_existing(&node.dirs().bpf)?.context("no data plane")?;
-            let counters = maps.counters()?;
-            let dropped = counters.iter().filter(|(reason, it)| reason.is_drop() && it.packets > 0);
-            Ok(dropped
-                .filter(|(reason, _)| !NOISE.contains(reason))
-                .map(|(reason, it)| (reason.label(), it.packets))
-                .collect())
-        };
-        let changes = thread::scope(|scope| {
-            let sender = scope.spawn(|| send_all(&listener, &done));
-            let receiver = scope.spawn(|| count_all(stream, &bytes, &done));
-            let begun = Instant::now();
-            let mut number = 0_u32;
-            let outcome = (|| {
-                while begun.elapsed() < STORM {
-                    number += 1;
-                    // Another policy's elements take the memory of those that are replaced.
-                    policies.put(2, DENY, &[])?;
-                    policies.apply(1, DENY, &rules(number))?;
-                    policies.put(2, DENY, &[])?;
-                }
-                anyhow::Ok(number)
-            })();
-            done.store(true, Ordering::Relaxed);
-            for ended in [sender.join(), receiver.join()] {
-                ended.map_err(|_| anyhow!("a thread panicked"))??;
-            }
-            outcome
-        })?;
-        let (bytes, dropped) = (bytes.load(Ordering::Relaxed), dropped()?);
+        let download = Download::start(&client, &server, address)?;
+        let begun = Instant::now();
+        let mut changes = 0_u32;
+        while begun.elapsed() < STORM {
+            changes += 1;
+            // Another policy's elements take the memory of those that are replaced.
+            policies.put(2, DENY, &[])?;
+            policies.apply(1, DENY, &rules(changes))?;
+            policies.put(2, DENY, &[])?;
+        }
+        let (bytes, dropped) = (download.received(), dropped(&node.dirs().bpf)?);
         println!("{changes} changes, {bytes} bytes, dropped: {dropped:?}");
         drop(policies);
         let rules = node.dirs().bpf.join(format!("v{LAYOUT_VERSION}")).join("policy_rules");

@@ -2,13 +2,16 @@
 #![cfg(test)]
 
 mod activations;
+mod changes;
 mod counted;
 mod given_labels;
+mod hostile_files;
 mod life;
 mod lost;
 mod pair;
 mod recipes;
 mod refused;
+mod reload;
 
 use std::{fs, process::Command};
 

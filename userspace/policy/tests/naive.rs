@@ -25,7 +25,7 @@ mod world;
 use counts::Counts;
 use draw::Draw;
 use rules::{Compared, RulesOf};
-use world::{Place, World};
+use world::World;
 
 /// Flows without `REPOINT_POLICY_CASES`: about ten seconds without optimization.
 const CASES: u64 = 100_000;
@@ -52,11 +52,7 @@ fn rules_judge_as_objects_are_defined() {
                 found,
                 "world {case} of seed {seed}, {flow:?}; {world}; by definition {wanted:?}",
             );
-            let has_tenant = |place| match place {
-                Place::Function(number) => world.functions[number].party.tenant.is_some(),
-                Place::Node(_) | Place::Outside(_) => false,
-            };
-            counts.add(flow, &wanted, has_tenant);
+            counts.add(flow, &wanted, |place| world.has_tenant(place));
             judged += 1;
         }
     }

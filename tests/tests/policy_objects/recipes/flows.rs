@@ -1,4 +1,4 @@
-//! Real flows: TCP, UDP and pings.
+//! Real flows: TCP, UDP, SCTP and pings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,12 @@ use nix::sys::{
     time::{TimeVal, TimeValLike as _},
 };
 use repoint_policy::Traffic;
-use repoint_tests::{command, traffic::Host, wait, web::BUSYBOX};
+use repoint_tests::{command, sctp, traffic::Host, wait, web::BUSYBOX};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// `IPPROTO_SCTP`
+pub const SCTP: u8 = 132;
 /// How long an allowed flow may take.
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long a denied flow is watched.
@@ -62,6 +64,7 @@ pub fn judge(flows: &[Flow]) -> Result<(usize, usize)> {
 /// A server for each target.
 struct Servers {
     _tcp: Vec<TcpListener>,
+    _sctp: Vec<sctp::Server>,
     udp: BTreeMap<SocketAddr, UdpSocket>,
     /// Datagrams that a flow's thread has received for another flow.
     received: Mutex<BTreeSet<String>>,
@@ -69,11 +72,15 @@ struct Servers {
 
 impl Servers {
     fn new(flows: &[Flow]) -> Result<Self> {
-        let (mut listening, mut tcp, mut udp) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
+        let (mut listening, mut tcp, mut sctp) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut udp = BTreeMap::new();
         for Flow { to, target, traffic, .. } in flows {
             match traffic.protocol {
-                TCP if listening.insert(*target) => {
+                TCP if listening.insert((TCP, *target)) => {
                     tcp.push(to.run(|| TcpListener::bind(target).context("listen"))?);
+                }
+                SCTP if listening.insert((SCTP, *target)) => {
+                    sctp.push(sctp::Server::start(to, *target)?);
                 }
                 UDP if !udp.contains_key(target) => {
                     let socket = to.run(|| UdpSocket::bind(target).context("bind"))?;
@@ -83,7 +90,7 @@ impl Servers {
                 _ => {}
             }
         }
-        Ok(Self { _tcp: tcp, udp, received: Mutex::default() })
+        Ok(Self { _tcp: tcp, _sctp: sctp, udp, received: Mutex::default() })
     }
 
     /// Whether a datagram has come.
@@ -103,6 +110,7 @@ impl Flow {
         let arrives = match self.traffic.protocol {
             TCP => self.from.run(|| connects(self.source, self.target, self.limit())),
             UDP => self.is_received(servers),
+            SCTP => sctp::opens(&self.from, self.source, self.target, wait::patient(self.limit())),
             _ => Ok(self.is_answered()),
         };
         arrives.with_context(|| format!("line {}", self.line))

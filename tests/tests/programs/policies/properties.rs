@@ -14,7 +14,7 @@ use repoint_common::{
 
 use super::world::{
     OWN_IDENTITY, OWN_TENANT, PEER_IDENTITY as PEER_NUMBER, PEER_TENANT, SCTP, TCP, UDP, Way,
-    World, families, tcp, udp, with_world, words,
+    World, families, sctp, tcp, udp, with_world, words,
 };
 use crate::case::{Device, PEER};
 
@@ -247,6 +247,6 @@ fn some_packet(random: &mut fastrand::Rng, port: u16) -> (u8, Vec<u8>) {
     match random.u8(..3) {
         0 => tcp(source, port, 2),
         1 => udp(source, port),
-        _ => (SCTP, [source.to_be_bytes(), port.to_be_bytes(), [0; 2], [0; 2]].concat()),
+        _ => sctp(source, port),
     }
 }

@@ -3,12 +3,15 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::{
+    Pod,
+    maps::{HashMap, Map, MapData},
+};
 use nix::time::{ClockId, clock_gettime};
 use repoint::datapath::PolicyMaps;
 use repoint_common::{
     LAYOUT_VERSION,
-    conntrack::{self, Connection, ConnectionKey, YOUNG},
+    conntrack::{self, BudgetKey, Connection, ConnectionKey, YOUNG},
     counter::Reason,
     endpoint::{self, Endpoint},
     interface::{FLAG_ENFORCE, Interface},
@@ -17,6 +20,10 @@ use repoint_common::{
 };
 use repoint_tests::Node;
 pub use repoint_tests::policies::{ANY, TCP, UDP};
+
+pub use super::payloads::{
+    ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, icmp, ping, pong, sctp, tcp, udp,
+};
 
 use crate::{
     case::{Addresses, Case, Device, OWN, OWN_MAC, PEER, PEER_MAC, Program, REMOTE},
@@ -30,17 +37,6 @@ pub const OWN_TENANT: u32 = 256;
 /// The same of the slot of [`PEER`].
 pub const PEER_IDENTITY: u32 = 301;
 pub const PEER_TENANT: u32 = 257;
-
-/// Protocols of IP.
-pub const ICMP: u8 = 1;
-pub const ICMPV6: u8 = 58;
-pub const SCTP: u8 = 132;
-
-/// Flags of TCP.
-pub const FIN: u8 = 1;
-pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
-pub const ACK: u8 = 16;
 
 /// A version of IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +127,7 @@ pub struct World<'a> {
     pub maps: PolicyMaps,
     tcp: HashMap<MapData, ConnectionKey, Connection>,
     other: HashMap<MapData, ConnectionKey, Connection>,
+    budgets: HashMap<MapData, BudgetKey, u64>,
     /// An epoch of just over a minute ago. It wraps where the machine is younger than that, as it does in the programs.
     pub old: u64,
 }
@@ -145,22 +142,25 @@ pub fn with_world(test: impl FnOnce(&mut World<'_>) -> Result<()> + Send) -> Res
         }
         let rig = Rig::new(&node)?;
         let bpf = &node.dirs().bpf;
-        let open = |name| {
-            let path = bpf.join(format!("v{LAYOUT_VERSION}")).join(name);
-            let map = Map::from_map_data(MapData::from_pin(&path)?)?;
-            HashMap::try_from(map).with_context(|| path.display().to_string())
-        };
         let mut world = World {
             rig: &rig,
             maps: PolicyMaps::open_existing(bpf)?.context("no data plane")?,
-            tcp: open(conntrack::MAP_TCP)?,
-            other: open(conntrack::MAP_OTHER)?,
+            tcp: open(bpf, conntrack::MAP_TCP)?,
+            other: open(bpf, conntrack::MAP_OTHER)?,
+            budgets: open(bpf, conntrack::MAP_BUDGETS)?,
             old: now(ClockId::CLOCK_BOOTTIME)?.wrapping_sub((YOUNG + 1) * SECOND),
         };
         world.give(Device::Active, OWN_IDENTITY, OWN_TENANT, world.old, true)?;
         world.give(Device::Peer, PEER_IDENTITY, PEER_TENANT, world.old, true)?;
         test(&mut world)
     })
+}
+
+/// Opens a pinned map.
+fn open<K: Pod, V: Pod>(bpf_dir: &Path, name: &str) -> Result<HashMap<MapData, K, V>> {
+    let path = bpf_dir.join(format!("v{LAYOUT_VERSION}")).join(name);
+    let map = Map::from_map_data(MapData::from_pin(&path)?)?;
+    HashMap::try_from(map).with_context(|| path.display().to_string())
 }
 
 impl World<'_> {
@@ -173,12 +173,25 @@ impl World<'_> {
         epoch: u64,
         enforced: bool,
     ) -> Result<()> {
+        let addresses = if device == Device::Active { OWN } else { PEER };
+        self.give_with(device, addresses, (identity, tenant), epoch, enforced)
+    }
+
+    /// Gives a slot with these addresses to a user of this identity and tenant.
+    pub fn give_with(
+        &self,
+        device: Device,
+        addresses: Addresses,
+        (identity, tenant): (u32, u32),
+        epoch: u64,
+        enforced: bool,
+    ) -> Result<()> {
         let recorded = interface(device).context("no slot")?;
         let ifindex = self.rig.ifindex(device);
         let flags = if enforced { FLAG_ENFORCE } else { 0 };
-        let slot = Interface { identity, tenant, epoch, flags, ..recorded };
+        let (ipv4, ipv6) = (addresses.v4.octets(), addresses.v6.octets());
+        let slot = Interface { identity, tenant, epoch, flags, ipv4, ipv6, ..recorded };
         self.rig.maps().insert_interface(ifindex, &slot)?;
-        let addresses = if device == Device::Active { OWN } else { PEER };
         let flags = if enforced { endpoint::FLAG_ENFORCE } else { 0 };
         let mac = recorded.mac;
         let endpoint = Endpoint { ifindex, identity, mac, flags, tenant, padding: 0, epoch };
@@ -246,8 +259,13 @@ impl World<'_> {
 
     /// Sends a packet of bytes.
     pub fn send_frame(&self, way: Way, ethertype: u16, ip: &[u8]) -> Result<Reason> {
+        self.outcome(&case(way, ethertype, ip))
+    }
+
+    /// What becomes of a case's packet.
+    pub fn outcome(&self, case: &Case) -> Result<Reason> {
         let before = self.rig.maps().counters()?;
-        self.rig.send(&case(way, ethertype, ip))?;
+        self.rig.send(case)?;
         let counted = difference(&before, &self.rig.maps().counters()?);
         let [(reason, packets)] = counted[..] else { anyhow::bail!("counted: {counted:?}") };
         ensure!(packets.packets == 1, "{packets:?}");
@@ -299,6 +317,12 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Gives all slots and tenants their whole share of flows.
+    pub fn refill(&mut self) -> Result<()> {
+        let keys: Vec<_> = self.budgets.keys().collect::<Result<_, _>>()?;
+        keys.iter().try_for_each(|key| Ok(self.budgets.remove(key)?))
+    }
+
     /// Forgets all flows.
     pub fn forget(&mut self) -> Result<()> {
         for map in [&mut self.tcp, &mut self.other] {
@@ -313,7 +337,15 @@ impl World<'_> {
 
 /// A packet on its way.
 fn case(way: Way, ethertype: u16, ip: &[u8]) -> Case {
-    let (program, device, came_by) = way.place();
+    case_at(way.place(), ethertype, ip)
+}
+
+/// A packet at a program of a device, and the device by which it came to the node.
+pub fn case_at(
+    (program, device, came_by): (Program, Device, Option<Device>),
+    ethertype: u16,
+    ip: &[u8],
+) -> Case {
     let mac = if device == Device::Peer { PEER_MAC } else { OWN_MAC };
     let (to, from) = match program {
         Program::FromContainer => (GATEWAY_MAC, mac),
@@ -350,34 +382,4 @@ pub fn words(groups: &[u32]) -> [u32; GROUP_WORDS] {
         words[(group / 32) as usize] |= 1 << (group % 32);
     }
     words
-}
-
-/// A segment of TCP.
-pub fn tcp(source: u16, destination: u16, flags: u8) -> (u8, Vec<u8>) {
-    let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
-    (TCP, [&ports[..], &[0; 8], &[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]].concat())
-}
-
-/// A datagram of UDP.
-pub fn udp(source: u16, destination: u16) -> (u8, Vec<u8>) {
-    let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
-    (UDP, [&ports[..], &[0, 16, 0, 0], &[0; 8]].concat())
-}
-
-/// A message of ICMP.
-pub fn icmp(family: Family, kind: u8, code: u8, rest: &[u8]) -> (u8, Vec<u8>) {
-    let protocol = if family == Family::V4 { ICMP } else { ICMPV6 };
-    (protocol, [&[kind, code, 0, 0], rest].concat())
-}
-
-/// An echo request.
-pub fn ping(family: Family, identifier: u16) -> (u8, Vec<u8>) {
-    let kind = if family == Family::V4 { 8 } else { 128 };
-    icmp(family, kind, 0, &[identifier.to_be_bytes(), [0, 1]].concat())
-}
-
-/// Its answer.
-pub fn pong(family: Family, identifier: u16) -> (u8, Vec<u8>) {
-    let kind = if family == Family::V4 { 0 } else { 129 };
-    icmp(family, kind, 0, &[identifier.to_be_bytes(), [0, 1]].concat())
 }

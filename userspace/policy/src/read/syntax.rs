@@ -7,6 +7,9 @@ use serde_saphyr::{
 
 use super::{Position, Problem, ReadError, problem::shown};
 
+/// Most characters of a message.
+const LONGEST: usize = 300;
+
 /// The reader's error for the parser's.
 pub(super) fn read_error(error: &Error) -> ReadError {
     let problem = problem(error);
@@ -31,8 +34,17 @@ fn problem(error: &Error) -> Problem {
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             Problem::Syntax("the alias is inside of what it stands for".to_owned())
         }
-        _ => Problem::Syntax(message(error)),
+        _ => Problem::Syntax(cut(message(error))),
     }
+}
+
+/// A message that may repeat a value of any length.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// Whether the scanner, which runs ahead, stopped at a depth of flow collections.

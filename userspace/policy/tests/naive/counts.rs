@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use repoint_policy::object::{Action, Peer, Port, Spec, Tier};
 
-use crate::{
+use super::{
     evaluate::{Match, Side, Verdict},
     world::{Flow, Place},
 };

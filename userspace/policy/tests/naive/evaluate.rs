@@ -23,7 +23,7 @@ use repoint_policy::{
     selector::{Requirement, Selector},
 };
 
-use crate::world::{Flow, Place, World};
+use super::world::{Flow, Place, World};
 
 /// The verdict on a flow, by both ends.
 #[derive(Debug, Clone, Copy)]

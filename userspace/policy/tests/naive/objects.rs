@@ -12,7 +12,7 @@ use repoint_policy::{
     selector::{Requirement, Selector},
 };
 
-use crate::{
+use super::{
     draw::Draw,
     world::{self, MAX_FUNCTIONS, TENANTS, namespace_key, outside_address, pod_key, prefixed},
 };

@@ -7,11 +7,11 @@ use repoint_policy::{
     object_of_rule,
 };
 
-use crate::{
+use super::{
     draw::Draw,
     evaluate::{Match, Side, Verdict},
     objects,
-    world::{Flow, Place, World},
+    world::{Flow, Function, Place, World},
 };
 
 /// Place of the rule that stands for all that an object does not allow.
@@ -19,8 +19,10 @@ const REST: u32 = 0xfe;
 
 /// The rules of a world.
 pub struct RulesOf {
-    set: PolicySet,
-    functions: Vec<Compiled>,
+    /// The objects with their numbers and groups.
+    pub set: PolicySet,
+    /// What each function is.
+    pub functions: Vec<Compiled>,
 }
 
 impl RulesOf {
@@ -37,7 +39,7 @@ impl RulesOf {
         let objects = numbers.zip(world.objects.iter().cloned());
         let objects = objects.map(|(number, object)| Numbered { number, object }).collect();
         let set = PolicySet { objects, groups, ports };
-        let compile = |function: &crate::world::Function| set.compile(&function.party, "function");
+        let compile = |function: &Function| set.compile(&function.party, "function");
         let functions = world.functions.iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Self { set, functions })
     }
@@ -71,7 +73,8 @@ impl RulesOf {
         ComparedSide { allows, by, audited: audited.map(|rule| self.rule(rule)) }
     }
 
-    fn rule(&self, rule: u32) -> ComparedRule {
+    /// The object's rule that has a number.
+    pub fn rule(&self, rule: u32) -> ComparedRule {
         let (number, place) = object_of_rule(rule).unwrap();
         let object = self.set.objects.iter().find(|numbered| numbered.number == number).unwrap();
         let place = (place != REST).then(|| usize::try_from(place).unwrap());
@@ -95,8 +98,9 @@ struct ComparedSide {
     audited: Option<ComparedRule>,
 }
 
+/// A rule of an object.
 #[derive(Debug, PartialEq, Eq)]
-struct ComparedRule {
+pub struct ComparedRule {
     object: ObjectId,
     place: Option<usize>,
 }

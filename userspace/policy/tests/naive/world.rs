@@ -12,7 +12,7 @@ use repoint_policy::{
     write::to_json,
 };
 
-use crate::{
+use super::{
     draw::Draw,
     objects::{self, LABEL_VALUES, PORT_NAMES, PORTS, PROTOCOLS},
 };
@@ -117,6 +117,14 @@ impl World {
         }
         let port = draw.one(ports);
         (port.protocol.number(), port.number)
+    }
+
+    /// Whether a place is a function of a tenant.
+    pub fn has_tenant(&self, place: Place) -> bool {
+        match place {
+            Place::Function(number) => self.functions[number].party.tenant.is_some(),
+            Place::Node(_) | Place::Outside(_) => false,
+        }
     }
 
     /// The address of a place, of the family of a flow.

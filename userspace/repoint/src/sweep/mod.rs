@@ -160,7 +160,7 @@ impl Sweeper {
             let seen = observe(&node.directories, Some(&node.store))?;
             let look = self.look(&seen);
             if number == 0 {
-                repairs.prune(&seen.records)?;
+                repairs.prune(&seen)?;
                 lost::spare_addresses(&seen, &node.store, self.patience.abandoned)?;
                 (report.looked, report.locked) = (look.took, look.locked);
             }

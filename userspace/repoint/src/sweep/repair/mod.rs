@@ -9,12 +9,15 @@ mod slots;
 
 use std::{path::Path, time::Duration};
 
-use super::finding::{Finding, Remedy};
+use super::{
+    finding::{Finding, Remedy},
+    observe::Observation,
+};
 use crate::{
     failpoint,
     lock::Lock,
     node::{Node, NodeError, now},
-    store::{Access, Slot, StoreError, Survey, Transaction},
+    store::{Access, Slot, StoreError, Transaction},
     sweep::Version,
     threads,
 };
@@ -59,7 +62,8 @@ impl<'a> Repairs<'a> {
 
     /// Forgets template texts and fingerprints that no slot and no pool names any more, and identities
     /// that no slot has had for an hour. A healthy node has some, too, where templates are replaced.
-    pub(super) fn prune(&self, seen: &Survey) -> Result<(), NodeError> {
+    pub(super) fn prune(&self, seen: &Observation) -> Result<(), NodeError> {
+        let Observation { records: seen, pins, .. } = seen;
         // A record that cannot be read may name any of them.
         if !seen.unreadable.is_empty() {
             return Ok(());
@@ -68,8 +72,8 @@ impl<'a> Repairs<'a> {
         if store.read(|transaction| transaction.has_unnamed(&seen.slots, &seen.pools, now()))? {
             store.write(|transaction| transaction.prune(now()))?;
         }
-        self.node.prune_unused_policies()?;
-        Ok(())
+        // Maps whose pins are missing are replaced first.
+        if pins.is_whole() { self.node.prune_unused_policies() } else { Ok(()) }
     }
 
     /// Repairs findings, in the order in which they depend on each other. The repair has a thread
