@@ -52,7 +52,7 @@ impl Row {
 /// Who has an identity.
 enum Holder {
     Function(IdentityRecord),
-    Container(Slot),
+    Container(Box<Slot>),
 }
 
 impl Holder {
@@ -121,7 +121,7 @@ fn rows(directories: &Directories) -> Result<Vec<Row>, CommandError> {
 fn holders(node: &Node) -> Result<HashMap<u32, Holder>, CommandError> {
     let singles = node.slots()?.into_iter().filter(|slot| slot.identity.is_of_container());
     let mut holders: HashMap<_, _> =
-        singles.map(|slot| (slot.identity.0, Holder::Container(slot))).collect();
+        singles.map(|slot| (slot.identity.0, Holder::Container(Box::new(slot)))).collect();
     let functions = node.identities()?.into_iter();
     holders.extend(functions.map(|record| (record.identity.0, Holder::Function(record))));
     Ok(holders)
