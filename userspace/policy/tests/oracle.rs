@@ -15,6 +15,8 @@ mod explained;
 mod objects;
 #[path = "oracle/process.rs"]
 mod process;
+#[path = "oracle/recipes.rs"]
+mod recipes;
 #[path = "naive/settings.rs"]
 mod settings;
 #[path = "naive/world.rs"]
@@ -50,6 +52,26 @@ fn rules_judge_as_the_analyzer_where_its_selectors_are_right() {
     compare(&[], explained::fault_of_selectors);
 }
 
+/// The cases of the recipes are what the analyzer says of the recipes' objects.
+#[test]
+fn recipes_say_what_the_analyzer_says() {
+    let Some(python) = process::python() else { return };
+    let recipes = recipes::all();
+    let texts: Vec<_> = recipes.iter().enumerate().map(|(id, recipe)| recipe.text(id)).collect();
+    let answers = process::run(&python, "recipes", &[], &texts);
+    let (mut wrong, mut asked) = (Vec::new(), 0);
+    for (recipe, answer) in recipes.iter().zip(&answers) {
+        let allowed = answer.allowed.as_ref();
+        let allowed = allowed.unwrap_or_else(|| panic!("{:?}", answer.error));
+        let (differences, cases) = recipe.differences(allowed);
+        wrong.extend(differences);
+        asked += cases;
+    }
+    println!("{} recipes, {asked} cases", recipes.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(recipes.len() >= 14 && asked >= 100, "{} recipes, {asked} cases", recipes.len());
+}
+
 /// Compares all sets. A set for which `explain` names a fault of the analyzer may differ.
 fn compare(options: &[&str], explain: fn(&Case) -> Option<&'static str>) {
     let Some(python) = process::python() else { return };
@@ -57,7 +79,8 @@ fn compare(options: &[&str], explain: fn(&Case) -> Option<&'static str>) {
     let sets = SETS[usize::from(std::env::var_os("REPOINT_WHOLE").is_some())];
     let sets = settings::cases(sets * QUERIES).div_ceil(QUERIES);
     let cases: Vec<_> = (0..sets).map(|id| Case::draw(&mut Draw::new(seed, id), id)).collect();
-    let answers = process::run(&python, options, &cases);
+    let texts: Vec<_> = cases.iter().map(Case::text).collect();
+    let answers = process::run(&python, "sets", options, &texts);
     let mut found = Found::default();
     for (case, answer) in cases.iter().zip(&answers) {
         found.add(case, answer, explain);

@@ -10,8 +10,6 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::cases::Case;
-
 /// A Python that has the packages of `tests/oracle/requirements.txt`.
 const PYTHON: &str = "REPOINT_ORACLE_PYTHON";
 /// From the crate's folder.
@@ -36,13 +34,13 @@ pub fn python() -> Option<String> {
     python
 }
 
-/// The answers for sets, in their order.
-pub fn run(python: &str, options: &[&str], cases: &[Case]) -> Vec<Answer> {
-    let name = format!("oracle{}.jsonl", options.concat());
+/// The answers for sets in the form of `oracle.py`, in their order.
+pub fn run(python: &str, name: &str, options: &[&str], cases: &[String]) -> Vec<Answer> {
+    let name = format!("oracle-{name}{}.jsonl", options.concat());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut file = BufWriter::new(File::create(&path).unwrap());
     for case in cases {
-        writeln!(file, "{}", case.text()).unwrap();
+        writeln!(file, "{case}").unwrap();
     }
     file.flush().unwrap();
     let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join(ORACLE);
