@@ -83,6 +83,7 @@ fn all_pins() -> BTreeSet<String> {
         "networks_v4",
         "networks_v6",
         "policies",
+        "policy_drops",
         "policy_rules",
         "settings",
         "stack_flows",

@@ -90,7 +90,7 @@ fn none_gives_an_interface_in_the_containers_own_namespace() -> Result<()> {
 fn wrong() -> Vec<(Value, Vec<&'static str>)> {
     let mode = vec!["repoint.dev/mode", "recycle", "\"reuse\", \"replicate\" or \"none\""];
     let scope = vec!["repoint.dev/scope", "world", "\"function\", \"tenant\" or \"network\""];
-    let known = "repoint.dev/mode, function, tenant, template, idle-ttl or scope";
+    let known = "repoint.dev/mode, function, tenant, template, idle-ttl, scope or labels";
     vec![
         (json!({ "repoint.dev/mode": "recycle" }), mode),
         (json!({ "repoint.dev/mode": "Reuse" }), vec!["repoint.dev/mode", "Reuse"]),
