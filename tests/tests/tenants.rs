@@ -55,11 +55,10 @@ impl Side {
     fn new(tenants: u32) -> Result<Self> {
         let node = Node::new()?;
         let network = node.run(|| {
-            let network = network(&node, "net", 7, |configuration| {
+            network(&node, "net", 7, |configuration| {
                 configuration["isolation"] = json!("tenant");
                 configuration["pool"] = json!({ "warm": 4, "maxSlots": 8, "scope": "network" });
-            })?;
-            Ok(network)
+            })
         })?;
         let begun = Instant::now();
         thread::scope(|scope| {

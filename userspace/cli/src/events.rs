@@ -1,6 +1,6 @@
 //! `repoint events`.
 
-mod party;
+mod names;
 mod shown;
 mod suppressed;
 
@@ -21,8 +21,9 @@ use repoint_common::counter::Reason;
 use crate::{
     node,
     output::{CommandError, said},
+    party::Party,
 };
-use party::{Names, Party};
+use names::Names;
 use shown::{Clock, Shown};
 use suppressed::Suppressed;
 

@@ -13,6 +13,7 @@ mod label;
 mod load;
 mod node;
 mod output;
+mod party;
 mod policy;
 mod pool;
 mod replicate;

@@ -1,6 +1,6 @@
 //! `repoint policy`.
 
-pub(crate) mod drops;
+mod drops;
 mod explain;
 
 use std::{

@@ -14,7 +14,8 @@ use repoint_common::{
 };
 use serde::Serialize;
 
-use super::party::{Names, Party};
+use super::names::Names;
+use crate::party::Party;
 
 /// `ETH_P_ARP`
 const ARP: u16 = 0x0806;

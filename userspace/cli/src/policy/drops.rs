@@ -8,25 +8,22 @@ use repoint::{
     store::{IdentityRecord, PartyNames, Slot},
 };
 use repoint_common::drops::{BY_AUDIT, BY_EGRESS, PolicyDropKey};
-use repoint_policy::{Direction, PolicySet};
+use repoint_policy::Direction;
 use serde::Serialize;
 
 use crate::{
     node,
     output::{CommandError, json, table},
+    party::{Party, rule_in_words},
 };
 
 /// Packets that the policies of one function denied by one rule, or would deny.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
-    /// The number in the maps.
-    identity: u32,
-    network: Option<String>,
-    tenant: Option<String>,
-    /// None: a single container, or one that is not on record.
-    function: Option<String>,
-    container: Option<String>,
+    /// Whose policies they were.
+    #[serde(flatten)]
+    own: Party,
     /// `egress` or `ingress`.
     direction: &'static str,
     /// Whether the packets passed, because the policy only reports.
@@ -39,16 +36,6 @@ struct Row {
     bytes: u64,
 }
 
-impl Row {
-    fn name(&self) -> String {
-        match (&self.tenant, &self.function, &self.container) {
-            (Some(tenant), Some(function), _) => format!("{tenant}/{function}"),
-            (_, Some(name), _) | (_, _, Some(name)) => name.clone(),
-            _ => self.identity.to_string(),
-        }
-    }
-}
-
 /// Who has an identity.
 enum Holder {
     Function(IdentityRecord),
@@ -56,6 +43,13 @@ enum Holder {
 }
 
 impl Holder {
+    fn party(&self) -> Party {
+        match self {
+            Self::Function(record) => Party::of_function(record),
+            Self::Container(slot) => Party::of_slot(slot),
+        }
+    }
+
     fn names(&self) -> PartyNames<'_> {
         match self {
             Self::Function(record) => PartyNames::of_function(record),
@@ -76,7 +70,7 @@ pub(super) fn run(directories: &Directories, as_json: bool) -> Result<(), Comman
         rows.into_iter().map(|row| {
             let verdict = if row.audit { "would be dropped" } else { "dropped" };
             [
-                row.name(),
+                row.own.to_string(),
                 row.direction.to_owned(),
                 verdict.to_owned(),
                 row.packets.to_string(),
@@ -97,20 +91,12 @@ fn rows(directories: &Directories) -> Result<Vec<Row>, CommandError> {
         let direction = if flags & BY_EGRESS == 0 { Direction::Ingress } else { Direction::Egress };
         let holder = holders.get(&identity);
         let names = holder.map(Holder::names);
-        let text = |name: Option<&dyn ToString>| name.map(ToString::to_string);
         Row {
-            identity,
-            network: text(names.as_ref().map(|it| it.network as _)),
-            tenant: text(names.as_ref().and_then(|it| it.tenant).map(|it| it as _)),
-            function: text(names.as_ref().and_then(|it| it.function).map(|it| it as _)),
-            container: holder.and_then(|it| match it {
-                Holder::Function(_) => None,
-                Holder::Container(slot) => slot.container.as_ref().map(ToString::to_string),
-            }),
+            own: holder.map_or_else(|| Party::unknown(identity), Holder::party),
             direction: direction.name(),
             audit: flags & BY_AUDIT != 0,
             rule: (rule != 0).then_some(rule),
-            by: in_words(&node, &set, rule, direction, names.as_ref()),
+            by: rule_in_words(&node, &set, rule, direction, names.as_ref()),
             packets: counter.packets,
             bytes: counter.bytes,
         }
@@ -125,19 +111,4 @@ fn holders(node: &Node) -> Result<HashMap<u32, Holder>, CommandError> {
     let functions = node.identities()?.into_iter();
     holders.extend(functions.map(|record| (record.identity.0, Holder::Function(record))));
     Ok(holders)
-}
-
-/// What denied, in words: the rule, or `no rule of …`; none: it is not in force any more.
-pub(crate) fn in_words(
-    node: &Node,
-    set: &PolicySet,
-    rule: u32,
-    direction: Direction,
-    names: Option<&PartyNames<'_>>,
-) -> Option<String> {
-    if rule != 0 {
-        return set.rule_in_words(rule, direction);
-    }
-    let objects = set.enforced(&node.party(names?).ok()?, direction);
-    (!objects.is_empty()).then(|| format!("no rule of {objects}"))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -17,32 +16,8 @@ use repoint_common::{
     event::{Event, FROM_CONTAINER},
 };
 use repoint_policy::{Direction, PolicySet};
-use serde::Serialize;
 
-use crate::policy::drops::in_words;
-
-/// A function or container, as far as the database knows it still.
-#[derive(Debug, Default, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Party {
-    /// The number in the maps at the time of the event; 0: the slot was parked, or there is none.
-    pub identity: u32,
-    pub network: Option<String>,
-    pub tenant: Option<String>,
-    pub function: Option<String>,
-    pub container: Option<String>,
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.tenant, &self.function, &self.container) {
-            (Some(tenant), Some(function), _) => write!(f, "{tenant}/{function}"),
-            (_, Some(function), _) => f.write_str(function),
-            (_, _, Some(container)) => f.write_str(container),
-            _ => write!(f, "{}", self.identity),
-        }
-    }
-}
+use crate::party::{Party, rule_in_words};
 
 /// Slots and identities that events name.
 pub(super) struct Names<'a> {
@@ -100,7 +75,7 @@ impl<'a> Names<'a> {
         let is_own = is_egress == (event.direction == FROM_CONTAINER);
         let record = self.functions.get(if is_own { &event.identity } else { &event.peer });
         let names = record.map(PartyNames::of_function);
-        in_words(self.node.as_ref()?, set, event.rule, direction, names.as_ref())
+        rule_in_words(self.node.as_ref()?, set, event.rule, direction, names.as_ref())
     }
 
     /// The user that the slot of this number had at a time, nanoseconds since the boot, under this identity.
@@ -120,16 +95,8 @@ impl<'a> Names<'a> {
     }
 
     fn of_identity(&self, identity: u32) -> Party {
-        let Some(record) = self.functions.get(&identity) else {
-            return Party { identity, ..Party::default() };
-        };
-        Party {
-            identity,
-            network: Some(record.network.to_string()),
-            tenant: record.tenant.as_ref().map(ToString::to_string),
-            function: Some(record.function.to_string()),
-            container: None,
-        }
+        let record = self.functions.get(&identity);
+        record.map_or_else(|| Party::unknown(identity), Party::of_function)
     }
 }
 
@@ -143,11 +110,6 @@ fn other_end(event: &Event) -> IpAddr {
 /// The slot's user. A container that got the slot later is left out: a slot may return to its function.
 fn of_container(slot: &Slot, time: u64) -> Party {
     let was_there = slot.changed <= time;
-    Party {
-        identity: slot.identity.0,
-        network: Some(slot.network.to_string()),
-        tenant: slot.tenant.as_ref().map(ToString::to_string),
-        function: slot.function.as_ref().map(ToString::to_string),
-        container: slot.container.as_ref().filter(|_| was_there).map(ToString::to_string),
-    }
+    let party = Party::of_slot(slot);
+    Party { container: party.container.clone().filter(|_| was_there), ..party }
 }
